@@ -1,0 +1,51 @@
+# Everything runs from .venv, which is made from the hashed lock on first use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo dev test soak lint bench lock clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+install: $(READY) ## make .venv from the hashed lock
+
+# A virtual environment does not survive being moved: the path check makes it anew.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Refold needs Python 3.11 or later; try: make PYTHON=python3.12" >&2; exit 1; }
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY) ## a real rebuild on an embedded PostgreSQL and Temporal, start to finish
+	$(BIN)/refold demo
+
+dev: $(READY) ## the same stack, kept up until Ctrl-C
+	$(BIN)/refold dev
+
+test: $(READY) ## the whole test suite on real embedded servers
+	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile
+
+soak: $(READY) ## long randomised runs; the seed is printed
+	$(BIN)/python -m pytest -m soak -s
+
+lint: $(READY) ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY) ## one million events, measured against one INSERT … SELECT … GROUP BY
+	$(BIN)/python -m bench.rebuild
+
+lock: ## resolve requirements.lock again (needs uv)
+	uv pip compile pyproject.toml --extra stack --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-annotate --no-header --quiet -o requirements.lock
+
+clean: ## remove .venv, caches and the embedded data
+	rm -rf $(VENV) .refold .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""What the workflows have done: classes that hold their engine, methods that are activities."""

@@ -1,0 +1,125 @@
+"""Ending a run: what it leaves behind is removed, its lease given up. Also for runs that died."""
+
+from __future__ import annotations
+
+import logging
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+
+from refold.database import server_error
+from refold.store import generations, leases, partitions, read_models, runs
+from refold.store.leases import Lease
+
+logger = logging.getLogger(__name__)
+
+KEPT_RETAINED = 1
+"""Replaced generations that are kept, beside the active one."""
+
+# A run whose Temporal does not know it (any more) is given up after this silence, in seconds.
+_SILENCE_SECONDS = 60.0
+
+
+async def end_run(
+    engine: AsyncEngine, *, run_id: str, projection: str, status: str, error: str | None
+) -> None:
+    """Removes what the run has not put live, gives up its lease and records how it ended.
+
+    Safe to repeat. Raises when a lock is not to be had within seconds: try again.
+    """
+    async with engine.begin() as connection:
+        await connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+        # First the partitions: that fences any attempt which is still at work.
+        await partitions.remove(connection, run_id)
+        for generation in await generations.of_projection(connection, projection):
+            if generation.run_id == run_id and generation.status == generations.BUILDING:
+                await _drop(connection, generation)
+        await _fence_in_place(connection, run_id, projection)
+        await runs.end(connection, run_id, status, error)
+        await leases.release(connection, run_id)
+
+
+async def _fence_in_place(connection: AsyncConnection, run_id: str, projection: str) -> None:
+    lease = await leases.holder(connection, projection)
+    if lease is not None and lease.run_id == run_id:
+        await generations.fence_active(connection, projection)
+
+
+async def drop_old_generations(engine: AsyncEngine, projection: str) -> None:
+    """Drops all but the latest of the replaced generations, as far as they can be dropped now.
+
+    One that is locked, or that something hangs on, stays until a later run drops it: the run that
+    has just been done must not fail for it.
+    """
+    async with engine.connect() as connection:
+        known = await generations.of_projection(connection, projection)
+    retained = [g for g in known if g.status == generations.RETAINED]
+    retained.sort(key=lambda g: (g.swapped_at or g.created_at, g.generation))
+    for generation in retained[:-KEPT_RETAINED]:
+        try:
+            async with engine.begin() as connection:
+                await connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+                await _drop(connection, generation)
+        except DBAPIError as error:
+            logger.warning(
+                "generation %d of %s stays for now: %s",
+                generation.generation,
+                projection,
+                server_error(error) or error,
+            )
+
+
+async def _drop(connection: AsyncConnection, generation: generations.Generation) -> None:
+    await read_models.drop_shadow(connection, generation.schema_name, generation.table_name)
+    await generations.discard(connection, generation.projection, generation.generation)
+
+
+async def is_alive(client: Client, lease: Lease) -> bool:
+    """Whether the run that holds a lease is still running, as far as Temporal knows."""
+    if lease.namespace != client.namespace:
+        return lease.idle_seconds < _SILENCE_SECONDS
+    try:
+        found = await client.get_workflow_handle(lease.workflow_id).describe()
+    except RPCError as error:
+        if error.status != RPCStatusCode.NOT_FOUND:
+            raise
+        # Perhaps another Temporal server's run on the same database: only silence tells.
+        return lease.idle_seconds < _SILENCE_SECONDS
+    first_run_id = found.raw_description.workflow_execution_info.first_run_id
+    return found.status == WorkflowExecutionStatus.RUNNING and first_run_id == lease.run_id
+
+
+async def sweep(engine: AsyncEngine, client: Client) -> list[str]:
+    """Ends the runs that Temporal has ended without them: terminated, timed out.
+
+    Returns:
+        The run ids that were swept.
+    """
+    async with engine.connect() as connection:
+        held = await leases.all_leases(connection)
+    swept = []
+    for lease in held:
+        if not await is_alive(client, lease):
+            await give_up(engine, lease)
+            swept.append(lease.run_id)
+    return swept
+
+
+async def give_up(engine: AsyncEngine, lease: Lease) -> None:
+    """Ends a run that is no longer running."""
+    logger.warning(
+        "run %s (workflow %s) ended without cleaning up: removing what it left of %s",
+        lease.run_id,
+        lease.workflow_id,
+        lease.projection,
+    )
+    await end_run(
+        engine,
+        run_id=lease.run_id,
+        projection=lease.projection,
+        status="failed",
+        error="the workflow was ended from outside (terminated or timed out)",
+    )

@@ -1,0 +1,30 @@
+"""A run's counters, as the database has committed them."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.messages import PartitionProgress, ProgressReport
+from refold.store import partitions, runs
+
+
+async def read_report(connection: AsyncConnection, run_id: str) -> ProgressReport:
+    """The run's counters as they are committed."""
+    run = await runs.get(connection, run_id)
+    counted = await partitions.counts(connection, run_id)
+    now = await connection.scalar(select(func.clock_timestamp()))
+    assert now is not None
+    return ProgressReport(
+        partitions=[
+            PartitionProgress(
+                partition=count.partition,
+                events_processed=count.processed_events,
+                total_events=count.total_events,
+                done=count.done,
+            )
+            for count in counted
+        ],
+        followed_events=run.followed_events if run else 0,
+        at=now,
+    )

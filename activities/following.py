@@ -1,0 +1,193 @@
+"""Follow: new events applied in position order, rows and checkpoint in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio import activity
+
+from activities.counters import read_report
+from activities.heartbeat import heartbeating
+from refold.errors import RunEnded
+from refold.key import Key
+from refold.messages import FollowedSegment, Plan
+from refold.projection import Projection, Row
+from refold.registry import Registry
+from refold.settings import Settings
+from refold.source.head import SettledHead
+from refold.source.reader import read_window
+from refold.store import generations, runs, schema
+from refold.store.generations import ACTIVE, BUILDING, Generation
+from refold.store.read_models import physical
+from refold.store.rows import RowStore
+from refold.store.takeover import take_over
+from refold.telemetry import tracer
+
+# One statement looks at this many positions a wanted event, so that a rare type does not scan the
+# whole log at once.
+_WINDOW_PER_EVENT = 50
+
+# Writers whose transactions overlap settle within moments; one that does not is not waited for.
+_SETTLING_SECONDS = 5.0
+
+_LONGEST_SECONDS = 4.0
+
+
+@dataclass
+class Follower:
+    """Moves one generation forward, under one fence.
+
+    Attributes:
+        projection: Whose handlers apply.
+        generation: The generation, as it was when the fence was taken.
+        fence: The token under which its checkpoint may be moved.
+        rows: Its rows.
+        position: Its checkpoint.
+        batch_size: Events in one transaction.
+    """
+
+    projection: Projection
+    generation: Generation
+    fence: int
+    rows: RowStore
+    position: int
+    batch_size: int
+
+    async def apply_batch(self, connection: AsyncConnection, upto: int) -> int:
+        """Applies the next events in the caller's transaction, the checkpoint first.
+
+        Args:
+            connection: In a transaction.
+            upto: A settled position (inclusive).
+
+        Returns:
+            How many events were applied. `position` is right only once the transaction commits.
+
+        Raises:
+            Fenced: Somebody else has moved the checkpoint.
+            PoisonEvent: An event that a handler cannot take.
+        """
+        old = self.position
+        window = min(upto, old + self.batch_size * _WINDOW_PER_EVENT)
+        events = await read_window(
+            connection,
+            types=self.projection.event_types,
+            after=old,
+            upto=window,
+            limit=self.batch_size,
+        )
+        new = events[-1].position if len(events) == self.batch_size else window
+        # Only under this lock are the rows safe to read: an in-place refold may be at them.
+        await generations.advance(
+            connection,
+            self.projection.name,
+            self.generation.generation,
+            old=old,
+            new=new,
+            fence=self.fence,
+        )
+        keyed = [(event, self.projection.keys_of(event)) for event in events]
+        keys = list(dict.fromkeys(key for _, of_event in keyed for key in of_event))
+        current: dict[Key, Row | None] = dict.fromkeys(keys)
+        current.update(await self.rows.read(connection, keys))
+        before = {key for key, row in current.items() if row is not None}
+        for event, of_event in keyed:
+            for key in of_event:
+                fields = self.projection.key_fields(key)
+                current[key] = self.projection.apply(current[key], event, fields)
+        gone = [key for key, row in current.items() if row is None and key in before]
+        await self.rows.delete(connection, gone)
+        await self.rows.upsert(connection, [row for row in current.values() if row is not None])
+        self.position = new
+        return len(events)
+
+
+async def take_follower(
+    connection: AsyncConnection, projection: Projection, plan: Plan
+) -> Follower:
+    """Takes the plan's generation over for following, in the caller's transaction.
+
+    Raises:
+        RunEnded: The generation is gone.
+    """
+    fence = await generations.take_fence(connection, projection.name, plan.generation)
+    generation = await generations.get(connection, projection.name, plan.generation)
+    mine = generation is not None and (
+        generation.run_id == plan.run_id if plan.atomic else generation.status == ACTIVE
+    )
+    if generation is None or generation.position is None or not mine:
+        raise RunEnded(f"generation {plan.generation} of {projection.name!r} cannot be followed")
+    rows = RowStore(physical(projection, generation.schema_name))
+    return Follower(projection, generation, fence, rows, generation.position, plan.batch_size)
+
+
+class FollowActivities:
+    """The activity that brings a generation to the head.
+
+    Args:
+        engine: The database.
+        registry: The projections.
+        settings: For the length of a segment.
+    """
+
+    def __init__(self, engine: AsyncEngine, registry: Registry, settings: Settings) -> None:
+        self._engine = engine
+        self._registry = registry
+        self._segment_seconds = settings.segment_seconds
+
+    @activity.defn
+    async def follow_segment(self, plan: Plan) -> FollowedSegment:
+        """Applies new events for some seconds, or until the generation is at the head.
+
+        Raises:
+            PoisonEvent: An event that a handler cannot take.
+            Fenced: Another attempt has taken over.
+        """
+        projection = self._registry.planned(plan.projection, plan.version)
+        clock = asyncio.get_running_loop().time
+        # Nobody watches meanwhile: a segment's end is what moves the run's progress.
+        end = clock() + min(self._segment_seconds, _LONGEST_SECONDS)
+        looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with (
+            heartbeating(self._engine, plan.run_id) as beat,
+            looking.connect() as looker,
+            self._engine.connect() as writer,
+        ):
+            row = generations.row_of(projection.name, plan.generation)
+            await take_over(self._engine, schema.generations, row)
+            async with writer.begin():
+                follower = await take_follower(writer, projection, plan)
+            head = SettledHead(max(plan.position, follower.position))
+            await head.wait(
+                looker,
+                seconds=_SETTLING_SECONDS,
+                waiting=lambda writers: beat.show(waiting_for=[str(w) for w in writers]),
+            )
+            while follower.position < head.position:
+                await self._apply(writer, follower, plan, head.position)
+                beat.show(position=follower.position, head=head.position)
+                if clock() > end or activity.is_worker_shutdown():
+                    break
+            async with writer.begin():
+                report = await read_report(writer, plan.run_id)
+            return FollowedSegment(
+                caught_up=follower.position >= head.position,
+                position=follower.position,
+                head=head.position,
+                report=report,
+            )
+
+    async def _apply(
+        self, writer: AsyncConnection, follower: Follower, plan: Plan, upto: int
+    ) -> None:
+        name = follower.projection.name
+        with tracer.start_as_current_span("follow batch", attributes={"projection": name}) as span:
+            async with writer.begin():
+                if follower.generation.status == BUILDING:
+                    await writer.execute(text("SET LOCAL synchronous_commit = off"))
+                events = await follower.apply_batch(writer, upto)
+                await runs.add_followed(writer, plan.run_id, events)
+            span.set_attribute("events", events)

@@ -1,0 +1,74 @@
+"""Watching a run's counters, and ending it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio import activity
+
+from activities.cleanup import drop_old_generations, end_run
+from activities.counters import read_report
+from activities.heartbeat import heartbeating
+from refold.messages import (
+    Finished,
+    FinishRun,
+    ProgressReport,
+    RunStatus,
+    WatchProgress,
+)
+from refold.store import generations
+
+_LOOK_SECONDS = 0.2
+
+
+class LifecycleActivities:
+    """Activities around a run's work.
+
+    Args:
+        engine: The database.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    @activity.defn
+    async def watch_progress(self, watch: WatchProgress) -> ProgressReport:
+        """The run's counters after some seconds, or at once when all partitions are done."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + watch.seconds
+        async with heartbeating(self._engine, watch.run_id):
+            while True:
+                report = await self._report(watch.run_id)
+                if report.refolded or clock() >= end or activity.is_worker_shutdown():
+                    return report
+                await asyncio.sleep(min(_LOOK_SECONDS, max(0.0, end - clock())))
+
+    @activity.defn
+    async def finish_run(self, finish: FinishRun) -> Finished:
+        """Ends a run: removes what it has not put live, gives up its lease, records the outcome.
+
+        Safe to repeat, and for a run that never got its lease.
+        """
+        async with heartbeating(self._engine, finish.run_id):
+            report = await self._report(finish.run_id)
+            await end_run(
+                self._engine,
+                run_id=finish.run_id,
+                projection=finish.projection,
+                status=finish.status,
+                error=finish.error,
+            )
+            if finish.status is RunStatus.COMPLETED:
+                await drop_old_generations(self._engine, finish.projection)
+            async with self._engine.connect() as connection:
+                active = await generations.active(connection, finish.projection)
+        return Finished(
+            generation=active.generation if active else None,
+            position=active.position if active else None,
+            report=report,
+        )
+
+    async def _report(self, run_id: str) -> ProgressReport:
+        async with self._engine.connect() as connection:
+            return await read_report(connection, run_id)

@@ -1,0 +1,250 @@
+"""Refold: whole keys recomputed from their events, in key order, batch by batch."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio import activity
+
+from activities.heartbeat import heartbeating
+from refold.database import raw
+from refold.errors import RunEnded
+from refold.fold import Batch, Carry, KeyOrderFold
+from refold.key import Key, loaded_key, stored_key
+from refold.messages import Plan, RefoldedSegment, RefoldSegment
+from refold.projection import Projection, Row
+from refold.registry import Registry
+from refold.settings import Settings
+from refold.source.reader import decoded, in_key_order, read_events, stream
+from refold.store import generations, partitions, schema
+from refold.store.partitions import Partition
+from refold.store.read_models import physical
+from refold.store.rows import RowStore
+from refold.store.takeover import take_over
+from refold.telemetry import tracer
+
+# Sorting a partition's events may take long before the first one comes. A segment works at least
+# this many times as long as it waited, so that waiting stays a small share of the whole.
+_WORK_PER_WAIT = 4.0
+
+
+@dataclass
+class _Target:
+    """Where a partition's rows go, and up to which position."""
+
+    plan: Plan
+    projection: Projection
+    rows: RowStore
+    position: int
+
+
+class RefoldActivities:
+    """The activity that refolds a partition.
+
+    Args:
+        engine: The database.
+        registry: The projections.
+        settings: For the length of a segment.
+    """
+
+    def __init__(self, engine: AsyncEngine, registry: Registry, settings: Settings) -> None:
+        self._engine = engine
+        self._registry = registry
+        self._segment_seconds = settings.segment_seconds
+
+    @activity.defn
+    async def refold_segment(self, segment: RefoldSegment) -> RefoldedSegment:
+        """Refolds a partition's next keys, for about ten seconds or until it is done.
+
+        Goes on where the last committed batch of any attempt ended.
+
+        Raises:
+            PoisonEvent: An event that a handler cannot take.
+            Fenced: Another attempt has taken the partition over.
+            RunEnded: The run was ended from outside.
+        """
+        plan = segment.plan
+        projection = self._registry.planned(plan.projection, plan.version)
+        async with (
+            heartbeating(self._engine, plan.run_id) as beat,
+            self._engine.connect() as reader,
+            self._engine.connect() as writer,
+        ):
+            row = partitions.row_of(plan.run_id, segment.partition)
+            await take_over(self._engine, schema.partitions, row)
+            async with writer.begin():
+                partition = await partitions.take(
+                    writer, projection, plan.run_id, segment.partition
+                )
+            if partition.done:
+                return RefoldedSegment(done=True, events=0, batches=0)
+            target = await self._target(writer, plan, projection)
+            work = _PartitionWork(writer, partition, target)
+            beat.show(partition=partition.partition, resumed_at=partition.processed_events)
+            clock = asyncio.get_running_loop().time
+            asked = clock()
+            end: float | None = None
+            statement, carry = await work.remaining()
+            fold = KeyOrderFold(projection, plan.batch_size, carry)
+            async with stream(reader, statement, fetch=plan.batch_size) as chunks:
+                async for records in chunks:
+                    if end is None:
+                        waited = clock() - asked
+                        end = clock() + max(self._segment_seconds, _WORK_PER_WAIT * waited)
+                    for batch in fold.feed(decoded(records)):
+                        await work.write(batch, done=False)
+                        beat.show(partition=partition.partition, events=work.events)
+                        if clock() > end or activity.is_worker_shutdown():
+                            return work.result(done=False)
+            await work.write(fold.finish(), done=True)
+            return work.result(done=True)
+
+    async def _target(
+        self, connection: AsyncConnection, plan: Plan, projection: Projection
+    ) -> _Target:
+        async with connection.begin():
+            generation = await generations.get(connection, projection.name, plan.generation)
+        if generation is None:
+            raise RunEnded(f"generation {plan.generation} of {projection.name!r} is gone")
+        position = plan.position if plan.atomic else generation.position
+        assert position is not None
+        table = physical(projection, generation.schema_name)
+        return _Target(plan, projection, RowStore(table), position)
+
+
+class _PartitionWork:
+    """One attempt's work on one partition."""
+
+    def __init__(self, writer: AsyncConnection, partition: Partition, target: _Target) -> None:
+        self._writer = writer
+        self._partition = partition
+        self._target = target
+        self._done_key = partition.done_key if partition.done_key is not None else partition.low
+        self._finished = partition.done_key
+        self._batches = partition.batches
+        self.events = 0
+
+    def result(self, *, done: bool) -> RefoldedSegment:
+        """What this attempt did."""
+        return RefoldedSegment(
+            done=done, events=self.events, batches=self._batches - self._partition.batches
+        )
+
+    async def remaining(self) -> tuple[Any, Carry | None]:
+        """The statement for the events that are left, and the unfinished key to go on with."""
+        projection, stored = self._target.projection, self._partition.carry
+        carry = None
+        if stored is not None:
+            async with self._writer.begin():
+                row = await self._target.rows.thaw(self._writer, stored["row"])
+            key = loaded_key(projection.table, stored["key"])
+            carry = Carry(key, stored["position"], row)
+        statement = in_key_order(
+            projection,
+            after=0,
+            upto=self._target.position,
+            low=self._done_key,
+            high=self._partition.high,
+            resume=None if carry is None else (carry.key, carry.position),
+        )
+        return statement, carry
+
+    async def write(self, batch: Batch, *, done: bool) -> None:
+        """Commits a batch: first the partition's checkpoint, then its rows.
+
+        Raises:
+            Fenced: Another attempt has taken over; nothing is written.
+        """
+        with tracer.start_as_current_span(
+            "refold batch",
+            attributes={"projection": self._target.projection.name, "events": batch.events},
+        ):
+            if self._target.plan.atomic:
+                await self._write_aside(batch, done=done)
+            else:
+                await self._write_in_place(batch, done=done)
+        self._batches += 1
+        self.events += batch.events
+        if batch.last_key is not None:
+            self._done_key = self._finished = batch.last_key
+
+    async def _write_aside(self, batch: Batch, *, done: bool) -> None:
+        carry = await self._stored(batch.carry)
+        driver = await raw(self._writer)
+        # The driver's own transaction: SQLAlchemy's would cost as much again as the batch.
+        async with driver.transaction():
+            await self._advance(driver, batch, carry, done=done)
+            await self._target.rows.load(driver, batch.rows)
+
+    async def _write_in_place(self, batch: Batch, *, done: bool) -> None:
+        carry = await self._stored(batch.carry)
+        plan, name = self._target.plan, self._target.projection.name
+        async with self._writer.begin():
+            # The checkpoint is held, so that the follower can neither overtake nor be undone.
+            position = await generations.hold_position(self._writer, name, plan.generation)
+            await self._advance(await raw(self._writer), batch, carry, done=done)
+            if batch.last_key is not None or done:
+                upto_key = self._partition.high if done else batch.last_key
+                await self._replace(batch, upto_key, position)
+
+    async def _advance(
+        self,
+        driver: asyncpg.Connection[Any],
+        batch: Batch,
+        carry: dict[str, Any] | None,
+        *,
+        done: bool,
+    ) -> None:
+        await partitions.advance(
+            driver,
+            self._partition,
+            batch=self._batches,
+            events=batch.events,
+            done_key=batch.last_key if batch.last_key is not None else self._finished,
+            carry=carry,
+            done=done,
+            # The last commit takes all before it to the disk: from here on Temporal believes it.
+            durable=done or not self._target.plan.atomic,
+        )
+
+    async def _stored(self, carry: Carry | None) -> dict[str, Any] | None:
+        if carry is None:
+            return None
+        async with self._writer.begin():
+            row = await self._target.rows.freeze(self._writer, carry.row)
+        return {"key": stored_key(carry.key), "position": carry.position, "row": row}
+
+    async def _replace(self, batch: Batch, upto_key: Key | None, position: int) -> None:
+        """Puts the keys up to `upto_key` in the live table right, as of its checkpoint."""
+        rows = self._target.rows
+        folded = {self._key_of(row): row for row in batch.rows}
+        if position > self._target.position:
+            await self._fold_tail(folded, position, upto_key)
+        await rows.delete_others(self._writer, self._done_key, upto_key, list(folded))
+        await rows.upsert(self._writer, list(folded.values()))
+
+    async def _fold_tail(self, folded: dict[Key, Row], position: int, upto_key: Key | None) -> None:
+        """Takes in what was followed since this segment's snapshot was taken."""
+        projection = self._target.projection
+        statement = in_key_order(
+            projection,
+            after=self._target.position,
+            upto=position,
+            low=self._done_key,
+            high=upto_key,
+        )
+        for event in await read_events(self._writer, statement):
+            for key in projection.keys_of(event):
+                after = projection.apply(folded.get(key), event, projection.key_fields(key))
+                if after is None:
+                    folded.pop(key, None)
+                else:
+                    folded[key] = after
+
+    def _key_of(self, row: Row) -> Key:
+        columns = self._target.projection.key_columns
+        return row[columns[0]] if len(columns) == 1 else tuple(row[name] for name in columns)

@@ -1,0 +1,89 @@
+"""events import, events count: the embedded event store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from refold.cli.output import Json, console, errors, finished, print_json
+from refold.database import make_engine
+from refold.settings import load_settings
+from refold.source.importer import ImportProgress, ImportResult, import_events
+from refold.source.log import count_events
+from refold.store.migrate import require_migrated
+
+app = typer.Typer(help="The embedded event store.", no_args_is_help=True)
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[str, typer.Argument(help="NDJSON, plain or .gz; - for standard input.")],
+    *,
+    json: Json = False,
+) -> None:
+    """Append the events of a file: all of them, or none."""
+    result = finished(_import(file))
+    if json:
+        print_json(
+            {
+                "events": result.events,
+                "streams": result.streams,
+                "first_position": result.first_position,
+                "last_position": result.last_position,
+            }
+        )
+    else:
+        console.print(f"imported {result.events:,} events of {result.streams:,} streams")
+
+
+async def _import(file: str) -> ImportResult:
+    engine = make_engine(load_settings(), activities=0)
+    bar = Bar(
+        TextColumn("importing"),
+        BarColumn(bar_width=30),
+        DownloadColumn(),
+        TextColumn("{task.fields[lines]} events"),
+        TimeElapsedColumn(),
+        console=errors,
+        disable=not errors.is_terminal,
+    )
+    try:
+        await require_migrated(engine)
+        with bar:
+            task = bar.add_task("importing", total=None, lines="0")
+
+            def show(progress: ImportProgress) -> None:
+                bar.update(
+                    task,
+                    completed=progress.bytes_read,
+                    total=progress.total_bytes,
+                    lines=f"{progress.lines:,}",
+                )
+
+            return await import_events(engine, "-" if file == "-" else Path(file), on_progress=show)
+    finally:
+        await engine.dispose()
+
+
+@app.command("count")
+def count(*, json: Json = False) -> None:
+    """Count the events in the store."""
+    counted = finished(_count())
+    if json:
+        print_json({"events": counted})
+    else:
+        console.print(f"{counted:,}")
+
+
+async def _count() -> int:
+    engine = make_engine(load_settings(), activities=0)
+    try:
+        await require_migrated(engine)
+        async with engine.connect() as connection:
+            return await count_events(connection)
+    finally:
+        await engine.dispose()

@@ -1,0 +1,44 @@
+"""`refold`: the command line's entry."""
+
+from __future__ import annotations
+
+import typer
+
+from refold.cli import events, runs, stack
+from refold.cli import status as status_commands
+from refold.command import leave
+
+app = typer.Typer(
+    name="refold",
+    help="Durable backfills and rebuilds of the read models of event-sourced applications.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+app.command()(stack.dev)
+app.command()(stack.demo)
+app.command()(stack.migrate)
+app.command()(stack.worker)
+app.add_typer(events.app, name="events")
+app.command()(status_commands.projections)
+app.command()(status_commands.status)
+app.command()(runs.backfill)
+app.command()(runs.rebuild)
+app.command()(runs.watch)
+app.command()(runs.cancel)
+
+
+def main() -> None:
+    """Runs the command line."""
+    status = 0
+    try:
+        app()
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
+    leave(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""What all commands share: running their coroutine, JSON or text, exit statuses."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable
+from typing import Annotated, Any, TypeVar
+
+import orjson
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+
+from refold.command import FAILED, explained
+
+__all__ = [
+    "CANCELLED",
+    "FAILED",
+    "Json",
+    "Name",
+    "console",
+    "errors",
+    "fail",
+    "finished",
+    "print_json",
+]
+
+T = TypeVar("T")
+
+CANCELLED = 3
+
+# Into a file or a pipe, lines are as long as they are.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+errors = Console(stderr=True, highlight=False)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The projection's name.", show_default=False)
+]
+
+
+def finished(work: Awaitable[T]) -> T:
+    """Runs a command's coroutine; errors that can be explained become a line and exit status 1."""
+
+    async def awaited() -> T:
+        return await work
+
+    try:
+        return asyncio.run(awaited())
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except typer.Exit:
+        raise
+    except Exception as error:
+        fail(explained(error))
+        raise AssertionError from error
+
+
+def fail(message: str) -> None:
+    """Prints an error and exits with status 1."""
+    sys.stderr.write(f"refold: {message}\n")
+    raise typer.Exit(FAILED)
+
+
+def print_json(value: Any) -> None:
+    """Prints a value as one JSON document."""
+    sys.stdout.buffer.write(orjson.dumps(value, default=_plain, option=orjson.OPT_INDENT_2))
+    sys.stdout.buffer.write(b"\n")
+    sys.stdout.flush()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    return str(value)

@@ -1,0 +1,118 @@
+"""dev, demo, migrate, worker: the stack and its parts."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from refold.cli.output import console, fail, finished
+from refold.command import FAILED, set_up_logging
+from refold.database import make_engine
+from refold.settings import Settings, load_settings
+from refold.stack.dev import run_until_signalled
+from refold.stack.errors import StackError
+from refold.stack.stack import Stack
+from refold.store.migrate import migrate as migrate_schema
+
+
+def migrate() -> None:
+    """Make or upgrade the schema `refold`; safe to run twice."""
+
+    async def run() -> bool:
+        engine = make_engine(load_settings(), activities=0)
+        try:
+            return await migrate_schema(engine)
+        finally:
+            await engine.dispose()
+
+    changed = finished(run())
+    console.print("schema refold: migrated" if changed else "schema refold: up to date")
+
+
+def worker() -> None:
+    """Run a worker until SIGINT or SIGTERM."""
+    import worker as process
+
+    raise typer.Exit(process.main())
+
+
+def migrate_url(url: str) -> None:
+    """Migrates the database at an address, for the stack."""
+
+    async def run() -> None:
+        engine = make_engine(Settings(database_url=url), activities=0)
+        try:
+            await migrate_schema(engine)
+        finally:
+            await engine.dispose()
+
+    asyncio.run(run())
+
+
+DataDir = Annotated[Path, typer.Option(help="Where the embedded servers keep their data.")]
+Workers = Annotated[int, typer.Option(min=0, max=64, help="Worker processes.")]
+PortBase = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=65533,
+        help="Temporal's port; UI and PostgreSQL on the next two.",
+        show_default="7233, 8233 and 54321, or free ones",
+    ),
+]
+
+
+def dev(
+    *, data_dir: DataDir = Path(".refold"), workers: Workers = 1, port_base: PortBase = None
+) -> None:
+    """Keep an embedded PostgreSQL, Temporal with its UI, and workers up until Ctrl-C."""
+    set_up_logging()
+    stack = Stack(data_dir, workers=workers, port_base=port_base, migrate=migrate_url)
+    try:
+        status = run_until_signalled(stack, lambda ready: _announce(ready, data_dir))
+    except StackError as error:
+        fail(str(error))
+    raise typer.Exit(status)
+
+
+def _announce(stack: Stack, data_dir: Path) -> None:
+    for key, value in stack.environment.items():
+        console.print(f"{key}={value}", soft_wrap=True)
+    pids = ", ".join(str(pid) for pid in stack.worker_pids)
+    console.print(f"ready; workers: {pids or 'none'}; Ctrl-C stops everything")
+    console.print(f"in another terminal: set -a; . {data_dir / 'env'}; set +a", soft_wrap=True)
+
+
+def demo(
+    *,
+    orders: Annotated[int, typer.Option(min=1, help="Orders of the sample shop.")] = 20_000,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the stack up until Ctrl-C.")] = False,
+) -> None:
+    """Rebuild a sample shop's read model on an embedded stack, from start to finish."""
+    from refold.cli.demo import run_demo
+
+    set_up_logging()
+    with tempfile.TemporaryDirectory(prefix="refold-demo-") as directory:
+        stack = Stack(Path(directory), workers=1, migrate=migrate_url)
+
+        def show(ready: Stack) -> None:
+            finished(run_demo(ready, orders))
+            if not keep:
+                raise _DemoDone
+
+        try:
+            run_until_signalled(stack, show)
+        except _DemoDone:
+            return
+        except StackError as error:
+            fail(str(error))
+    if not keep:
+        raise typer.Exit(FAILED)
+
+
+class _DemoDone(Exception):
+    """The demo has shown all; the stack is stopped on the way out."""

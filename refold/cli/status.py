@@ -1,0 +1,144 @@
+"""projections, status: what is registered, and how it stands."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.cli.output import Json, console, finished, print_json
+from refold.database import make_engine
+from refold.projection import Projection
+from refold.registry import load_registry
+from refold.settings import load_settings
+from refold.source.head import SettledHead
+from refold.source.log import count_events
+from refold.store import generations, leases, runs
+from refold.store.migrate import require_migrated
+
+
+def projections(*, json: Json = False) -> None:
+    """List the registered projections."""
+    try:
+        listed = [_declaration(p) for p in finished(_registered())]
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    if json:
+        print_json(listed)
+        return
+    table = Table("projection", "version", "table", "key", "event types", box=None)
+    table.columns[0].no_wrap = True
+    for item in listed:
+        table.add_row(
+            item["projection"],
+            str(item["version"]),
+            item["table"],
+            item["key"],
+            ", ".join(item["event_types"]),
+        )
+    console.print(table)
+
+
+async def _registered() -> list[Projection]:
+    return list(load_registry(load_settings().projections))
+
+
+def _declaration(projection: Projection) -> dict[str, Any]:
+    paths = projection.key_paths
+    return {
+        "projection": projection.name,
+        "version": projection.version,
+        "table": projection.table.fullname,
+        "key": "a function" if paths is None else ", ".join(path.path for path in paths),
+        "event_types": projection.event_types,
+    }
+
+
+def status(
+    name: Annotated[str | None, typer.Argument(help="One projection; all if left out.")] = None,
+    *,
+    json: Json = False,
+) -> None:
+    """Show generation, checkpoint, lag and the latest run of each projection."""
+    rows = finished(_status(name))
+    if json:
+        print_json(rows)
+        return
+    table = Table(
+        "projection", "version", "generation", "checkpoint", "behind", "latest run", box=None
+    )
+    table.columns[0].no_wrap = True
+    for row in rows:
+        table.add_row(
+            row["projection"],
+            str(row["version"]),
+            _text(row["generation"], f" (v{row['generation_version']})"),
+            _text(row["position"]),
+            _text(row["events_behind"], " events"),
+            _run_text(row["run"]),
+        )
+    console.print(table)
+
+
+def _text(value: Any, unit: str = "") -> str:
+    if value is None:
+        return "none"
+    return f"{value:,}{unit}" if isinstance(value, int) else f"{value}{unit}"
+
+
+def _run_text(run: dict[str, Any] | None) -> str:
+    if run is None:
+        return "none"
+    error = f": {run['error']}" if run["error"] else ""
+    return f"{run['kind']} {run['status']}{error}"
+
+
+async def _status(name: str | None) -> list[dict[str, Any]]:
+    settings = load_settings()
+    registry = load_registry(settings.projections)
+    wanted = list(registry) if name is None else [registry.get(name)]
+    engine = make_engine(settings, activities=0)
+    try:
+        await require_migrated(engine)
+        looking = engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with looking.connect() as connection:
+            head = SettledHead()
+            await head.wait(connection, seconds=1)
+            return [await _status_of(connection, projection, head) for projection in wanted]
+    finally:
+        await engine.dispose()
+
+
+async def _status_of(
+    connection: AsyncConnection, projection: Projection, head: SettledHead
+) -> dict[str, Any]:
+    active = await generations.active(connection, projection.name)
+    run = await runs.latest(connection, projection.name)
+    lease = await leases.holder(connection, projection.name)
+    position = active.position if active is not None else None
+    behind = None
+    if position is not None:
+        behind = await count_events(connection, types=projection.event_types, after=position)
+    return {
+        "projection": projection.name,
+        "version": projection.version,
+        "generation": active.generation if active else None,
+        "generation_version": active.version if active else None,
+        "position": position,
+        "head": head.position,
+        "events_behind": behind,
+        "held_by": lease.workflow_id if lease else None,
+        "run": None
+        if run is None
+        else {
+            "run_id": run.run_id,
+            "kind": run.kind,
+            "workflow_id": run.workflow_id,
+            "status": run.status,
+            "started_at": run.started_at,
+            "ended_at": run.ended_at,
+            "error": run.error,
+        },
+    }

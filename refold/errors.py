@@ -1,0 +1,140 @@
+"""What can go wrong, by name. Each message says what was expected, what came, what to do next.
+
+RefoldError
+├── ConfigurationError      settings that cannot work
+├── TemporalUnreachable     the Temporal server does not answer (now)
+├── NotMigrated             the database lacks Refold's schema, or has an older one
+├── InvalidProjection       a projection is declared wrongly
+├── UnknownProjection       no projection of that name is registered
+├── InvalidRequest          a request that can never be carried out as it stands
+├── ProjectionBusy          another run is writing the same projection
+├── SwapRefused             something hangs on the live table that a swap would break
+├── PoisonEvent             an event that the projection's code cannot take
+├── UnreadableEvent         an event whose JSON does not fit Python's numbers
+├── RowRejected             the database refuses a row that the handlers made
+├── WrongExpectedVersion    an append to a stream that has moved on
+├── InvalidEventFile        an event file with a line that is not an event
+├── UnreadableEventFile     an event file that cannot be opened or unpacked (source/importer)
+├── ImportConflict          another writer appended to the same streams (source/importer)
+├── RunFailed, NoRun, AlreadyRunning   what a manager's run came to (manager)
+├── RunEnded                the run was ended from outside; its work is gone
+├── VersionChanged          another version of the projection was deployed during the run
+└── Fenced                  another attempt has taken over this work (the only retryable one)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class RefoldError(Exception):
+    """Base of all errors that Refold raises on purpose. Final unless its class says otherwise."""
+
+    retryable = False
+
+
+class ConfigurationError(RefoldError):
+    """A setting is missing or cannot work."""
+
+
+class TemporalUnreachable(RefoldError):
+    """The Temporal server does not answer; it may later."""
+
+    retryable = True
+
+
+class NotMigrated(RefoldError):
+    """The database does not have the schema ``refold`` that this version needs."""
+
+
+class InvalidProjection(RefoldError):
+    """A projection is declared in a way that cannot work."""
+
+
+class UnknownProjection(RefoldError):
+    """No projection of that name is registered with this worker."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name = name
+        accepted = ", ".join(sorted(known)) or "none: REFOLD_PROJECTIONS names no projection"
+        super().__init__(f"projection: expected one of ({accepted}), got {name!r}")
+
+
+class InvalidRequest(RefoldError):
+    """A request names a field or value that is not accepted."""
+
+
+class ProjectionBusy(RefoldError):
+    """Another run holds the projection; two writers on one read model are refused."""
+
+    def __init__(self, projection: str, workflow_id: str, run_id: str, since: str) -> None:
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+        super().__init__(
+            f"projection {projection!r} is being written by workflow {workflow_id!r} "
+            f"(run {run_id}) since {since}: wait until it ends, or cancel it"
+        )
+
+
+class SwapRefused(RefoldError):
+    """The live table has something attached that a swap would lose or break."""
+
+
+class PoisonEvent(RefoldError):
+    """An event that a handler or a key cannot take."""
+
+    def __init__(
+        self, projection: str, position: int, event_type: str, stream_id: str, reason: str
+    ) -> None:
+        self.projection = projection
+        self.position = position
+        self.event_type = event_type
+        self.stream_id = stream_id
+        self.reason = reason
+        super().__init__(
+            f"projection {projection!r} cannot take event {position} "
+            f"({event_type} of stream {stream_id!r}): {reason}"
+        )
+
+
+class UnreadableEvent(RefoldError):
+    """An event's JSON cannot be decoded."""
+
+
+class RowRejected(RefoldError):
+    """The database refused a row, for instance by a check constraint of the read model."""
+
+
+class WrongExpectedVersion(RefoldError):
+    """An append expected its stream at another version than it is."""
+
+    def __init__(self, stream_id: str, expected: int, actual: int) -> None:
+        self.stream_id = stream_id
+        self.expected = expected
+        self.actual = actual
+        super().__init__(
+            f"stream {stream_id!r}: expected version {expected}, actual version {actual}: "
+            "read the stream again and decide anew"
+        )
+
+
+class InvalidEventFile(RefoldError):
+    """A line of an event file is not an event; nothing was imported."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        self.line = line
+        super().__init__(f"line {line}: {reason}; nothing was imported")
+
+
+class RunEnded(RefoldError):
+    """The run's lease, partitions or generation are gone: it was ended from outside."""
+
+
+class VersionChanged(RefoldError):
+    """The run was planned for another version of the projection than this worker has."""
+
+
+class Fenced(RefoldError):
+    """Another attempt has taken over; this one must stop and change nothing more."""
+
+    retryable = True

@@ -1,0 +1,242 @@
+"""ProjectionManager: backfills and rebuilds from Python, through Temporal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+)
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.exceptions import CancelledError as WorkflowCancelled
+from temporalio.service import RPCError, RPCStatusCode
+
+from refold.database import make_engine
+from refold.errors import RefoldError
+from refold.messages import BackfillRequest, BackfillResult, Progress, RunStatus
+from refold.settings import Settings
+from refold.store import leases
+
+_POLL_SECONDS = 0.5
+_QUERY_TIMEOUT = timedelta(seconds=3)
+
+
+class RunFailed(RefoldError):
+    """A run ended in failure; the message is the workflow's."""
+
+
+class AlreadyRunning(RefoldError):
+    """A run with the same workflow id has not ended yet."""
+
+
+class NoRun(RefoldError):
+    """No run of that projection is known."""
+
+
+@dataclass(frozen=True)
+class StartedRun:
+    """A run that has been started.
+
+    Attributes:
+        workflow_id: Its workflow id.
+        run_id: Its run id, as in ``refold.runs``.
+    """
+
+    workflow_id: str
+    run_id: str
+
+
+class ProjectionManager:
+    """Starts, watches and cancels runs.
+
+    Args:
+        client: A Temporal client.
+        database_url: PostgreSQL with Refold's schema; it is asked which run holds a projection.
+            None to go by the default workflow ids only.
+        task_queue: The task queue of Refold's workers.
+    """
+
+    def __init__(
+        self, client: Client, database_url: str | None = None, *, task_queue: str = "refold"
+    ) -> None:
+        self._client = client
+        self._database_url = database_url
+        self._task_queue = task_queue
+
+    # -- starting ----------------------------------------------------------------------------
+
+    async def backfill(self, name: str, request: BackfillRequest | None = None) -> BackfillResult:
+        """Backfills a projection and waits for the end.
+
+        Raises:
+            AlreadyRunning: One is running under the same workflow id.
+            RunFailed: It failed, or was refused; the message says why.
+        """
+        return await self.result(await self.start_backfill(name, request))
+
+    async def rebuild(self, name: str, request: BackfillRequest | None = None) -> BackfillResult:
+        """Rebuilds a projection into a new table, swaps it in, and waits for the end.
+
+        Raises:
+            AlreadyRunning: One is running under the same workflow id.
+            RunFailed: It failed, or was refused; the message says why.
+        """
+        return await self.result(await self.start_rebuild(name, request))
+
+    async def start_backfill(self, name: str, request: BackfillRequest | None = None) -> StartedRun:
+        """Starts `Backfill` under its default workflow id and returns at once."""
+        return await self._start("Backfill", f"backfill/{name}", name, request)
+
+    async def start_rebuild(self, name: str, request: BackfillRequest | None = None) -> StartedRun:
+        """Starts `Rebuild` under its default workflow id and returns at once."""
+        return await self._start("Rebuild", f"rebuild/{name}", name, request)
+
+    async def _start(
+        self, kind: str, workflow_id: str, name: str, request: BackfillRequest | None
+    ) -> StartedRun:
+        whole = (request or BackfillRequest(projection=name)).model_copy(
+            update={"projection": name}
+        )
+        try:
+            handle = await self._client.start_workflow(
+                kind,
+                whole.model_dump(mode="json", exclude_none=True),
+                id=workflow_id,
+                task_queue=self._task_queue,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                static_summary=f"{kind} of {name}",
+            )
+        except WorkflowAlreadyStartedError as error:
+            raise AlreadyRunning(
+                f"workflow {workflow_id!r} is running already (run {error.run_id}): "
+                f"`refold watch {name}` follows it, `refold cancel {name}` stops it"
+            ) from None
+        return StartedRun(workflow_id, handle.first_execution_run_id or "")
+
+    # -- watching ----------------------------------------------------------------------------
+
+    async def result(self, run: StartedRun) -> BackfillResult:
+        """Waits for a run's end.
+
+        Raises:
+            RunFailed: It failed, was refused, terminated or timed out.
+        """
+        handle = self._client.get_workflow_handle(
+            run.workflow_id,
+            first_execution_run_id=run.run_id,
+            run_id=run.run_id,
+            result_type=BackfillResult,
+        )
+        try:
+            result: BackfillResult = await handle.result()
+            return result
+        except WorkflowFailureError as error:
+            cause = error.cause
+            if isinstance(cause, WorkflowCancelled):
+                name = run.workflow_id.partition("/")[2]
+                return BackfillResult(
+                    status=RunStatus.CANCELLED, projection=name, run_id=run.run_id
+                )
+            message = cause.message if isinstance(cause, ApplicationError) else str(cause)
+            raise RunFailed(message) from error
+
+    async def get_backfill_progress(self, name: str) -> AsyncIterator[Progress]:
+        """The progress of the projection's run, every half second until the end.
+
+        The run may have begun before the call. While no worker is there to answer, nothing comes.
+
+        Raises:
+            NoRun: No run of the projection is known.
+        """
+        async for progress in self.watch(await self.current_run(name)):
+            yield progress
+
+    async def watch(self, run: StartedRun) -> AsyncIterator[Progress]:
+        """The progress of a run, every half second until the end."""
+        handle = self._client.get_workflow_handle(run.workflow_id)
+        while True:
+            progress = await self._progress(handle)
+            if progress is not None:
+                yield progress
+                if progress.status.ended:
+                    return
+            elif not await self._is_running(handle):
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _progress(self, handle: WorkflowHandle[Any, Any]) -> Progress | None:
+        with suppress(RPCError, WorkflowQueryFailedError):
+            answer: Progress = await handle.query(
+                "progress", result_type=Progress, rpc_timeout=_QUERY_TIMEOUT
+            )
+            return answer
+        return None
+
+    async def _is_running(self, handle: WorkflowHandle[Any, Any]) -> bool:
+        return (await handle.describe()).status == WorkflowExecutionStatus.RUNNING
+
+    # -- the run at hand ---------------------------------------------------------------------
+
+    async def current_run(self, name: str) -> StartedRun:
+        """The run that holds the projection, else the latest under a default workflow id.
+
+        Raises:
+            NoRun: There is none.
+        """
+        held = await self._held(name)
+        if held is not None:
+            return held
+        latest: tuple[Any, StartedRun] | None = None
+        for workflow_id in (f"rebuild/{name}", f"backfill/{name}"):
+            try:
+                found = await self._client.get_workflow_handle(workflow_id).describe()
+            except RPCError as error:
+                if error.status != RPCStatusCode.NOT_FOUND:
+                    raise
+                continue
+            running = found.status == WorkflowExecutionStatus.RUNNING
+            order = (running, found.start_time)
+            if latest is None or order > latest[0]:
+                latest = (order, StartedRun(workflow_id, found.run_id))
+        if latest is None:
+            raise NoRun(
+                f"projection {name!r}: expected a run, found none: start one with "
+                f"`refold rebuild {name}`"
+            )
+        return latest[1]
+
+    async def _held(self, name: str) -> StartedRun | None:
+        if self._database_url is None:
+            return None
+        engine = make_engine(Settings(database_url=self._database_url), activities=0)
+        try:
+            async with engine.connect() as connection:
+                lease = await leases.holder(connection, name)
+        finally:
+            await engine.dispose()
+        return None if lease is None else StartedRun(lease.workflow_id, lease.run_id)
+
+    async def cancel_backfill(self, name: str, reason: str | None = None) -> StartedRun:
+        """Asks the projection's run to stop; returns the run, which then cleans up.
+
+        Raises:
+            NoRun: There is none, or it has ended.
+        """
+        run = await self.current_run(name)
+        try:
+            await self._client.get_workflow_handle(run.workflow_id).signal("cancel", reason)
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+            raise NoRun(f"projection {name!r}: its run {run.workflow_id!r} has ended") from None
+        return run

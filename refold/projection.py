@@ -1,0 +1,251 @@
+"""A projection: a name, a version, a table, a key, and pure handlers."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from sqlalchemy import Table
+
+from refold.columns import Settle, WrongValue, is_mutable, settle_for
+from refold.errors import InvalidProjection, PoisonEvent
+from refold.event import Event
+from refold.key import Key, KeyDoesNotFit, KeyFunction, KeyPath, key_paths
+from refold.policy import BackfillPolicy
+
+Row = dict[str, Any]
+"""One row of a read model: column name to value, key columns included."""
+
+Handler = Callable[[Row | None, Event], Row | None]
+"""The row so far (None: there is none) and an event in; the row after (None: delete it) out."""
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
+
+
+class Projection:
+    """A read model's declaration: how its rows follow from the events.
+
+    Args:
+        name: ``[a-z][a-z0-9-]*``, at most 40 characters; unique among the registered projections.
+        version: From 1; bump it when the handlers' meaning or the table changes.
+        table: A SQLAlchemy Core table. Its primary key is the projection's key.
+        key: Which row an event belongs to: ``"stream_id"``, a dotted path (``"data.sku"``), a
+            tuple of these for a composite key, or a function ``event -> key | list of keys |
+            None`` (None: the event is skipped).
+        backfill: Defaults for backfills and rebuilds of this projection.
+
+    Raises:
+        InvalidProjection: The declaration cannot work; the message says why.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        version: int = 1,
+        table: Table,
+        key: str | tuple[str, ...] | KeyFunction,
+        backfill: BackfillPolicy | None = None,
+    ) -> None:
+        if not _NAME.fullmatch(name):
+            raise InvalidProjection(
+                f"name: expected [a-z][a-z0-9-]*, at most 40 characters, got {name!r}"
+            )
+        if version < 1:
+            raise InvalidProjection(f"{name}: version: expected 1 or more, got {version}")
+        if not table.primary_key.columns:
+            raise InvalidProjection(
+                f"{name}: table {table.name!r} needs a primary key: it is the projection's key"
+            )
+        self.name = name
+        self.version = version
+        self.table = table
+        self.backfill = backfill or BackfillPolicy()
+        self.key_columns: tuple[str, ...] = tuple(c.name for c in table.primary_key.columns)
+        self.key_paths: tuple[KeyPath, ...] | None = None
+        self._key_function: KeyFunction | None = None
+        if callable(key):
+            self._key_function = key
+        else:
+            self.key_paths = key_paths(key, table)
+        self.handlers: dict[str, Handler] = {}
+        self._names = frozenset(c.name for c in table.columns)
+        self._key_settle = [settle_for(c) for c in table.primary_key.columns]
+        others = [c for c in table.columns if c.name not in self.key_columns]
+        self._settles: dict[str, Settle] = {c.name: settle_for(c) for c in others}
+        self._mutable = [c.name for c in others if is_mutable(c)]
+        self.copier: Callable[[Row], Row] = self.copied if self._mutable else dict.copy
+        self._defaults = {c.name: _scalar_default(c) for c in others}
+
+    def __repr__(self) -> str:
+        return f"Projection({self.name!r}, version={self.version})"
+
+    def on(self, *event_types: str) -> Callable[[Handler], Handler]:
+        """Registers the decorated function as the handler of these event types.
+
+        Raises:
+            InvalidProjection: No type is given, a type has a handler already, or the function is
+                asynchronous (handlers are pure).
+        """
+        if not event_types:
+            raise InvalidProjection(f"{self.name}: on(): expected at least one event type")
+
+        def register(handler: Handler) -> Handler:
+            if inspect.iscoroutinefunction(handler):
+                raise InvalidProjection(
+                    f"{self.name}: handler {handler.__name__!r}: expected a plain function, got an "
+                    "async one: handlers are pure"
+                )
+            for event_type in event_types:
+                if event_type in self.handlers:
+                    raise InvalidProjection(f"{self.name}: {event_type!r} has a handler already")
+                self.handlers[event_type] = handler
+            return handler
+
+        return register
+
+    @property
+    def event_types(self) -> list[str]:
+        """The event types that are read, sorted."""
+        return sorted(self.handlers)
+
+    def keys_of(self, event: Event) -> list[Key]:
+        """The keys of the rows that the event belongs to; empty when it is skipped.
+
+        Raises:
+            PoisonEvent: A value cannot become a key, or the key function raised.
+        """
+        try:
+            if self._key_function is not None:
+                return self._called_keys(self._key_function(event))
+            assert self.key_paths is not None
+            parts = [path.of(event) for path in self.key_paths]
+        except Exception as error:
+            raise self.poison(event, error) from error
+        if None in parts:
+            return []
+        return [parts[0] if len(parts) == 1 else tuple(parts)]
+
+    def _called_keys(self, called: Any) -> list[Key]:
+        if called is None:
+            return []
+        keys = called if isinstance(called, list) else [called]
+        return list(dict.fromkeys(self._settled_key(key) for key in keys))
+
+    def _settled_key(self, key: Any) -> Key:
+        parts = key if isinstance(key, tuple) else (key,)
+        if len(parts) != len(self.key_columns):
+            raise KeyDoesNotFit(
+                f"key function: expected {len(self.key_columns)} part(s) for "
+                f"({', '.join(self.key_columns)}), got {key!r}"
+            )
+        settled = [settle(part) for settle, part in zip(self._key_settle, parts, strict=True)]
+        return settled[0] if len(settled) == 1 else tuple(settled)
+
+    def key_fields(self, key: Key) -> Row:
+        """The key columns of a row, by name."""
+        if len(self.key_columns) == 1:
+            return {self.key_columns[0]: key}
+        return dict(zip(self.key_columns, key, strict=True))
+
+    def apply(self, row: Row | None, event: Event, key_fields: Row) -> Row | None:
+        """The row after the event, exactly as the table would hold it.
+
+        Raises:
+            PoisonEvent: The handler raised, or returned what the table cannot hold.
+        """
+        try:
+            before = None if row is None else self.copied(row)
+            return self.settled(row, self.handlers[event.type](before, event), key_fields)
+        except Exception as error:
+            raise self.poison(event, error) from error
+
+    def copied(self, row: Row) -> Row:
+        """A copy: a handler that changes its argument must not change what was settled."""
+        copied = row.copy()
+        for name in self._mutable:
+            if copied[name] is not None:
+                copied[name] = self._settles[name](copied[name])
+        return copied
+
+    def settled(self, row: Row | None, after: Any, key_fields: Row) -> Row | None:
+        """What a handler returned, as the table would hold it; None for no row.
+
+        Args:
+            row: The settled row that the handler was given a copy of.
+            after: What it returned.
+            key_fields: The key columns.
+
+        Raises:
+            WrongValue: The table cannot hold it.
+        """
+        if after is None:
+            return None
+        if not isinstance(after, dict):
+            raise WrongValue(f"handler: expected a dict or None, got {type(after).__name__}")
+        if row is None or len(after) != len(row):
+            return self._completed(after, key_fields)
+        # The handler returned all columns: the usual case, fast.
+        stored, settles = after, self._settles
+        for name, value in after.items():
+            if name not in row:
+                raise self._unknown(after)
+            before = row[name]
+            # The very same object as before is settled already; most columns are. One that can
+            # change in place never is the same: the handler was given a copy.
+            if value is not before:
+                settled = settles[name](value) if name in settles else before
+                if settled is not value:
+                    if stored is after:  # it may be the handler's own, to be left as it is
+                        stored = after.copy()
+                    stored[name] = settled
+        return stored
+
+    def _completed(self, after: Row, key_fields: Row) -> Row:
+        """The settled row, whatever columns the handler returned; those left out get defaults."""
+        if not after.keys() <= self._names:
+            raise self._unknown(after)
+        stored = key_fields.copy()
+        for name, settle in self._settles.items():
+            value = after[name] if name in after else self._defaults.get(name)
+            stored[name] = settle(value)
+        return stored
+
+    def _unknown(self, after: Row) -> WrongValue:
+        unknown = ", ".join(sorted(after.keys() - self._names))
+        return WrongValue(f"table {self.table.name!r} has no column {unknown}")
+
+    def fold(self, events: Iterable[Event]) -> dict[Key, Row]:
+        """The read model of these events in plain Python, without a database: the oracle.
+
+        Args:
+            events: In order of position; types without a handler are passed over.
+
+        Raises:
+            PoisonEvent: An event that a handler or the key cannot take.
+        """
+        rows: dict[Key, Row] = {}
+        for event in self._handled(events):
+            for key in self.keys_of(event):
+                after = self.apply(rows.get(key), event, self.key_fields(key))
+                if after is None:
+                    rows.pop(key, None)
+                else:
+                    rows[key] = after
+        return rows
+
+    def _handled(self, events: Iterable[Event]) -> Iterator[Event]:
+        return (event for event in events if event.type in self.handlers)
+
+    def poison(self, event: Event, error: Exception) -> PoisonEvent:
+        """The error that names this event as one that the projection cannot take."""
+        known = isinstance(error, (WrongValue, KeyDoesNotFit))
+        reason = str(error) if known else f"{type(error).__name__}: {error}"
+        return PoisonEvent(self.name, event.position, event.type, event.stream_id, reason)
+
+
+def _scalar_default(column: Any) -> Any:
+    default = column.default
+    return default.arg if default is not None and default.is_scalar else None

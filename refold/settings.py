@@ -1,0 +1,82 @@
+"""Settings from the environment (REFOLD_*); Temporal's and OpenTelemetry's are their own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from refold.errors import ConfigurationError
+
+_EXAMPLE = "postgresql://user:password@host:5432/database"
+
+
+class Settings(BaseSettings):
+    """What a worker or a command needs to know.
+
+    Attributes:
+        database_url: PostgreSQL that holds read models, ``refold.*`` and events.
+        projections: Modules to import for projections, comma-separated in the environment.
+        task_queue: Temporal task queue.
+        segment_seconds: What one refold or follow activity aims to last, in seconds.
+        heartbeat_timeout_seconds: Silence after which Temporal hands an activity to another
+            worker, in seconds.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="REFOLD_", extra="ignore")
+
+    database_url: str | None = None
+    projections: Annotated[list[str], NoDecode] = ["projections"]
+    task_queue: str = Field(default="refold", min_length=1)
+    segment_seconds: float = Field(default=10, gt=0, le=600)
+    heartbeat_timeout_seconds: float = Field(default=10, ge=1, le=600)
+
+    @field_validator("projections", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    def sqlalchemy_url(self) -> URL:
+        """The database's address for SQLAlchemy with asyncpg.
+
+        Raises:
+            ConfigurationError: REFOLD_DATABASE_URL is not set or is not a PostgreSQL URL.
+        """
+        if not self.database_url:
+            raise ConfigurationError(
+                f"REFOLD_DATABASE_URL is not set: expected an address such as {_EXAMPLE} "
+                "(`refold dev` starts a PostgreSQL and prints its address)"
+            )
+        try:
+            url = make_url(self.database_url)
+        except (ArgumentError, ValueError):
+            # The value may hold a password: never repeat it.
+            raise ConfigurationError(
+                f"REFOLD_DATABASE_URL: expected an address such as {_EXAMPLE}, "
+                "got something that is not a URL"
+            ) from None
+        if url.drivername not in ("postgresql", "postgres", "postgresql+asyncpg"):
+            raise ConfigurationError(
+                f"REFOLD_DATABASE_URL: expected a PostgreSQL address such as {_EXAMPLE}, "
+                f"got one for {url.drivername!r}"
+            )
+        return url.set(drivername="postgresql+asyncpg")
+
+
+def load_settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        ConfigurationError: A variable has a value that cannot work; the message names it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "REFOLD_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise ConfigurationError(f"{name}: {first['msg']}, got {first['input']!r}") from None

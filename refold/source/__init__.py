@@ -1,0 +1,1 @@
+"""Where events are read from: the log, its settled head, and its readers."""

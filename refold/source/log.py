@@ -1,0 +1,119 @@
+"""The embedded event store: append to a stream with optimistic concurrency, and count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+from sqlalchemy import and_, func, insert, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.database import server_error
+from refold.errors import WrongExpectedVersion
+from refold.store.schema import events
+
+
+@dataclass(frozen=True)
+class NewEvent:
+    """An event to append; its position and version are given by the log.
+
+    Attributes:
+        type: What happened.
+        data: The body, a JSON object.
+        metadata: What is known about it, a JSON object.
+        recorded_at: When, with time zone; None for now.
+    """
+
+    type: str
+    data: Mapping[str, Any]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    recorded_at: datetime | None = None
+
+
+async def stream_version(connection: AsyncConnection, stream_id: str) -> int:
+    """The version of a stream's last event; 0 for a stream without events."""
+    latest = select(func.coalesce(func.max(events.c.version), 0))
+    version = await connection.scalar(latest.where(events.c.stream_id == stream_id))
+    assert version is not None
+    return int(version)
+
+
+async def append(
+    connection: AsyncConnection,
+    stream_id: str,
+    new_events: Sequence[NewEvent],
+    *,
+    expected_version: int | None = None,
+) -> int:
+    """Appends events to a stream, in the caller's transaction.
+
+    Args:
+        connection: In a transaction; the caller commits. After an error it must be rolled back.
+        stream_id: The stream; it begins with its first event.
+        new_events: In order.
+        expected_version: The stream's version as the caller knows it, 0 for a new stream; None
+            takes whatever it is.
+
+    Returns:
+        The stream's version after the append.
+
+    Raises:
+        WrongExpectedVersion: The stream is at another version, or another transaction appended to
+            it at the same time.
+    """
+    version = await stream_version(connection, stream_id)
+    if expected_version is not None and version != expected_version:
+        raise WrongExpectedVersion(stream_id, expected_version, version)
+    rows = [
+        {
+            "stream_id": stream_id,
+            "version": version + number,
+            "type": event.type,
+            "data": dict(event.data),
+            "metadata": dict(event.metadata),
+            "recorded_at": event.recorded_at or func.now(),
+        }
+        for number, event in enumerate(new_events, start=1)
+    ]
+    if not rows:
+        return version
+    try:
+        async with connection.begin_nested():
+            for row in rows:
+                await connection.execute(insert(events).values(row))
+    except IntegrityError as error:
+        if not isinstance(server_error(error), asyncpg.UniqueViolationError):
+            raise
+        # The unique (stream_id, version) waited for the other transaction, which has committed.
+        actual = await stream_version(connection, stream_id)
+        raise WrongExpectedVersion(stream_id, version, actual) from None
+    return version + len(rows)
+
+
+async def count_events(
+    connection: AsyncConnection,
+    *,
+    types: Sequence[str] | None = None,
+    after: int = 0,
+    upto: int | None = None,
+) -> int:
+    """Counts events.
+
+    Args:
+        connection: Any connection.
+        types: Only these types; None for all.
+        after: Only positions above this (exclusive).
+        upto: Only positions up to this (inclusive); None for no bound.
+    """
+    condition = events.c.position > after
+    if types is not None:
+        condition = and_(condition, events.c.type.in_(types))
+    if upto is not None:
+        condition = and_(condition, events.c.position <= upto)
+    counted = await connection.scalar(select(func.count()).select_from(events).where(condition))
+    assert counted is not None
+    return counted

@@ -1,0 +1,117 @@
+"""Cutting the log into slices of keys that are balanced by events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, or_, select, tablesample
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.errors import PoisonEvent
+from refold.key import Key, KeyPath
+from refold.projection import Projection
+from refold.source.reader import key_columns, key_range
+from refold.store.schema import events
+
+Bounds = list[tuple[Key | None, Key | None]]
+"""Ranges of keys, each above the first key (exclusive) up to the second (inclusive); None: open."""
+
+# Up to this many events a sample is the whole log; beyond, a few whole pages do.
+_SAMPLE = 50_000
+
+
+async def key_bounds(
+    connection: AsyncConnection, projection: Projection, *, upto: int, slices: int
+) -> Bounds:
+    """Ranges that cover all keys, about equal in events.
+
+    Args:
+        connection: Any connection.
+        projection: One whose key is made of paths.
+        upto: Only positions up to this (inclusive) count.
+        slices: How many ranges to aim at; fewer when single keys are large.
+    """
+    paths = projection.key_paths
+    assert paths is not None
+    cuts: list[Key] = []
+    if slices > 1:
+        cuts = await _cuts(connection, paths, projection.event_types, upto, slices)
+    return list(zip([None, *cuts], [*cuts, None], strict=True))
+
+
+async def _cuts(
+    connection: AsyncConnection,
+    paths: Sequence[KeyPath],
+    types: Sequence[str],
+    upto: int,
+    slices: int,
+) -> list[Key]:
+    sampled: Any = events
+    if upto > _SAMPLE:
+        sampled = tablesample(events, func.system(max(100 * _SAMPLE / upto, 0.01)))
+    names = [f"k{i}" for i in range(len(paths))]
+    columns = [path.sql(sampled).label(name) for path, name in zip(paths, names, strict=True)]
+    bucket = func.ntile(slices).over(order_by=columns).label("bucket")
+    inner = (
+        select(*columns, bucket)
+        .where(
+            sampled.c.position <= upto,
+            sampled.c.type.in_(types),
+            *[column.is_not(None) for column in columns],
+        )
+        .subquery()
+    )
+    keys = [inner.c[name] for name in names]
+    statement = (
+        select(*keys)
+        .ext(distinct_on(inner.c.bucket))
+        .order_by(inner.c.bucket, *[key.desc() for key in keys])
+    )
+    rows = [tuple(row) for row in await connection.execute(statement)]
+    highest = [row[0] if len(row) == 1 else row for row in rows]
+    # The last bucket is open above; a key that fills several buckets cuts once.
+    return list(dict.fromkeys(highest[:-1]))
+
+
+async def slice_totals(
+    connection: AsyncConnection, projection: Projection, bounds: Bounds, *, upto: int
+) -> list[int]:
+    """How many events each range has, up to a position (inclusive).
+
+    Raises:
+        PoisonEvent: An event's key does not fit its column.
+    """
+    paths = projection.key_paths
+    assert paths is not None
+    types = projection.event_types
+    read = [events.c.position <= upto, events.c.type.in_(types)]
+    misfit = or_(*[path.misfits(events) for path in paths])
+    columns: list[ColumnElement[int]] = [func.count().filter(misfit)]
+    has_key = [column.is_not(None) for column in key_columns(paths)]
+    for low, high in bounds:
+        columns.append(func.count().filter(*has_key, *key_range(paths, low, high)))
+    misfits, *totals = (await connection.execute(select(*columns).where(*read))).one()
+    if misfits:
+        await _raise_misfit(connection, projection, [*read, misfit])
+    return list(totals)
+
+
+async def _raise_misfit(
+    connection: AsyncConnection, projection: Projection, condition: list[ColumnElement[bool]]
+) -> None:
+    columns = (events.c.position, events.c.type, events.c.stream_id)
+    statement = select(*columns).where(*condition).order_by(events.c.position).limit(1)
+    first = (await connection.execute(statement)).one()
+    assert projection.key_paths is not None
+    wanted = ", ".join(
+        f"{path.path} as {path.column.name} {path.column.type!r}" for path in projection.key_paths
+    )
+    raise PoisonEvent(
+        projection.name,
+        first.position,
+        first.type,
+        first.stream_id,
+        f"its key does not fit: expected {wanted}",
+    )

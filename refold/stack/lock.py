@@ -1,0 +1,45 @@
+"""The lock on a data directory: one stack at a time, released by the kernel if its holder dies."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from refold.stack.errors import StackAlreadyRunning
+
+
+class DataDirLock:
+    """An exclusive lock on `<data_dir>/lock`, a file that has the holder's pid in it."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._file: int | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds it."""
+        return self._file is not None
+
+    def acquire(self) -> None:
+        """Takes the lock; raises StackAlreadyRunning, with the holder's pid, when it is held."""
+        file = os.open(self._data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = os.read(file, 32)
+            os.close(file)
+            raise StackAlreadyRunning(self._data_dir, _pid(text)) from None
+        os.ftruncate(file, 0)
+        os.write(file, f"{os.getpid()}\n".encode())
+        self._file = file
+
+    def release(self) -> None:
+        """Gives it up; does nothing when not held."""
+        # The file stays: removing it would let two processes lock two files of the same name.
+        if self._file is not None:
+            os.ftruncate(self._file, 0)
+            os.close(self._file)
+            self._file = None
+
+
+def _pid(text: bytes) -> int | None:
+    return int(text) if text.strip().isdigit() else None

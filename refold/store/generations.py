@@ -1,0 +1,224 @@
+"""Table `refold.generations`: the physical copies of each read model, and their checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.errors import Fenced, RunEnded
+from refold.store.schema import generations
+
+BUILDING, ACTIVE, RETAINED, DISCARDED = "building", "active", "retained", "discarded"
+
+UNMANAGED = 0
+"""The version of a table that was there before Refold: what built it is not known."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One physical copy of a projection's table.
+
+    Attributes:
+        projection: Whose.
+        generation: Its number, from 1.
+        version: The projection's version that built it; `UNMANAGED` for a table found in place.
+        status: ``building``, ``active`` (what readers query), ``retained`` or ``discarded``.
+        schema_name: The schema that holds the table now.
+        table_name: The table.
+        position: Its checkpoint: every settled event up to here is in it, none after; None while
+            it is being loaded, or for an unmanaged table.
+        run_id: The run that made it.
+        created_at: When it was begun.
+        swapped_at: When it last went live, or was last replaced.
+    """
+
+    projection: str
+    generation: int
+    version: int
+    status: str
+    schema_name: str
+    table_name: str
+    position: int | None
+    run_id: str | None
+    created_at: datetime
+    swapped_at: datetime | None
+
+
+_COLUMNS = tuple(generations.c[name] for name in Generation.__dataclass_fields__)
+
+
+def row_of(projection: str, generation: int) -> ColumnElement[bool]:
+    """The condition for one generation's row."""
+    return (generations.c.projection == projection) & (generations.c.generation == generation)
+
+
+async def of_projection(connection: AsyncConnection, projection: str) -> list[Generation]:
+    """All generations of a projection, the oldest first."""
+    statement = select(*_COLUMNS).where(generations.c.projection == projection)
+    rows = await connection.execute(statement.order_by(generations.c.generation))
+    return [Generation(*row) for row in rows]
+
+
+async def get(
+    connection: AsyncConnection, projection: str, generation: int, *, lock: bool = False
+) -> Generation | None:
+    """One generation, locked against any change by others if asked."""
+    statement = select(*_COLUMNS).where(row_of(projection, generation))
+    row = (await connection.execute(statement.with_for_update() if lock else statement)).first()
+    return None if row is None else Generation(*row)
+
+
+async def active(
+    connection: AsyncConnection, projection: str, *, lock: bool = False
+) -> Generation | None:
+    """The generation that readers query, locked against any change by others if asked."""
+    statement = select(*_COLUMNS).where(
+        generations.c.projection == projection, generations.c.status == ACTIVE
+    )
+    row = (await connection.execute(statement.with_for_update() if lock else statement)).first()
+    return None if row is None else Generation(*row)
+
+
+async def hold_position(connection: AsyncConnection, projection: str, generation: int) -> int:
+    """The active generation's checkpoint, which cannot move until the transaction ends.
+
+    Raises:
+        RunEnded: The generation is not the active one any more.
+    """
+    statement = (
+        select(generations.c.position)
+        .where(row_of(projection, generation), generations.c.status == ACTIVE)
+        .with_for_update(read=True)
+    )
+    position = await connection.scalar(statement)
+    if position is None:
+        raise RunEnded(f"generation {generation} of {projection!r} is not active any more")
+    return int(position)
+
+
+async def create(
+    connection: AsyncConnection,
+    projection: str,
+    *,
+    version: int,
+    status: str,
+    schema_name: str | None,
+    table_name: str,
+    position: int | None = None,
+    run_id: str | None = None,
+) -> Generation:
+    """Adds a generation, numbered one above the highest there ever was.
+
+    Args:
+        connection: In a transaction that holds the projection's lease.
+        projection: Whose.
+        version: What builds it.
+        status: Its first status.
+        schema_name: Where its table is; None for a schema of its own (`own_schema`).
+        table_name: Its table.
+        position: Its checkpoint, if it has one.
+        run_id: The run that makes it.
+    """
+    highest = select(func.coalesce(func.max(generations.c.generation), 0))
+    number = 1 + (
+        await connection.scalar(highest.where(generations.c.projection == projection)) or 0
+    )
+    statement = (
+        insert(generations)
+        .values(
+            projection=projection,
+            generation=number,
+            version=version,
+            status=status,
+            schema_name=schema_name or own_schema(projection, number),
+            table_name=table_name,
+            position=position,
+            run_id=run_id,
+        )
+        .returning(*_COLUMNS)
+    )
+    return Generation(*(await connection.execute(statement)).one())
+
+
+def own_schema(projection: str, generation: int) -> str:
+    """The schema that holds a generation's table while it is not the active one."""
+    return f"refold_{projection.replace('-', '_')}_g{generation}"
+
+
+async def take_fence(connection: AsyncConnection, projection: str, generation: int) -> int:
+    """Takes the checkpoint over: from now on only the returned token may move it.
+
+    Raises:
+        RunEnded: The generation is gone.
+    """
+    statement = update(generations).where(row_of(projection, generation))
+    statement = statement.values(fence=generations.c.fence + 1).returning(generations.c.fence)
+    fence = await connection.scalar(statement)
+    if fence is None:
+        raise RunEnded(f"generation {generation} of {projection!r} is gone")
+    return int(fence)
+
+
+async def advance(
+    connection: AsyncConnection,
+    projection: str,
+    generation: int,
+    *,
+    old: int,
+    new: int,
+    fence: int,
+) -> None:
+    """Moves the checkpoint from the position that was read, under the token that was taken.
+
+    Must come first in the transaction that writes the rows: from here on nobody else can.
+
+    Raises:
+        Fenced: The checkpoint is elsewhere or another token was taken.
+    """
+    statement = update(generations).where(
+        row_of(projection, generation), generations.c.position == old, generations.c.fence == fence
+    )
+    if (await connection.execute(statement.values(position=new))).rowcount != 1:
+        raise Fenced(
+            f"checkpoint of {projection!r} generation {generation}: expected position {old} under "
+            f"fence {fence}; another attempt has moved it"
+        )
+
+
+async def set_loaded(
+    connection: AsyncConnection, projection: str, generation: int, position: int
+) -> None:
+    """Gives a loaded generation its first checkpoint; nothing happens when it has one."""
+    statement = update(generations).where(
+        row_of(projection, generation), generations.c.position.is_(None)
+    )
+    await connection.execute(statement.values(position=position))
+
+
+async def set_place(
+    connection: AsyncConnection, generation: Generation, *, status: str, schema_name: str
+) -> None:
+    """Records that the generation's table has moved, within a swap."""
+    statement = update(generations).where(row_of(generation.projection, generation.generation))
+    # A new fence: whoever still follows it would write to a table that is elsewhere now.
+    fence = generations.c.fence + 1
+    await connection.execute(
+        statement.values(status=status, schema_name=schema_name, fence=fence, swapped_at=func.now())
+    )
+
+
+async def fence_active(connection: AsyncConnection, projection: str) -> None:
+    """Stops whoever still follows the active generation; the next one takes a fence of its own."""
+    statement = update(generations).where(
+        generations.c.projection == projection, generations.c.status == ACTIVE
+    )
+    await connection.execute(statement.values(fence=generations.c.fence + 1))
+
+
+async def discard(connection: AsyncConnection, projection: str, generation: int) -> None:
+    """Records that a generation's table has been dropped; its number is never used again."""
+    statement = update(generations).where(row_of(projection, generation))
+    await connection.execute(statement.values(status=DISCARDED, position=None))

@@ -1,0 +1,97 @@
+"""The tables that readers query, and their shadows: made, indexed, dropped."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, ForeignKeyConstraint, MetaData, Table, text
+from sqlalchemy.dialects.postgresql import dialect as postgresql_dialect
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable
+
+from refold.projection import Projection
+
+_QUOTE = postgresql_dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
+
+
+def quoted(*names: str) -> str:
+    """A qualified name, quoted where it must be."""
+    return ".".join(_QUOTE(name) for name in names)
+
+
+def physical(projection: Projection, schema: str) -> Table:
+    """The projection's table as it stands, or will stand, in that schema."""
+    return projection.table.to_metadata(MetaData(), schema=schema)
+
+
+async def live_schema(connection: AsyncConnection, projection: Projection) -> str:
+    """The schema in which readers find the projection's table."""
+    if projection.table.schema is not None:
+        return projection.table.schema
+    schema = await connection.scalar(text("SELECT current_schema()"))
+    assert schema is not None
+    return str(schema)
+
+
+async def exists(connection: AsyncConnection, schema: str, table: str) -> bool:
+    """Whether there is a table of that name."""
+    name = quoted(schema, table)
+    return (await connection.scalar(text("SELECT to_regclass(:name)"), {"name": name})) is not None
+
+
+async def create_shadow(connection: AsyncConnection, projection: Projection, schema: str) -> None:
+    """Makes the table bare, without keys and indexes, in a schema of its own.
+
+    The schema is what keeps the names of its indexes and constraints the same in each generation.
+    """
+    await connection.execute(text(f"CREATE SCHEMA {quoted(schema)}"))
+    columns: list[Column[object]] = [
+        Column(c.name, c.type, nullable=c.nullable, server_default=c.server_default)
+        for c in projection.table.columns
+    ]
+    await connection.execute(
+        CreateTable(Table(projection.table.name, MetaData(), *columns, schema=schema))
+    )
+
+
+async def is_indexed(connection: AsyncConnection, schema: str, table: str) -> bool:
+    """Whether the table has its primary key."""
+    found = await connection.scalar(
+        text("SELECT count(*) FROM pg_index WHERE indrelid = to_regclass(:name) AND indisprimary"),
+        {"name": quoted(schema, table)},
+    )
+    return bool(found)
+
+
+async def add_indexes(connection: AsyncConnection, projection: Projection, schema: str) -> None:
+    """Adds the keys, checks and indexes that the projection's table declares."""
+    table = physical(projection, schema)
+    await connection.execute(AddConstraint(table.primary_key))
+    for constraint in sorted(table.constraints, key=lambda c: str(c.name)):
+        if constraint is not table.primary_key and not isinstance(constraint, ForeignKeyConstraint):
+            await connection.execute(AddConstraint(constraint))
+    for foreign in table.foreign_key_constraints:
+        await connection.execute(AddConstraint(foreign))
+    for index in sorted(table.indexes, key=lambda i: str(i.name)):
+        await connection.execute(CreateIndex(index))
+
+
+async def analyze(connection: AsyncConnection, schema: str, table: str) -> None:
+    """Gathers the planner's statistics; they stay with the table through a swap."""
+    await connection.execute(text(f"ANALYZE {quoted(schema, table)}"))
+
+
+async def drop_shadow(connection: AsyncConnection, schema: str, table: str) -> None:
+    """Drops a table that is not live, and its schema. What hangs on it makes this fail."""
+    await connection.execute(text(f"DROP TABLE IF EXISTS {quoted(schema, table)} RESTRICT"))
+    await connection.execute(text(f"DROP SCHEMA IF EXISTS {quoted(schema)} RESTRICT"))
+
+
+async def move(connection: AsyncConnection, table: str, *, old: str, new: str) -> None:
+    """Moves a table, with its indexes, from one schema to another."""
+    await connection.execute(text(f"ALTER TABLE {quoted(old, table)} SET SCHEMA {quoted(new)}"))
+
+
+async def count_rows(connection: AsyncConnection, schema: str, table: str) -> int:
+    """How many rows a table has, exactly."""
+    counted = await connection.scalar(text(f"SELECT count(*) FROM {quoted(schema, table)}"))
+    assert counted is not None
+    return int(counted)

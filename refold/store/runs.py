@@ -1,0 +1,117 @@
+"""Table `refold.runs`: each execution of a backfill or rebuild, and what it planned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, null, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.store.schema import runs
+
+RUNNING = "running"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run.
+
+    Attributes:
+        run_id: Temporal's first run id: the same over continue-as-new.
+        projection: What it writes.
+        kind: The workflow type.
+        workflow_id: The workflow id, which anybody may choose.
+        status: ``running``, or how it ended.
+        plan: The plan, once it is made.
+        followed_events: Events applied by following.
+        requested_by: Who asked for it.
+        started_at: When.
+        ended_at: When it ended.
+        error: Why it failed.
+    """
+
+    run_id: str
+    projection: str
+    kind: str
+    workflow_id: str
+    status: str
+    plan: dict[str, Any] | None
+    followed_events: int
+    requested_by: str | None
+    started_at: datetime
+    ended_at: datetime | None
+    error: str | None
+
+
+_COLUMNS = tuple(runs.c[name] for name in RunRecord.__dataclass_fields__)
+
+
+async def begin(
+    connection: AsyncConnection,
+    *,
+    run_id: str,
+    projection: str,
+    kind: str,
+    workflow_id: str,
+    request: dict[str, Any],
+) -> RunRecord:
+    """Records a run, or finds it when it was recorded before."""
+    statement = insert(runs).values(
+        run_id=run_id,
+        projection=projection,
+        kind=kind,
+        workflow_id=workflow_id,
+        request=request,
+        requested_by=request.get("requested_by"),
+    )
+    await connection.execute(statement.on_conflict_do_nothing())
+    return RunRecord(*(await connection.execute(_of(run_id))).one())
+
+
+def _of(run_id: str) -> Any:
+    return select(*_COLUMNS).where(runs.c.run_id == run_id)
+
+
+async def get(connection: AsyncConnection, run_id: str) -> RunRecord | None:
+    """A run's record, if there is one."""
+    row = (await connection.execute(_of(run_id))).first()
+    return None if row is None else RunRecord(*row)
+
+
+async def latest(connection: AsyncConnection, projection: str) -> RunRecord | None:
+    """The projection's latest run."""
+    statement = select(*_COLUMNS).where(runs.c.projection == projection)
+    ordered = statement.order_by(runs.c.started_at.desc()).limit(1)
+    row = (await connection.execute(ordered)).first()
+    return None if row is None else RunRecord(*row)
+
+
+async def unfinished(connection: AsyncConnection, projection: str | None = None) -> list[RunRecord]:
+    """Runs that have not ended, of one projection or of all."""
+    statement = select(*_COLUMNS).where(runs.c.ended_at.is_(None))
+    if projection is not None:
+        statement = statement.where(runs.c.projection == projection)
+    return [RunRecord(*row) for row in await connection.execute(statement)]
+
+
+async def set_plan(connection: AsyncConnection, run_id: str, plan: dict[str, Any]) -> None:
+    """Records what the run is going to do."""
+    await connection.execute(update(runs).where(runs.c.run_id == run_id).values(plan=plan))
+
+
+async def add_followed(connection: AsyncConnection, run_id: str, events: int) -> None:
+    """Counts events applied by following, in the transaction that applies them."""
+    followed = runs.c.followed_events + events
+    statement = update(runs).where(runs.c.run_id == run_id)
+    await connection.execute(statement.values(followed_events=followed))
+
+
+async def end(connection: AsyncConnection, run_id: str, status: str, error: str | None) -> None:
+    """Records how a run ended; the first ending stands."""
+    statement = update(runs).where(runs.c.run_id == run_id, runs.c.ended_at.is_(None))
+    await connection.execute(
+        statement.values(status=status, ended_at=func.now(), error=error or null())
+    )

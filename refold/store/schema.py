@@ -1,0 +1,128 @@
+"""The tables of the schema ``refold``, as SQLAlchemy sees them. Migrations make them."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+SCHEMA = "refold"
+
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    },
+)
+
+
+# None is SQL's NULL, not JSON's null.
+_JSON = JSONB(none_as_null=True)
+
+
+def _now(name: str) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
+
+
+events = Table(
+    "events",
+    metadata,
+    Column("position", BigInteger, Identity(always=True), primary_key=True),
+    Column("stream_id", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("data", JSONB, nullable=False),
+    Column("metadata", JSONB, nullable=False, server_default=text("'{}'")),
+    _now("recorded_at"),
+    UniqueConstraint("stream_id", "version"),
+)
+"""The embedded event store; see `refold.source`."""
+
+generations = Table(
+    "generations",
+    metadata,
+    Column("projection", Text, primary_key=True),
+    Column("generation", Integer, primary_key=True, autoincrement=False),
+    Column("version", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("schema_name", Text, nullable=False),
+    Column("table_name", Text, nullable=False),
+    Column("position", BigInteger),
+    Column("fence", BigInteger, nullable=False, server_default="0"),
+    Column("run_id", Text),
+    _now("created_at"),
+    Column("swapped_at", DateTime(timezone=True)),
+    Index(
+        "generations_one_active",
+        "projection",
+        unique=True,
+        postgresql_where=text("status = 'active'"),
+    ),
+)
+"""One row per physical copy of a read model; `position` is its checkpoint (NULL while loading)."""
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("projection", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("workflow_id", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default="running"),
+    Column("request", JSONB, nullable=False),
+    Column("plan", JSONB),
+    Column("followed_events", BigInteger, nullable=False, server_default="0"),
+    Column("requested_by", Text),
+    _now("started_at"),
+    Column("ended_at", DateTime(timezone=True)),
+    Column("error", Text),
+    Index(None, "projection", "started_at"),
+)
+"""One row per backfill or rebuild; `run_id` is Temporal's first run id, over continue-as-new."""
+
+partitions = Table(
+    "partitions",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("low", _JSON),
+    Column("high", _JSON),
+    Column("done_key", _JSON),
+    Column("carry", _JSON),
+    Column("total_events", BigInteger, nullable=False),
+    Column("processed_events", BigInteger, nullable=False, server_default="0"),
+    Column("batches", BigInteger, nullable=False, server_default="0"),
+    Column("fence", BigInteger, nullable=False, server_default="0"),
+    Column("done", Boolean, nullable=False, server_default=text("false")),
+    ForeignKeyConstraint(["run_id"], ["refold.runs.run_id"], ondelete="CASCADE"),
+)
+"""A run's slices of the keys: those above `low` (exclusive) up to `high` (inclusive)."""
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("projection", Text, primary_key=True),
+    Column("run_id", Text, nullable=False),
+    Column("workflow_id", Text, nullable=False),
+    Column("namespace", Text, nullable=False),
+    _now("acquired_at"),
+    _now("renewed_at"),
+)
+"""Who may write a projection: one run at a time."""

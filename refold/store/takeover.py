@@ -1,0 +1,73 @@
+"""Taking a row over from an attempt that stopped with its transaction open.
+
+A worker that is frozen or cut off inside a transaction keeps its row locks as long as its
+connection lives. Its successor's fence would wait behind that lock for ever, so the connection is
+ended: what the old attempt had not committed is rolled back, and done again by its successor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import asyncpg
+from sqlalchemy import ColumnElement, Integer, Table, column, func, literal_column, select, table
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from refold.database import server_error
+
+logger = logging.getLogger(__name__)
+
+# No batch of ours takes as long; whoever holds the lock longer is not at work any more.
+_GRACE_SECONDS = 5.0
+_LOOK_SECONDS = 0.1
+
+_LOCKS = table("pg_locks", column("pid", Integer), column("locktype"), column("granted"))
+
+
+async def take_over(engine: AsyncEngine, row_table: Table, row: ColumnElement[bool]) -> None:
+    """Waits until the row can be locked; ends the connection of who holds it for too long.
+
+    Args:
+        engine: The database, as the role that the workers use: it may end its own connections.
+        row_table: One of Refold's own tables.
+        row: Which row; nothing happens when there is none.
+    """
+    clock = asyncio.get_running_loop().time
+    patience = clock() + _GRACE_SECONDS
+    while not await _is_free(engine, row_table, row):
+        if clock() > patience:
+            await _end_holder(engine, row_table, row)
+            patience = clock() + _GRACE_SECONDS
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _is_free(engine: AsyncEngine, row_table: Table, row: ColumnElement[bool]) -> bool:
+    statement = select(*row_table.primary_key.columns).where(row).with_for_update(nowait=True)
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(statement)
+    except DBAPIError as error:
+        if isinstance(server_error(error), asyncpg.LockNotAvailableError):
+            return False
+        raise
+    return True
+
+
+async def _end_holder(engine: AsyncEngine, row_table: Table, row: ColumnElement[bool]) -> None:
+    # The row's xmax is the transaction that has changed or locked it and not ended.
+    holds = (
+        (_LOCKS.c.locktype == "transactionid")
+        & _LOCKS.c.granted
+        & (column("transactionid") == literal_column(f"{row_table.fullname}.xmax"))
+    )
+    statement = select(_LOCKS.c.pid, func.pg_terminate_backend(_LOCKS.c.pid))
+    async with engine.begin() as connection:
+        ended = await connection.execute(statement.join_from(row_table, _LOCKS, holds).where(row))
+        for holder in ended:
+            logger.warning(
+                "a stopped attempt held a row of %s: ended its connection (pid %s)",
+                row_table.fullname,
+                holder.pid,
+            )

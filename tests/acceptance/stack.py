@@ -1,0 +1,88 @@
+"""The stack as its user has it: `refold dev`, and the commands `refold` and `temporal`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support.processes import ROOT, clean_environment
+
+BESIDE = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    status: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        """What it printed, parsed."""
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True)
+class DevStack:
+    """A running `refold dev`.
+
+    Attributes:
+        variables: What it wrote to its `env` file.
+        process: The process.
+    """
+
+    variables: dict[str, str]
+    process: subprocess.Popen[bytes]
+
+    @property
+    def database_url(self) -> str:
+        """Where its PostgreSQL is."""
+        return self.variables["REFOLD_DATABASE_URL"]
+
+    def refold(self, *arguments: str, timeout: float = 60) -> Ended:
+        """Runs `refold` with these arguments to its end."""
+        return self._run(BESIDE / "refold", arguments, timeout)
+
+    def temporal(self, *arguments: str, timeout: float = 60) -> Ended:
+        """Runs Temporal's own command line with these arguments to its end."""
+        return self._run(BESIDE / "temporal", arguments, timeout)
+
+    def start(self, kind: str, workflow_id: str, *inputs: str) -> Ended:
+        """Starts a workflow as the README tells users to."""
+        given = [part for value in inputs for part in ("--input", value)]
+        return self.temporal(
+            *("workflow", "start", "--type", kind, "-t", "refold", "-w", workflow_id), *given
+        )
+
+    def result(self, workflow_id: str, timeout: float = 60) -> Ended:
+        """Waits for a workflow's end."""
+        return self.temporal(
+            *("workflow", "result", "-w", workflow_id, "--output", "json"), timeout=timeout
+        )
+
+    def query(self, workflow_id: str, name: str) -> Any:
+        """A query's answer."""
+        answered = self.temporal(
+            *("workflow", "query", "-w", workflow_id, "--type", name, "--output", "json")
+        )
+        assert answered.status == 0, answered.err
+        found = answered.json()
+        return found["queryResult"][0] if "queryResult" in found else found
+
+    def _run(self, program: Path, arguments: tuple[str, ...], timeout: float) -> Ended:
+        ended = subprocess.run(
+            [program, *arguments],
+            cwd=ROOT,
+            env=clean_environment(**self.variables),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        return Ended(ended.returncode, ended.stdout, ended.stderr)

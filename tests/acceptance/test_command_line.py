@@ -1,0 +1,141 @@
+"""The command line `refold` on `refold dev`: what it prints, and its exit statuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.acceptance.stack import BESIDE, DevStack
+from tests.support.processes import ROOT, clean_environment
+
+DONE, FAILED, USAGE, CANCELLED = 0, 1, 2, 3
+
+
+def test_projections_are_listed(dev: DevStack) -> None:
+    listed = dev.refold("projections", "--json")
+    assert listed.status == DONE
+    found = {item["projection"]: item for item in listed.json()}
+    assert set(found) == {"order-summary", "customer-summary", "product-sales"}
+    assert found["product-sales"]["key"] == "data.sku"
+    assert found["product-sales"]["event_types"] == ["ItemAdded", "ItemReturned"]
+    shown = dev.refold("projections")
+    assert shown.status == DONE
+    assert "order-summary" in shown.out
+
+
+def test_rebuild_backfill_and_status(dev: DevStack, shop_events: int) -> None:
+    rebuilt = dev.refold("rebuild", "order-summary", "--requested-by", "a test", "--json")
+    assert rebuilt.status == DONE, rebuilt.err
+    result = rebuilt.json()
+    assert (result["status"], result["position"]) == ("completed", shop_events)
+    for option in ("--full", "--incremental", "--atomic"):
+        backfilled = dev.refold("backfill", "order-summary", option, "--json")
+        assert backfilled.status == DONE, backfilled.err
+        generation = backfilled.json()["generation"]
+        assert generation == result["generation"] + (option == "--atomic")
+    (status,) = dev.refold("status", "order-summary", "--json").json()
+    assert (status["position"], status["events_behind"]) == (shop_events, 0)
+    assert status["generation"] == generation
+    assert status["held_by"] is None
+    assert (status["run"]["kind"], status["run"]["status"]) == ("Backfill", "completed")
+    shown = dev.refold("status")
+    assert shown.status == DONE
+    assert "product-sales" in shown.out
+
+
+def test_watch_of_a_run_that_has_ended(dev: DevStack, shop_events: int) -> None:
+    assert dev.refold("rebuild", "order-summary", "--detach", "--json").status == DONE
+    watched = dev.refold("watch", "order-summary", "--json")
+    assert watched.status == DONE, watched.err
+    assert watched.json()["status"] == "completed"
+    again = dev.refold("watch", "order-summary")
+    assert again.status == DONE, again.err
+
+
+def test_cancelled_run_ends_with_status_3(dev: DevStack, shop_events: int) -> None:
+    rebuild = subprocess.Popen(
+        [BESIDE / "refold", "rebuild", "product-sales", "--batch-size", "1", "--json"],
+        cwd=ROOT,
+        env=clean_environment(**dev.variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while dev.refold("status", "product-sales", "--json").json()[0]["held_by"] is None:
+            assert time.monotonic() < deadline
+        second = dev.refold("rebuild", "product-sales")
+        assert second.status == FAILED
+        assert "rebuild/product-sales" in second.err
+        other = dev.refold("backfill", "product-sales")
+        assert other.status == FAILED
+        assert "rebuild/product-sales" in other.err
+        asked = dev.refold("cancel", "product-sales", "--reason", "too slow", "--json")
+        assert asked.status == DONE, asked.err
+        assert asked.json()["workflow_id"] == "rebuild/product-sales"
+        out, err = rebuild.communicate(timeout=30)
+    finally:
+        if rebuild.poll() is None:
+            rebuild.kill()
+            rebuild.communicate()
+    assert rebuild.returncode == CANCELLED, err
+    result = json.loads(out)
+    assert (result["status"], result["reason"]) == ("cancelled", "too slow")
+    (status,) = dev.refold("status", "product-sales", "--json").json()
+    assert (status["held_by"], status["run"]["status"]) == (None, "cancelled")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "expected"),
+    [
+        (["rebuild", "nope"], FAILED, "expected one of"),
+        (["status", "nope"], FAILED, "expected one of"),
+        (["watch", "nope"], FAILED, "nope"),
+        (["cancel", "nope"], FAILED, "nope"),
+        (["events", "import", "no-such-file.ndjson"], FAILED, "no-such-file.ndjson"),
+        (["rebuild"], USAGE, "Missing argument"),
+        (["backfill", "order-summary", "--full", "--incremental"], USAGE, "got both"),
+        (["rebuild", "order-summary", "--batch-size", "0"], USAGE, "--batch-size"),
+        (["rebuild", "order-summary", "--no-such-option"], USAGE, "--no-such-option"),
+        (["reticulate"], USAGE, "reticulate"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_done_is_told(
+    dev: DevStack, arguments: list[str], status: int, expected: str
+) -> None:
+    ended = dev.refold(*arguments)
+    assert ended.status == status, ended.err
+    assert expected in ended.err
+    assert "Traceback" not in ended.err
+    if status == FAILED:
+        assert ended.err.startswith("refold: ")
+        assert len(ended.err.splitlines()) == 1
+
+
+def test_servers_that_are_not_there_are_told_in_one_line() -> None:
+    for arguments, variable in (
+        (["status"], "REFOLD_DATABASE_URL"),
+        (["events", "count"], "REFOLD_DATABASE_URL"),
+        (["rebuild", "order-summary"], "TEMPORAL_ADDRESS"),
+    ):
+        ended = subprocess.run(
+            [sys.executable, "-m", "refold.cli.main", *arguments],
+            cwd=ROOT,
+            env=clean_environment(
+                REFOLD_DATABASE_URL="postgresql://me@127.0.0.1:1/shop",
+                TEMPORAL_ADDRESS="127.0.0.1:1",
+            ),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ended.returncode == FAILED
+        assert variable in ended.stderr
+        assert len(ended.stderr.splitlines()) == 1, ended.stderr

@@ -1,0 +1,131 @@
+"""Three months of a real shop on `refold dev`, worked with Temporal's own command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from refold.database import make_engine
+from refold.registry import Registry
+from refold.settings import Settings
+from tests.acceptance.stack import DevStack
+from tests.support.runs import assert_oracle
+
+NAMES = ["order-summary", "customer-summary", "product-sales"]
+
+
+@pytest.fixture
+async def engine(dev: DevStack) -> AsyncIterator[AsyncEngine]:
+    made = make_engine(Settings(database_url=dev.database_url))
+    yield made
+    await made.dispose()
+
+
+async def fetch(engine: AsyncEngine, statement: str) -> tuple[object, ...]:
+    async with engine.connect() as connection:
+        return tuple((await connection.execute(text(statement))).one())
+
+
+def test_all_events_are_imported(dev: DevStack, shop_events: int) -> None:
+    assert shop_events == 110_229
+    counted = dev.refold("events", "count", "--json")
+    assert (counted.status, counted.json()) == (0, {"events": 110_229})
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_rebuild_by_temporals_command_line(
+    dev: DevStack, shop_events: int, engine: AsyncEngine, shop: Registry, name: str
+) -> None:
+    workflow_id = f"rebuild/{name}"
+    started = dev.start("Rebuild", workflow_id, json.dumps({"projection": name}))
+    assert started.status == 0, started.err
+    ended = dev.result(workflow_id)
+    assert ended.status == 0, ended.err
+    result = ended.json()["result"]
+    assert (result["status"], result["position"]) == ("completed", 110_229)
+    rows = await assert_oracle(engine, shop.get(name))
+    assert rows
+    described = dev.temporal("workflow", "describe", "-w", workflow_id, "--output", "json").json()
+    length = int(described["workflowExecutionInfo"]["historyLength"])
+    print(f"{name}: {len(rows)} rows, a history of {length} events")
+    assert length < 100
+    progress = dev.query(workflow_id, "progress")
+    assert (progress["status"], progress["percent_complete"]) == ("completed", 100)
+    assert dev.query(workflow_id, "status") == "completed"
+
+
+async def test_figures_are_those_of_the_shops_books(
+    dev: DevStack, shop_events: int, engine: AsyncEngine
+) -> None:
+    for name in ("order-summary", "customer-summary"):
+        rebuilt = dev.refold("rebuild", name)
+        assert rebuilt.status == 0, rebuilt.err
+    totals = await fetch(engine, "SELECT sum(total), sum(returned) FROM order_summary")
+    assert totals == (Decimal("2038742.59"), Decimal("231722.66"))
+    customers = "SELECT count(*) FROM customer_summary WHERE total_orders >= 1"
+    assert await fetch(engine, customers) == (1682,)
+    for customer, orders, value in (
+        ("12346", 1, "77183.60"),
+        ("14646", 10, "57866.02"),
+        ("18102", 6, "38370.09"),
+    ):
+        found = await fetch(
+            engine,
+            "SELECT total_orders, lifetime_value FROM customer_summary "
+            f"WHERE customer_id = '{customer}'",
+        )
+        assert found == (orders, Decimal(value))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        (['{"projection": "order-sumary"}'], "order-sumary"),
+        (['{"projection": 5}'], "projection: Input should be a valid string"),
+        (['"order-summary"'], "expected one JSON object"),
+        ([], "got no input"),
+        (['{"projection": "order-summary"}', '{"batch_size": 5}'], "got 2 arguments"),
+        (['{"projection": "order-summary", "batch_size": -1}'], "batch_size"),
+        (['{"projection": "order-summary", "batchSize": 1}'], "batchSize: not a field"),
+    ],
+    ids=["unknown", "type", "no-object", "nothing", "two", "value", "field"],
+)
+def test_bad_input_fails_at_once(dev: DevStack, inputs: list[str], expected: str) -> None:
+    workflow_id = f"bad/{expected}"
+    assert dev.start("Rebuild", workflow_id, *inputs).status == 0
+    ended = dev.result(workflow_id, timeout=15)
+    assert ended.status == 1
+    assert expected in ended.out + ended.err
+    described = dev.temporal("workflow", "describe", "-w", workflow_id, "--output", "json").json()
+    assert described["workflowExecutionInfo"]["status"].endswith("FAILED")
+
+
+def test_progress_never_goes_back_and_stays_fresh(dev: DevStack, shop_events: int) -> None:
+    workflow_id = "watched"
+    request = {"projection": "product-sales", "batch_size": 20, "max_concurrency": 2}
+    assert dev.start("Rebuild", workflow_id, json.dumps(request)).status == 0
+    seen = 0.0
+    events = moves = 0
+    ages = []
+    while True:
+        progress = dev.query(workflow_id, "progress")
+        now = datetime.now(UTC)
+        assert seen <= progress["percent_complete"] <= 100
+        assert events <= progress["events_processed"] <= progress["total_events"]
+        moves += progress["percent_complete"] > seen
+        seen, events = progress["percent_complete"], progress["events_processed"]
+        if progress["status"] not in ("pending", "running"):
+            break
+        assert seen < 100
+        if progress["phase"] == "refolding" and progress["updated_at"]:
+            ages.append((now - datetime.fromisoformat(progress["updated_at"])).total_seconds())
+    assert (progress["status"], seen) == ("completed", 100)
+    print(f"watched: {moves} moves, oldest figures {max(ages):.1f} s")
+    assert moves >= 3
+    assert max(ages) < 6

@@ -1,0 +1,116 @@
+"""PostgreSQL goes away and comes back; addresses that cannot work are told in one line."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+
+from refold.stack.postgres import EmbeddedPostgres
+from tests.support.counting import EVENTS_PER_KEY, counted_events, counting
+from tests.support.databases import Database, make_database, make_template
+from tests.support.ports import free_port
+from tests.support.processes import ROOT, clean_environment, worker_environment, worker_processes
+from tests.support.runs import assert_oracle, leftovers, start, until, write
+from tests.support.watching import undone, until_batches
+
+KEYS = 300
+
+
+@pytest.fixture
+async def own_server(tmp_path: Path) -> AsyncIterator[EmbeddedPostgres]:
+    """A PostgreSQL that only this test knows, so that it may go away."""
+    server = EmbeddedPostgres(tmp_path / "data", free_port())
+    await asyncio.to_thread(server.start)
+    await make_template(server)
+    yield server
+    await asyncio.to_thread(server.stop)
+
+
+@pytest.fixture
+async def own_database(own_server: EmbeddedPostgres) -> AsyncIterator[Database]:
+    made = await make_database(own_server)
+    yield made
+    await made.engine.dispose()
+
+
+async def test_worker_outlives_postgres_away_at_its_start_and_in_a_rebuild(
+    client: Client, own_server: EmbeddedPostgres, own_database: Database, tmp_path: Path
+) -> None:
+    engine = own_database.engine
+    await write(engine, counted_events(KEYS))
+    await engine.dispose()
+    environment = worker_environment(
+        client,
+        own_database,
+        REFOLD_PROJECTIONS="tests.support.counting",
+        COUNT_FILE=str(tmp_path / "folds"),
+    )
+    await asyncio.to_thread(own_server.stop)
+    with worker_processes(environment, tmp_path) as workers:
+        worker = workers.start()
+
+        async def has_complained() -> bool:
+            return "does not answer" in worker.output
+
+        await until(has_complained)
+        assert worker.running, worker.output
+        await asyncio.to_thread(own_server.start)
+        handle = await start(
+            client,
+            own_database,
+            "Rebuild",
+            {"projection": "counting"},
+            workflow_id=f"restart/{own_database.url}",
+        )
+        await until_batches(own_database, 3)
+        assert await undone(engine) > 0
+        await engine.dispose()
+        await asyncio.to_thread(own_server.restart)
+        result = await asyncio.wait_for(handle.result(), 60)
+        assert (result.status, result.events_processed) == ("completed", KEYS * EVENTS_PER_KEY)
+        assert await worker.terminate() == 0, worker.output
+    assert len(await assert_oracle(engine, counting)) == KEYS
+    assert await leftovers(engine) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (None, "REFOLD_DATABASE_URL is not set"),
+        ("", "REFOLD_DATABASE_URL is not set"),
+        ("no address at all", "something that is not a URL"),
+        ("mysql://me:secret@127.0.0.1/shop", "got one for 'mysql'"),
+        ("{server}/no_such_database", 'database "no_such_database" does not exist'),
+        ("postgresql://nobody:secret@{address}/refold", 'role "nobody" does not exist'),
+    ],
+    ids=["unset", "empty", "malformed", "other-server", "wrong-database", "wrong-user"],
+)
+def test_address_that_cannot_work_is_told_in_one_line(
+    postgres: EmbeddedPostgres, url: str | None, expected: str
+) -> None:
+    server = postgres.url.rsplit("/", 1)[0]
+    variables = {}
+    if url is not None:
+        address = server.rsplit("@", 1)[1]
+        variables["REFOLD_DATABASE_URL"] = url.format(server=server, address=address)
+    ended = subprocess.run(
+        [sys.executable, "worker.py"],
+        cwd=ROOT,
+        env=clean_environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert len(ended.stderr.splitlines()) == 1, ended.stderr
+    assert ended.stderr.startswith("refold: REFOLD_DATABASE_URL")
+    assert expected in ended.stderr
+    assert "secret" not in ended.stderr

@@ -1,0 +1,77 @@
+"""The servers that tests run on: one PostgreSQL and one Temporal a session, both real."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from shutil import which
+
+import pytest
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+
+from refold.registry import Registry, load_registry
+from refold.stack.postgres import EmbeddedPostgres
+from tests.support.databases import Database, drop_database, make_database, make_template
+from tests.support.ports import free_port
+
+REAL_EVENTS = (
+    Path(__file__).parents[2] / "shared/data/online-retail/events-2010-12_2011-02.ndjson.gz"
+)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL server for the session, in a directory that no other session touches."""
+    with tempfile.TemporaryDirectory(prefix="refold-tests-") as directory:
+        server = EmbeddedPostgres(Path(directory), free_port())
+        server.start()
+        yield server
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+async def template(postgres: EmbeddedPostgres) -> EmbeddedPostgres:
+    """The server, with a migrated database to copy."""
+    await make_template(postgres)
+    return postgres
+
+
+@pytest.fixture
+async def database(template: EmbeddedPostgres) -> AsyncIterator[Database]:
+    """A fresh, migrated database."""
+    made = await make_database(template)
+    yield made
+    await drop_database(template, made)
+
+
+@pytest.fixture(scope="session")
+async def temporal() -> AsyncIterator[WorkflowEnvironment]:
+    """A Temporal server for the session."""
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=which("temporal", path=_beside_python()),
+        data_converter=pydantic_data_converter,
+        dev_server_log_level="error",
+    ) as environment:
+        yield environment
+
+
+def _beside_python() -> str:
+    import os
+    import sys
+
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+
+@pytest.fixture
+def client(temporal: WorkflowEnvironment) -> Client:
+    """A client of the session's Temporal server."""
+    return temporal.client
+
+
+@pytest.fixture(scope="session")
+def shop() -> Registry:
+    """The sample projections."""
+    return load_registry(["projections"])

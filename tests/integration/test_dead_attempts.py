@@ -1,0 +1,130 @@
+"""Attempts of runs that have ended come back: they must find every door closed."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from activities.cleanup import end_run
+from activities.following import take_follower
+from activities.swapping import SwapActivities
+from refold import Projection
+from refold.errors import Fenced, RunEnded
+from refold.messages import Plan
+from refold.store import generations, leases, partitions, read_models, runs
+from tests.support.counters import counters, registry_of
+from tests.support.databases import Database
+from tests.support.runs import assert_oracle, run, start, working, write
+
+
+def added(keys: int, each: int) -> list[tuple[str, str, dict[str, object]]]:
+    return [(f"s{k}", "Added", {"key": f"k{k}", "n": n}) for n in range(each) for k in range(keys)]
+
+
+def plan(run_id: str, generation: int, *, atomic: bool, position: int, partitions: int) -> Plan:
+    return Plan(
+        run_id=run_id,
+        projection="counters",
+        version=1,
+        generation=generation,
+        atomic=atomic,
+        position=position,
+        partitions=partitions,
+        max_concurrency=1,
+        batch_size=10,
+        total_events=position,
+        heartbeat_seconds=10,
+    )
+
+
+async def begun(database: Database, projection: Projection, run_id: str) -> Plan:
+    """What `begin_run` leaves of a rebuild with one partition."""
+    async with database.engine.begin() as connection:
+        await leases.acquire(
+            connection, "counters", run_id=run_id, workflow_id=run_id, namespace="default"
+        )
+        await runs.begin(
+            connection,
+            run_id=run_id,
+            projection="counters",
+            kind="Rebuild",
+            workflow_id=run_id,
+            request={},
+        )
+        generation = await generations.create(
+            connection,
+            "counters",
+            version=1,
+            status=generations.BUILDING,
+            schema_name=None,
+            table_name="counters",
+            run_id=run_id,
+        )
+        await read_models.create_shadow(connection, projection, generation.schema_name)
+        await partitions.create(connection, run_id, [(None, None)], [20])
+    return plan(run_id, generation.generation, atomic=True, position=20, partitions=1)
+
+
+async def test_follower_of_a_swapped_out_table_is_fenced(
+    client: Client, database: Database
+) -> None:
+    projection = counters(batch_size=10)
+    await write(database.engine, added(5, 4))
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        await write(database.engine, added(5, 6))
+        async with database.engine.connect() as connection:
+            dead = plan("dead", 1, atomic=False, position=50, partitions=0)
+            async with connection.begin():
+                zombie = await take_follower(connection, projection, dead)
+            async with connection.begin():
+                await zombie.apply_batch(connection, 50)
+            await run(client, database, "Rebuild", "counters")
+            with pytest.raises(Fenced):
+                async with connection.begin():
+                    await zombie.apply_batch(connection, 50)
+            with pytest.raises(RunEnded):
+                async with connection.begin():
+                    await take_follower(connection, projection, dead)
+    await assert_oracle(database.engine, projection)
+
+
+async def test_generation_numbers_are_never_used_again(database: Database) -> None:
+    projection = counters()
+    first = await begun(database, projection, "first")
+    await end_run(
+        database.engine, run_id="first", projection="counters", status="failed", error="swept"
+    )
+    second = await begun(database, projection, "second")
+    assert (first.generation, second.generation) == (1, 2)
+    swapping = SwapActivities(database.engine, registry_of(projection))
+    with pytest.raises(RunEnded):
+        await ActivityEnvironment().run(swapping.build_indexes, first)
+
+
+async def test_indexes_are_refused_while_a_partition_is_not_done(database: Database) -> None:
+    projection = counters()
+    unfinished = await begun(database, projection, "unfinished")
+    swapping = SwapActivities(database.engine, registry_of(projection))
+    with pytest.raises(RunEnded, match="expected 1 partitions done, found 0"):
+        await ActivityEnvironment().run(swapping.build_indexes, unfinished)
+
+
+async def test_poison_in_one_of_several_partitions_is_what_the_run_reports(
+    client: Client, database: Database
+) -> None:
+    projection = counters(batch_size=1, partitions=2)
+    await write(database.engine, [*added(400, 3), ("bad", "Broken", {"key": "k399"})])
+    async with working(client, database, registry_of(projection), segment_seconds=30):
+        handle = await start(client, database, "Rebuild", {"projection": "counters"})
+        with pytest.raises(WorkflowFailureError) as failed:
+            await handle.result()
+        assert await handle.query("status") == "failed"
+    assert isinstance(failed.value.cause, ApplicationError)
+    assert failed.value.cause.type == "PoisonEvent"
+    async with database.engine.connect() as connection:
+        error = await connection.scalar(text("SELECT error FROM refold.runs"))
+    assert "event 1201 (Broken of stream 'bad')" in error

@@ -1,0 +1,293 @@
+"""Rebuild and Backfill on real servers: rows equal the oracle, whatever happens on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.exceptions import ApplicationError
+
+from refold.messages import RunStatus
+from refold.registry import Registry
+from tests.support.counters import counters, registry_of
+from tests.support.databases import Database
+from tests.support.runs import (
+    assert_oracle,
+    leftovers,
+    rows_of,
+    run,
+    start,
+    until,
+    working,
+    write,
+)
+
+
+def some(
+    keys: int = 40, each: int = 5, *, start_at: int = 0
+) -> list[tuple[str, str, dict[str, Any]]]:
+    """Events of several keys, interleaved."""
+    return [
+        (f"s{k}", "Added", {"key": f"k{k:03}", "n": start_at + n * keys + k})
+        for n in range(each)
+        for k in range(keys)
+    ]
+
+
+async def test_first_rebuild_makes_the_table(client: Client, database: Database) -> None:
+    projection = counters(batch_size=7, partitions=3)
+    await write(database.engine, some())
+    async with working(client, database, registry_of(projection)):
+        result = await run(client, database, "Rebuild", "counters")
+    assert (result.status, result.generation, result.position) == ("completed", 1, 200)
+    assert result.events_processed == 200
+    assert len(await assert_oracle(database.engine, projection)) == 40
+    assert await leftovers(database.engine) == []
+
+
+async def test_rebuild_keeps_index_names_and_retains_the_old_table(
+    client: Client, database: Database
+) -> None:
+    projection = counters()
+    await write(database.engine, some())
+    indexes = text("SELECT indexname FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1")
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        async with database.engine.connect() as connection:
+            first = (await connection.execute(indexes)).scalars().all()
+        await write(database.engine, some(start_at=1000))
+        for _ in range(3):
+            result = await run(client, database, "Rebuild", "counters")
+    async with database.engine.connect() as connection:
+        again = (await connection.execute(indexes)).scalars().all()
+        kept = await connection.execute(
+            text(
+                "SELECT generation, status, schema_name FROM refold.generations "
+                "WHERE status <> 'discarded' ORDER BY 1"
+            )
+        )
+        assert [tuple(row) for row in kept] == [
+            (3, "retained", "refold_counters_g3"),
+            (4, "active", "public"),
+        ]
+    assert first == again == ["counters_pkey", "counters_sum"]
+    assert result.position == 400
+    await assert_oracle(database.engine, projection)
+    assert await leftovers(database.engine) == []
+
+
+async def test_backfill_in_place_heals_what_was_corrupted(
+    client: Client, database: Database
+) -> None:
+    projection = counters(batch_size=9, partitions=3)
+    await write(database.engine, some())
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Backfill", "counters")
+        async with database.engine.begin() as connection:
+            await connection.execute(text("UPDATE counters SET sum = 0 WHERE key < 'k010'"))
+            await connection.execute(text("DELETE FROM counters WHERE key > 'k030'"))
+            await connection.execute(text("INSERT INTO counters VALUES ('a', 1, 1), ('z', 1, 1)"))
+        result = await run(client, database, "Backfill", "counters", criteria="full_rebuild")
+    assert result.generation == 1
+    await assert_oracle(database.engine, projection)
+    assert await leftovers(database.engine) == []
+
+
+async def test_incremental_update_applies_only_what_is_new(
+    client: Client, database: Database
+) -> None:
+    projection = counters(batch_size=10)
+    await write(database.engine, some())
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Backfill", "counters")
+        await write(database.engine, some(start_at=500))
+        await write(database.engine, [("s1", "Removed", {"key": "k001"})])
+        result = await run(client, database, "Backfill", "counters", criteria="incremental_update")
+    assert (result.events_processed, result.position) == (201, 401)
+    assert "k001" not in await assert_oracle(database.engine, projection)
+
+
+async def test_sample_read_models_of_the_shop(
+    client: Client, database: Database, shop: Registry
+) -> None:
+    from refold.demo.shop import seed_shop
+
+    await seed_shop(database.engine, orders=300)
+    async with working(client, database, shop):
+        for projection in shop:
+            result = await run(
+                client, database, "Rebuild", projection.name, batch_size=100, max_concurrency=2
+            )
+            assert result.status == "completed"
+            assert await assert_oracle(database.engine, projection)
+
+
+async def test_poison_event_fails_the_run_and_leaves_everything_as_it_was(
+    client: Client, database: Database
+) -> None:
+    projection = counters(batch_size=10)
+    await write(database.engine, some())
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        before = await rows_of(database.engine, projection)
+        await write(database.engine, [("bad", "Broken", {"key": "k020"})])
+        handle = await start(client, database, "Rebuild", {"projection": "counters"})
+        with pytest.raises(WorkflowFailureError) as failed:
+            await handle.result()
+        assert await handle.query("status") == "failed"
+    cause = failed.value.cause
+    assert isinstance(cause, ApplicationError)
+    assert cause.type == "PoisonEvent"
+    for part in ("'counters'", "event 201", "Broken", "'bad'", "this event cannot be taken"):
+        assert part in cause.message
+    assert await rows_of(database.engine, projection) == before
+    assert await leftovers(database.engine) == []
+
+
+@pytest.mark.parametrize("how", ["signal", "temporal", "terminate"])
+async def test_cancelled_run_leaves_everything_as_it_was(
+    client: Client, database: Database, how: str
+) -> None:
+    projection = counters(batch_size=1, partitions=2)
+    await write(database.engine, some())
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        before = await rows_of(database.engine, projection)
+        await write(database.engine, some(keys=400, start_at=10))
+        handle = await start(client, database, "Rebuild", {"projection": "counters"})
+
+        async def underway() -> bool:
+            async with database.engine.connect() as connection:
+                batches = text("SELECT coalesce(sum(batches), 0) FROM refold.partitions")
+                return bool(await connection.scalar(batches))
+
+        await until(underway)
+        if how == "signal":
+            await handle.signal("cancel", "changed my mind")
+            result = await handle.result()
+            assert (result.status, result.reason) == ("cancelled", "changed my mind")
+            assert await handle.query("status") == "cancelled"
+        elif how == "temporal":
+            await handle.cancel()
+            with pytest.raises(WorkflowFailureError):
+                await handle.result()
+            assert await handle.query("status") == "cancelled"
+        else:
+            await handle.terminate("an operator in a hurry")
+        assert await rows_of(database.engine, projection) == before
+        # What a terminated run left is removed by the next one.
+        again = await run(client, database, "Rebuild", "counters", batch_size=500)
+    assert again.status is RunStatus.COMPLETED
+    await assert_oracle(database.engine, projection)
+    assert await leftovers(database.engine) == []
+
+
+async def test_second_run_is_refused_naming_the_holder(client: Client, database: Database) -> None:
+    projection = counters(batch_size=1, partitions=1)
+    await write(database.engine, some(keys=300))
+    async with working(client, database, registry_of(projection)):
+        first = await start(
+            client,
+            database,
+            "Rebuild",
+            {"projection": "counters"},
+            workflow_id="one-" + database.url,
+        )
+
+        async def held() -> bool:
+            async with database.engine.connect() as connection:
+                return bool(await connection.scalar(text("SELECT count(*) FROM refold.leases")))
+
+        await until(held)
+        second = await start(client, database, "Backfill", {"projection": "counters"})
+        with pytest.raises(WorkflowFailureError) as refused:
+            await second.result()
+        await first.signal("cancel")
+        await first.result()
+    cause = refused.value.cause
+    assert isinstance(cause, ApplicationError)
+    assert cause.type == "ProjectionBusy"
+    assert f"one-{database.url}" in cause.message
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        ([], "expected one JSON object"),
+        ([{"projection": "counters"}, {"projection": "counters"}], "got 2 arguments"),
+        ([None], "expected one JSON object"),
+        (["counters"], "expected one JSON object"),
+        ([{}], "projection: required"),
+        ([{"projection": "nope"}], "expected one of (counters), got 'nope'"),
+        ([{"projection": 5}], "projection: Input should be a valid string, got 5"),
+        ([{"projection": "counters", "batch_size": "many"}], "batch_size: "),
+        ([{"projection": "counters", "batch_size": 0}], "batch_size: "),
+        ([{"projection": "counters", "speed": 1}], "speed: not a field of the request"),
+        ([{"projection": "counters", "criteria": "all"}], "'full_rebuild' or 'incremental_update'"),
+    ],
+)
+async def test_bad_input_fails_at_once(
+    client: Client, database: Database, inputs: list[Any], expected: str
+) -> None:
+    async with working(client, database, registry_of(counters())):
+        for kind in ("Rebuild", "Backfill"):
+            handle = await start(client, database, kind, *inputs)
+            with pytest.raises(WorkflowFailureError) as failed:
+                await asyncio.wait_for(handle.result(), 15)
+            assert isinstance(failed.value.cause, ApplicationError)
+            assert expected in failed.value.cause.message
+            assert failed.value.cause.non_retryable
+    assert await leftovers(database.engine) == []
+
+
+async def test_attached_view_is_refused_before_any_work(client: Client, database: Database) -> None:
+    projection = counters()
+    await write(database.engine, some())
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        async with database.engine.begin() as connection:
+            await connection.execute(text("CREATE VIEW best AS SELECT * FROM counters"))
+        handle = await start(client, database, "Rebuild", {"projection": "counters"})
+        with pytest.raises(WorkflowFailureError) as refused:
+            await handle.result()
+    assert isinstance(refused.value.cause, ApplicationError)
+    assert "view best" in refused.value.cause.message
+    assert await leftovers(database.engine) == []
+
+
+async def test_privileges_are_carried_over_a_swap(client: Client, database: Database) -> None:
+    projection = counters()
+    await write(database.engine, some())
+    reader = "reader_of_" + database.url.rsplit("/", 1)[1]
+    may_read = text(f"SELECT has_table_privilege('{reader}', 'counters', 'SELECT')")
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        async with database.engine.begin() as connection:
+            await connection.execute(text(f"CREATE ROLE {reader}"))
+            await connection.execute(text(f"GRANT SELECT ON counters TO {reader}"))
+        await run(client, database, "Rebuild", "counters")
+        async with database.engine.connect() as connection:
+            assert await connection.scalar(may_read) is True
+    async with database.engine.begin() as connection:
+        await connection.execute(text(f"DROP OWNED BY {reader}"))
+        await connection.execute(text(f"DROP ROLE {reader}"))
+
+
+async def test_unmanaged_table_is_retained_not_lost(client: Client, database: Database) -> None:
+    projection = counters()
+    await write(database.engine, some())
+    async with database.engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE counters (key text PRIMARY KEY, mine text)"))
+        await connection.execute(text("INSERT INTO counters VALUES ('a', 'precious')"))
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+    await assert_oracle(database.engine, projection)
+    async with database.engine.connect() as connection:
+        name = await connection.scalar(
+            text("SELECT schema_name FROM refold.generations WHERE status = 'retained'")
+        )
+        kept = await connection.scalar(text(f"SELECT mine FROM {name}.counters"))
+    assert kept == "precious"

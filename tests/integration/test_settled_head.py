@@ -1,0 +1,485 @@
+"""Reading up to the settled head misses no event and reads none twice."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
+from typing import Any, cast
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.source.head import SettledHead, Writer
+from refold.source.reader import read_window
+from refold.stack.postgres import EmbeddedPostgres
+from tests.support.databases import Database, drop_database, make_database, make_template
+from tests.support.ports import free_port
+
+_streams = count(1)
+
+
+class Reader:
+    """Reads the log up to the settled head at each look, as a follower does."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.head = SettledHead()
+        self.seen: list[int] = []
+        self._connection = connection
+        self._read = 0
+
+    async def look(self) -> list[int]:
+        """Looks once; returns the positions that are new."""
+        upto = await self.head.poll(self._connection)
+        events = await read_window(
+            self._connection, types=["T"], after=self._read, upto=upto, limit=1000
+        )
+        self._read = upto
+        positions = [event.position for event in events]
+        self.seen += positions
+        return positions
+
+
+@asynccontextmanager
+async def reading(database: Database) -> AsyncIterator[Reader]:
+    async with database.engine.connect() as connection:
+        yield Reader(await connection.execution_options(isolation_level="AUTOCOMMIT"))
+
+
+@asynccontextmanager
+async def session(database: Database) -> AsyncIterator[asyncpg.Connection[Any]]:
+    connection = await asyncpg.connect(
+        database.url, server_settings={"application_name": "a writer"}
+    )
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def reader(database: Database) -> AsyncIterator[Reader]:
+    async with reading(database) as reader:
+        yield reader
+
+
+@pytest.fixture
+async def one(database: Database) -> AsyncIterator[asyncpg.Connection[Any]]:
+    async with session(database) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def other(database: Database) -> AsyncIterator[asyncpg.Connection[Any]]:
+    async with session(database) as connection:
+        yield connection
+
+
+async def write(connection: asyncpg.Connection[Any]) -> int:
+    """Appends an event to a stream of its own; returns its position."""
+    position: int = await connection.fetchval(
+        "INSERT INTO refold.events (stream_id, version, type, data) VALUES ($1, 1, 'T', '{}') "
+        "RETURNING position",
+        f"s-{next(_streams)}",
+    )
+    return position
+
+
+async def test_an_empty_log_is_settled(reader: Reader) -> None:
+    assert await reader.look() == []
+    assert reader.head.position == 0
+    assert reader.head.waiting_for == []
+
+
+async def test_a_committed_event_is_read_at_once(
+    reader: Reader, one: asyncpg.Connection[Any]
+) -> None:
+    assert [await write(one), await write(one)] == await reader.look() == [1, 2]
+    assert await reader.look() == []
+
+
+async def test_an_event_that_commits_late_is_not_passed(
+    reader: Reader, one: asyncpg.Connection[Any], other: asyncpg.Connection[Any]
+) -> None:
+    late = one.transaction()
+    await late.start()
+    first = await write(one)
+    second = await write(other)
+    assert first < second
+    for _ in range(3):
+        assert await reader.look() == []
+        assert reader.head.position < first
+    await late.commit()
+    assert await reader.look() == [first, second]
+    assert await reader.look() == []
+
+
+async def test_what_commits_while_we_wait_comes_next(
+    reader: Reader, one: asyncpg.Connection[Any], other: asyncpg.Connection[Any]
+) -> None:
+    late = one.transaction()
+    await late.start()
+    positions = [await write(one), await write(other)]
+    assert await reader.look() == []
+    positions.append(await write(other))
+    await late.commit()
+    await reader.look()
+    await reader.look()
+    assert reader.seen == positions
+
+
+async def test_a_writer_that_began_later_does_not_hold_back_what_was_there(
+    reader: Reader, one: asyncpg.Connection[Any], other: asyncpg.Connection[Any]
+) -> None:
+    late = one.transaction()
+    await late.start()
+    first, second = await write(one), await write(other)
+    assert await reader.look() == []
+    later = other.transaction()
+    await later.start()
+    third = await write(other)
+    await late.commit()
+    assert await reader.look() == [first, second]
+    assert first <= reader.head.position < third
+    await later.rollback()
+    assert await reader.look() == []
+
+
+async def test_a_gap_that_was_rolled_back_does_not_hold(
+    reader: Reader, one: asyncpg.Connection[Any]
+) -> None:
+    gone = one.transaction()
+    await gone.start()
+    gap = await write(one)
+    await gone.rollback()
+    after = await write(one)
+    assert await reader.look() == [after]
+    assert gap not in reader.seen
+
+
+async def test_a_gap_whose_writer_died_does_not_hold(
+    reader: Reader, database: Database, other: asyncpg.Connection[Any]
+) -> None:
+    async with session(database) as dying:
+        await dying.execute("BEGIN")
+        await write(dying)
+        after = await write(other)
+        assert await reader.look() == []
+        pid = dying.get_server_pid()
+        # With a time to wait it returns when the server process is gone.
+        assert await other.fetchval("SELECT pg_terminate_backend($1, 10000)", pid)
+    assert await reader.look() == [after]
+
+
+async def test_a_transaction_that_has_not_written_does_not_hold(
+    reader: Reader, one: asyncpg.Connection[Any], other: asyncpg.Connection[Any]
+) -> None:
+    idle = one.transaction(isolation="repeatable_read")
+    await idle.start()
+    await one.fetch("SELECT * FROM refold.events")
+    await one.fetch("SELECT * FROM refold.events FOR SHARE")
+    written = await write(other)
+    assert await reader.look() == [written]
+    await idle.rollback()
+
+
+async def test_a_writer_in_another_database_does_not_hold(
+    reader: Reader, template: EmbeddedPostgres, one: asyncpg.Connection[Any]
+) -> None:
+    elsewhere = await make_database(template)
+    async with session(elsewhere) as stranger:
+        await stranger.execute("BEGIN")
+        await write(stranger)
+        assert await reader.look() == [] == reader.head.waiting_for
+        assert [await write(one)] == await reader.look()
+    await drop_database(template, elsewhere)
+
+
+async def test_a_savepoint_that_was_rolled_back_may_be_followed_by_another(
+    reader: Reader, one: asyncpg.Connection[Any], other: asyncpg.Connection[Any]
+) -> None:
+    outer = one.transaction()
+    await outer.start()
+    inner = one.transaction()
+    await inner.start()
+    await write(one)
+    between = await write(other)
+    assert await reader.look() == []
+    await inner.rollback()
+    last = await write(one)
+    await reader.look()
+    await outer.commit()
+    await reader.look()
+    await reader.look()
+    assert reader.seen == [between, last]
+
+
+class Interrupted:
+    """A connection on which something happens between its first statement and its second."""
+
+    def __init__(
+        self, connection: AsyncConnection, happens: Callable[[], Awaitable[object]]
+    ) -> None:
+        self._connection = connection
+        self._happens: Callable[[], Awaitable[object]] | None = happens
+
+    async def scalar(self, *arguments: Any) -> Any:
+        return await self._after(await self._connection.scalar(*arguments))
+
+    async def execute(self, *arguments: Any) -> Any:
+        return await self._after(await self._connection.execute(*arguments))
+
+    async def _after(self, result: Any) -> Any:
+        happens, self._happens = self._happens, None
+        if happens:
+            await happens()
+        return result
+
+
+async def test_a_writer_that_begins_during_the_look_is_not_passed(
+    database: Database, one: asyncpg.Connection[Any], other: asyncpg.Connection[Any]
+) -> None:
+    await write(one)
+    drawn: list[int] = []
+
+    async def happens() -> None:
+        await one.execute("BEGIN")
+        drawn.append(await write(one))
+        await write(other)
+
+    async with database.engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        head = SettledHead()
+        await head.poll(cast(AsyncConnection, Interrupted(connection, happens)))
+        assert head.position < drawn[0]
+        assert await head.poll(connection) < drawn[0]
+        await one.execute("COMMIT")
+        assert await head.poll(connection) == drawn[0] + 1
+
+
+async def test_who_is_waited_for_is_named(
+    reader: Reader, one: asyncpg.Connection[Any], other: asyncpg.Connection[Any]
+) -> None:
+    await one.execute("BEGIN")
+    await write(one)
+    await write(other)
+    await reader.look()
+    [writer] = reader.head.waiting_for
+    assert (writer.pid, writer.name) == (one.get_server_pid(), "a writer")
+    assert writer.since == await one.fetchval("SELECT now()")
+    assert str(writer).startswith(f"pid {writer.pid} (a writer) since 20")
+    await one.execute("ROLLBACK")
+    await reader.look()
+    assert reader.head.waiting_for == []
+
+
+async def test_waiting_lasts_until_the_last_writer_has_ended(
+    database: Database, one: asyncpg.Connection[Any], other: asyncpg.Connection[Any]
+) -> None:
+    await one.execute("BEGIN")
+    await write(one)
+    last = await write(other)
+    seen: list[list[Writer]] = []
+    waited = asyncio.Event()
+
+    def waiting(writers: list[Writer]) -> None:
+        seen.append(writers)
+        waited.set()
+
+    async with database.engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        head = SettledHead()
+        waiter = asyncio.create_task(head.wait(connection, waiting=waiting))
+        await waited.wait()
+        await one.execute("COMMIT")
+        assert await waiter == last
+    assert [writer.pid for writer in seen[0]] == [one.get_server_pid()]
+
+
+async def test_waiting_ends_when_the_time_is_up(
+    database: Database, one: asyncpg.Connection[Any], other: asyncpg.Connection[Any]
+) -> None:
+    before = await write(other)
+    async with database.engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        head = SettledHead(before)
+        await one.execute("BEGIN")
+        await write(one)
+        await write(other)
+        assert await head.wait(connection, seconds=0) == before
+        await one.execute("ROLLBACK")
+
+
+# -- prepared transactions ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two_phase(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A server of its own: prepared transactions must be allowed before it starts."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("two_phase"), free_port())
+    server.start()
+
+    async def allow() -> None:
+        connection = await asyncpg.connect(server.url)
+        await connection.execute("ALTER SYSTEM SET max_prepared_transactions = 5")
+        await connection.close()
+
+    asyncio.run(allow())
+    server.restart()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def two_phase_database(two_phase: EmbeddedPostgres) -> AsyncIterator[Database]:
+    async with _made_once(two_phase) as made:
+        yield made
+
+
+@asynccontextmanager
+async def _made_once(server: EmbeddedPostgres) -> AsyncIterator[Database]:
+    connection = await asyncpg.connect(server.url)
+    there = await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = 'refold_template'")
+    await connection.close()
+    if not there:
+        await make_template(server)
+    made = await make_database(server)
+    yield made
+    await drop_database(server, made)
+
+
+async def test_a_prepared_transaction_is_waited_for(two_phase_database: Database) -> None:
+    database = two_phase_database
+    async with reading(database) as reader, session(database) as one, session(database) as other:
+        await one.execute("BEGIN")
+        first = await write(one)
+        await one.execute("PREPARE TRANSACTION 'orphan'")
+        second = await write(other)
+        assert await reader.look() == []
+        assert [writer.pid for writer in reader.head.waiting_for] == [None]
+        await other.execute("COMMIT PREPARED 'orphan'")
+        assert await reader.look() == [first, second]
+
+
+async def test_a_prepared_transaction_is_named(two_phase_database: Database) -> None:
+    database = two_phase_database
+    async with reading(database) as reader, session(database) as one:
+        await one.execute("BEGIN")
+        await write(one)
+        await one.execute("PREPARE TRANSACTION 'orphan'")
+        await write(one)
+        await reader.look()
+        await one.execute("ROLLBACK PREPARED 'orphan'")
+    [writer] = reader.head.waiting_for
+    assert (writer.pid, writer.name) == (None, "prepared orphan")
+    assert str(writer).startswith("prepared orphan since 20")
+
+
+async def test_a_writer_that_is_prepared_while_it_is_waited_for_is_still_waited_for(
+    two_phase_database: Database,
+) -> None:
+    database = two_phase_database
+    async with reading(database) as reader, session(database) as one, session(database) as other:
+        await one.execute("BEGIN")
+        first = await write(one)
+        second = await write(other)
+        assert await reader.look() == []
+        await one.execute("PREPARE TRANSACTION 'later'")
+        for _ in range(3):
+            assert await reader.look() == []
+            assert reader.head.position < first
+        await other.execute("COMMIT PREPARED 'later'")
+        assert await reader.look() == [first, second]
+
+
+async def test_prepared_transactions_that_follow_each_other_do_not_hold_the_head_for_ever(
+    two_phase_database: Database,
+) -> None:
+    database = two_phase_database
+    async with reading(database) as reader, session(database) as one, session(database) as other:
+        await one.execute("BEGIN")
+        await write(one)
+        await write(other)
+        await reader.look()
+        # At each look another one is prepared, and the one before has ended.
+        await one.execute("PREPARE TRANSACTION 'g0'")
+        for number in range(1, 6):
+            await reader.look()
+            await one.execute("BEGIN")
+            await write(one)
+            await one.execute(f"PREPARE TRANSACTION 'g{number}'")
+            await other.execute(f"COMMIT PREPARED 'g{number - 1}'")
+        await reader.look()
+        assert reader.head.position > 0
+        await other.execute("COMMIT PREPARED 'g5'")
+        await reader.look()
+        await reader.look()
+        assert reader.seen == sorted(set(reader.seen))
+        assert len(reader.seen) == 7
+
+
+# -- many writers ------------------------------------------------------------------------------
+
+
+async def committed(database: Database) -> list[int]:
+    async with database.engine.connect() as connection:
+        rows = await connection.execute(text("SELECT position FROM refold.events ORDER BY 1"))
+        return list(rows.scalars())
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_any_interleaving_is_read_once_and_in_order(
+    database: Database, reader: Reader, seed: int
+) -> None:
+    """One step at a time: begin, write, commit, roll back or look, as chance has it."""
+    chance = random.Random(seed)
+    async with AsyncExitStack() as stack:
+        writers = [await stack.enter_async_context(session(database)) for _ in range(5)]
+        for _ in range(250):
+            writer = chance.choice(writers)
+            if chance.random() < 0.25:
+                await reader.look()
+            elif not writer.is_in_transaction():
+                await writer.execute("BEGIN")
+            elif chance.random() < 0.5:
+                await write(writer)
+            else:
+                await writer.execute("COMMIT" if chance.random() < 0.7 else "ROLLBACK")
+        for writer in writers:
+            await writer.execute("COMMIT" if writer.is_in_transaction() else "SELECT 1")
+    await reader.look()
+    await reader.look()
+    expected = await committed(database)
+    assert len(expected) > 20
+    assert reader.seen == expected
+
+
+async def test_concurrent_writers_are_read_once_and_in_order(
+    database: Database, reader: Reader
+) -> None:
+    chance = random.Random(20)
+    plans = [[(chance.randint(1, 4), chance.random() < 0.8) for _ in range(20)] for _ in range(6)]
+
+    async def work(plan: list[tuple[int, bool]]) -> None:
+        async with session(database) as writer:
+            for events, commits in plan:
+                await writer.execute("BEGIN")
+                for _ in range(events):
+                    await write(writer)
+                await writer.execute("COMMIT" if commits else "ROLLBACK")
+
+    working = asyncio.gather(*[work(plan) for plan in plans])
+    looks = 0
+    while not working.done():
+        await reader.look()
+        looks += 1
+    await working
+    await reader.look()
+    await reader.look()
+    assert looks > 1
+    assert reader.seen == await committed(database)
+    assert len(reader.seen) == sum(events for plan in plans for events, commits in plan if commits)

@@ -1,0 +1,163 @@
+"""One run of each shape that a history can have, on real servers, for the recorder and tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
+
+from refold.messages import BackfillResult
+from tests.conftest import _beside_python
+from tests.support.counters import counters, registry_of
+from tests.support.databases import Database
+from tests.support.runs import start, working, write
+from tests.support.watching import until_batches
+
+Handle = WorkflowHandle[Any, BackfillResult]
+Shape = Callable[[Client, Database], Awaitable[list[Handle]]]
+
+# Long histories are begun anew at this many events, where Temporal would at thousands.
+SHORT = 40
+
+
+async def short_history_server() -> WorkflowEnvironment:
+    """A Temporal server that suggests to continue as new soon."""
+    from shutil import which
+
+    from temporalio.contrib.pydantic import pydantic_data_converter
+
+    return await WorkflowEnvironment.start_local(
+        dev_server_existing_path=which("temporal", path=_beside_python()),
+        data_converter=pydantic_data_converter,
+        dev_server_log_level="error",
+        dev_server_extra_args=[
+            *("--dynamic-config-value", f"limit.historyCount.suggestContinueAsNew={SHORT}"),
+        ],
+    )
+
+
+def some(keys: int, each: int = 5, start_at: int = 0) -> list[tuple[str, str, dict[str, Any]]]:
+    return [
+        (f"s{k}", "Added", {"key": f"k{k:03}", "n": start_at + n * keys + k})
+        for n in range(each)
+        for k in range(keys)
+    ]
+
+
+async def continuations(client: Client, handle: Handle) -> list[Handle]:
+    """The run that was started and all that it continued as, in order."""
+    chain = []
+    run_id = handle.first_execution_run_id
+    while run_id is not None:
+        link: Handle = client.get_workflow_handle(
+            handle.id, run_id=run_id, result_type=BackfillResult
+        )
+        chain.append(link)
+        described = await link.describe()
+        run_id = None
+        if described.status == WorkflowExecutionStatus.CONTINUED_AS_NEW:
+            last = (await link.fetch_history()).events[-1]
+            attributes = last.workflow_execution_continued_as_new_event_attributes
+            run_id = attributes.new_execution_run_id
+    return chain
+
+
+async def ended(handle: Handle) -> None:
+    with suppress(WorkflowFailureError):
+        await asyncio.wait_for(handle.result(), 60)
+
+
+async def rebuild(client: Client, database: Database) -> list[Handle]:
+    await write(database.engine, some(40))
+    async with working(client, database, registry_of(counters(batch_size=7, partitions=3))):
+        handle = await start(client, database, "Rebuild", {"projection": "counters"})
+        await ended(handle)
+    return [handle]
+
+
+async def backfill_in_place(client: Client, database: Database) -> list[Handle]:
+    await rebuild(client, database)
+    async with working(client, database, registry_of(counters(batch_size=7, partitions=3))):
+        request = {"projection": "counters", "criteria": "full_rebuild"}
+        handle = await start(client, database, "Backfill", request)
+        await ended(handle)
+    return [handle]
+
+
+async def incremental_update(client: Client, database: Database) -> list[Handle]:
+    await rebuild(client, database)
+    await write(database.engine, some(40, start_at=500))
+    async with working(client, database, registry_of(counters())):
+        request = {"projection": "counters", "criteria": "incremental_update"}
+        handle = await start(client, database, "Backfill", request)
+        await ended(handle)
+    return [handle]
+
+
+async def _slow(
+    client: Client, database: Database, end: Callable[[Handle], Awaitable[None]]
+) -> list[Handle]:
+    await write(database.engine, some(600))
+    async with working(client, database, registry_of(counters(batch_size=1, partitions=2))):
+        handle = await start(client, database, "Rebuild", {"projection": "counters"})
+        await until_batches(database, 5)
+        await end(handle)
+        await ended(handle)
+    return [handle]
+
+
+async def cancelled_by_signal(client: Client, database: Database) -> list[Handle]:
+    return await _slow(client, database, lambda handle: handle.signal("cancel", "enough"))
+
+
+async def cancelled_by_temporal(client: Client, database: Database) -> list[Handle]:
+    return await _slow(client, database, lambda handle: handle.cancel())
+
+
+async def poison_event(client: Client, database: Database) -> list[Handle]:
+    await write(database.engine, [*some(10), ("bad", "Broken", {"key": "k003"})])
+    async with working(client, database, registry_of(counters(partitions=2))):
+        handle = await start(client, database, "Rebuild", {"projection": "counters"})
+        await ended(handle)
+    return [handle]
+
+
+async def refused_input(client: Client, database: Database) -> list[Handle]:
+    async with working(client, database, registry_of(counters())):
+        handle = await start(client, database, "Backfill", {"projection": 5})
+        await ended(handle)
+    return [handle]
+
+
+async def continued_as_new(client: Client, database: Database) -> list[Handle]:
+    short = replace(
+        database, settings=database.settings.model_copy(update={"segment_seconds": 0.05})
+    )
+    await write(database.engine, some(150))
+    async with working(client, short, registry_of(counters(batch_size=1, partitions=2))):
+        handle = await start(client, database, "Rebuild", {"projection": "counters"})
+        await ended(handle)
+    chain = await continuations(client, handle)
+    return [*chain[:2], chain[-1]]  # those between are like the second
+
+
+SHAPES: dict[str, Shape] = {
+    shape.__name__: shape
+    for shape in (
+        rebuild,
+        backfill_in_place,
+        incremental_update,
+        cancelled_by_signal,
+        cancelled_by_temporal,
+        poison_event,
+        refused_input,
+    )
+}
+
+CONTINUED: dict[str, Shape] = {"continued_as_new": continued_as_new}
+"""On a server of `short_history_server`."""

@@ -1,0 +1,112 @@
+"""Runs whose history grows long continue as new, and nobody notices."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.testing import WorkflowEnvironment
+
+from refold.messages import Phase, Progress, RunStatus
+from tests.replay.shapes import SHORT, continuations, continued_as_new, short_history_server, some
+from tests.support.counters import counters, registry_of
+from tests.support.databases import Database
+from tests.support.runs import (
+    assert_oracle,
+    history_length,
+    leftovers,
+    rows_of,
+    start,
+    until,
+    working,
+    write,
+)
+
+
+@pytest.fixture(scope="module")
+async def short_histories() -> AsyncIterator[WorkflowEnvironment]:
+    async with await short_history_server() as environment:
+        yield environment
+
+
+@pytest.fixture
+def short_client(short_histories: WorkflowEnvironment) -> Client:
+    return short_histories.client
+
+
+async def test_long_run_continues_as_new_and_goes_on(
+    short_client: Client, database: Database
+) -> None:
+    chain = await continued_as_new(short_client, database)
+    assert len(chain) == 3  # the first two, and the last
+    lengths = [await history_length(link) for link in chain]
+    print(f"histories of {lengths} events")
+    assert max(lengths) < 3 * SHORT
+    result = await chain[-1].result()
+    assert (result.status, result.events_processed) == ("completed", 750)
+    assert result.run_id == chain[0].run_id
+    await assert_oracle(database.engine, counters())
+    assert await leftovers(database.engine) == []
+
+
+@pytest.mark.parametrize("how", ["watched", "signal", "temporal"])
+async def test_progress_and_cancel_over_continuations(
+    short_client: Client, database: Database, how: str
+) -> None:
+    await write(database.engine, some(150))
+    projection = counters(batch_size=1, partitions=2)
+    async with working(short_client, database, registry_of(projection), segment_seconds=0.05):
+        handle = await start(short_client, database, "Rebuild", {"projection": "counters"})
+        assert handle.first_execution_run_id
+        first = short_client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id)
+        latest = short_client.get_workflow_handle(handle.id)
+        seen = Progress(status=RunStatus.PENDING, phase=Phase.PLANNING)
+
+        async def look() -> Progress:
+            nonlocal seen
+            found: Progress = await latest.query("progress", result_type=Progress)
+            assert found.percent_complete >= seen.percent_complete, (seen, found)
+            assert found.events_processed >= seen.events_processed, (seen, found)
+            seen = found
+            return found
+
+        async def continued() -> bool:
+            await look()
+            status = (await first.describe()).status
+            return status == WorkflowExecutionStatus.CONTINUED_AS_NEW
+
+        if how == "watched":
+
+            async def completed() -> bool:
+                return (await look()).status == "completed"
+
+            await until(completed, 40)
+            assert seen.percent_complete == 100
+        else:
+            await until(continued)
+            # Cancels fall right before, into and after the beginnings of new histories.
+            await (latest.signal("cancel", "now") if how == "signal" else latest.cancel())
+
+            async def over() -> bool:
+                status = (await latest.describe()).status
+                return status not in (
+                    WorkflowExecutionStatus.RUNNING,
+                    WorkflowExecutionStatus.CONTINUED_AS_NEW,
+                )
+
+            await until(over)
+            assert await latest.query("status") == "cancelled"
+            assert await rows_of_or_none(database) == 0
+    assert len(await continuations(short_client, handle)) >= 2
+    assert await leftovers(database.engine) == []
+
+
+async def rows_of_or_none(database: Database) -> int:
+    """How many rows the live table has; 0 when it was never made."""
+    from sqlalchemy.exc import ProgrammingError
+
+    try:
+        return len(await rows_of(database.engine, counters()))
+    except ProgrammingError:
+        return 0

@@ -1,0 +1,28 @@
+"""Workflows replay the histories of each shape of run: a new worker can take over an old run."""
+
+from __future__ import annotations
+
+import pytest
+from temporalio.client import WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer
+
+from tests.replay.record import HISTORIES, files
+from tests.replay.shapes import CONTINUED, SHAPES
+from workflows import WORKFLOWS
+
+RECORDED = sorted(HISTORIES.glob("*.json"))
+
+
+@pytest.mark.parametrize("name", [*SHAPES, *CONTINUED])
+def test_every_shape_is_recorded(name: str) -> None:
+    assert files(name), f"record it: python -m tests.replay.record {name}"
+
+
+@pytest.mark.parametrize("name", [file.stem for file in RECORDED])
+async def test_history_replays(name: str) -> None:
+    history = WorkflowHistory.from_json(
+        f"replayed-{name}", (HISTORIES / f"{name}.json").read_text()
+    )
+    replayer = Replayer(workflows=WORKFLOWS, data_converter=pydantic_data_converter)
+    await replayer.replay_workflow(history)

@@ -1,0 +1,172 @@
+"""Starting runs and waiting for them, and what their rows must be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import insert, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client, WorkflowHandle
+from temporalio.worker import Worker
+
+from refold import Event, Projection, Row
+from refold.key import Key
+from refold.messages import BackfillResult
+from refold.registry import Registry
+from refold.source.reader import read_window
+from refold.store import generations
+from refold.store.schema import events
+from tests.support.databases import Database
+from worker import make_worker
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@asynccontextmanager
+async def working(
+    client: Client, database: Database, registry: Registry, **changes: Any
+) -> AsyncIterator[Worker]:
+    """A worker in this process, on a task queue of the database's own."""
+    settings = database.settings.model_copy(update={"task_queue": queue(database), **changes})
+    async with make_worker(client, database.engine, registry, settings) as worker:
+        yield worker
+
+
+def queue(database: Database) -> str:
+    """The task queue for a test: no other test's worker answers there."""
+    return "queue-" + database.url.rsplit("/", 1)[1]
+
+
+async def start(
+    client: Client,
+    database: Database,
+    kind: str,
+    *inputs: Any,
+    workflow_id: str | None = None,
+) -> WorkflowHandle[Any, BackfillResult]:
+    """Starts a workflow as any Temporal client would, by name and with plain JSON."""
+    return await client.start_workflow(
+        kind,
+        args=list(inputs),
+        id=workflow_id or f"{kind}/{queue(database)}",
+        task_queue=queue(database),
+        result_type=BackfillResult,
+    )
+
+
+async def run(
+    client: Client, database: Database, kind: str, projection: str, **fields: Any
+) -> BackfillResult:
+    """Runs a workflow to its end."""
+    handle = await start(client, database, kind, {"projection": projection, **fields})
+    return await asyncio.wait_for(handle.result(), 90)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
+    """Waits for a condition."""
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110 - the condition is in a database
+            await asyncio.sleep(0.02)
+
+
+async def write(engine: AsyncEngine, new: Iterable[tuple[str, str, dict[str, Any]]]) -> None:
+    """Appends events (stream, type, data), each at its stream's next version."""
+    versions: dict[str, int] = {}
+    rows = []
+    async with engine.begin() as connection:
+        known = await connection.execute(
+            text("SELECT stream_id, max(version) FROM refold.events GROUP BY stream_id")
+        )
+        versions = {row[0]: row[1] for row in known}
+        for stream_id, event_type, data in new:
+            versions[stream_id] = versions.get(stream_id, 0) + 1
+            rows.append(
+                {
+                    "stream_id": stream_id,
+                    "version": versions[stream_id],
+                    "type": event_type,
+                    "data": data,
+                    "metadata": {},
+                    "recorded_at": NOON,
+                }
+            )
+        if rows:
+            await connection.execute(insert(events), rows)
+
+
+async def events_upto(
+    engine: AsyncEngine, projection: Projection, upto: int | None = None
+) -> list[Event]:
+    """All events a projection reads, up to a position, in order."""
+    async with engine.connect() as connection, connection.begin():
+        await connection.execute(text("SELECT 1"))
+        return await read_window(
+            connection,
+            types=projection.event_types,
+            after=0,
+            upto=upto if upto is not None else 2**62,
+            limit=2**31,
+        )
+
+
+async def rows_of(engine: AsyncEngine, projection: Projection) -> dict[Key, Row]:
+    """The rows that readers see, by key."""
+    names = projection.key_columns
+    async with engine.connect() as connection:
+        found = {}
+        for record in await connection.execute(select(projection.table)):
+            row = dict(record._mapping)
+            parts = tuple(row[name] for name in names)
+            found[parts[0] if len(parts) == 1 else parts] = row
+        return found
+
+
+async def checkpoint(engine: AsyncEngine, projection: Projection) -> int:
+    """The active generation's checkpoint."""
+    async with engine.connect() as connection:
+        active = await generations.active(connection, projection.name)
+    assert active is not None
+    assert active.position is not None
+    return active.position
+
+
+async def assert_oracle(engine: AsyncEngine, projection: Projection) -> dict[Key, Row]:
+    """Checks row by row that the live table is the fold of the events up to its checkpoint."""
+    position = await checkpoint(engine, projection)
+    expected = projection.fold(await events_upto(engine, projection, position))
+    actual = await rows_of(engine, projection)
+    different = {
+        key: (expected.get(key), actual.get(key))
+        for key in expected.keys() | actual.keys()
+        if expected.get(key) != actual.get(key)
+    }
+    assert not different, f"{len(different)} rows differ: {dict(list(different.items())[:3])}"
+    return actual
+
+
+async def leftovers(engine: AsyncEngine) -> list[str]:
+    """What runs have made and not removed: building generations, their schemas, leases, slices."""
+    async with engine.connect() as connection:
+        found = await connection.execute(
+            text(
+                """
+                SELECT 'schema ' || nspname FROM pg_namespace
+                WHERE nspname LIKE 'refold\\_%' AND nspname NOT IN
+                      (SELECT schema_name FROM refold.generations WHERE status = 'retained')
+                UNION ALL SELECT 'generation ' || generation FROM refold.generations
+                          WHERE status = 'building'
+                UNION ALL SELECT 'lease ' || projection FROM refold.leases
+                UNION ALL SELECT 'partition of ' || run_id FROM refold.partitions
+                """
+            )
+        )
+        return list(found.scalars())
+
+
+async def history_length(handle: WorkflowHandle[Any, Any]) -> int:
+    """How many events a workflow's history has."""
+    return len((await handle.fetch_history()).events)

@@ -1,0 +1,96 @@
+"""The arrows between packages run one way; who imports whom is the design."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+_PURE = [
+    "columns",
+    "errors",
+    "event",
+    "fold",
+    "key",
+    "messages",
+    "policy",
+    "progress",
+    "projection",
+    "registry",
+    "settings",
+]
+_PURE_MODULES = [f"refold.{name}" for name in _PURE]
+_KERNEL = [*_PURE_MODULES, "refold.database", "refold.telemetry"]
+
+# What a place may import of the project's own: modules, or packages with all that is in them.
+ALLOWED: dict[str, list[str]] = {
+    **{f"refold/{name}.py": _PURE_MODULES for name in _PURE},
+    "refold/store": [*_KERNEL, "refold.store"],
+    "refold/source": [*_KERNEL, "refold.store.schema", "refold.source"],
+    "refold/stack": ["refold.stack"],
+    "refold/demo": [*_KERNEL, "refold.source", "refold.demo"],
+    "activities": [*_KERNEL, "refold.store", "refold.source", "activities"],
+    "workflows": ["refold.errors", "refold.messages", "refold.progress", "activities", "workflows"],
+    "projections": ["refold"],
+    "refold/manager.py": [*_KERNEL, "refold.store.leases"],
+    "refold/database.py": _PURE_MODULES,
+    "refold/telemetry.py": _PURE_MODULES,
+    "refold/temporal.py": [*_KERNEL],
+    "refold/command.py": [*_KERNEL],
+    "refold/cli": ["refold", "worker"],
+    "worker.py": ["refold", "activities", "workflows"],
+}
+
+_OWN = ("refold", "activities", "workflows", "projections", "worker", "bench", "tests")
+
+
+def _files(place: str) -> list[Path]:
+    path = ROOT / place
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
+
+
+def _imports(path: Path) -> set[str]:
+    """The project's own modules that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {
+                f"{node.module}.{alias.name}"
+                if (ROOT / node.module.replace(".", "/") / f"{alias.name}.py").exists()
+                else node.module
+                for alias in node.names
+            }
+    return {name for name in found if name.split(".")[0] in _OWN}
+
+
+@pytest.mark.parametrize("place", ALLOWED)
+def test_a_place_imports_only_what_it_may(place: str) -> None:
+    allowed = ALLOWED[place]
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in _files(place)
+        for name in sorted(_imports(path))
+        if not any(name == one or name.startswith(f"{one}.") for one in allowed)
+    ]
+    assert wrong == []
+
+
+def test_every_module_has_its_place() -> None:
+    placed = {path for place in ALLOWED for path in _files(place)}
+    unplaced = set((ROOT / "refold").rglob("*.py")) - placed - {ROOT / "refold/__init__.py"}
+    assert unplaced == set()
+
+
+def test_no_file_is_too_large_to_find_ones_way() -> None:
+    long = [
+        f"{path.relative_to(ROOT)}: {lines} lines"
+        for place in ALLOWED
+        for path in _files(place)
+        if (lines := len(path.read_text().splitlines())) > 400
+    ]
+    assert long == []

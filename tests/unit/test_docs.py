@@ -1,0 +1,215 @@
+"""The documentation against the code: links, commands, names, examples."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from refold import Event, Projection
+from refold.messages import BackfillRequest, Criteria, Phase, Progress, RunStatus
+from refold.settings import Settings
+from workflows import WORKFLOWS
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=_name)
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+# -- links -----------------------------------------------------------------------------------
+
+
+@every_page
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in _LINK.findall(_without_code(page.read_text())):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.is_file(), f"{_name(page)}: {link}"
+        if anchor:
+            headings = {_anchor(heading) for heading in _HEADING.findall(target.read_text())}
+            assert anchor in headings, f"{_name(page)}: {link}"
+
+
+def test_every_page_can_be_found_from_the_readme() -> None:
+    found, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in found or page.suffix != ".md":
+            continue
+        found.add(page)
+        links = _LINK.findall(_without_code(page.read_text()))
+        waiting += [
+            (page.parent / link.partition("#")[0]).resolve() for link in links if "://" not in link
+        ]
+    assert {_name(page) for page in PAGES} <= {_name(page) for page in found}
+
+
+# -- commands --------------------------------------------------------------------------------
+
+
+@every_page
+def test_refold_commands_and_their_options_exist(page: Path) -> None:
+    from typer.main import get_command
+
+    from refold.cli.main import app
+
+    root = get_command(app)
+    for words in _refold_commands(page.read_text()):
+        command: Any = root
+        rest = list(words)
+        while hasattr(command, "commands"):
+            assert rest, f"{_name(page)}: refold {' '.join(words)}"
+            assert rest[0] in command.commands, f"{_name(page)}: refold {' '.join(words)}"
+            command = command.commands[rest.pop(0)]
+        known = {option for parameter in command.params for option in parameter.opts}
+        for word in rest:
+            if word.startswith("--"):
+                assert word in known, f"{_name(page)}: refold {' '.join(words)}"
+
+
+def test_there_are_commands_to_check() -> None:
+    commands = [words for page in PAGES for words in _refold_commands(page.read_text())]
+    assert {words[0] for words in commands} >= {"rebuild", "backfill", "watch", "cancel", "status"}
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        for target in re.findall(r"(?:^|`)make ([a-z]+)", page.read_text(), re.MULTILINE):
+            assert target in targets, f"{_name(page)}: make {target}"
+
+
+# -- names -----------------------------------------------------------------------------------
+
+
+@every_page
+def test_workflow_types_exist(page: Path) -> None:
+    types = {workflow.__name__ for workflow in WORKFLOWS}
+    text = page.read_text()
+    named = re.findall(r"(?:--type |-wt |workflowType=)([A-Z]\w+)", text)
+    assert set(named) <= types
+
+
+@every_page
+def test_queries_exist(page: Path) -> None:
+    for query in re.findall(r"workflow query \S+ \S+ (?:--type|-qt) (\w+)", page.read_text()):
+        assert query in {"progress", "status"}
+
+
+@every_page
+def test_criteria_exist(page: Path) -> None:
+    # All criteria look like this; so do few other words.
+    words = re.findall(
+        r"`(\w+_(?:rebuild|update|range|date|days|number|events))`", page.read_text()
+    )
+    known = set(Criteria) | set(Progress.model_fields)
+    assert set(words) <= known
+
+
+@every_page
+def test_json_inputs_are_accepted_requests(page: Path) -> None:
+    for text in re.findall(
+        r"""--input '(\{.*?\})'|^(\{"projection".*\})$""", page.read_text(), re.M
+    ):
+        BackfillRequest.model_validate_json(text[0] or text[1])
+
+
+@every_page
+def test_settings_exist(page: Path) -> None:
+    known = {f"REFOLD_{name.upper()}" for name in Settings.model_fields}
+    assert set(re.findall(r"\bREFOLD_[A-Z_]+", page.read_text())) <= known
+
+
+def test_all_of_the_public_names_are_explained() -> None:
+    request = (ROOT / "docs/run-a-rebuild.md").read_text()
+    progress = (ROOT / "docs/understanding-progress.md").read_text()
+    deploy = (ROOT / "docs/deploy.md").read_text()
+    for name in [*BackfillRequest.model_fields, *Criteria, *(w.__name__ for w in WORKFLOWS)]:
+        assert f"`{name}`" in request
+    for name in [*Progress.model_fields, *Phase, *RunStatus]:
+        assert f"`{name}`" in progress
+    for name in Settings.model_fields:
+        assert f"`REFOLD_{name.upper()}`" in deploy
+
+
+# -- examples --------------------------------------------------------------------------------
+
+
+@every_page
+def test_python_examples_run(page: Path) -> None:
+    _run_examples(page)
+
+
+def test_the_readme_projection_folds() -> None:
+    (projection,) = _projections(_run_examples(ROOT / "README.md"))
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    events = [
+        Event(1, "order-1", 1, "OrderPlaced", {}, {}, at),
+        Event(2, "order-1", 2, "ItemAdded", {"sku": "tea", "quantity": 3}, {}, at),
+        Event(3, "order-1", 3, "ItemReturned", {"sku": "tea", "quantity": 1}, {}, at),
+        Event(4, "order-1", 4, "ItemAdded", {"sku": "jam", "quantity": 1}, {}, at),
+    ]
+    assert projection.name == "stock-level"
+    assert projection.fold(events) == {
+        "tea": {"sku": "tea", "units": -2},
+        "jam": {"sku": "jam", "units": -1},
+    }
+
+
+# -- reading pages ---------------------------------------------------------------------------
+
+
+def _blocks(text: str, language: str) -> list[str]:
+    return [code for tag, code in _FENCE.findall(text) if tag == language]
+
+
+def _without_code(text: str) -> str:
+    return _FENCE.sub("", text)
+
+
+def _anchor(heading: str) -> str:
+    words = re.sub(r"[^\w\- ]", "", heading.lower())
+    return words.strip().replace(" ", "-")
+
+
+def _refold_commands(text: str) -> Iterator[list[str]]:
+    """The words after `refold` in each shell block and in each piece of inline code."""
+    lines = [line for block in _blocks(text, "sh") for line in block.splitlines()]
+    lines += re.findall(r"`(refold [^`]+)`", _without_code(text))
+    for line in lines:
+        found = re.search(r"(?:^|\| |exec worker )refold (.+)$", line)
+        if found:
+            yield [word for word in shlex.split(found[1], comments=True) if word not in "…\\"]
+
+
+def _run_examples(page: Path) -> dict[str, Any]:
+    """Runs a page's Python, one block after another in one namespace."""
+    namespace: dict[str, Any] = {}
+    for number, code in enumerate(_blocks(page.read_text(), "python"), start=1):
+        exec(compile(code, f"{_name(page)}, example {number}", "exec"), namespace)
+    return namespace
+
+
+def _projections(namespace: dict[str, Any]) -> list[Projection]:
+    return [value for value in namespace.values() if isinstance(value, Projection)]

@@ -1,0 +1,130 @@
+"""The worker: wiring only. `python worker.py` is the same as `refold worker`."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+from datetime import timedelta
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from activities.cleanup import sweep
+from activities.failures import FailureInterceptor
+from activities.following import FollowActivities
+from activities.lifecycle import LifecycleActivities
+from activities.planning import PlanningActivities
+from activities.refolding import RefoldActivities
+from activities.swapping import SwapActivities
+from refold.command import leave, run_command
+from refold.database import make_engine, wait_until_reachable
+from refold.registry import Registry, load_registry
+from refold.settings import Settings, load_settings
+from refold.store.migrate import require_migrated
+from refold.temporal import wait_until_connected
+from workflows import WORKFLOWS
+
+logger = logging.getLogger("refold.worker")
+
+MAX_ACTIVITIES = 10
+_GRACE = timedelta(seconds=30)
+_SWEEP_SECONDS = 30.0
+
+
+def make_worker(
+    client: Client, engine: AsyncEngine, registry: Registry, settings: Settings
+) -> Worker:
+    """A worker with all workflows and activities."""
+    planning = PlanningActivities(engine, registry, settings)
+    refolding = RefoldActivities(engine, registry, settings)
+    following = FollowActivities(engine, registry, settings)
+    swapping = SwapActivities(engine, registry)
+    lifecycle = LifecycleActivities(engine)
+    return Worker(
+        client,
+        task_queue=settings.task_queue,
+        workflows=WORKFLOWS,
+        activities=[
+            planning.begin_run,
+            refolding.refold_segment,
+            following.follow_segment,
+            swapping.build_indexes,
+            swapping.analyze,
+            swapping.swap_generation,
+            lifecycle.watch_progress,
+            lifecycle.finish_run,
+        ],
+        interceptors=[FailureInterceptor()],
+        max_concurrent_activities=MAX_ACTIVITIES,
+        graceful_shutdown_timeout=_GRACE,
+    )
+
+
+async def run_worker(settings: Settings) -> None:
+    """Works until SIGINT or SIGTERM, then finishes the batches in hand.
+
+    Raises:
+        RefoldError: The settings, the projections or the database's schema cannot work.
+    """
+    registry = load_registry(settings.projections)
+    engine = make_engine(settings, activities=MAX_ACTIVITIES)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    ready = asyncio.create_task(_get_ready(engine))
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([ready, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():
+            return
+        client = ready.result()
+        names = ", ".join(projection.name for projection in registry) or "none"
+        _calm_garbage_collector()
+        async with make_worker(client, engine, registry, settings):
+            logger.info("working on task queue %r, projections: %s", settings.task_queue, names)
+            sweeper = asyncio.create_task(_sweep_now_and_then(engine, client))
+            await stopped
+            logger.info("stopping: finishing the batches in hand")
+            sweeper.cancel()
+    finally:
+        ready.cancel()
+        stopped.cancel()
+        await engine.dispose()
+
+
+async def _get_ready(engine: AsyncEngine) -> Client:
+    await wait_until_reachable(engine)
+    await require_migrated(engine)
+    return await wait_until_connected()
+
+
+async def _sweep_now_and_then(engine: AsyncEngine, client: Client) -> None:
+    while True:
+        try:
+            await sweep(engine, client)
+        except Exception as error:
+            logger.warning("sweep: %s", error)
+        await asyncio.sleep(_SWEEP_SECONDS)
+
+
+def _calm_garbage_collector() -> None:
+    """Lets the cyclic collector look seldom.
+
+    A fold makes millions of short-lived objects and no cycles. With the default threshold the
+    collector walks them over and over, for a third of a rebuild's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)
+
+
+def main() -> int:
+    """Runs a worker as this process. Returns the exit status."""
+    return run_command(lambda: run_worker(load_settings()))
+
+
+if __name__ == "__main__":
+    leave(main())
