@@ -14,8 +14,11 @@ from temporalio.workflow import ActivityCancellationType
 T = TypeVar("T")
 
 # Databases and workers come back: there is no last attempt. Final errors say so themselves.
+# The waits grow slowly: a frozen worker's open polls may swallow several attempts in a row.
 _RETRIES = RetryPolicy(
-    initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=15)
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=1.5,
+    maximum_interval=timedelta(seconds=10),
 )
 
 _DEFAULT_HEARTBEAT_SECONDS = 10.0

@@ -88,7 +88,7 @@ async def test_every_event_is_folded_though_workers_are_killed(
             workflow_id=f"killed/{kind}/{database.url}",
         )
         await kill_at_random(database, workers, chance, kills)
-        result = await asyncio.wait_for(handle.result(), 60)
+        result = await asyncio.wait_for(handle.result(), 150)
     assert (result.status, result.events_processed) == ("completed", EVENTS)
     assert result.generation == 1
     assert len(await assert_oracle(engine, counting)) == KEYS

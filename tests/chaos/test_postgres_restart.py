@@ -72,7 +72,7 @@ async def test_worker_outlives_postgres_away_at_its_start_and_in_a_rebuild(
         assert await undone(engine) > 0
         await engine.dispose()
         await asyncio.to_thread(own_server.restart)
-        result = await asyncio.wait_for(handle.result(), 60)
+        result = await asyncio.wait_for(handle.result(), 150)
         assert (result.status, result.events_processed) == ("completed", KEYS * EVENTS_PER_KEY)
         assert await worker.terminate() == 0, worker.output
     assert len(await assert_oracle(engine, counting)) == KEYS

@@ -107,10 +107,10 @@ async def test_zombie_changes_nothing(
         await stop_worker(engine, zombie, inside=where == "inside a batch")
         other = workers.start()
         try:
-            result = await asyncio.wait_for(handle.result(), 45)
+            result = await asyncio.wait_for(handle.result(), 180)
         except TimeoutError:
             raise AssertionError(
-                f"not taken over within 45 s; waits for locks: {await blocked(engine)}; "
+                f"not taken over within 180 s; waits for locks: {await blocked(engine)}; "
                 f"the other worker says:\n{other.output}"
             ) from None
         assert (result.status, result.events_processed) == ("completed", EVENTS)
@@ -123,7 +123,7 @@ async def test_zombie_changes_nothing(
         async def has_spoken() -> bool:
             return len(zombie.output) > said
 
-        await until(has_spoken, 20)
+        await until(has_spoken, 60)
         # It ends once all that it had in hand has ended: nothing comes after this.
         assert await zombie.terminate() == 0
     assert await assert_oracle(engine, counting) == rows

@@ -236,7 +236,7 @@ async def test_bad_input_fails_at_once(
         for kind in ("Rebuild", "Backfill"):
             handle = await start(client, database, kind, *inputs)
             with pytest.raises(WorkflowFailureError) as failed:
-                await asyncio.wait_for(handle.result(), 15)
+                await asyncio.wait_for(handle.result(), 60)
             assert isinstance(failed.value.cause, ApplicationError)
             assert expected in failed.value.cause.message
             assert failed.value.cause.non_retryable

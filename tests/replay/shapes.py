@@ -69,7 +69,7 @@ async def continuations(client: Client, handle: Handle) -> list[Handle]:
 
 async def ended(handle: Handle) -> None:
     with suppress(WorkflowFailureError):
-        await asyncio.wait_for(handle.result(), 60)
+        await asyncio.wait_for(handle.result(), 150)
 
 
 async def rebuild(client: Client, database: Database) -> list[Handle]:

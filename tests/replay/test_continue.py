@@ -81,7 +81,7 @@ async def test_progress_and_cancel_over_continuations(
             async def completed() -> bool:
                 return (await look()).status == "completed"
 
-            await until(completed, 40)
+            await until(completed, 120)
             assert seen.percent_complete == 100
         else:
             await until(continued)

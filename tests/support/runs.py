@@ -63,10 +63,10 @@ async def run(
 ) -> BackfillResult:
     """Runs a workflow to its end."""
     handle = await start(client, database, kind, {"projection": projection, **fields})
-    return await asyncio.wait_for(handle.result(), 90)
+    return await asyncio.wait_for(handle.result(), 150)
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
     """Waits for a condition."""
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 - the condition is in a database
