@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test soak lint bench lock clean
+.PHONY: help install demo dev test soak load lint bench lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ dev: $(READY) ## the same stack, kept up until Ctrl-C
 
 test: $(READY) ## the whole test suite on real embedded servers
 	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile
+
+load: $(READY) ## readers and appenders flat out while a read model is swapped
+	$(BIN)/python -m bench.load
 
 soak: $(READY) ## long randomised runs; the seed is printed
 	$(BIN)/python -m pytest -m soak -s

@@ -18,7 +18,11 @@ from activities.following import FollowActivities
 from activities.lifecycle import LifecycleActivities
 from activities.planning import PlanningActivities
 from activities.refolding import RefoldActivities
+from activities.retention import RetentionActivities, drop_expired
+from activities.rolling_back import RollbackActivities
+from activities.shadowing import ShadowActivities
 from activities.swapping import SwapActivities
+from activities.verification import VerifyActivities
 from refold.command import leave, run_command
 from refold.database import make_engine, wait_until_reachable
 from refold.registry import Registry, load_registry
@@ -39,9 +43,13 @@ def make_worker(
 ) -> Worker:
     """A worker with all workflows and activities."""
     planning = PlanningActivities(engine, registry, settings)
+    rolling_back = RollbackActivities(engine, registry, settings)
     refolding = RefoldActivities(engine, registry, settings)
     following = FollowActivities(engine, registry, settings)
+    shadowing = ShadowActivities(engine, registry)
+    verification = VerifyActivities(engine, registry)
     swapping = SwapActivities(engine, registry)
+    retention = RetentionActivities(engine, registry)
     lifecycle = LifecycleActivities(engine)
     return Worker(
         client,
@@ -49,11 +57,14 @@ def make_worker(
         workflows=WORKFLOWS,
         activities=[
             planning.begin_run,
+            rolling_back.begin_rollback,
             refolding.refold_segment,
             following.follow_segment,
-            swapping.build_indexes,
-            swapping.analyze,
+            shadowing.build_indexes,
+            verification.verify_generation,
+            shadowing.prepare_swap,
             swapping.swap_generation,
+            retention.drop_generations,
             lifecycle.watch_progress,
             lifecycle.finish_run,
         ],
@@ -85,7 +96,7 @@ async def run_worker(settings: Settings) -> None:
         _calm_garbage_collector()
         async with make_worker(client, engine, registry, settings):
             logger.info("working on task queue %r, projections: %s", settings.task_queue, names)
-            sweeper = asyncio.create_task(_sweep_now_and_then(engine, client))
+            sweeper = asyncio.create_task(_sweep_now_and_then(engine, client, registry))
             await stopped
             logger.info("stopping: finishing the batches in hand")
             sweeper.cancel()
@@ -101,10 +112,12 @@ async def _get_ready(engine: AsyncEngine) -> Client:
     return await wait_until_connected()
 
 
-async def _sweep_now_and_then(engine: AsyncEngine, client: Client) -> None:
+async def _sweep_now_and_then(engine: AsyncEngine, client: Client, registry: Registry) -> None:
     while True:
         try:
             await sweep(engine, client)
+            for projection in registry:
+                await drop_expired(engine, projection.name, projection.backfill)
         except Exception as error:
             logger.warning("sweep: %s", error)
         await asyncio.sleep(_SWEEP_SECONDS)

@@ -5,19 +5,14 @@ from __future__ import annotations
 import logging
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from refold.database import server_error
 from refold.store import generations, leases, partitions, read_models, runs
 from refold.store.leases import Lease
 
 logger = logging.getLogger(__name__)
-
-KEPT_RETAINED = 1
-"""Replaced generations that are kept, beside the active one."""
 
 # A run whose Temporal does not know it (any more) is given up after this silence, in seconds.
 _SILENCE_SECONDS = 60.0
@@ -36,7 +31,7 @@ async def end_run(
         await partitions.remove(connection, run_id)
         for generation in await generations.of_projection(connection, projection):
             if generation.run_id == run_id and generation.status == generations.BUILDING:
-                await _drop(connection, generation)
+                await drop(connection, generation)
         await _fence_in_place(connection, run_id, projection)
         await runs.end(connection, run_id, status, error)
         await leases.release(connection, run_id)
@@ -48,31 +43,8 @@ async def _fence_in_place(connection: AsyncConnection, run_id: str, projection: 
         await generations.fence_active(connection, projection)
 
 
-async def drop_old_generations(engine: AsyncEngine, projection: str) -> None:
-    """Drops all but the latest of the replaced generations, as far as they can be dropped now.
-
-    One that is locked, or that something hangs on, stays until a later run drops it: the run that
-    has just been done must not fail for it.
-    """
-    async with engine.connect() as connection:
-        known = await generations.of_projection(connection, projection)
-    retained = [g for g in known if g.status == generations.RETAINED]
-    retained.sort(key=lambda g: (g.swapped_at or g.created_at, g.generation))
-    for generation in retained[:-KEPT_RETAINED]:
-        try:
-            async with engine.begin() as connection:
-                await connection.execute(text("SET LOCAL lock_timeout = '2s'"))
-                await _drop(connection, generation)
-        except DBAPIError as error:
-            logger.warning(
-                "generation %d of %s stays for now: %s",
-                generation.generation,
-                projection,
-                server_error(error) or error,
-            )
-
-
-async def _drop(connection: AsyncConnection, generation: generations.Generation) -> None:
+async def drop(connection: AsyncConnection, generation: generations.Generation) -> None:
+    """Drops a generation's table. Raises when something hangs on it, or a lock is not to be had."""
     await read_models.drop_shadow(connection, generation.schema_name, generation.table_name)
     await generations.discard(connection, generation.projection, generation.generation)
 
@@ -94,6 +66,8 @@ async def is_alive(client: Client, lease: Lease) -> bool:
 
 async def sweep(engine: AsyncEngine, client: Client) -> list[str]:
     """Ends the runs that Temporal has ended without them: terminated, timed out.
+
+    Only what a run was building is removed: never a live table, nor one that is retained.
 
     Returns:
         The run ids that were swept.

@@ -13,14 +13,14 @@ from activities.counters import read_report
 from activities.heartbeat import heartbeating
 from refold.errors import RunEnded
 from refold.key import Key
-from refold.messages import FollowedSegment, Plan
+from refold.messages import FollowedSegment, FollowSegment, Plan
 from refold.projection import Projection, Row
 from refold.registry import Registry
 from refold.settings import Settings
 from refold.source.head import SettledHead
 from refold.source.reader import read_window
 from refold.store import generations, runs, schema
-from refold.store.generations import ACTIVE, BUILDING, Generation
+from refold.store.generations import ACTIVE, BUILDING, RETAINED, Generation
 from refold.store.read_models import physical
 from refold.store.rows import RowStore
 from refold.store.takeover import take_over
@@ -115,13 +115,16 @@ async def take_follower(
     """
     fence = await generations.take_fence(connection, projection.name, plan.generation)
     generation = await generations.get(connection, projection.name, plan.generation)
-    mine = generation is not None and (
-        generation.run_id == plan.run_id if plan.atomic else generation.status == ACTIVE
-    )
-    if generation is None or generation.position is None or not mine:
+    if generation is None or generation.position is None or not _is_mine(generation, plan):
         raise RunEnded(f"generation {plan.generation} of {projection.name!r} cannot be followed")
     rows = RowStore(physical(projection, generation.schema_name))
     return Follower(projection, generation, fence, rows, generation.position, plan.batch_size)
+
+
+def _is_mine(generation: Generation, plan: Plan) -> bool:
+    if plan.restores:
+        return generation.status == RETAINED
+    return generation.run_id == plan.run_id if plan.atomic else generation.status == ACTIVE
 
 
 class FollowActivities:
@@ -139,13 +142,14 @@ class FollowActivities:
         self._segment_seconds = settings.segment_seconds
 
     @activity.defn
-    async def follow_segment(self, plan: Plan) -> FollowedSegment:
-        """Applies new events for some seconds, or until the generation is at the head.
+    async def follow_segment(self, segment: FollowSegment) -> FollowedSegment:
+        """Applies new events for some seconds, or until the generation is where it should be.
 
         Raises:
             PoisonEvent: An event that a handler cannot take.
             Fenced: Another attempt has taken over.
         """
+        plan = segment.plan
         projection = self._registry.planned(plan.projection, plan.version)
         clock = asyncio.get_running_loop().time
         # Nobody watches meanwhile: a segment's end is what moves the run's progress.
@@ -160,25 +164,32 @@ class FollowActivities:
             await take_over(self._engine, schema.generations, row)
             async with writer.begin():
                 follower = await take_follower(writer, projection, plan)
-            head = SettledHead(max(plan.position, follower.position))
-            await head.wait(
-                looker,
-                seconds=_SETTLING_SECONDS,
-                waiting=lambda writers: beat.show(waiting_for=[str(w) for w in writers]),
-            )
-            while follower.position < head.position:
-                await self._apply(writer, follower, plan, head.position)
-                beat.show(position=follower.position, head=head.position)
+            if segment.to_live:
+                upto = await self._live_position(looker, plan)
+            else:
+                head = SettledHead(max(plan.head, follower.position))
+                upto = await head.wait(
+                    looker,
+                    seconds=_SETTLING_SECONDS,
+                    waiting=lambda writers: beat.show(waiting_for=[str(w) for w in writers]),
+                )
+            while follower.position < upto:
+                await self._apply(writer, follower, plan, upto)
+                beat.show(position=follower.position, head=upto)
                 if clock() > end or activity.is_worker_shutdown():
                     break
             async with writer.begin():
                 report = await read_report(writer, plan.run_id)
             return FollowedSegment(
-                caught_up=follower.position >= head.position,
+                caught_up=follower.position >= upto,
                 position=follower.position,
-                head=head.position,
+                head=upto,
                 report=report,
             )
+
+    async def _live_position(self, connection: AsyncConnection, plan: Plan) -> int:
+        active = await generations.active(connection, plan.projection)
+        return (active and active.position) or 0
 
     async def _apply(
         self, writer: AsyncConnection, follower: Follower, plan: Plan, upto: int

@@ -7,14 +7,13 @@ import asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
-from activities.cleanup import drop_old_generations, end_run
+from activities.cleanup import end_run
 from activities.counters import read_report
 from activities.heartbeat import heartbeating
 from refold.messages import (
     Finished,
     FinishRun,
     ProgressReport,
-    RunStatus,
     WatchProgress,
 )
 from refold.store import generations
@@ -59,8 +58,6 @@ class LifecycleActivities:
                 status=finish.status,
                 error=finish.error,
             )
-            if finish.status is RunStatus.COMPLETED:
-                await drop_old_generations(self._engine, finish.projection)
             async with self._engine.connect() as connection:
                 active = await generations.active(connection, finish.projection)
         return Finished(

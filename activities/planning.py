@@ -1,33 +1,35 @@
-"""Beginning a run: the lease, the head, the generation to write, the partitions."""
+"""Beginning a backfill or rebuild: the lease, the head, the generation to write, the partitions."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
-from temporalio.client import Client
 
-from activities.cleanup import give_up, is_alive
+from activities import leasing
+from activities.heads import settled_head
 from activities.heartbeat import Heartbeat, heartbeating
-from refold.errors import InvalidRequest, ProjectionBusy
-from refold.messages import BackfillRequest, BeginRun, Criteria, Plan
+from activities.previewing import preview
+from activities.shadowing import add_indexes
+from refold.errors import InvalidRequest
+from refold.messages import BeginRun, Plan, Planned
 from refold.projection import Projection
 from refold.registry import Registry
+from refold.requests import Approval, BackfillRequest, Criteria
 from refold.settings import Settings
-from refold.source.head import SettledHead
 from refold.source.log import count_events
 from refold.source.slicing import Bounds, key_bounds, slice_totals
 from refold.store import generations, leases, partitions, read_models, runs
-from refold.store.generations import Generation
-from refold.store.swap import refuse_attached
+from refold.store.generations import BUILDING, RETAINED, Generation
+from refold.store.swap import plan_swap, require_none_refused
 
 # A partition smaller than this is not worth an activity of its own.
 _EVENTS_PER_PARTITION = 50_000
 
 
 class PlanningActivities:
-    """Activities that begin a run.
+    """The activity that begins a backfill or rebuild.
 
     Args:
         engine: The database.
@@ -41,172 +43,218 @@ class PlanningActivities:
         self._settings = settings
 
     @activity.defn
-    async def begin_run(self, begin: BeginRun) -> Plan:
+    async def begin_run(self, begin: BeginRun) -> Planned:
         """Takes the projection's lease and plans the run; a run that was begun finds its plan.
+
+        A dry run takes no lease and writes nothing.
 
         Raises:
             UnknownProjection: The request names none that is registered.
             ProjectionBusy: Another run writes the projection.
             InvalidRequest: The request cannot be carried out on what there is.
-            SwapRefused: Something hangs on the live table.
+            SwapRefused: Something hangs on the live table that cannot move.
             PoisonEvent: An event's key does not fit.
         """
-        projection = self._registry.get(begin.request.projection)
+        request = begin.request
+        self._registry.get(request.projection)
         async with heartbeating(self._engine, begin.run_id) as beat:
-            beat.show(doing="taking the lease")
-            await self._take_lease(begin)
-            async with self._engine.begin() as connection:
-                run = await runs.begin(
-                    connection,
-                    run_id=begin.run_id,
-                    projection=projection.name,
-                    kind=begin.kind,
-                    workflow_id=activity.info().workflow_id or "",
-                    request=begin.request.model_dump(mode="json", exclude_none=True),
+            if not request.dry_run:
+                beat.show(doing="taking the lease")
+                known = await leasing.begin(
+                    self._engine, request, run_id=begin.run_id, kind=begin.kind
                 )
-            if run.plan is not None:
-                return Plan.model_validate(run.plan)
-            return await self._plan(begin, projection, beat)
+                if known is not None:
+                    return known
+            return await self._plan(begin, beat)
 
-    # -- the lease ---------------------------------------------------------------------------
-
-    async def _take_lease(self, begin: BeginRun) -> None:
-        client, info = activity.client(), activity.info()
-        while not await self._acquire(begin, info):
-            async with self._engine.connect() as connection:
-                lease = await leases.holder(connection, begin.request.projection)
-            if lease is None:
-                continue
-            await self._replace(client, lease)
-
-    async def _acquire(self, begin: BeginRun, info: activity.Info) -> bool:
-        async with self._engine.begin() as connection:
-            return await leases.acquire(
-                connection,
-                begin.request.projection,
-                run_id=begin.run_id,
-                workflow_id=info.workflow_id or "",
-                namespace=info.workflow_namespace or info.namespace,
-            )
-
-    async def _replace(self, client: Client, lease: leases.Lease) -> None:
-        if await is_alive(client, lease):
-            since = f"{lease.acquired_at:%Y-%m-%d %H:%M:%S %Z}"
-            raise ProjectionBusy(lease.projection, lease.workflow_id, lease.run_id, since)
-        await give_up(self._engine, lease)
-
-    # -- the plan ----------------------------------------------------------------------------
-
-    async def _plan(self, begin: BeginRun, projection: Projection, beat: Heartbeat) -> Plan:
+    async def _plan(self, begin: BeginRun, beat: Heartbeat) -> Planned:
+        request = begin.request
         async with self._engine.connect() as connection:
-            active = await generations.active(connection, projection.name)
-            atomic, note = _decide(begin, projection, active)
-            if atomic:
-                await refuse_attached(connection, projection)
-            head = await self._settled_head(active, beat)
-            if begin.request.criteria is Criteria.INCREMENTAL_UPDATE and not atomic:
-                assert active is not None
-                bounds, totals = None, [await _behind(connection, projection, active, head)]
-            elif projection.key_paths is None:
-                bounds = None
-                totals = [await count_events(connection, types=projection.event_types, upto=head)]
-            else:
-                upto = head if atomic or active is None else active.position or 0
-                beat.show(doing="cutting the keys into partitions", position=upto)
-                slices = _slices(begin.request, projection, upto)
-                bounds = await key_bounds(connection, projection, upto=upto, slices=slices)
-                totals = await slice_totals(connection, projection, bounds, upto=upto)
-        policy = projection.backfill
-        numbers = {
-            "run_id": begin.run_id,
-            "projection": projection.name,
-            "version": projection.version,
-            "atomic": atomic,
-            "position": head,
-            "partitions": len(bounds or ()),
-            "max_concurrency": begin.request.max_concurrency or policy.max_concurrency,
-            "batch_size": begin.request.batch_size or policy.batch_size,
-            "total_events": sum(totals),
-            "heartbeat_seconds": self._settings.heartbeat_timeout_seconds,
-            "note": note,
-        }
-        return await self._record(numbers, projection, active, bounds, totals)
-
-    async def _settled_head(self, active: Generation | None, beat: Heartbeat) -> int:
-        known = active.position if active is not None else None
-        head = SettledHead(known or 0)
-        # Head and locks are looked up one after the other, each in a fresh snapshot.
-        engine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        async with engine.connect() as connection:
-            return await head.wait(
-                connection,
-                waiting=lambda writers: beat.show(
-                    doing="waiting for open transactions that may still append",
-                    writers=[str(writer) for writer in writers],
-                ),
-                # Somewhere settled to begin with is good enough; from nothing there is no choice.
-                seconds=5 if known else None,
+            active = await generations.active(connection, request.projection)
+            way = _decide(begin, self._registry, active)
+            head = await settled_head(self._engine, active, beat)
+            beat.show(doing="measuring what there is to do", head=head)
+            position = _refolded_to(way, active, head)
+            work = await self._measure(connection, request, way, position, head)
+            highest = await generations.highest(connection, request.projection)
+            policy = way.projection.backfill
+            plan = Plan(
+                run_id=begin.run_id,
+                projection=way.projection.name,
+                version=way.projection.version,
+                generation=highest + 1 if way.aside else _number(active),
+                atomic=way.aside,
+                position=work.position,
+                head=head,
+                partitions=len(work.bounds or ()),
+                max_concurrency=request.max_concurrency or policy.max_concurrency,
+                batch_size=request.batch_size or policy.batch_size,
+                total_events=sum(work.totals) + work.beyond,
+                heartbeat_seconds=self._settings.heartbeat_timeout_seconds,
+                note=way.note,
+                backup=highest + 1 if _wants_backup(request, way) else None,
+                rollback_on_failure=bool(request.rollback_on_failure) and not way.aside,
+                keep_backup=bool(request.create_backup),
+                approval=request.approval or Approval.AUTO,
+                max_changed_percent=request.max_changed_percent,
+                max_removed_rows=request.max_removed_rows,
             )
+            shown = await preview(
+                connection, way.projection, plan, active, exact=bool(request.dry_run)
+            )
+        planned = Planned(plan=plan, preview=shown)
+        if request.dry_run:
+            return planned
+        if plan.atomic or plan.backup is not None:
+            require_none_refused(shown.refused, way.projection.table.fullname)
+        await self._record(planned, way.projection, active, work)
+        return planned
+
+    async def _measure(
+        self,
+        connection: AsyncConnection,
+        request: BackfillRequest,
+        way: _Way,
+        position: int,
+        head: int,
+    ) -> _Work:
+        projection = way.projection
+        types = projection.event_types
+        if way.incremental:
+            return _Work(position, None, [0], await _events(connection, types, position, head))
+        beyond = await _events(connection, types, position, head)
+        if projection.key_paths is None:
+            return _Work(position, None, [await _events(connection, types, 0, position)], beyond)
+        slices = _slices(request, projection, position)
+        bounds = await key_bounds(connection, projection, upto=position, slices=slices)
+        totals = await slice_totals(connection, projection, bounds, upto=position)
+        return _Work(position, bounds, totals, beyond)
 
     async def _record(
-        self,
-        numbers: dict[str, Any],
-        projection: Projection,
-        active: Generation | None,
-        bounds: Bounds | None,
-        totals: list[int],
-    ) -> Plan:
+        self, planned: Planned, projection: Projection, active: Generation | None, work: _Work
+    ) -> None:
         """Writes the plan and makes the shadow, in one transaction: all of it or nothing."""
+        plan = planned.plan
         async with self._engine.begin() as connection:
-            await leases.require(connection, numbers["run_id"])
-            if numbers["atomic"]:
-                shadow = await generations.create(
-                    connection,
-                    projection.name,
-                    version=projection.version,
-                    status=generations.BUILDING,
-                    schema_name=None,
-                    table_name=projection.table.name,
-                    # Nothing to refold: following begins at the beginning.
-                    position=0 if bounds is None else None,
-                    run_id=numbers["run_id"],
-                )
+            await leases.require(connection, plan.run_id)
+            if plan.atomic:
+                # Nothing to refold: following begins at the beginning.
+                position = 0 if work.bounds is None else None
+                shadow = await _create(connection, plan, projection, BUILDING, position)
                 await read_models.create_shadow(connection, projection, shadow.schema_name)
-                if bounds is None:
-                    await read_models.add_indexes(connection, projection, shadow.schema_name)
-                plan = Plan(**numbers, generation=shadow.generation)
-            else:
+                if work.bounds is None:
+                    await add_indexes(connection, projection, shadow)
+                # Now its columns can be looked at, too.
+                swap = await plan_swap(connection, projection, shadow, active)
+                require_none_refused(swap.attachments.refused, projection.table.fullname)
+            elif plan.backup is not None:
                 assert active is not None
-                plan = Plan(**numbers, generation=active.generation)
-            if bounds is not None:
-                await partitions.create(connection, plan.run_id, bounds, totals)
-            await runs.set_plan(connection, plan.run_id, plan.model_dump(mode="json"))
-        return plan
+                # Held, so that the copy and its checkpoint agree.
+                held = await generations.hold_position(
+                    connection, projection.name, active.generation
+                )
+                backup = await _create(connection, plan, projection, RETAINED, held)
+                await read_models.create_copy(
+                    connection, projection, backup.schema_name, source=active.schema_name
+                )
+                await add_indexes(connection, projection, backup)
+            if work.bounds is not None:
+                await partitions.create(connection, plan.run_id, work.bounds, work.totals)
+            await runs.set_plan(connection, plan.run_id, planned.model_dump(mode="json"))
 
 
-def _decide(
-    begin: BeginRun, projection: Projection, active: Generation | None
-) -> tuple[bool, str | None]:
-    """Whether to build a shadow and swap it in, and a note when that was not asked for."""
-    incremental = begin.request.criteria is Criteria.INCREMENTAL_UPDATE
-    if active is None:
-        note = None if begin.atomic else "there is nothing to repair yet: built aside, swapped in"
-        return True, note
+@dataclass
+class _Way:
+    """How a request is carried out."""
+
+    projection: Projection
+    aside: bool
+    incremental: bool = False
+    note: str | None = None
+
+
+@dataclass
+class _Work:
+    """What there is to do: up to `position` by `bounds`, and what is beyond by following."""
+
+    position: int
+    bounds: Bounds | None
+    totals: list[int]
+    beyond: int
+
+
+def _decide(begin: BeginRun, registry: Registry, active: Generation | None) -> _Way:
+    """Which version folds, in place or aside, and a note when that was not asked for."""
+    request, name = begin.request, begin.request.projection
+    incremental = request.criteria is Criteria.INCREMENTAL_UPDATE
+    newest = registry.get(name)
     if incremental and begin.atomic:
         raise InvalidRequest(
             "criteria: expected full_rebuild for an atomic run, got incremental_update: leave "
             "is_atomic out to bring the live table up to date"
         )
     if begin.atomic:
-        return True, None
-    if active.version != projection.version:
+        return _Way(newest, aside=True)
+    request.require_fitting(aside=False)
+    if active is None:
+        note = "there is nothing to repair yet: built aside, swapped in"
+        return _Way(newest, aside=True, note=note)
+    live = registry.version(name, active.version)
+    if live is None:
+        known = ", ".join(str(version) for version in registry.versions(name))
         raise InvalidRequest(
-            f"projection {projection.name!r}: the active generation was built by version "
-            f"{active.version}, the registered version is {projection.version}: start a Rebuild"
+            f"projection {name!r}: the active generation was built by version {active.version}, "
+            f"registered is version {known}: start a Rebuild"
         )
-    if projection.key_paths is None and not incremental:
-        return True, "its key is a function and cannot be selected in SQL: built aside, swapped in"
-    return False, None
+    if live.key_paths is None and not incremental:
+        note = "its key is a function and cannot be selected in SQL: built aside, swapped in"
+        return _Way(live, aside=True, note=note)
+    return _Way(live, aside=False, incremental=incremental)
+
+
+def _refolded_to(way: _Way, active: Generation | None, head: int) -> int:
+    """Up to where keys are refolded; from there on the generation is followed.
+
+    A shadow is refolded to the live table's checkpoint, where the two are compared. Not when the
+    live table is far behind: following all the rest would take longer than refolding it.
+    """
+    live = active.position if active is not None else None
+    if live is None:
+        return head
+    if way.aside and 2 * live < head:
+        return head
+    return live
+
+
+def _wants_backup(request: BackfillRequest, way: _Way) -> bool:
+    return not way.aside and bool(request.create_backup or request.rollback_on_failure)
+
+
+def _number(active: Generation | None) -> int:
+    assert active is not None
+    return active.generation
+
+
+async def _create(
+    connection: AsyncConnection,
+    plan: Plan,
+    projection: Projection,
+    status: str,
+    position: int | None,
+) -> Generation:
+    made = await generations.create(
+        connection,
+        projection.name,
+        version=plan.version,
+        status=status,
+        schema_name=None,
+        table_name=projection.table.name,
+        position=position,
+        run_id=plan.run_id,
+    )
+    planned = plan.generation if plan.atomic else plan.backup
+    assert made.generation == planned, "the lease keeps others from making generations"
+    return made
 
 
 def _slices(request: BackfillRequest, projection: Projection, upto: int) -> int:
@@ -216,9 +264,7 @@ def _slices(request: BackfillRequest, projection: Projection, upto: int) -> int:
     return max(1, min(most, -(-upto // _EVENTS_PER_PARTITION)))
 
 
-async def _behind(
-    connection: AsyncConnection, projection: Projection, active: Generation, head: int
-) -> int:
-    return await count_events(
-        connection, types=projection.event_types, after=active.position or 0, upto=head
-    )
+async def _events(connection: AsyncConnection, types: list[str], after: int, upto: int) -> int:
+    if upto <= after:
+        return 0
+    return await count_events(connection, types=types, after=after, upto=upto)

@@ -1,12 +1,12 @@
-"""From a loaded shadow to the live table: indexes, statistics, the swap."""
+"""The swap: a finished table put live, in one short transaction, tried until it succeeds."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -16,29 +16,56 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from activities.following import take_follower
-from activities.heartbeat import Heartbeat, heartbeating
+from activities.heartbeat import Heartbeat
+from activities.shadowing import alone, locked
 from refold.database import server_error
-from refold.errors import RunEnded
+from refold.errors import SwapRefused
 from refold.messages import Plan, Swapped
 from refold.projection import Projection
 from refold.registry import Registry
 from refold.source.head import SettledHead
-from refold.store import generations, leases, partitions, read_models, runs, schema
+from refold.store import blockers, generations, leases, runs
+from refold.store.blockers import Blocker
 from refold.store.generations import ACTIVE
-from refold.store.swap import refuse_attached, swap
-from refold.store.takeover import take_over
+from refold.store.swap import CHANGED, Swap, adopt, carry_out, lock, plan_swap, require_none_refused
 
 logger = logging.getLogger(__name__)
 
-# While a swap waits for its lock all readers wait behind it: give up soon and try again.
-_LOCK_MILLISECONDS = 200
-# An autovacuum worker only yields to a wait longer than deadlock_timeout (1 s): now and then.
-_LONG_LOCK_MILLISECONDS, _LONG_EVERY = 1500, 10
-_PAUSE_SECONDS = (0.05, 1.0)
+# While a swap waits for its lock all readers wait behind it: it gives up soon and tries again.
+_LOCK_MILLISECONDS = 100
+# Whoever has held a lock this long is likely to go on: no use in stopping readers to wait for it.
+_SETTLED_IN_MILLISECONDS = 250
+# Unless nobody else ever gives way: then it is tried all the same, now and then.
+_TRY_ANYWAY_EVERY = 20
+# An autovacuum worker yields to a waiting lock after deadlock_timeout, which is 1 s by default.
+_VACUUM_MILLISECONDS = 1500
+_PAUSE_SECONDS = (0.05, 0.5)
+# Then it says how things stand: until then progress does not know who is in the way.
+_LONGEST_SECONDS = 3.0
+
+
+class _InTheWay(Exception):
+    def __init__(self, who: list[Blocker]) -> None:
+        super().__init__()
+        self.who = who
+
+
+@dataclass
+class _Try:
+    """One try, and what came of it."""
+
+    number: int
+    pid: int | None = None
+    locked_at: float | None = None
+
+    @property
+    def patient(self) -> bool:
+        """Whether it stops readers although somebody is in the way."""
+        return self.number % _TRY_ANYWAY_EVERY == 0
 
 
 class SwapActivities:
-    """Activities that finish a shadow and put it live.
+    """The activity that puts a generation live.
 
     Args:
         engine: The database.
@@ -50,107 +77,142 @@ class SwapActivities:
         self._registry = registry
 
     @activity.defn
-    async def build_indexes(self, plan: Plan) -> None:
-        """Adds keys and indexes to the loaded shadow, and gives it its first checkpoint.
-
-        Raises:
-            RunEnded: The generation is gone.
-        """
-        projection = self._registry.planned(plan.projection, plan.version)
-        async with self._alone(plan), self._engine.begin() as connection:
-            generation = await self._locked(connection, plan)
-            place = generation.schema_name
-            counted = await partitions.counts(connection, plan.run_id)
-            if len(counted) != plan.partitions or not all(count.done for count in counted):
-                raise RunEnded(
-                    f"run {plan.run_id}: expected {plan.partitions} partitions done, found "
-                    f"{sum(count.done for count in counted)}: the database has lost them"
-                )
-            if not await read_models.is_indexed(connection, place, generation.table_name):
-                await read_models.add_indexes(connection, projection, place)
-            await generations.set_loaded(
-                connection, projection.name, plan.generation, plan.position
-            )
-
-    @activity.defn
-    async def analyze(self, plan: Plan) -> None:
-        """Gathers statistics of the shadow, so that readers' plans are good from the start."""
-        async with self._alone(plan), self._engine.begin() as connection:
-            generation = await self._locked(connection, plan)
-            await read_models.analyze(connection, generation.schema_name, generation.table_name)
-
-    @activity.defn
     async def swap_generation(self, plan: Plan) -> Swapped:
-        """Puts the shadow in the live table's place; finds it done when it was done before.
+        """Tries for some seconds to put the table live; finds it done when it was done before.
 
         Raises:
             RunEnded: The generation is gone, or the run lost its projection.
-            SwapRefused: Something was attached to the live table during the run.
+            SwapRefused: Something hangs on the live table that cannot move.
             PoisonEvent: An event of the tail that a handler cannot take.
         """
         projection = self._registry.planned(plan.projection, plan.version)
-        async with self._alone(plan) as beat:
-            attempt = 0
-            while True:
-                attempt += 1
-                long_try = attempt % _LONG_EVERY == 0
-                timeout = _LONG_LOCK_MILLISECONDS if long_try else _LOCK_MILLISECONDS
-                beat.show(doing="swapping", attempt=attempt, lock_timeout_ms=timeout)
+        clock = asyncio.get_running_loop().time
+        end = clock() + _LONGEST_SECONDS
+        waiting_for: list[str] = []
+        number = random.randrange(_TRY_ANYWAY_EVERY)
+        async with alone(self._engine, plan) as beat:
+            while clock() < end:
+                number += 1
                 try:
-                    return await _whole(self._try_swap(projection, plan, timeout))
-                except DBAPIError as error:
-                    if not isinstance(server_error(error), asyncpg.LockNotAvailableError):
-                        raise
-                    logger.info("swap of %s: no lock in %d ms", plan.projection, timeout)
+                    return await _whole(self._try(projection, plan, _Try(number), beat))
+                except _InTheWay as blocked:
+                    waiting_for = [str(one) for one in blocked.who] or ["a lock of others"]
+                    beat.show(doing="swapping", waiting_for=waiting_for)
+                    logger.info("swap of %s waits for %s", plan.projection, "; ".join(waiting_for))
                 await asyncio.sleep(random.uniform(*_PAUSE_SECONDS))
+        return Swapped(done=False, waiting_for=waiting_for)
 
-    @asynccontextmanager
-    async def _alone(self, plan: Plan) -> AsyncIterator[Heartbeat]:
-        """Heartbeats, after an attempt that was stopped at this generation has been ended."""
-        row = generations.row_of(plan.projection, plan.generation)
-        async with heartbeating(self._engine, plan.run_id) as beat:
-            await take_over(self._engine, schema.generations, row)
-            yield beat
-
-    async def _try_swap(
-        self, projection: Projection, plan: Plan, lock_milliseconds: int
+    async def _try(
+        self, projection: Projection, plan: Plan, attempt: _Try, beat: Heartbeat
     ) -> Swapped:
+        beat.show(doing="swapping", lock_timeout_ms=_LOCK_MILLISECONDS)
+        watcher = asyncio.create_task(self._who_blocks(attempt))
+        try:
+            return await self._swap(projection, plan, attempt)
+        except DBAPIError as error:
+            self._explain(error, await watcher, plan.projection)
+            raise
+        except asyncpg.PostgresError as error:
+            self._explain(error, await watcher, plan.projection)
+            raise
+        finally:
+            watcher.cancel()
+
+    def _explain(self, error: Exception, who: list[Blocker], projection: str) -> None:
+        refused = server_error(error)
+        if isinstance(refused, (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)):
+            raise _InTheWay(who) from error
+        if refused is not None and refused.sqlstate == CHANGED:
+            raise _InTheWay([]) from error
+        if isinstance(refused, asyncpg.SyntaxOrAccessError):
+            raise SwapRefused(
+                f"table of {projection!r} cannot be swapped: PostgreSQL refuses to move what hangs "
+                f"on it: {refused}: remove it, or backfill in place"
+            ) from error
+
+    async def _swap(self, projection: Projection, plan: Plan, attempt: _Try) -> Swapped:
         head = await self._head(plan)
+        clock = asyncio.get_running_loop().time
         async with self._engine.begin() as connection:
-            await connection.execute(text(f"SET LOCAL lock_timeout = {lock_milliseconds}"))
+            await connection.execute(text(f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}"))
+            attempt.pid = await connection.scalar(text("SELECT pg_backend_pid()"))
             await leases.require(connection, plan.run_id)
-            known = await self._locked(connection, plan)
+            known = await locked(connection, plan)
             if known.status == ACTIVE:
-                assert known.position is not None
-                return Swapped(
-                    generation=known.generation, retained_generation=None, position=known.position
-                )
+                return Swapped(done=True, position=known.position)
             active = await generations.active(connection, projection.name, lock=True)
-            follower = await take_follower(connection, projection, plan)
-            # Never swap in what is behind: readers must not see time go backwards.
-            upto = max(head, (active and active.position) or 0)
-            while follower.position < upto:
-                events = await follower.apply_batch(connection, upto)
-                await runs.add_followed(connection, plan.run_id, events)
-            await refuse_attached(connection, projection)
-            old = await swap(connection, projection, known)
-        return Swapped(
-            generation=plan.generation,
-            retained_generation=old.generation if old else None,
-            position=follower.position,
+            position = known.position
+            if not plan.stale:
+                position = await self._tail(connection, projection, plan, active, head)
+            old = active or await adopt(connection, projection)
+            swap = await plan_swap(connection, projection, known, old)
+            require_none_refused(swap.attachments.refused, projection.table.fullname)
+            await self._lock(connection, swap, attempt)
+            attempt.locked_at = clock()
+            await carry_out(connection, swap)
+        hold = 1000 * (clock() - attempt.locked_at)
+        logger.info("swapped %s in: readers were locked out for %.1f ms", plan.projection, hold)
+        return Swapped(done=True, position=position, hold_milliseconds=round(hold, 1))
+
+    async def _tail(
+        self,
+        connection: AsyncConnection,
+        projection: Projection,
+        plan: Plan,
+        active: generations.Generation | None,
+        head: int,
+    ) -> int:
+        """Applies what has come since the last segment; returns the checkpoint."""
+        follower = await take_follower(connection, projection, plan)
+        live = (active and active.position) or 0
+        # Never swap in what is behind: readers must not see time go backwards. What is brought
+        # back after a failure goes no further than that: beyond may be what the run failed at.
+        upto = live if plan.backup == plan.generation else max(head, live)
+        while follower.position < upto:
+            events = await follower.apply_batch(connection, upto)
+            await runs.add_followed(connection, plan.run_id, events)
+        return follower.position
+
+    async def _lock(self, connection: AsyncConnection, swap: Swap, attempt: _Try) -> None:
+        """Locks readers out, unless somebody is there who will not give way soon.
+
+        Raises:
+            _InTheWay: Somebody is.
+        """
+        held = await blockers.holders(
+            connection, swap.oids, older_than_milliseconds=_SETTLED_IN_MILLISECONDS
         )
+        if any(one.vacuum for one in held):
+            # This lock lets readers pass, and makes the autovacuum worker yield.
+            await connection.execute(text(f"SET LOCAL lock_timeout = {_VACUUM_MILLISECONDS}"))
+            await connection.execute(
+                text(swap.locks[-1].replace("ACCESS EXCLUSIVE", "SHARE UPDATE EXCLUSIVE"))
+            )
+            await connection.execute(text(f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}"))
+        in_the_way = [one for one in held if not one.vacuum]
+        if in_the_way and not attempt.patient:
+            raise _InTheWay(in_the_way)
+        await lock(connection, swap)
+
+    async def _who_blocks(self, attempt: _Try) -> list[Blocker]:
+        """Looks at who holds a try up, as long as it waits; the last answer counts."""
+        looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with looking.connect() as connection:
+            for _ in range(10):
+                await asyncio.sleep(_LOCK_MILLISECONDS / 1000 / 3)
+                if attempt.locked_at is not None:
+                    return []
+                if attempt.pid is not None:
+                    who = await blockers.blockers_of(connection, attempt.pid)
+                    if who:
+                        return who
+        return []
 
     async def _head(self, plan: Plan) -> int:
-        head = SettledHead(plan.position)
+        head = SettledHead(plan.head)
         looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         async with looking.connect() as connection:
             return await head.poll(connection)
-
-    async def _locked(self, connection: AsyncConnection, plan: Plan) -> generations.Generation:
-        found = await generations.get(connection, plan.projection, plan.generation, lock=True)
-        if found is None or found.run_id != plan.run_id:
-            raise RunEnded(f"generation {plan.generation} of {plan.projection!r} is gone")
-        return found
 
 
 async def _whole(attempt: Coroutine[Any, Any, Swapped]) -> Swapped:

@@ -9,6 +9,7 @@ RefoldError
 ├── InvalidRequest          a request that can never be carried out as it stands
 ├── ProjectionBusy          another run is writing the same projection
 ├── SwapRefused             something hangs on the live table that a swap would break
+├── VerificationFailed      a shadow whose rows are not the fold of their events
 ├── PoisonEvent             an event that the projection's code cannot take
 ├── UnreadableEvent         an event whose JSON does not fit Python's numbers
 ├── RowRejected             the database refuses a row that the handlers made
@@ -78,6 +79,10 @@ class ProjectionBusy(RefoldError):
 
 class SwapRefused(RefoldError):
     """The live table has something attached that a swap would lose or break."""
+
+
+class VerificationFailed(RefoldError):
+    """A key that is folded again gives another row than the one that was built."""
 
 
 class PoisonEvent(RefoldError):

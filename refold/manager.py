@@ -22,13 +22,17 @@ from temporalio.exceptions import CancelledError as WorkflowCancelled
 from temporalio.service import RPCError, RPCStatusCode
 
 from refold.database import make_engine
+from refold.diff import Diff
 from refold.errors import RefoldError
-from refold.messages import BackfillRequest, BackfillResult, Progress, RunStatus
+from refold.messages import BackfillResult, Preview, Progress, RunStatus
+from refold.requests import BackfillRequest, Request, RollbackRequest
 from refold.settings import Settings
 from refold.store import leases
 
 _POLL_SECONDS = 0.5
 _QUERY_TIMEOUT = timedelta(seconds=3)
+# An answer that somebody waits for; a worker may just be starting.
+_ANSWER_TIMEOUT = timedelta(seconds=20)
 
 
 class RunFailed(RefoldError):
@@ -41,6 +45,10 @@ class AlreadyRunning(RefoldError):
 
 class NoRun(RefoldError):
     """No run of that projection is known."""
+
+
+class NotAwaited(RefoldError):
+    """An approval for a run that awaits none."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +109,47 @@ class ProjectionManager:
         """Starts `Rebuild` under its default workflow id and returns at once."""
         return await self._start("Rebuild", f"rebuild/{name}", name, request)
 
+    async def rollback_projection(
+        self, name: str, to_version: int | None = None, *, request: RollbackRequest | None = None
+    ) -> BackfillResult:
+        """Puts a replaced generation live again, with all events since, and waits for the end.
+
+        Args:
+            name: The projection.
+            to_version: The version that built the generation; None for the one replaced last.
+            request: Instead: all that a rollback can be asked for.
+
+        Raises:
+            AlreadyRunning: One is running under the same workflow id.
+            RunFailed: It failed, or was refused; the message says why.
+        """
+        wanted = request or RollbackRequest(projection=name, to_version=to_version)
+        return await self.result(await self.start_rollback(name, wanted))
+
+    async def start_rollback(self, name: str, request: RollbackRequest | None = None) -> StartedRun:
+        """Starts `Rollback` under its default workflow id and returns at once."""
+        wanted = request or RollbackRequest(projection=name)
+        return await self._start("Rollback", f"rollback/{name}", name, wanted)
+
+    async def plan(self, kind: str, name: str, request: BackfillRequest | None = None) -> Preview:
+        """What a backfill or rebuild would do; nothing is done.
+
+        Args:
+            kind: ``Backfill`` or ``Rebuild``.
+            name: The projection.
+            request: As for the run itself.
+
+        Raises:
+            RunFailed: It would be refused; the message says why.
+        """
+        whole = request or BackfillRequest(projection=name)
+        dry = whole.model_copy(update={"dry_run": True})
+        result = await self.result(await self._start(kind, f"plan/{name}", name, dry))
+        assert result.plan is not None
+        return result.plan
+
     async def _start(
-        self, kind: str, workflow_id: str, name: str, request: BackfillRequest | None
+        self, kind: str, workflow_id: str, name: str, request: Request | None
     ) -> StartedRun:
         whole = (request or BackfillRequest(projection=name)).model_copy(
             update={"projection": name}
@@ -197,7 +244,7 @@ class ProjectionManager:
         if held is not None:
             return held
         latest: tuple[Any, StartedRun] | None = None
-        for workflow_id in (f"rebuild/{name}", f"backfill/{name}"):
+        for workflow_id in (f"rebuild/{name}", f"backfill/{name}", f"rollback/{name}"):
             try:
                 found = await self._client.get_workflow_handle(workflow_id).describe()
             except RPCError as error:
@@ -225,6 +272,51 @@ class ProjectionManager:
         finally:
             await engine.dispose()
         return None if lease is None else StartedRun(lease.workflow_id, lease.run_id)
+
+    async def get_diff(self, name: str) -> Diff | None:
+        """What the projection's latest rebuild changes, or has changed; None until it is verified.
+
+        Raises:
+            NoRun: There is none.
+        """
+        run = await self.current_run(name)
+        handle = self._client.get_workflow_handle(run.workflow_id)
+        answer: Diff | None = await handle.query(
+            "diff",
+            result_type=Diff | None,  # type: ignore[arg-type]
+            rpc_timeout=_ANSWER_TIMEOUT,
+        )
+        return answer
+
+    async def approve(self, name: str, by: str | None = None) -> StartedRun:
+        """Lets the table that awaits approval go live.
+
+        Raises:
+            NoRun: There is no run.
+            NotAwaited: It does not await approval.
+        """
+        return await self._decide(name, "approve", by)
+
+    async def reject(self, name: str, reason: str | None = None) -> StartedRun:
+        """Discards the table that awaits approval; readers keep the one they have.
+
+        Raises:
+            NoRun: There is no run.
+            NotAwaited: It does not await approval.
+        """
+        return await self._decide(name, "reject", reason)
+
+    async def _decide(self, name: str, signal: str, said: str | None) -> StartedRun:
+        run = await self.current_run(name)
+        handle = self._client.get_workflow_handle(run.workflow_id)
+        status: str = await handle.query("status", result_type=str, rpc_timeout=_ANSWER_TIMEOUT)
+        if status != RunStatus.AWAITING_APPROVAL:
+            raise NotAwaited(
+                f"projection {name!r}: expected a run that is awaiting_approval, "
+                f"{run.workflow_id!r} is {status}"
+            )
+        await handle.signal(signal, said)
+        return run
 
     async def cancel_backfill(self, name: str, reason: str | None = None) -> StartedRun:
         """Asks the projection's run to stop; returns the run, which then cleans up.

@@ -1,89 +1,19 @@
-"""All that crosses Temporal: requests, results, and what activities are told and tell."""
+"""What crosses Temporal beside requests: results, progress, and what activities tell."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from refold.errors import InvalidRequest
-from refold.policy import BatchSize, Concurrency
+from refold.requests import Approval, BackfillRequest, RollbackRequest
 
 
 class Message(BaseModel):
     """Base of what crosses Temporal: immutable, and strict about its fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-# -- requests --------------------------------------------------------------------------------
-
-
-class Criteria(StrEnum):
-    """What a backfill selects to repair."""
-
-    FULL_REBUILD = "full_rebuild"
-    INCREMENTAL_UPDATE = "incremental_update"
-
-
-class BackfillRequest(Message):
-    """What `Backfill` and `Rebuild` are started with: one JSON object.
-
-    Attributes:
-        projection: The projection's name.
-        criteria: What to repair; ``full_rebuild`` when left out.
-        is_atomic: Build a new table aside and swap it in; `Rebuild` always does.
-        batch_size: Events in one transaction; the projection's own when left out.
-        max_concurrency: Partitions at a time; the projection's own when left out.
-        requested_by: Who asks, for the record.
-    """
-
-    projection: str
-    criteria: Criteria | None = None
-    is_atomic: bool | None = None
-    batch_size: BatchSize | None = None
-    max_concurrency: Concurrency | None = None
-    requested_by: str | None = None
-
-
-_EXAMPLE = '{"projection": "order-summary"}'
-
-
-def accept_request(inputs: Sequence[Any]) -> BackfillRequest:
-    """The request among a workflow's arguments, as they came from whatever started it.
-
-    Raises:
-        InvalidRequest: There is not exactly one argument, or it is not a request; the message
-            names each field with what was expected and what came.
-    """
-    if len(inputs) != 1:
-        got = f"{len(inputs)} arguments" if inputs else "no input"
-        raise InvalidRequest(f"input: expected one JSON object such as {_EXAMPLE}, got {got}")
-    try:
-        return BackfillRequest.model_validate(inputs[0])
-    except ValidationError as error:
-        raise InvalidRequest(_describe(error)) from None
-
-
-def _describe(error: ValidationError) -> str:
-    accepted = ", ".join(BackfillRequest.model_fields)
-    sentences = []
-    for problem in error.errors():
-        field = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "missing":
-            sentences.append(f"{field}: required, such as {_EXAMPLE}")
-        elif problem["type"] == "extra_forbidden":
-            sentences.append(f"{field}: not a field of the request; accepted: {accepted}")
-        elif not field:
-            sentences.append(
-                f"input: expected one JSON object such as {_EXAMPLE}, got {problem['input']!r:.100}"
-            )
-        else:
-            sentences.append(f"{field}: {problem['msg']}, got {problem['input']!r:.100}")
-    return "invalid request: " + "; ".join(sentences)
 
 
 # -- results ---------------------------------------------------------------------------------
@@ -94,15 +24,21 @@ class RunStatus(StrEnum):
 
     PENDING = "pending"
     RUNNING = "running"
+    AWAITING_APPROVAL = "awaiting_approval"
     CANCELLING = "cancelling"
     CANCELLED = "cancelled"
     COMPLETED = "completed"
     FAILED = "failed"
+    ROLLING_BACK = "rolling_back"
+    ROLLED_BACK = "rolled_back"
 
     @property
     def ended(self) -> bool:
         """Whether nothing more will happen."""
-        return self in (RunStatus.CANCELLED, RunStatus.COMPLETED, RunStatus.FAILED)
+        return self in _ENDED
+
+
+_ENDED = (RunStatus.CANCELLED, RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.ROLLED_BACK)
 
 
 class Phase(StrEnum):
@@ -111,9 +47,12 @@ class Phase(StrEnum):
     PLANNING = "planning"
     REFOLDING = "refolding"
     INDEXING = "indexing"
+    VERIFYING = "verifying"
+    AWAITING_APPROVAL = "awaiting approval"
     FOLLOWING = "following"
-    ANALYZING = "analyzing"
+    PREPARING = "preparing the swap"
     SWAPPING = "swapping"
+    BRINGING_BACK = "bringing back what stood there"
     CLEANING_UP = "cleaning up"
     DONE = "done"
 
@@ -122,13 +61,14 @@ class BackfillResult(Message):
     """How a run ended.
 
     Attributes:
-        status: ``completed`` or ``cancelled``; a failed run raises instead.
+        status: ``completed``, ``cancelled`` or ``rolled_back``; a failed run raises instead.
         projection: The projection.
         run_id: The run, as in ``refold.runs``.
         generation: The generation that readers query now; None when nothing was changed.
         position: Its checkpoint at the end.
         events_processed: Events folded, counting each once.
         reason: Why it was cancelled, if anybody said.
+        plan: Of a dry run: what would have been done.
     """
 
     status: RunStatus
@@ -138,6 +78,7 @@ class BackfillResult(Message):
     position: int | None = None
     events_processed: int = 0
     reason: str | None = None
+    plan: Preview | None = None
 
 
 class PartitionProgress(Message):
@@ -164,6 +105,7 @@ class Progress(Message):
         partitions: The partitions, in order.
         updated_at: When these numbers were read from the database.
         note: Why it is done otherwise than one might expect; None when it is not.
+        waiting_for: Who or what holds the run up right now; empty when nothing does.
     """
 
     status: RunStatus
@@ -176,6 +118,49 @@ class Progress(Message):
     generation: int | None = None
     partitions: list[PartitionProgress] = Field(default_factory=list)
     updated_at: datetime | None = None
+    note: str | None = None
+    waiting_for: list[str] = Field(default_factory=list)
+
+
+class Preview(Message):
+    """The answer to the query `plan`: what a run is going to do, for people.
+
+    Attributes:
+        projection: The projection.
+        version: The projection's version that folds.
+        replaces_version: The version that built what readers query now; None for nothing.
+        position: The head when the plan was made.
+        total_events: Events to fold.
+        keys: Rows to expect, an estimate; None when nothing can be said.
+        partitions: Slices of the keys, each refolded by an activity of its own.
+        max_concurrency: Partitions at a time.
+        batch_size: Events in one transaction.
+        estimated_seconds: By the projection's latest completed run, else by a cautious guess.
+        estimated_bytes: Disk that the new table takes beside the old one.
+        generation: The generation that is written.
+        atomic: Whether it is built aside and swapped in.
+        carried: What hangs on the live table and moves to the new one.
+        refused: What hangs on it and makes a swap impossible; a run, unlike a dry run, fails then.
+        swap: The swap's statements, in order.
+        note: Why it is done otherwise than one might expect; None when it is not.
+    """
+
+    projection: str
+    version: int
+    replaces_version: int | None
+    position: int
+    total_events: int
+    keys: int | None = None
+    partitions: int = 0
+    max_concurrency: int
+    batch_size: int
+    estimated_seconds: float | None = None
+    estimated_bytes: int | None = None
+    generation: int
+    atomic: bool
+    carried: list[str] = Field(default_factory=list)
+    refused: list[str] = Field(default_factory=list)
+    swap: list[str] = Field(default_factory=list)
     note: str | None = None
 
 
@@ -191,6 +176,13 @@ class BeginRun(Message):
     atomic: bool
 
 
+class BeginRollback(Message):
+    """Tells `begin_rollback` who asks for what."""
+
+    run_id: str
+    request: RollbackRequest
+
+
 class Plan(Message):
     """What a run is going to do; made once, kept in ``refold.runs``.
 
@@ -200,13 +192,23 @@ class Plan(Message):
         version: The projection's version that folds.
         generation: The generation that is written.
         atomic: Whether it is a shadow, to be swapped in.
-        position: The head when the plan was made: what is refolded reaches at least to here.
+        position: What is refolded reaches to here; the rest is followed. For a shadow it is the
+            live table's checkpoint, where the two are compared.
+        head: The settled head when the plan was made: what is followed reaches at least to here.
         partitions: How many slices to refold; 0 when everything is followed.
         max_concurrency: Partitions at a time.
         batch_size: Events in one transaction.
         total_events: Events to be refolded or followed, as of the plan.
         heartbeat_seconds: Silence after which an activity is given to another worker.
         note: Why it is done otherwise than one might expect; None when it is not.
+        restores: The generation stood live before: it is followed and swapped, never built.
+        stale: It is swapped in at its old checkpoint, without the events since.
+        backup: The generation that holds what stood there before an in-place run; None for none.
+        rollback_on_failure: Bring the backup back when the run does not complete.
+        keep_backup: Keep the backup when the run completes.
+        approval: Who decides that a new table goes live.
+        max_changed_percent: See `refold.requests.BackfillRequest`.
+        max_removed_rows: See `refold.requests.BackfillRequest`.
     """
 
     run_id: str
@@ -215,12 +217,40 @@ class Plan(Message):
     generation: int
     atomic: bool
     position: int
+    head: int
     partitions: int
     max_concurrency: int
     batch_size: int
     total_events: int
     heartbeat_seconds: float
     note: str | None = None
+    restores: bool = False
+    stale: bool = False
+    backup: int | None = None
+    rollback_on_failure: bool = False
+    keep_backup: bool = False
+    approval: Approval = Approval.AUTO
+    max_changed_percent: float | None = None
+    max_removed_rows: int | None = None
+
+    def bringing_back(self) -> Plan:
+        """The plan that puts the backup live again.
+
+        Raises:
+            ValueError: There is no backup.
+        """
+        if self.backup is None:
+            raise ValueError("expected a plan with a backup")
+        return self.model_copy(
+            update={"generation": self.backup, "atomic": True, "restores": True, "partitions": 0}
+        )
+
+
+class Planned(Message):
+    """What the first activity of a run found out: for the next ones, and for people."""
+
+    plan: Plan
+    preview: Preview
 
 
 class RefoldSegment(Message):
@@ -251,13 +281,25 @@ class ProgressReport(Message):
         return bool(self.partitions) and all(p.done for p in self.partitions)
 
 
+class FollowSegment(Message):
+    """Tells `follow_segment` how far to go.
+
+    Attributes:
+        plan: The plan.
+        to_live: Up to the live table's checkpoint, not to the head.
+    """
+
+    plan: Plan
+    to_live: bool = False
+
+
 class FollowedSegment(Message):
     """What a follow segment did.
 
     Attributes:
-        caught_up: Whether the generation has reached the head.
+        caught_up: Whether the generation has reached the head, or the live table's checkpoint.
         position: Its checkpoint.
-        head: The settled head.
+        head: What it goes for.
         report: The run's counters after it.
     """
 
@@ -275,11 +317,33 @@ class WatchProgress(Message):
 
 
 class Swapped(Message):
-    """What a swap did."""
+    """What a segment of tries to swap came to.
 
-    generation: int
-    retained_generation: int | None
-    position: int
+    Attributes:
+        done: Whether the generation is live now.
+        position: Its checkpoint.
+        waiting_for: Who held the last try up.
+        hold_milliseconds: How long readers were locked out; None when an earlier attempt swapped.
+    """
+
+    done: bool
+    position: int | None = None
+    waiting_for: list[str] = Field(default_factory=list)
+    hold_milliseconds: float | None = None
+
+
+class DropGenerations(Message):
+    """Tells `drop_generations` what a run leaves to be dropped.
+
+    Attributes:
+        run_id: The run, which holds the projection.
+        projection: The projection.
+        also: Retained generations to drop beside those beyond their time.
+    """
+
+    run_id: str
+    projection: str
+    also: list[int] = Field(default_factory=list)
 
 
 class FinishRun(Message):

@@ -21,6 +21,10 @@ class BackfillPolicy(BaseModel):
         max_concurrency: Partitions worked on at the same time.
         partitions: Slices of the keys that a run is divided into; None lets the run decide by the
             number of events, up to `max_concurrency`.
+        retained_generations: Replaced generations that are kept to be rolled back to, the latest
+            ones; from 0 to 100.
+        retained_days: How long they are kept at most, in days; None for as long as they are among
+            the latest.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -28,3 +32,5 @@ class BackfillPolicy(BaseModel):
     batch_size: BatchSize = 1000
     max_concurrency: Concurrency = 4
     partitions: Concurrency | None = None
+    retained_generations: Annotated[int, Field(ge=0, le=100)] = 1
+    retained_days: Annotated[float, Field(gt=0)] | None = None

@@ -34,6 +34,8 @@ class ProgressMeter:
         known = so_far or Progress(status=RunStatus.PENDING, phase=Phase.PLANNING)
         self.status = known.status
         self.phase = known.phase
+        self.waiting_for: list[str] = known.waiting_for
+        self.completed = False
         self._plan: Plan | None = None
         self._partitions: list[PartitionProgress] = known.partitions
         self._events = known.events_processed
@@ -92,7 +94,7 @@ class ProgressMeter:
             left = 0.0
         elif rate > 0:
             left = round((self._total - self._events) / rate, 1)
-        completed = self.status is RunStatus.COMPLETED
+        completed = self.completed or self.status is RunStatus.COMPLETED
         return Progress(
             status=self.status,
             phase=self.phase,
@@ -105,6 +107,7 @@ class ProgressMeter:
             partitions=self._partitions,
             updated_at=self._samples[-1][0] if self._samples else None,
             note=self._plan.note if self._plan else None,
+            waiting_for=self.waiting_for,
         )
 
 
@@ -130,6 +133,8 @@ def as_markdown(progress: Progress, title: str) -> str:
         ["events a second", f"{progress.events_per_second:,.0f}"],
         ["seconds left", "not known yet" if left is None else f"{left:,.0f}"],
     )
+    if progress.waiting_for:
+        lines += ["", "waiting for " + "; ".join(progress.waiting_for)]
     if progress.note:
         lines += ["", progress.note]
     if progress.partitions:

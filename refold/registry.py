@@ -14,17 +14,30 @@ from refold.projection import Projection
 
 
 class Registry:
-    """Projections by name."""
+    """Projections by name, in one version or several side by side.
+
+    The highest version is the one that new runs fold with; the others keep what they built alive:
+    a generation is followed, and so can be rolled back to, by the version that built it.
+    """
 
     def __init__(self, projections: Iterable[Projection] = ()) -> None:
-        self._by_name: dict[str, Projection] = {}
+        self._versions: dict[str, dict[int, Projection]] = {}
         for projection in projections:
             self._add(projection)
 
     def _add(self, projection: Projection) -> None:
-        known = self._by_name.setdefault(projection.name, projection)
-        if known is not projection:
-            raise InvalidProjection(f"two projections are named {projection.name!r}: rename one")
+        versions = self._versions.setdefault(projection.name, {})
+        if versions.setdefault(projection.version, projection) is not projection:
+            raise InvalidProjection(
+                f"two projections are named {projection.name!r} with version "
+                f"{projection.version}: rename one, or give it another version"
+            )
+        names = {(p.table.schema, p.table.name) for p in versions.values()}
+        if len(names) > 1:
+            raise InvalidProjection(
+                f"{projection.name}: expected one table name for all its versions, got "
+                f"{', '.join(sorted(name for _, name in names))}: readers query one table"
+            )
         if not projection.handlers:
             raise InvalidProjection(
                 f"{projection.name}: expected at least one handler: decorate a function with "
@@ -32,35 +45,56 @@ class Registry:
             )
 
     def get(self, name: str) -> Projection:
-        """The projection of that name.
+        """The projection of that name, in its highest version.
 
         Raises:
             UnknownProjection: There is none; the message lists those there are.
         """
-        if name not in self._by_name:
-            raise UnknownProjection(name, list(self._by_name))
-        return self._by_name[name]
+        if name not in self._versions:
+            raise UnknownProjection(name, list(self._versions))
+        versions = self._versions[name]
+        return versions[max(versions)]
+
+    def version(self, name: str, version: int) -> Projection | None:
+        """The projection of that name in that version, if it is registered.
+
+        Raises:
+            UnknownProjection: There is none of that name in any version.
+        """
+        self.get(name)
+        return self._versions[name].get(version)
+
+    def versions(self, name: str) -> list[int]:
+        """The registered versions of a projection, ascending.
+
+        Raises:
+            UnknownProjection: There is none of that name.
+        """
+        self.get(name)
+        return sorted(self._versions[name])
 
     def planned(self, name: str, version: int) -> Projection:
         """The projection that a run was planned for: two versions must not fold one table.
 
         Raises:
             UnknownProjection: There is none of that name.
-            VersionChanged: It has another version now.
+            VersionChanged: That version is not registered any more.
         """
-        projection = self.get(name)
-        if projection.version != version:
+        projection = self.version(name, version)
+        if projection is None:
+            known = ", ".join(str(number) for number in self.versions(name))
             raise VersionChanged(
                 f"projection {name!r}: the run was planned for version {version}, this worker has "
-                f"version {projection.version}: start the run again once all workers are alike"
+                f"version {known}: start the run again once all workers are alike"
             )
         return projection
 
     def __iter__(self) -> Iterator[Projection]:
-        return iter(sorted(self._by_name.values(), key=lambda projection: projection.name))
+        """The projections by name, each in its highest version."""
+        return iter([self.get(name) for name in sorted(self._versions)])
 
     def __len__(self) -> int:
-        return len(self._by_name)
+        return len(self._versions)
 
 
 def load_registry(modules: Iterable[str]) -> Registry:

@@ -1,8 +1,9 @@
-"""Backfill and Rebuild: orchestration only; all work is done by activities."""
+"""Backfill, Rebuild and Rollback: orchestration only; all work is done by activities."""
 
 from workflows.backfill import Backfill
 from workflows.rebuild import Rebuild
+from workflows.rollback import Rollback
 
-WORKFLOWS = [Backfill, Rebuild]
+WORKFLOWS = [Backfill, Rebuild, Rollback]
 
-__all__ = ["WORKFLOWS", "Backfill", "Rebuild"]
+__all__ = ["WORKFLOWS", "Backfill", "Rebuild", "Rollback"]

@@ -6,14 +6,14 @@ from typing import Any
 
 from temporalio import workflow
 
-from workflows.run import Run
+from workflows.building import Building
 
 with workflow.unsafe.imports_passed_through():
     from refold.messages import BackfillResult
 
 
 @workflow.defn(name="Backfill")
-class Backfill(Run):
+class Backfill(Building):
     """Repairs a projection: refolds its keys in place, then follows to the head."""
 
     @workflow.init
@@ -23,4 +23,4 @@ class Backfill(Run):
     @workflow.run
     async def run(self, *inputs: Any) -> BackfillResult:
         """Takes one `BackfillRequest`; a cancel signal ends it with the status ``cancelled``."""
-        return await self._to_the_end("Backfill", atomic=False)
+        return await self._to_the_end()

@@ -6,15 +6,17 @@ from typing import Any
 
 from temporalio import workflow
 
-from workflows.run import Run
+from workflows.building import Building
 
 with workflow.unsafe.imports_passed_through():
     from refold.messages import BackfillResult
 
 
 @workflow.defn(name="Rebuild")
-class Rebuild(Run):
+class Rebuild(Building):
     """Builds a new generation of a projection aside and swaps it in under running readers."""
+
+    atomic = True
 
     @workflow.init
     def __init__(self, *inputs: Any) -> None:
@@ -23,4 +25,4 @@ class Rebuild(Run):
     @workflow.run
     async def run(self, *inputs: Any) -> BackfillResult:
         """Takes one `BackfillRequest`; a cancel signal ends it with the status ``cancelled``."""
-        return await self._to_the_end("Rebuild", atomic=True)
+        return await self._to_the_end()

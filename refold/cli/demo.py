@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
+from refold.cli.following import follow_with_bar, summary
 from refold.cli.output import console
-from refold.cli.runs import follow_with_bar, summary
 from refold.database import make_engine
 from refold.demo.shop import seed_shop
 from refold.manager import ProjectionManager

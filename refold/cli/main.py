@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from refold.cli import events, runs, stack
+from refold.cli import generations as generation_commands
 from refold.cli import status as status_commands
 from refold.command import leave
 
@@ -26,8 +27,13 @@ app.command()(status_commands.projections)
 app.command()(status_commands.status)
 app.command()(runs.backfill)
 app.command()(runs.rebuild)
+app.command()(runs.rollback)
 app.command()(runs.watch)
 app.command()(runs.cancel)
+app.command()(runs.diff)
+app.command()(runs.approve)
+app.command()(runs.reject)
+app.command()(generation_commands.generations)
 
 
 def main() -> None:

@@ -1,42 +1,29 @@
-"""backfill, rebuild, watch, cancel: runs, followed with a progress bar."""
+"""backfill, rebuild, rollback, watch, cancel, approve, reject, diff: runs."""
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
-from rich.progress import (
-    BarColumn,
-    TaskProgressColumn,
-    TextColumn,
-)
-from rich.progress import (
-    Progress as Bar,
-)
 
-from refold.cli.output import CANCELLED, Json, Name, console, finished, print_json
+from refold.cli.diff import show_diff
+from refold.cli.following import follow, make_manager
+from refold.cli.output import FAILED, Json, Name, console, finished, print_json
+from refold.cli.plan import show_plan
+from refold.cli.requests import (
+    Approve,
+    BatchSize,
+    Concurrency,
+    Detach,
+    MaxChangedPercent,
+    MaxRemovedRows,
+    PlanOnly,
+    RequestedBy,
+    backfill_request,
+)
 from refold.errors import InvalidRequest
 from refold.manager import ProjectionManager, StartedRun
-from refold.messages import (
-    BackfillRequest,
-    BackfillResult,
-    Criteria,
-    Progress,
-    RunStatus,
-    accept_request,
-)
-from refold.settings import load_settings
-from refold.temporal import connect
-
-# Into a file or a pipe there is no bar, but a line now and then.
-_LINE_SECONDS = 5.0
-
-BatchSize = Annotated[int | None, typer.Option(min=1, max=100_000, help="Events a transaction.")]
-Concurrency = Annotated[int | None, typer.Option(min=1, max=64, help="Partitions at a time.")]
-Detach = Annotated[bool, typer.Option("--detach", help="Start it and return at once.")]
-RequestedBy = Annotated[str | None, typer.Option(help="Who asks, for the record.")]
+from refold.requests import BackfillRequest, Criteria, RollbackRequest, accept_request
 
 
 def backfill(
@@ -49,25 +36,40 @@ def backfill(
     atomic: Annotated[
         bool, typer.Option("--atomic", help="Build a new table aside and swap it in.")
     ] = False,
+    rollback_on_failure: Annotated[
+        bool,
+        typer.Option("--rollback-on-failure", help="Bring back what stood there if it fails."),
+    ] = False,
+    create_backup: Annotated[
+        bool, typer.Option("--create-backup", help="Keep what stood there, to roll back to.")
+    ] = False,
     batch_size: BatchSize = None,
     max_concurrency: Concurrency = None,
+    approval: Approve = None,
+    max_changed_percent: MaxChangedPercent = None,
+    max_removed_rows: MaxRemovedRows = None,
     requested_by: RequestedBy = None,
+    plan: PlanOnly = False,
     detach: Detach = False,
     json: Json = False,
 ) -> None:
     """Repair a read model in place."""
     if full and incremental:
         raise typer.BadParameter("expected one of --full and --incremental, got both")
-    criteria = Criteria.INCREMENTAL_UPDATE if incremental else Criteria.FULL_REBUILD
-    request = _request(
+    request = backfill_request(
         projection=name,
-        criteria=criteria,
+        criteria=Criteria.INCREMENTAL_UPDATE if incremental else Criteria.FULL_REBUILD,
         is_atomic=atomic or None,
+        rollback_on_failure=rollback_on_failure or None,
+        create_backup=create_backup or None,
         batch_size=batch_size,
         max_concurrency=max_concurrency,
+        approval=approval,
+        max_changed_percent=max_changed_percent,
+        max_removed_rows=max_removed_rows,
         requested_by=requested_by,
     )
-    finished(_run("Backfill", name, request, detach=detach, json=json))
+    finished(_build("Backfill", name, request, plan=plan, detach=detach, json=json))
 
 
 def rebuild(
@@ -75,29 +77,73 @@ def rebuild(
     *,
     batch_size: BatchSize = None,
     max_concurrency: Concurrency = None,
+    approval: Approve = None,
+    max_changed_percent: MaxChangedPercent = None,
+    max_removed_rows: MaxRemovedRows = None,
     requested_by: RequestedBy = None,
+    plan: PlanOnly = False,
     detach: Detach = False,
     json: Json = False,
 ) -> None:
     """Build a read model anew, aside, and swap it in."""
-    request = _request(
+    request = backfill_request(
         projection=name,
         batch_size=batch_size,
         max_concurrency=max_concurrency,
+        approval=approval,
+        max_changed_percent=max_changed_percent,
+        max_removed_rows=max_removed_rows,
         requested_by=requested_by,
     )
-    finished(_run("Rebuild", name, request, detach=detach, json=json))
+    finished(_build("Rebuild", name, request, plan=plan, detach=detach, json=json))
+
+
+def rollback(
+    name: Name,
+    *,
+    to_generation: Annotated[
+        int | None, typer.Option(min=1, help="Which one; the one replaced last if left out.")
+    ] = None,
+    to_version: Annotated[
+        int | None, typer.Option(min=0, help="Or: the one replaced last that it built.")
+    ] = None,
+    allow_stale: Annotated[
+        bool,
+        typer.Option("--allow-stale", help="Even without the events since, if need be."),
+    ] = False,
+    requested_by: RequestedBy = None,
+    detach: Detach = False,
+    json: Json = False,
+) -> None:
+    """Put a replaced generation live again, with all events since."""
+    try:
+        fields = {
+            "projection": name,
+            "to_generation": to_generation,
+            "to_version": to_version,
+            "allow_stale": allow_stale,
+            "requested_by": requested_by,
+        }
+        request = accept_request([fields], RollbackRequest)
+    except InvalidRequest as error:
+        raise typer.BadParameter(str(error)) from None
+
+    async def roll_back() -> None:
+        manager = await make_manager()
+        run = await manager.start_rollback(name, request)
+        await _started(manager, name, run, detach=detach, json=json)
+
+    finished(roll_back())
 
 
 def watch(name: Name, *, json: Json = False) -> None:
     """Follow the run of a projection until it ends."""
 
-    async def follow() -> None:
-        manager = await _manager()
-        run = await manager.current_run(name)
-        await _follow(manager, run, json=json)
+    async def go() -> None:
+        manager = await make_manager()
+        await follow(manager, await manager.current_run(name), json=json)
 
-    finished(follow())
+    finished(go())
 
 
 def cancel(
@@ -109,96 +155,80 @@ def cancel(
     """Stop the run of a projection; what it built aside is removed."""
 
     async def ask() -> None:
-        run = await (await _manager()).cancel_backfill(name, reason)
-        if json:
-            print_json({"workflow_id": run.workflow_id, "run_id": run.run_id, "asked": "cancel"})
-        else:
-            console.print(f"asked {run.workflow_id} to cancel; `refold watch {name}` shows the end")
+        run = await (await make_manager()).cancel_backfill(name, reason)
+        _asked(name, run, "cancel", json=json)
 
     finished(ask())
 
 
-def _request(**fields: object) -> BackfillRequest:
-    try:
-        return accept_request([{k: v for k, v in fields.items() if v is not None}])
-    except (InvalidRequest, ValidationError) as error:
-        raise typer.BadParameter(str(error)) from None
+def approve(name: Name, *, json: Json = False) -> None:
+    """Let the table that awaits approval go live."""
+
+    async def ask() -> None:
+        _asked(name, await (await make_manager()).approve(name), "approve", json=json)
+
+    finished(ask())
 
 
-async def _manager() -> ProjectionManager:
-    settings = load_settings()
-    return ProjectionManager(await connect(), settings.database_url, task_queue=settings.task_queue)
+def reject(
+    name: Name,
+    *,
+    reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
+    json: Json = False,
+) -> None:
+    """Discard the table that awaits approval."""
+
+    async def ask() -> None:
+        _asked(name, await (await make_manager()).reject(name, reason), "reject", json=json)
+
+    finished(ask())
 
 
-async def _run(kind: str, name: str, request: BackfillRequest, *, detach: bool, json: bool) -> None:
-    manager = await _manager()
+def diff(name: Name, *, json: Json = False) -> None:
+    """Show what a projection's latest rebuild changes, or has changed."""
+
+    async def look() -> None:
+        found = await (await make_manager()).get_diff(name)
+        if json:
+            print_json(found)
+        elif found is None:
+            console.print(f"{name}: nothing to compare yet: its run is not verified")
+        else:
+            show_diff(found)
+
+    finished(look())
+
+
+async def _build(
+    kind: str, name: str, request: BackfillRequest, *, plan: bool, detach: bool, json: bool
+) -> None:
+    manager = await make_manager()
+    if plan:
+        preview = await manager.plan(kind, name, request)
+        if json:
+            print_json(preview)
+        else:
+            show_plan(preview)
+        if preview.refused:
+            raise typer.Exit(FAILED)
+        return
     start = manager.start_rebuild if kind == "Rebuild" else manager.start_backfill
-    run = await start(name, request)
+    await _started(manager, name, await start(name, request), detach=detach, json=json)
+
+
+async def _started(
+    manager: ProjectionManager, name: str, run: StartedRun, *, detach: bool, json: bool
+) -> None:
     if not detach:
-        await _follow(manager, run, json=json)
+        await follow(manager, run, json=json)
     elif json:
         print_json({"workflow_id": run.workflow_id, "run_id": run.run_id})
     else:
         console.print(f"started {run.workflow_id} (run {run.run_id}); `refold watch {name}`")
 
 
-async def _follow(manager: ProjectionManager, run: StartedRun, *, json: bool) -> None:
-    await follow_with_bar(manager, run, show=not json)
-    result = await manager.result(run)
+def _asked(name: str, run: StartedRun, what: str, *, json: bool) -> None:
     if json:
-        print_json(result)
+        print_json({"workflow_id": run.workflow_id, "run_id": run.run_id, "asked": what})
     else:
-        console.print(summary(result), soft_wrap=True)
-    if result.status is RunStatus.CANCELLED:
-        raise typer.Exit(CANCELLED)
-
-
-async def follow_with_bar(
-    manager: ProjectionManager, run: StartedRun, *, show: bool = True
-) -> None:
-    """Shows a run's progress until it ends: a bar on a terminal, a line each few seconds else."""
-    bar = Bar(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[events]}"),
-        console=console,
-        disable=not show or not console.is_terminal,
-    )
-    with bar:
-        task = bar.add_task(run.workflow_id, total=100, events="waiting for a worker")
-        said, said_at = "", 0.0
-        async for progress in manager.watch(run):
-            phase = progress.status if progress.status.ended else progress.phase
-            bar.update(
-                task,
-                completed=progress.percent_complete,
-                description=f"{run.workflow_id} {phase}",
-                events=figures(progress),
-            )
-            now = time.monotonic()
-            due = phase != said or now - said_at > _LINE_SECONDS
-            if show and not console.is_terminal and due:
-                console.print(f"{run.workflow_id} {phase}: {figures(progress)}")
-                said, said_at = phase, now
-
-
-def figures(progress: Progress) -> str:
-    """Progress as one line of figures."""
-    left = progress.estimated_seconds_remaining
-    time_left = "" if left is None or progress.status.ended else f", {left:,.0f} s left"
-    return (
-        f"{progress.events_processed:,} of {progress.total_events:,} events, "
-        f"{progress.events_per_second:,.0f}/s{time_left}"
-    )
-
-
-def summary(result: BackfillResult) -> str:
-    """How a run ended, in one line."""
-    if result.status is RunStatus.CANCELLED:
-        why = f" ({result.reason})" if result.reason else ""
-        return f"{result.projection}: cancelled{why}; what it built aside is removed"
-    return (
-        f"{result.projection}: {result.status}, {result.events_processed:,} events folded, "
-        f"generation {result.generation} is live at position {result.position:,}"
-    )
+        console.print(f"asked {run.workflow_id} to {what}; `refold watch {name}` shows the end")

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.errors import PoisonEvent
 from refold.key import Key, KeyPath
 from refold.projection import Projection
-from refold.source.reader import key_columns, key_range
+from refold.source.reader import key_columns, key_range, keyed_events
 from refold.store.schema import events
 
 Bounds = list[tuple[Key | None, Key | None]]
@@ -96,6 +96,18 @@ async def slice_totals(
     if misfits:
         await _raise_misfit(connection, projection, [*read, misfit])
     return list(totals)
+
+
+async def count_keys(connection: AsyncConnection, projection: Projection, *, upto: int) -> int:
+    """How many keys have an event up to a position (inclusive); reads them all."""
+    paths = projection.key_paths
+    assert paths is not None
+    keys = select(*key_columns(paths)).where(
+        events.c.position <= upto, *keyed_events(paths, projection.event_types)
+    )
+    counted = await connection.scalar(select(func.count()).select_from(keys.distinct().subquery()))
+    assert counted is not None
+    return counted
 
 
 async def _raise_misfit(

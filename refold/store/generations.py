@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,6 +15,9 @@ BUILDING, ACTIVE, RETAINED, DISCARDED = "building", "active", "retained", "disca
 
 UNMANAGED = 0
 """The version of a table that was there before Refold: what built it is not known."""
+
+NOT_YET = datetime.max.replace(tzinfo=UTC)
+"""When a generation that is only planned was begun."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Generation:
         table_name: The table.
         position: Its checkpoint: every settled event up to here is in it, none after; None while
             it is being loaded, or for an unmanaged table.
+        rows: How many rows it had when it was last counted; None when it never was.
+        built_with: Its indexes and constraints as it was built; others were added by hand since.
         run_id: The run that made it.
         created_at: When it was begun.
         swapped_at: When it last went live, or was last replaced.
@@ -42,6 +47,8 @@ class Generation:
     schema_name: str
     table_name: str
     position: int | None
+    rows: int | None
+    built_with: list[str] | None
     run_id: str | None
     created_at: datetime
     swapped_at: datetime | None
@@ -122,10 +129,7 @@ async def create(
         position: Its checkpoint, if it has one.
         run_id: The run that makes it.
     """
-    highest = select(func.coalesce(func.max(generations.c.generation), 0))
-    number = 1 + (
-        await connection.scalar(highest.where(generations.c.projection == projection)) or 0
-    )
+    number = 1 + await highest(connection, projection)
     statement = (
         insert(generations)
         .values(
@@ -198,15 +202,36 @@ async def set_loaded(
     await connection.execute(statement.values(position=position))
 
 
-async def set_place(
-    connection: AsyncConnection, generation: Generation, *, status: str, schema_name: str
+async def set_built_with(
+    connection: AsyncConnection, projection: str, generation: int, names: list[str]
 ) -> None:
-    """Records that the generation's table has moved, within a swap."""
-    statement = update(generations).where(row_of(generation.projection, generation.generation))
-    # A new fence: whoever still follows it would write to a table that is elsewhere now.
-    fence = generations.c.fence + 1
+    """Records the indexes and constraints that the generation's table was built with."""
     await connection.execute(
-        statement.values(status=status, schema_name=schema_name, fence=fence, swapped_at=func.now())
+        update(generations).where(row_of(projection, generation)).values(built_with=names)
+    )
+
+
+async def set_rows(
+    connection: AsyncConnection, projection: str, generation: int, rows: int
+) -> None:
+    """Records how many rows were counted."""
+    await connection.execute(
+        update(generations).where(row_of(projection, generation)).values(rows=rows)
+    )
+
+
+async def highest(connection: AsyncConnection, projection: str) -> int:
+    """The highest generation there ever was; 0 when there was none."""
+    most = select(func.coalesce(func.max(generations.c.generation), 0))
+    return await connection.scalar(most.where(generations.c.projection == projection)) or 0
+
+
+async def replaced(connection: AsyncConnection, projection: str) -> list[Generation]:
+    """The retained generations, the one replaced last first."""
+    known = await of_projection(connection, projection)
+    retained = [g for g in known if g.status == RETAINED]
+    return sorted(
+        retained, key=lambda g: (g.swapped_at or g.created_at, g.generation), reverse=True
     )
 
 

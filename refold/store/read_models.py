@@ -52,6 +52,21 @@ async def create_shadow(connection: AsyncConnection, projection: Projection, sch
     )
 
 
+async def create_copy(
+    connection: AsyncConnection, projection: Projection, schema: str, *, source: str
+) -> None:
+    """Makes a full copy of a table's rows, without keys and indexes, in a schema of its own."""
+    await create_shadow(connection, projection, schema)
+    table = projection.table.name
+    names = ", ".join(quoted(column.name) for column in projection.table.columns)
+    await connection.execute(
+        text(
+            f"INSERT INTO {quoted(schema, table)} ({names}) "
+            f"SELECT {names} FROM {quoted(source, table)}"
+        )
+    )
+
+
 async def is_indexed(connection: AsyncConnection, schema: str, table: str) -> bool:
     """Whether the table has its primary key."""
     found = await connection.scalar(

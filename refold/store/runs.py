@@ -26,6 +26,7 @@ class RunRecord:
         workflow_id: The workflow id, which anybody may choose.
         status: ``running``, or how it ended.
         plan: The plan, once it is made.
+        diff: What the new table changes, once it is verified.
         followed_events: Events applied by following.
         requested_by: Who asked for it.
         started_at: When.
@@ -39,6 +40,7 @@ class RunRecord:
     workflow_id: str
     status: str
     plan: dict[str, Any] | None
+    diff: dict[str, Any] | None
     followed_events: int
     requested_by: str | None
     started_at: datetime
@@ -100,6 +102,25 @@ async def unfinished(connection: AsyncConnection, projection: str | None = None)
 async def set_plan(connection: AsyncConnection, run_id: str, plan: dict[str, Any]) -> None:
     """Records what the run is going to do."""
     await connection.execute(update(runs).where(runs.c.run_id == run_id).values(plan=plan))
+
+
+async def set_diff(connection: AsyncConnection, run_id: str, diff: dict[str, Any]) -> None:
+    """Records what the run's new table changes."""
+    await connection.execute(update(runs).where(runs.c.run_id == run_id).values(diff=diff))
+
+
+async def latest_rate(connection: AsyncConnection, projection: str) -> float | None:
+    """Events a second of the projection's latest completed run that took a second or more."""
+    seconds = func.extract("epoch", runs.c.ended_at - runs.c.started_at)
+    events = runs.c.plan["plan"]["total_events"].as_float()
+    statement = (
+        select(events / seconds)
+        .where(runs.c.projection == projection, runs.c.status == "completed", seconds >= 1)
+        .order_by(runs.c.started_at.desc())
+        .limit(1)
+    )
+    rate = await connection.scalar(statement)
+    return float(rate) if rate else None
 
 
 async def add_followed(connection: AsyncConnection, run_id: str, events: int) -> None:

@@ -1,122 +1,174 @@
-"""Swapping a finished shadow in for the live table, in one short transaction."""
+"""Swapping a finished table in for the live one: what has to be done, in one short transaction."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from refold.database import raw
 from refold.errors import SwapRefused
 from refold.projection import Projection
 from refold.store import generations, read_models
+from refold.store.attached import Attachments, fingerprint_statement, look
 from refold.store.generations import ACTIVE, RETAINED, Generation, own_schema
 from refold.store.read_models import quoted
+from refold.store.schema import SCHEMA
 
-# What stays behind on the old table, or is lost, when another table takes its name.
-_ATTACHED = text(
+
+@dataclass(frozen=True)
+class Swap:
+    """One swap, as SQL.
+
+    Attributes:
+        oids: The relations that are locked: views over the live table, and the table.
+        locks: Statements that lock them, in the order in which readers do.
+        statements: What is done under the locks.
+        attachments: What hangs on the live table.
     """
-    WITH live AS (SELECT to_regclass(:name) AS oid)
-    SELECT DISTINCT CASE v.relkind WHEN 'm' THEN 'materialized view ' ELSE 'view ' END
-           || v.oid::regclass AS what
-    FROM live, pg_depend d
-    JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
-    JOIN pg_class v ON v.oid = r.ev_class
-    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = live.oid AND v.oid <> live.oid
-    UNION ALL
-    SELECT 'foreign key ' || quote_ident(conname) || ' of ' || conrelid::regclass
-    FROM pg_constraint, live WHERE contype = 'f' AND confrelid = live.oid AND conrelid <> live.oid
-    UNION ALL
-    SELECT 'trigger ' || quote_ident(tgname) FROM pg_trigger, live
-    WHERE tgrelid = live.oid AND NOT tgisinternal
-    UNION ALL
-    SELECT 'policy ' || quote_ident(polname) FROM pg_policy, live WHERE polrelid = live.oid
-    UNION ALL
-    SELECT 'column privileges ' || attacl::text FROM pg_attribute, live
-    WHERE attrelid = live.oid AND attacl IS NOT NULL AND NOT attisdropped
-    UNION ALL
-    SELECT 'function ' || objid::regprocedure FROM pg_depend, live
-    WHERE classid = 'pg_proc'::regclass AND refclassid = 'pg_class'::regclass
-      AND refobjid = live.oid
-    UNION ALL
-    SELECT 'publication ' || quote_ident(pubname) FROM pg_publication_rel
-    JOIN pg_publication p ON p.oid = prpubid, live WHERE prrelid = live.oid
-    ORDER BY 1
-    """
-)
+
+    oids: list[int]
+    locks: list[str]
+    statements: list[str]
+    attachments: Attachments
+
+    @property
+    def sql(self) -> list[str]:
+        """All of it, for people."""
+        return [*self.locks, *self.statements]
 
 
-async def refuse_attached(connection: AsyncConnection, projection: Projection) -> None:
-    """Checks, before any work is done, that a swap would not lose what hangs on the live table.
+def require_none_refused(refused: Sequence[str], table: str) -> None:
+    """Stops before anything is lost.
 
     Raises:
-        SwapRefused: Something does; the message names each thing.
+        SwapRefused: Something hangs on the live table that cannot move; the message names all.
     """
-    schema = await read_models.live_schema(connection, projection)
-    name = quoted(schema, projection.table.name)
-    attached = list((await connection.execute(_ATTACHED, {"name": name})).scalars())
-    if attached:
+    if refused:
         raise SwapRefused(
-            f"table {name} cannot be swapped: expected nothing attached to it, found "
-            f"{'; '.join(attached)}: remove these first, or backfill in place"
+            f"table {table} cannot be swapped: {'; '.join(refused)}; or backfill in "
+            "place, which leaves the table where it is"
         )
 
 
-async def swap(
-    connection: AsyncConnection, projection: Projection, target: Generation
-) -> Generation | None:
-    """Puts the target's table in the live table's place; the old one is retained.
+async def plan_swap(
+    connection: AsyncConnection,
+    projection: Projection,
+    target: Generation,
+    old: Generation | None,
+    *,
+    dry: bool = False,
+) -> Swap:
+    """What puts the target's table in the live table's place.
 
     Args:
-        connection: In a transaction that holds both generations' records locked, with a
-            ``lock_timeout``: a waiting ACCESS EXCLUSIVE lock stalls every reader behind it.
-        projection: Whose tables these are.
-        target: The generation to make active, at or beyond the old one's checkpoint.
-
-    Returns:
-        The generation that was active before, if there was one.
+        connection: In a transaction.
+        projection: Whose tables these are, in the version that built the target.
+        target: The generation to make active.
+        old: The generation that stands live, an adopted one included; None when no table does.
+        dry: The target is not there yet: its part is left out of what is carried.
     """
     live = await read_models.live_schema(connection, projection)
     table = projection.table.name
-    old = await generations.active(connection, projection.name)
-    if old is None and await read_models.exists(connection, live, table):
-        old = await _adopt(connection, projection, live)
+    attachments = await look(
+        connection,
+        projection,
+        live_schema=live,
+        target_schema=None if dry else target.schema_name,
+        same_version=old is not None and old.version == target.version,
+        by_hand_unless=old.built_with if old is not None else None,
+    )
+    oids, locks = await _locks(connection, quoted(live, table))
+    statements = []
     if old is not None:
-        await _carry_privileges(connection, quoted(live, table), quoted(target.schema_name, table))
-        retained = own_schema(projection.name, old.generation)
-        await connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {quoted(retained)}"))
-        await read_models.move(connection, table, old=live, new=retained)
-        await generations.set_place(connection, old, status=RETAINED, schema_name=retained)
-    await read_models.move(connection, table, old=target.schema_name, new=live)
-    await generations.set_place(connection, target, status=ACTIVE, schema_name=live)
-    await connection.execute(text(f"DROP SCHEMA {quoted(target.schema_name)} RESTRICT"))
-    return old
+        name, retained = quoted(live, table), own_schema(projection.name, old.generation)
+        statements += [_unless_changed(name, attachments.fingerprint), *attachments.detach]
+        statements += [
+            f"CREATE SCHEMA IF NOT EXISTS {quoted(retained)}",
+            f"ALTER TABLE {name} SET SCHEMA {quoted(retained)}",
+            _placed(old, RETAINED, retained),
+        ]
+    moved = quoted(target.schema_name, table)
+    statements += [
+        f"ALTER TABLE {moved} SET SCHEMA {quoted(live)}",
+        _placed(target, ACTIVE, live),
+        f"DROP SCHEMA {quoted(target.schema_name)} RESTRICT",
+        *attachments.attach,
+    ]
+    return Swap(oids, locks, statements, attachments)
 
 
-_PRIVILEGES = text(
-    """
-    SELECT format('GRANT %s ON TABLE %s TO %s%s', privilege_type, CAST(:new AS text),
-                  CASE WHEN grantee = 0 THEN 'PUBLIC'
-                       ELSE quote_ident(pg_get_userbyid(grantee)) END,
-                  CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-    FROM pg_class, aclexplode(relacl) AS acl
-    WHERE pg_class.oid = to_regclass(:old) AND grantee <> relowner
-    """
-)
+async def lock(connection: AsyncConnection, swap: Swap) -> None:
+    """Locks readers out. Raises when the transaction's ``lock_timeout`` is over before."""
+    if swap.locks:
+        await (await raw(connection)).execute(";\n".join(swap.locks))
 
 
-async def _carry_privileges(connection: AsyncConnection, old: str, new: str) -> None:
-    """Grants on the new table what is granted on the old one."""
-    grants = (await connection.execute(_PRIVILEGES, {"old": old, "new": new})).scalars().all()
-    for grant in grants:
-        await connection.exec_driver_sql(grant)
+async def carry_out(connection: AsyncConnection, swap: Swap) -> None:
+    """Does the swap, in one round trip: readers stand still meanwhile."""
+    await (await raw(connection)).execute(";\n".join(swap.statements))
 
 
-async def _adopt(connection: AsyncConnection, projection: Projection, schema: str) -> Generation:
+async def adopt(connection: AsyncConnection, projection: Projection) -> Generation | None:
     """Records a table that stood there before Refold, so that it is retained, not lost."""
+    live = await read_models.live_schema(connection, projection)
+    table = projection.table.name
+    if not await read_models.exists(connection, live, table):
+        return None
     return await generations.create(
         connection,
         projection.name,
         version=generations.UNMANAGED,
         status=RETAINED,
-        schema_name=schema,
-        table_name=projection.table.name,
+        schema_name=live,
+        table_name=table,
+    )
+
+
+_VIEWS = text(
+    """
+    SELECT v.oid, format('ALTER VIEW %I.%I OWNER TO %I', n.nspname, v.relname,
+                         pg_get_userbyid(v.relowner)) AS lock
+    FROM pg_depend d
+    JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+    JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'v'
+    JOIN pg_namespace n ON n.oid = v.relnamespace
+    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass(:name)
+    GROUP BY v.oid, n.nspname, v.relname, v.relowner ORDER BY v.oid
+    """
+)
+
+
+async def _locks(connection: AsyncConnection, name: str) -> tuple[list[int], list[str]]:
+    oid = await connection.scalar(text("SELECT CAST(to_regclass(:n) AS oid)"), {"n": name})
+    if oid is None:
+        return [], []
+    views = (await connection.execute(_VIEWS, {"name": name})).all()
+    # A reader of a view locks the view first, then the table: the other way round is a deadlock.
+    # LOCK TABLE of a view would lock the table, too, with the rights of the view's owner, who may
+    # have none but to read it. A view given to the owner that it has is locked, and that is all.
+    locks = [*[view.lock for view in views], f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE"]
+    return [*[view.oid for view in views], oid], locks
+
+
+CHANGED = "55R01"
+"""The SQLSTATE of a swap that finds the live table otherwise than it was looked at."""
+
+
+def _unless_changed(name: str, fingerprint: str) -> str:
+    return (
+        f"DO $refold$ BEGIN IF ({fingerprint_statement(name)}) IS DISTINCT FROM '{fingerprint}' "
+        "THEN RAISE 'what hangs on the live table has changed meanwhile' "
+        f"USING ERRCODE = '{CHANGED}'; END IF; END $refold$"
+    )
+
+
+def _placed(generation: Generation, status: str, schema_name: str) -> str:
+    # A new fence: whoever still follows it would write to a table that is elsewhere now.
+    return (
+        f"UPDATE {SCHEMA}.generations SET status = '{status}', schema_name = "
+        f"'{schema_name.replace(chr(39), chr(39) * 2)}', fence = fence + 1, swapped_at = now() "
+        f"WHERE projection = '{generation.projection}' AND generation = {generation.generation}"
     )

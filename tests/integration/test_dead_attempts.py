@@ -10,7 +10,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.cleanup import end_run
 from activities.following import take_follower
-from activities.swapping import SwapActivities
+from activities.shadowing import ShadowActivities
 from refold import Projection
 from refold.errors import Fenced, RunEnded
 from refold.messages import Plan
@@ -32,6 +32,7 @@ def plan(run_id: str, generation: int, *, atomic: bool, position: int, partition
         generation=generation,
         atomic=atomic,
         position=position,
+        head=position,
         partitions=partitions,
         max_concurrency=1,
         batch_size=10,
@@ -100,17 +101,17 @@ async def test_generation_numbers_are_never_used_again(database: Database) -> No
     )
     second = await begun(database, projection, "second")
     assert (first.generation, second.generation) == (1, 2)
-    swapping = SwapActivities(database.engine, registry_of(projection))
+    shadowing = ShadowActivities(database.engine, registry_of(projection))
     with pytest.raises(RunEnded):
-        await ActivityEnvironment().run(swapping.build_indexes, first)
+        await ActivityEnvironment().run(shadowing.build_indexes, first)
 
 
 async def test_indexes_are_refused_while_a_partition_is_not_done(database: Database) -> None:
     projection = counters()
     unfinished = await begun(database, projection, "unfinished")
-    swapping = SwapActivities(database.engine, registry_of(projection))
+    shadowing = ShadowActivities(database.engine, registry_of(projection))
     with pytest.raises(RunEnded, match="expected 1 partitions done, found 0"):
-        await ActivityEnvironment().run(swapping.build_indexes, unfinished)
+        await ActivityEnvironment().run(shadowing.build_indexes, unfinished)
 
 
 async def test_poison_in_one_of_several_partitions_is_what_the_run_reports(

@@ -14,6 +14,7 @@ from refold.messages import RunStatus
 from refold.registry import Registry
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
+from tests.support.events import some
 from tests.support.runs import (
     assert_oracle,
     leftovers,
@@ -24,17 +25,6 @@ from tests.support.runs import (
     working,
     write,
 )
-
-
-def some(
-    keys: int = 40, each: int = 5, *, start_at: int = 0
-) -> list[tuple[str, str, dict[str, Any]]]:
-    """Events of several keys, interleaved."""
-    return [
-        (f"s{k}", "Added", {"key": f"k{k:03}", "n": start_at + n * keys + k})
-        for n in range(each)
-        for k in range(keys)
-    ]
 
 
 async def test_first_rebuild_makes_the_table(client: Client, database: Database) -> None:
@@ -240,21 +230,6 @@ async def test_bad_input_fails_at_once(
             assert isinstance(failed.value.cause, ApplicationError)
             assert expected in failed.value.cause.message
             assert failed.value.cause.non_retryable
-    assert await leftovers(database.engine) == []
-
-
-async def test_attached_view_is_refused_before_any_work(client: Client, database: Database) -> None:
-    projection = counters()
-    await write(database.engine, some())
-    async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
-        async with database.engine.begin() as connection:
-            await connection.execute(text("CREATE VIEW best AS SELECT * FROM counters"))
-        handle = await start(client, database, "Rebuild", {"projection": "counters"})
-        with pytest.raises(WorkflowFailureError) as refused:
-            await handle.result()
-    assert isinstance(refused.value.cause, ApplicationError)
-    assert "view best" in refused.value.cause.message
     assert await leftovers(database.engine) == []
 
 

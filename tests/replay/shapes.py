@@ -15,7 +15,8 @@ from refold.messages import BackfillResult
 from tests.conftest import _beside_python
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
-from tests.support.runs import start, working, write
+from tests.support.events import some
+from tests.support.runs import start, until, working, write
 from tests.support.watching import until_batches
 
 Handle = WorkflowHandle[Any, BackfillResult]
@@ -39,14 +40,6 @@ async def short_history_server() -> WorkflowEnvironment:
             *("--dynamic-config-value", f"limit.historyCount.suggestContinueAsNew={SHORT}"),
         ],
     )
-
-
-def some(keys: int, each: int = 5, start_at: int = 0) -> list[tuple[str, str, dict[str, Any]]]:
-    return [
-        (f"s{k}", "Added", {"key": f"k{k:03}", "n": start_at + n * keys + k})
-        for n in range(each)
-        for k in range(keys)
-    ]
 
 
 async def continuations(client: Client, handle: Handle) -> list[Handle]:
@@ -127,6 +120,60 @@ async def poison_event(client: Client, database: Database) -> list[Handle]:
     return [handle]
 
 
+async def _awaiting(handle: Handle) -> None:
+    async def asked() -> bool:
+        return bool(await handle.query("status") == "awaiting_approval")
+
+    await until(asked)
+
+
+async def _asked(client: Client, database: Database, signal: str) -> list[Handle]:
+    await write(database.engine, some(40))
+    async with working(client, database, registry_of(counters(batch_size=7, partitions=3))):
+        request = {"projection": "counters", "approval": "manual"}
+        handle = await start(client, database, "Rebuild", request)
+        await _awaiting(handle)
+        await handle.signal(signal)
+        await ended(handle)
+    return [handle]
+
+
+async def approved(client: Client, database: Database) -> list[Handle]:
+    return await _asked(client, database, "approve")
+
+
+async def rejected(client: Client, database: Database) -> list[Handle]:
+    return await _asked(client, database, "reject")
+
+
+async def rollback(client: Client, database: Database) -> list[Handle]:
+    await rebuild(client, database)
+    await rebuild(client, database)
+    async with working(client, database, registry_of(counters())):
+        handle = await start(client, database, "Rollback", {"projection": "counters"})
+        await ended(handle)
+    return [handle]
+
+
+async def dry_run(client: Client, database: Database) -> list[Handle]:
+    await write(database.engine, some(40))
+    async with working(client, database, registry_of(counters())):
+        request = {"projection": "counters", "dry_run": True}
+        handle = await start(client, database, "Rebuild", request)
+        await ended(handle)
+    return [handle]
+
+
+async def brought_back(client: Client, database: Database) -> list[Handle]:
+    await rebuild(client, database)
+    await write(database.engine, [("bad", "Broken", {"key": "k003"})])
+    async with working(client, database, registry_of(counters())):
+        request = {"projection": "counters", "rollback_on_failure": True}
+        handle = await start(client, database, "Backfill", request)
+        await ended(handle)
+    return [handle]
+
+
 async def refused_input(client: Client, database: Database) -> list[Handle]:
     async with working(client, database, registry_of(counters())):
         handle = await start(client, database, "Backfill", {"projection": 5})
@@ -156,6 +203,11 @@ SHAPES: dict[str, Shape] = {
         cancelled_by_temporal,
         poison_event,
         refused_input,
+        approved,
+        rejected,
+        rollback,
+        dry_run,
+        brought_back,
     )
 }
 

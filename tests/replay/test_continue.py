@@ -9,9 +9,10 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.testing import WorkflowEnvironment
 
 from refold.messages import Phase, Progress, RunStatus
-from tests.replay.shapes import SHORT, continuations, continued_as_new, short_history_server, some
+from tests.replay.shapes import SHORT, continuations, continued_as_new, short_history_server
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
+from tests.support.events import some
 from tests.support.runs import (
     assert_oracle,
     history_length,

@@ -10,16 +10,21 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 _PURE = [
+    "approval",
     "columns",
+    "diff",
+    "diff_values",
     "errors",
     "event",
     "fold",
     "key",
+    "markdown",
     "messages",
     "policy",
     "progress",
     "projection",
     "registry",
+    "requests",
     "settings",
 ]
 _PURE_MODULES = [f"refold.{name}" for name in _PURE]
@@ -33,7 +38,7 @@ ALLOWED: dict[str, list[str]] = {
     "refold/stack": ["refold.stack"],
     "refold/demo": [*_KERNEL, "refold.source", "refold.demo"],
     "activities": [*_KERNEL, "refold.store", "refold.source", "activities"],
-    "workflows": ["refold.errors", "refold.messages", "refold.progress", "activities", "workflows"],
+    "workflows": [*_PURE_MODULES, "activities", "workflows"],
     "projections": ["refold"],
     "refold/manager.py": [*_KERNEL, "refold.store.leases"],
     "refold/database.py": _PURE_MODULES,

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from refold import Event, Projection
-from refold.messages import BackfillRequest, Criteria, Phase, Progress, RunStatus
+from refold import BackfillPolicy, Event, Projection
+from refold.messages import Phase, Progress, RunStatus
+from refold.requests import BackfillRequest, Criteria, RollbackRequest
 from refold.settings import Settings
 from workflows import WORKFLOWS
 
@@ -114,7 +115,7 @@ def test_workflow_types_exist(page: Path) -> None:
 @every_page
 def test_queries_exist(page: Path) -> None:
     for query in re.findall(r"workflow query \S+ \S+ (?:--type|-qt) (\w+)", page.read_text()):
-        assert query in {"progress", "status"}
+        assert query in {"progress", "status", "plan", "diff"}
 
 
 @every_page
@@ -123,7 +124,8 @@ def test_criteria_exist(page: Path) -> None:
     words = re.findall(
         r"`(\w+_(?:rebuild|update|range|date|days|number|events))`", page.read_text()
     )
-    known = set(Criteria) | set(Progress.model_fields)
+    known = {*Criteria, *Progress.model_fields, *BackfillRequest.model_fields}
+    known |= set(BackfillPolicy.model_fields)
     assert set(words) <= known
 
 
@@ -145,7 +147,8 @@ def test_all_of_the_public_names_are_explained() -> None:
     request = (ROOT / "docs/run-a-rebuild.md").read_text()
     progress = (ROOT / "docs/understanding-progress.md").read_text()
     deploy = (ROOT / "docs/deploy.md").read_text()
-    for name in [*BackfillRequest.model_fields, *Criteria, *(w.__name__ for w in WORKFLOWS)]:
+    fields = [*BackfillRequest.model_fields, *RollbackRequest.model_fields]
+    for name in [*fields, *Criteria, *(w.__name__ for w in WORKFLOWS)]:
         assert f"`{name}`" in request
     for name in [*Progress.model_fields, *Phase, *RunStatus]:
         assert f"`{name}`" in progress

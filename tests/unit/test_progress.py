@@ -27,6 +27,7 @@ def plan(total: int = 1000) -> Plan:
         generation=2,
         atomic=True,
         position=total,
+        head=total,
         partitions=2,
         max_concurrency=2,
         batch_size=100,

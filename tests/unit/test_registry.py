@@ -78,7 +78,7 @@ def test_an_empty_registry_says_where_projections_come_from() -> None:
 
 
 def test_two_projections_of_one_name_are_refused() -> None:
-    with pytest.raises(InvalidProjection, match="two projections are named 'a': rename one"):
+    with pytest.raises(InvalidProjection, match="two projections are named 'a' with version 1: re"):
         Registry([projection("a", "X"), projection("a", "X")])
 
 

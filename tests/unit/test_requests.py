@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 
 from refold.errors import InvalidRequest
-from refold.messages import BackfillRequest, Criteria, accept_request
+from refold.requests import BackfillRequest, Criteria, accept_request
 
 
 def refusal(*inputs: Any) -> str:
     with pytest.raises(InvalidRequest) as caught:
-        accept_request(inputs)
+        accept_request(inputs, BackfillRequest)
     return str(caught.value)
 
 
 def test_the_least_request_names_a_projection() -> None:
-    request = accept_request([{"projection": "order-summary"}])
+    request = accept_request([{"projection": "order-summary"}], BackfillRequest)
     assert request == BackfillRequest(projection="order-summary")
 
 
@@ -32,14 +32,17 @@ def test_a_full_request_is_taken_as_it_is() -> None:
                 "max_concurrency": 2,
                 "requested_by": "me",
             }
-        ]
+        ],
+        BackfillRequest,
     )
     assert request.criteria is Criteria.INCREMENTAL_UPDATE
     assert (request.is_atomic, request.batch_size, request.max_concurrency) == (True, 500, 2)
 
 
 def test_null_stands_for_left_out() -> None:
-    request = accept_request([{"projection": "p", "criteria": None, "batch_size": None}])
+    request = accept_request(
+        [{"projection": "p", "criteria": None, "batch_size": None}], BackfillRequest
+    )
     assert request == BackfillRequest(projection="p")
 
 
@@ -66,7 +69,10 @@ def test_a_missing_projection_is_asked_for() -> None:
 
 def test_an_unknown_field_is_answered_with_those_there_are() -> None:
     message = refusal({"projection": "p", "batchsize": 5})
-    assert "batchsize: not a field of the request; accepted: projection, criteria" in message
+    assert (
+        "batchsize: not a field of the request; accepted: projection, requested_by, criteria"
+        in message
+    )
     assert "batch_size" in message
 
 

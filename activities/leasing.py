@@ -1,0 +1,61 @@
+"""Taking a projection's lease: one writing run at a time, whatever its workflow id."""
+
+from __future__ import annotations
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio import activity
+
+from activities.cleanup import give_up, is_alive
+from refold.errors import ProjectionBusy
+from refold.messages import Planned
+from refold.requests import Request
+from refold.store import leases, runs
+
+
+async def begin(engine: AsyncEngine, request: Request, *, run_id: str, kind: str) -> Planned | None:
+    """Takes the lease for a run and records it.
+
+    Returns:
+        What the run planned when it was begun before; None when it is new.
+
+    Raises:
+        ProjectionBusy: Another run, which is still alive, holds the projection.
+    """
+    await _take_lease(engine, request.projection, run_id)
+    async with engine.begin() as connection:
+        run = await runs.begin(
+            connection,
+            run_id=run_id,
+            projection=request.projection,
+            kind=kind,
+            workflow_id=activity.info().workflow_id or "",
+            request=request.model_dump(mode="json", exclude_none=True),
+        )
+    return None if run.plan is None else Planned.model_validate(run.plan)
+
+
+async def _take_lease(engine: AsyncEngine, projection: str, run_id: str) -> None:
+    while not await _acquire(engine, projection, run_id):
+        async with engine.connect() as connection:
+            lease = await leases.holder(connection, projection)
+        if lease is not None:
+            await _replace(engine, lease)
+
+
+async def _acquire(engine: AsyncEngine, projection: str, run_id: str) -> bool:
+    info = activity.info()
+    async with engine.begin() as connection:
+        return await leases.acquire(
+            connection,
+            projection,
+            run_id=run_id,
+            workflow_id=info.workflow_id or "",
+            namespace=info.workflow_namespace or info.namespace,
+        )
+
+
+async def _replace(engine: AsyncEngine, lease: leases.Lease) -> None:
+    if await is_alive(activity.client(), lease):
+        since = f"{lease.acquired_at:%Y-%m-%d %H:%M:%S %Z}"
+        raise ProjectionBusy(lease.projection, lease.workflow_id, lease.run_id, since)
+    await give_up(engine, lease)

@@ -1,0 +1,152 @@
+"""Beginning a rollback: which generation, and whether it can be brought to the head."""
+
+from __future__ import annotations
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio import activity
+
+from activities import leasing
+from activities.heads import settled_head
+from activities.heartbeat import Heartbeat, heartbeating
+from activities.previewing import preview
+from refold.errors import InvalidRequest
+from refold.messages import BeginRollback, Plan, Planned
+from refold.projection import Projection
+from refold.registry import Registry
+from refold.requests import RollbackRequest
+from refold.settings import Settings
+from refold.source.log import count_events
+from refold.store import generations, leases, runs
+from refold.store.generations import RETAINED, UNMANAGED, Generation
+from refold.store.swap import require_none_refused
+
+
+class RollbackActivities:
+    """The activity that begins a rollback.
+
+    Args:
+        engine: The database.
+        registry: The projections.
+        settings: For the heartbeat timeout.
+    """
+
+    def __init__(self, engine: AsyncEngine, registry: Registry, settings: Settings) -> None:
+        self._engine = engine
+        self._registry = registry
+        self._settings = settings
+
+    @activity.defn
+    async def begin_rollback(self, begin: BeginRollback) -> Planned:
+        """Takes the projection's lease and plans the rollback; one that was begun finds its plan.
+
+        Raises:
+            UnknownProjection: The request names none that is registered.
+            ProjectionBusy: Another run writes the projection.
+            InvalidRequest: There is no such generation to go back to, or the handlers of its
+                version are not registered.
+            SwapRefused: Something hangs on the live table that cannot move.
+        """
+        request = begin.request
+        self._registry.get(request.projection)
+        async with heartbeating(self._engine, begin.run_id) as beat:
+            known = await leasing.begin(self._engine, request, run_id=begin.run_id, kind="Rollback")
+            return known or await self._plan(begin, beat)
+
+    async def _plan(self, begin: BeginRollback, beat: Heartbeat) -> Planned:
+        request = begin.request
+        async with self._engine.connect() as connection:
+            target = _chosen(request, await generations.replaced(connection, request.projection))
+            active = await generations.active(connection, request.projection)
+            projection = self._registry.version(request.projection, target.version)
+            stale = projection is None or target.position is None
+            if stale and not request.allow_stale:
+                raise InvalidRequest(self._why_stale(request, target))
+            # Of a version that is not registered only the table's name matters: all have the same.
+            projection = projection or self._registry.get(request.projection)
+            head = await settled_head(self._engine, target, beat)
+            behind = 0
+            if not stale:
+                behind = await self._behind(connection, projection, target, head)
+            plan = Plan(
+                run_id=begin.run_id,
+                projection=projection.name,
+                version=projection.version,
+                generation=target.generation,
+                atomic=True,
+                position=target.position or 0,
+                head=head,
+                partitions=0,
+                max_concurrency=1,
+                batch_size=projection.backfill.batch_size,
+                total_events=behind,
+                heartbeat_seconds=self._settings.heartbeat_timeout_seconds,
+                note=_note(target, stale=stale),
+                restores=True,
+                stale=stale,
+            )
+            shown = await preview(connection, projection, plan, active, exact=False)
+        require_none_refused(shown.refused, projection.table.fullname)
+        planned = Planned(plan=plan, preview=shown)
+        async with self._engine.begin() as connection:
+            await leases.require(connection, begin.run_id)
+            await runs.set_plan(connection, begin.run_id, planned.model_dump(mode="json"))
+        return planned
+
+    async def _behind(
+        self, connection: AsyncConnection, projection: Projection, target: Generation, head: int
+    ) -> int:
+        return await count_events(
+            connection, types=projection.event_types, after=target.position or 0, upto=head
+        )
+
+    def _why_stale(self, request: RollbackRequest, target: Generation) -> str:
+        known = ", ".join(str(v) for v in self._registry.versions(request.projection))
+        what = f"generation {target.generation} of {request.projection!r}"
+        if target.version == UNMANAGED:
+            why = f"{what} was there before Refold: nothing is known that could bring it up to date"
+        else:
+            why = (
+                f"{what} was built by version {target.version}, whose handlers are not registered "
+                f"(registered: {known}): register that version beside the present one"
+            )
+        return (
+            f"{why}; or set allow_stale to put it live as it is, at position "
+            f"{'unknown' if target.position is None else target.position}"
+        )
+
+
+def _chosen(request: RollbackRequest, retained: list[Generation]) -> Generation:
+    """The generation to go back to.
+
+    Raises:
+        InvalidRequest: There is none such; the message lists those there are.
+    """
+    fits = [
+        g
+        for g in retained
+        if request.to_generation in (None, g.generation) and request.to_version in (None, g.version)
+    ]
+    if fits:
+        return fits[0]
+    there = ", ".join(f"{g.generation} (version {g.version})" for g in retained) or "none"
+    if request.to_generation is not None:
+        raise InvalidRequest(
+            f"to_generation: expected one of the retained generations of {request.projection!r}, "
+            f"{there}, got {request.to_generation}"
+        )
+    if request.to_version is not None:
+        raise InvalidRequest(
+            f"to_version: expected the version of one of the retained generations of "
+            f"{request.projection!r}, {there}, got {request.to_version}"
+        )
+    raise InvalidRequest(
+        f"projection {request.projection!r}: expected a retained generation to go back to, found "
+        "none: only what a rebuild or rollback has replaced can be brought back"
+    )
+
+
+def _note(target: Generation, *, stale: bool) -> str | None:
+    assert target.status == RETAINED
+    if not stale:
+        return None
+    return "put live as it is, at its old checkpoint: events since are not in it"

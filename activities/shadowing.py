@@ -1,0 +1,137 @@
+"""From a loaded shadow to one that can go live: keys, indexes, what hangs on the live table."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio import activity
+
+from activities.heartbeat import Heartbeat, heartbeating
+from refold.database import raw
+from refold.errors import RunEnded
+from refold.messages import Plan
+from refold.projection import Projection
+from refold.registry import Registry
+from refold.store import blockers, generations, partitions, read_models, schema
+from refold.store.attached import names_built
+from refold.store.generations import Generation
+from refold.store.swap import plan_swap, require_none_refused
+from refold.store.takeover import take_over
+
+# Readers with older snapshots are waited for this long, then left to themselves.
+_SNAPSHOT_SECONDS = 10.0
+_LOOK_SECONDS = 0.1
+
+
+class ShadowActivities:
+    """Activities that make a loaded table ready to be swapped in.
+
+    Args:
+        engine: The database.
+        registry: The projections.
+    """
+
+    def __init__(self, engine: AsyncEngine, registry: Registry) -> None:
+        self._engine = engine
+        self._registry = registry
+
+    @activity.defn
+    async def build_indexes(self, plan: Plan) -> None:
+        """Adds keys and indexes to the loaded shadow, and gives it its first checkpoint.
+
+        Raises:
+            RunEnded: The generation is gone.
+        """
+        projection = self._registry.planned(plan.projection, plan.version)
+        async with alone(self._engine, plan), self._engine.begin() as connection:
+            generation = await locked(connection, plan)
+            place = generation.schema_name
+            counted = await partitions.counts(connection, plan.run_id)
+            if len(counted) != plan.partitions or not all(count.done for count in counted):
+                raise RunEnded(
+                    f"run {plan.run_id}: expected {plan.partitions} partitions done, found "
+                    f"{sum(count.done for count in counted)}: the database has lost them"
+                )
+            if not await read_models.is_indexed(connection, place, generation.table_name):
+                await add_indexes(connection, projection, generation)
+            await generations.set_loaded(
+                connection, projection.name, plan.generation, plan.position
+            )
+
+    @activity.defn
+    async def prepare_swap(self, plan: Plan) -> None:
+        """Gives the table what can be given before the swap, and gathers its statistics.
+
+        Then waits, for a bounded time, for readers whose snapshots are older than its rows: in
+        their eyes the table is empty.
+
+        Raises:
+            RunEnded: The generation is gone.
+            SwapRefused: Something hangs on the live table that cannot move.
+        """
+        projection = self._registry.planned(plan.projection, plan.version)
+        async with alone(self._engine, plan) as beat:
+            async with self._engine.begin() as connection:
+                generation = await locked(connection, plan)
+                old = await generations.active(connection, plan.projection)
+                swap = await plan_swap(connection, projection, generation, old)
+                table = projection.table.fullname
+                require_none_refused(swap.attachments.refused, table)
+                driver = await raw(connection)
+                for number, statement in enumerate(swap.attachments.prepare, start=1):
+                    beat.show(doing=statement, number=number)
+                    await driver.execute(statement)
+                await read_models.analyze(connection, generation.schema_name, generation.table_name)
+                mark = await blockers.horizon(connection)
+            await self._wait_for_snapshots(mark, beat)
+
+    async def _wait_for_snapshots(self, mark: str, beat: Heartbeat) -> None:
+        clock = asyncio.get_running_loop().time
+        end = clock() + _SNAPSHOT_SECONDS
+        looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with looking.connect() as connection:
+            while clock() < end:
+                older = await blockers.older_snapshots(connection, mark)
+                if not older:
+                    return
+                beat.show(waiting_for_older_snapshots=[str(one) for one in older])
+                await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def add_indexes(
+    connection: AsyncConnection, projection: Projection, generation: Generation
+) -> None:
+    """Adds what the projection's table declares, and records what that came to."""
+    place, number = generation.schema_name, generation.generation
+    await read_models.add_indexes(connection, projection, place)
+    names = await names_built(connection, place, generation.table_name)
+    await generations.set_built_with(connection, projection.name, number, names)
+
+
+@asynccontextmanager
+async def alone(engine: AsyncEngine, plan: Plan) -> AsyncIterator[Heartbeat]:
+    """Heartbeats, after an attempt that was stopped at this generation has been ended."""
+    row = generations.row_of(plan.projection, plan.generation)
+    async with heartbeating(engine, plan.run_id) as beat:
+        await take_over(engine, schema.generations, row)
+        yield beat
+
+
+async def locked(connection: AsyncConnection, plan: Plan) -> Generation:
+    """The generation that the plan puts live, against any change by others.
+
+    Raises:
+        RunEnded: It is gone.
+    """
+    found = await generations.get(connection, plan.projection, plan.generation, lock=True)
+    mine = found is not None and (
+        found.status in (generations.RETAINED, generations.ACTIVE)
+        if plan.restores
+        else found.run_id == plan.run_id and found.status != generations.DISCARDED
+    )
+    if found is None or not mine:
+        raise RunEnded(f"generation {plan.generation} of {plan.projection!r} is gone")
+    return found

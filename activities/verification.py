@@ -1,0 +1,92 @@
+"""Verification: what the new table changes, at one position on both sides."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio import activity
+
+from activities.following import take_follower
+from activities.shadowing import alone
+from activities.verifying import verify
+from refold.diff import Diff
+from refold.errors import VerificationFailed
+from refold.messages import Plan
+from refold.projection import Projection
+from refold.registry import Registry
+from refold.store import generations, read_models, runs
+
+
+class VerifyActivities:
+    """The activity that compares a shadow with the live table.
+
+    Args:
+        engine: The database.
+        registry: The projections.
+    """
+
+    def __init__(self, engine: AsyncEngine, registry: Registry) -> None:
+        self._engine = engine
+        self._registry = registry
+
+    @activity.defn
+    async def verify_generation(self, plan: Plan) -> Diff:
+        """Compares the shadow with the live table, and folds a sample of keys again.
+
+        What was found is kept with the run: a run that is verified already answers with it.
+
+        Raises:
+            VerificationFailed: A key folded again gives another row than the shadow has.
+            RunEnded: The generation is gone.
+        """
+        projection = self._registry.planned(plan.projection, plan.version)
+        async with alone(self._engine, plan) as beat:
+            async with self._engine.connect() as connection:
+                run = await runs.get(connection, plan.run_id)
+            if run is not None and run.diff is not None:
+                return Diff.model_validate(run.diff)
+            beat.show(doing="comparing the new table with the live one")
+            diff = await self._compare(projection, plan)
+            if diff.folded_wrong:
+                raise VerificationFailed(
+                    f"projection {plan.projection!r}: expected the same rows when keys are folded "
+                    f"again, but {diff.folded_wrong} of {diff.folded_again} differ: a handler that "
+                    "is not pure (time, randomness, other state) would do that"
+                )
+            async with self._engine.begin() as connection:
+                await runs.set_diff(connection, plan.run_id, diff.model_dump(mode="json"))
+                await generations.set_rows(
+                    connection, plan.projection, plan.generation, diff.rows_shadow
+                )
+            return diff
+
+    async def _compare(self, projection: Projection, plan: Plan) -> Diff:
+        """Brings the shadow to the live table's checkpoint and compares in one snapshot of both."""
+        snapshots = self._engine.execution_options(isolation_level="REPEATABLE READ")
+        async with snapshots.connect() as comparing:
+            async with self._engine.begin() as connection:
+                # Held until the snapshot is taken, not longer: whoever follows it waits for us.
+                live = await generations.active(connection, plan.projection, lock=True)
+                await self._catch_up(plan, (live and live.position) or 0)
+                await comparing.execute(text("SELECT 1"))
+            shadow = await generations.get(comparing, plan.projection, plan.generation)
+            live = await generations.active(comparing, plan.projection)
+            assert shadow is not None
+            assert shadow.position is not None
+            schema = await read_models.live_schema(comparing, projection)
+            return await verify(
+                comparing,
+                projection,
+                shadow=shadow,
+                live=live,
+                live_table_schema=schema,
+                position=shadow.position,
+            )
+
+    async def _catch_up(self, plan: Plan, upto: int) -> None:
+        projection = self._registry.planned(plan.projection, plan.version)
+        async with self._engine.begin() as connection:
+            follower = await take_follower(connection, projection, plan)
+            while follower.position < upto:
+                events = await follower.apply_batch(connection, upto)
+                await runs.add_followed(connection, plan.run_id, events)

@@ -1,0 +1,207 @@
+"""Verification: what a swap would change, and whether the new table is what its events say."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.diff import Diff, DiffSample, WrongRow
+from refold.diff_values import plain, short_row, short_rows, some_names, within
+from refold.key import Key
+from refold.projection import Projection, Row
+from refold.source.sampling import folded_again, sample_logged_keys
+from refold.store.comparable import Place
+from refold.store.comparison import Comparison, compare
+from refold.store.generations import Generation
+from refold.store.read_models import count_rows, exists, physical
+from refold.store.rows import RowStore
+from refold.store.sampling import sample_keys
+
+# Drawn from the new table, and as many again from the log.
+SAMPLED_KEYS = 50
+
+# Columns listed, wrong rows shown, and what the rows shown take of the diff, in bytes.
+_COLUMNS = 50
+_WRONG = 5
+_SAMPLES_SIZE = 30_000
+_WRONG_SIZE = 10_000
+
+
+async def verify(
+    connection: AsyncConnection,
+    projection: Projection,
+    *,
+    shadow: Generation,
+    live: Generation | None,
+    live_table_schema: str,
+    position: int,
+) -> Diff:
+    """Compares a new generation with the live one, and folds some of its keys again.
+
+    Reads both tables once or a few times, and the log up to three times where no index leads to
+    the events of a key; it changes nothing but the transaction's ``work_mem``.
+
+    Args:
+        connection: In a REPEATABLE READ transaction in which both generations stand at `position`.
+        projection: The version that built the new generation.
+        shadow: The new generation, loaded and indexed.
+        live: What readers query; None for a table that Refold does not know, or none at all.
+        live_table_schema: Where the table that readers query is, or would be, if `live` is None.
+        position: The new generation's checkpoint.
+
+    Raises:
+        PoisonEvent: An event that a handler or the key cannot take.
+        UnreadableEvent: An event whose JSON cannot be read.
+    """
+    new = Place(shadow.schema_name, shadow.table_name)
+    old = Place(live_table_schema, projection.table.name)
+    if live is not None:
+        old = Place(live.schema_name, live.table_name)
+    notes: list[str | None] = []
+    there = await exists(connection, *old)
+    if there:
+        comparison = await compare(connection, projection, live=old, shadow=new)
+    else:
+        rows = await count_rows(connection, *new)
+        comparison = Comparison(0, rows, rows, 0, 0, note="There is no live table yet.")
+    notes.append(comparison.note)
+    at: int | None = position
+    if there and (live is None or live.position != position):
+        at = None
+        notes.append(_elsewhere(live, position))
+    again = await _checked(connection, projection, new, position, comparison.rows_shadow)
+    notes.append(again.note)
+    beyond = len(comparison.columns) - _COLUMNS
+    notes.append(f"Rows differ in {beyond:,} columns more." if beyond > 0 else None)
+    return Diff(
+        projection=projection.name,
+        live_generation=live.generation if live is not None else None,
+        shadow_generation=shadow.generation,
+        position=at,
+        rows_live=comparison.rows_live,
+        rows_shadow=comparison.rows_shadow,
+        added=comparison.added,
+        removed=comparison.removed,
+        changed=comparison.changed,
+        unchanged=comparison.unchanged,
+        columns=comparison.columns[:_COLUMNS],
+        columns_added=some_names(comparison.columns_added),
+        columns_dropped=some_names(comparison.columns_dropped),
+        columns_retyped=some_names(comparison.columns_retyped),
+        samples=within(_mixed(comparison.samples), _SAMPLES_SIZE),
+        folded_again=again.folded,
+        folded_wrong=len(again.wrong),
+        wrong=within(_wrong_rows(projection, again.wrong), _WRONG_SIZE),
+        compared_at=await _now(connection),
+        note=" ".join(filter(None, notes)) or None,
+    )
+
+
+def _elsewhere(live: Generation | None, position: int) -> str:
+    where = "is not known"
+    if live is not None and live.position is not None:
+        where = f"is {live.position:,}"
+    return (
+        f"The new table stands at position {position:,}; the live one's {where}: what events "
+        "between the two did counts as a difference."
+    )
+
+
+def _mixed(samples: list[DiffSample]) -> list[DiffSample]:
+    """One of each kind, then another: when there is room for some only, all kinds have some."""
+    seen = {"added": 0, "removed": 0, "changed": 0}
+    ranked = []
+    for sample in samples:
+        ranked.append((seen[sample.kind], sample))
+        seen[sample.kind] += 1
+    return [sample for _, sample in sorted(ranked, key=lambda pair: pair[0])]
+
+
+async def _now(connection: AsyncConnection) -> datetime:
+    now: datetime | None = await connection.scalar(select(func.now()))
+    assert now is not None
+    return now
+
+
+# -- the engine itself -----------------------------------------------------------------------
+
+
+class _Checked:
+    """What folding some keys again found."""
+
+    def __init__(self, note: str | None) -> None:
+        self.note = note
+        self.folded = 0
+        self.wrong: dict[Key, tuple[Row | None, Row | None]] = {}
+
+
+async def _checked(
+    connection: AsyncConnection, projection: Projection, place: Place, position: int, rows: int
+) -> _Checked:
+    table = physical(projection, place.schema)
+    store = RowStore(table)
+    # From the log, too: a row that is missing is not found in the table.
+    logged = await sample_logged_keys(connection, projection, upto=position, count=SAMPLED_KEYS)
+    stored = await sample_keys(connection, table, count=SAMPLED_KEYS, rows=rows)
+    wanted = [key for pair in _paired(stored, logged) for key in pair]
+    folded = await folded_again(connection, projection, wanted, upto=position)
+    checked = _Checked(folded.note)
+    found = await store.read(connection, list(folded.rows))
+    for key, expected in folded.rows.items():
+        checked.folded += 1
+        if not await _alike(connection, store, expected, found.get(key)):
+            checked.wrong[key] = (expected, found.get(key))
+    return checked
+
+
+def _paired(one: list[Key], other: list[Key]) -> list[list[Key]]:
+    """Keys of both lists by turns: when only some can be folded, they are of both."""
+    longest = max(len(one), len(other))
+    return [[*one[i : i + 1], *other[i : i + 1]] for i in range(longest)]
+
+
+async def _alike(
+    connection: AsyncConnection, store: RowStore, expected: Row | None, found: Row | None
+) -> bool:
+    if expected == found:
+        return True
+    if expected is None or found is None:
+        return False
+    # As PostgreSQL writes them, NaN is NaN, and what only PostgreSQL converts has been converted.
+    one = await store.freeze(connection, expected)
+    return bool(one == await store.freeze(connection, found))
+
+
+def _wrong_rows(
+    projection: Projection, wrong: dict[Key, tuple[Row | None, Row | None]]
+) -> list[WrongRow]:
+    return [
+        _wrong_row(projection, key, expected, found)
+        for key, (expected, found) in list(wrong.items())[:_WRONG]
+    ]
+
+
+def _wrong_row(
+    projection: Projection, key: Key, expected: Row | None, found: Row | None
+) -> WrongRow:
+    fields = short_row(_plain_row(projection.key_fields(key))) or {}
+    if expected is None or found is None:
+        sides = [
+            None
+            if row is None
+            else short_row({n: v for n, v in _plain_row(row).items() if n not in fields})
+            for row in (expected, found)
+        ]
+        return WrongRow(key=fields, expected=sides[0], found=sides[1])
+    differ = [name for name in expected if expected[name] != found[name]]
+    one, other = short_rows(
+        {name: plain(expected[name]) for name in differ},
+        {name: plain(found[name]) for name in differ},
+    )
+    return WrongRow(key=fields, expected=one, found=other)
+
+
+def _plain_row(row: Row) -> Row:
+    return {name: plain(value) for name, value in row.items()}

@@ -1,0 +1,107 @@
+"""A run followed on the terminal: a bar, or a line now and then, and how it ended."""
+
+from __future__ import annotations
+
+import time
+
+import typer
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from refold.cli.output import CANCELLED, console, print_json
+from refold.manager import ProjectionManager, StartedRun
+from refold.messages import BackfillResult, Progress, RunStatus
+from refold.settings import load_settings
+from refold.temporal import connect
+
+# Into a file or a pipe there is no bar, but a line now and then.
+_LINE_SECONDS = 5.0
+
+
+async def make_manager() -> ProjectionManager:
+    """A manager on the configured Temporal and database."""
+    settings = load_settings()
+    return ProjectionManager(await connect(), settings.database_url, task_queue=settings.task_queue)
+
+
+async def follow(manager: ProjectionManager, run: StartedRun, *, json: bool) -> None:
+    """Follows a run to its end and says how it ended; exits with status 3 when cancelled."""
+    await follow_with_bar(manager, run, show=not json)
+    result = await manager.result(run)
+    if json:
+        print_json(result)
+    else:
+        console.print(summary(result), soft_wrap=True)
+    if result.status is RunStatus.CANCELLED or result.reason is not None:
+        raise typer.Exit(CANCELLED)
+
+
+async def follow_with_bar(
+    manager: ProjectionManager, run: StartedRun, *, show: bool = True
+) -> None:
+    """Shows a run's progress until it ends: a bar on a terminal, a line each few seconds else."""
+    bar = Bar(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[events]}"),
+        console=console,
+        disable=not show or not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(run.workflow_id, total=100, events="waiting for a worker")
+        said, said_at = "", 0.0
+        async for progress in manager.watch(run):
+            phase = progress.status if progress.status.ended else progress.phase
+            bar.update(
+                task,
+                completed=progress.percent_complete,
+                description=f"{run.workflow_id} {phase}",
+                events=figures(progress),
+            )
+            now = time.monotonic()
+            due = phase != said or now - said_at > _LINE_SECONDS
+            if show and due and _is_news(progress, said):
+                if not console.is_terminal or progress.status is RunStatus.AWAITING_APPROVAL:
+                    console.print(
+                        f"{run.workflow_id} {phase}: {figures(progress)}{_hint(progress, run)}",
+                        soft_wrap=True,
+                    )
+                said, said_at = phase, now
+
+
+def _is_news(progress: Progress, said: str) -> bool:
+    # It may wait for days: once is enough.
+    return progress.phase != said or progress.status is not RunStatus.AWAITING_APPROVAL
+
+
+def _hint(progress: Progress, run: StartedRun) -> str:
+    if progress.status is not RunStatus.AWAITING_APPROVAL:
+        return ""
+    name = run.workflow_id.partition("/")[2] or "NAME"
+    return f"; `refold diff {name}`, then `refold approve {name}` or `refold reject {name}`"
+
+
+def figures(progress: Progress) -> str:
+    """Progress as one line of figures."""
+    left = progress.estimated_seconds_remaining
+    time_left = "" if left is None or progress.status.ended else f", {left:,.0f} s left"
+    held = f", waiting for {'; '.join(progress.waiting_for)}" if progress.waiting_for else ""
+    return (
+        f"{progress.events_processed:,} of {progress.total_events:,} events, "
+        f"{progress.events_per_second:,.0f}/s{time_left}{held}"
+    )
+
+
+def summary(result: BackfillResult) -> str:
+    """How a run ended, in one line."""
+    why = f" ({result.reason})" if result.reason else ""
+    if result.status is RunStatus.CANCELLED:
+        return f"{result.projection}: cancelled{why}; what it built aside is removed"
+    live = f"generation {result.generation} is live"
+    if result.position is not None:
+        live += f" at position {result.position:,}"
+    return (
+        f"{result.projection}: {result.status}{why}, {result.events_processed:,} events folded, "
+        f"{live}"
+    )

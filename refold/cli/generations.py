@@ -1,0 +1,60 @@
+"""generations: the copies of a read model that there are, and what built them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from refold.cli.output import Json, Name, console, finished, print_json
+from refold.database import make_engine
+from refold.registry import load_registry
+from refold.settings import load_settings
+from refold.store import generations as store
+from refold.store.generations import DISCARDED, UNMANAGED, Generation
+from refold.store.migrate import require_migrated
+
+
+def generations(name: Name, *, json: Json = False) -> None:
+    """List a projection's generations: what readers query, and what can be rolled back to."""
+    found = finished(_generations(name))
+    if json:
+        print_json(found)
+        return
+    table = Table(
+        *("generation", "status", "version", "position", "rows", "built", "swapped", "run"),
+        box=None,
+    )
+    for one in found:
+        table.add_row(
+            str(one["generation"]),
+            one["status"],
+            "before Refold" if one["version"] == UNMANAGED else str(one["version"]),
+            "none" if one["position"] is None else f"{one['position']:,}",
+            "not counted" if one["rows"] is None else f"{one['rows']:,}",
+            f"{one['created_at']:%Y-%m-%d %H:%M:%S}",
+            "never" if one["swapped_at"] is None else f"{one['swapped_at']:%Y-%m-%d %H:%M:%S}",
+            one["run_id"] or "none",
+        )
+    console.print(table)
+
+
+async def _generations(name: str) -> list[dict[str, Any]]:
+    settings = load_settings()
+    load_registry(settings.projections).get(name)
+    engine = make_engine(settings, activities=0)
+    try:
+        await require_migrated(engine)
+        async with engine.connect() as connection:
+            known = await store.of_projection(connection, name)
+    finally:
+        await engine.dispose()
+    return [_plain(one) for one in known if one.status != DISCARDED]
+
+
+def _plain(one: Generation) -> dict[str, Any]:
+    names = (
+        *("generation", "status", "version", "position", "rows", "created_at", "swapped_at"),
+        *("run_id", "schema_name", "table_name"),
+    )
+    return {name: getattr(one, name) for name in names}

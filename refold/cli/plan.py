@@ -1,0 +1,51 @@
+"""A plan, as `refold rebuild NAME --plan` shows it."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from refold.cli.output import console
+from refold.messages import Preview
+
+
+def show_plan(plan: Preview) -> None:
+    """Prints what a run would do."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in _lines(plan):
+        table.add_row(name, value)
+    console.print(table)
+    _listed("moves with the table", plan.carried)
+    _listed("stands in the way", plan.refused)
+    if plan.swap:
+        console.print("\nthe swap, in one transaction:")
+        for statement in plan.swap:
+            console.print(f"  {statement};", soft_wrap=True, markup=False)
+
+
+def _lines(plan: Preview) -> list[tuple[str, str]]:
+    replaces = (
+        "" if plan.replaces_version is None else f", replaces version {plan.replaces_version}"
+    )
+    where = "built aside and swapped in" if plan.atomic else "in place"
+    lines = [
+        ("projection", f"{plan.projection} version {plan.version}{replaces}"),
+        ("generation", f"{plan.generation}, {where}"),
+        ("events", f"{plan.total_events:,} up to position {plan.position:,}"),
+        ("keys", "not known" if plan.keys is None else f"about {plan.keys:,}"),
+        ("partitions", f"{plan.partitions}, {plan.max_concurrency} at a time"),
+        ("batch size", f"{plan.batch_size:,} events"),
+    ]
+    if plan.estimated_seconds is not None:
+        lines.append(("time", f"about {plan.estimated_seconds:,.0f} s"))
+    if plan.estimated_bytes is not None:
+        lines.append(("disk", f"about {plan.estimated_bytes / 2**20:,.1f} MiB more"))
+    if plan.note:
+        lines.append(("note", plan.note))
+    return lines
+
+
+def _listed(title: str, things: list[str]) -> None:
+    if things:
+        console.print(f"\n{title}:")
+        for thing in things:
+            console.print(f"  {thing}", soft_wrap=True, markup=False)

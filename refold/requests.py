@@ -1,0 +1,163 @@
+"""What workflows are started with: one JSON object each, decoded with care."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from refold.errors import InvalidRequest
+from refold.policy import BatchSize, Concurrency
+
+
+class Request(BaseModel):
+    """Base of the requests: immutable, and strict about its fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    projection: str
+    requested_by: str | None = None
+
+
+class Criteria(StrEnum):
+    """What a backfill selects to repair."""
+
+    FULL_REBUILD = "full_rebuild"
+    INCREMENTAL_UPDATE = "incremental_update"
+
+
+class Approval(StrEnum):
+    """Who decides that a new table goes live."""
+
+    AUTO = "auto"
+    MANUAL = "manual"
+
+
+Percent = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Rows = Annotated[int, Field(ge=0)]
+
+_LIMITS = ("max_changed_percent", "max_removed_rows")
+_ASIDE_ONLY = ("approval", *_LIMITS)
+
+
+class BackfillRequest(Request):
+    """What `Backfill` and `Rebuild` are started with.
+
+    Attributes:
+        projection: The projection's name.
+        criteria: What to repair; ``full_rebuild`` when left out.
+        is_atomic: Build a new table aside and swap it in; `Rebuild` always does.
+        batch_size: Events in one transaction; the projection's own when left out.
+        max_concurrency: Partitions at a time; the projection's own when left out.
+        approval: ``manual``: the new table waits for the signal `approve` before it goes live;
+            ``auto`` (default): it goes live unless it is beyond one of the limits below.
+        max_changed_percent: Rows added, removed and changed, in percent of the live rows, up to
+            which (inclusive) the new table goes live by itself.
+        max_removed_rows: Live rows that the new table lacks, up to which (inclusive) it goes live
+            by itself.
+        rollback_on_failure: In place: bring back what stood there when the run fails or is
+            cancelled. A run that builds aside changes nothing unless it succeeds.
+        create_backup: In place: keep what stood there as a generation to roll back to. A run that
+            builds aside keeps what it replaces anyway.
+        dry_run: Plan only: the query `plan` and the result say what would be done; nothing is.
+        requested_by: Who asks, for the record.
+    """
+
+    criteria: Criteria | None = None
+    is_atomic: bool | None = None
+    batch_size: BatchSize | None = None
+    max_concurrency: Concurrency | None = None
+    approval: Approval | None = None
+    max_changed_percent: Percent | None = None
+    max_removed_rows: Rows | None = None
+    rollback_on_failure: bool | None = None
+    create_backup: bool | None = None
+    dry_run: bool | None = None
+
+    @model_validator(mode="after")
+    def _agrees(self) -> BackfillRequest:
+        limited = [name for name in _LIMITS if getattr(self, name) is not None]
+        if limited and self.approval is Approval.MANUAL:
+            raise ValueError(
+                f"{limited[0]}: expected with approval auto only: manual always waits for a person"
+            )
+        return self
+
+    def require_fitting(self, *, aside: bool) -> None:
+        """Checks the fields that only have a meaning aside.
+
+        Raises:
+            InvalidRequest: One is set for a run that works in place.
+        """
+        unfit = [name for name in _ASIDE_ONLY if getattr(self, name) is not None]
+        if unfit and not aside:
+            raise InvalidRequest(
+                f"{unfit[0]}: expected with is_atomic only: a run in place changes the live table "
+                "row by row, so that there is nothing to approve at its end"
+            )
+
+
+class RollbackRequest(Request):
+    """What `Rollback` is started with.
+
+    Attributes:
+        projection: The projection's name.
+        to_generation: The retained generation to put live; the one replaced last when left out.
+        to_version: Or: the generation replaced last among those that this version built.
+        allow_stale: Put it live even if its version's handlers are not registered: as it is, at
+            its old checkpoint, without the events since.
+        requested_by: Who asks, for the record.
+    """
+
+    to_generation: Annotated[int, Field(ge=1)] | None = None
+    to_version: Annotated[int, Field(ge=0)] | None = None
+    allow_stale: bool = False
+
+    @model_validator(mode="after")
+    def _agrees(self) -> RollbackRequest:
+        if self.to_generation is not None and self.to_version is not None:
+            raise ValueError("to_version: expected one of to_generation and to_version, got both")
+        return self
+
+
+R = TypeVar("R", bound=Request)
+
+_EXAMPLE = '{"projection": "order-summary"}'
+
+
+def accept_request(inputs: Sequence[Any], kind: type[R]) -> R:
+    """The request among a workflow's arguments, as they came from whatever started it.
+
+    Raises:
+        InvalidRequest: There is not exactly one argument, or it is not a request; the message
+            names each field with what was expected and what came.
+    """
+    if len(inputs) != 1:
+        got = f"{len(inputs)} arguments" if inputs else "no input"
+        raise InvalidRequest(f"input: expected one JSON object such as {_EXAMPLE}, got {got}")
+    try:
+        return kind.model_validate(inputs[0])
+    except ValidationError as error:
+        raise InvalidRequest(_describe(error, kind)) from None
+
+
+def _describe(error: ValidationError, kind: type[Request]) -> str:
+    accepted = ", ".join(kind.model_fields)
+    sentences = []
+    for problem in error.errors():
+        field = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "missing":
+            sentences.append(f"{field}: required, such as {_EXAMPLE}")
+        elif problem["type"] == "extra_forbidden":
+            sentences.append(f"{field}: not a field of the request; accepted: {accepted}")
+        elif problem["type"] == "value_error":
+            sentences.append(str(problem["ctx"]["error"]))
+        elif not field:
+            sentences.append(
+                f"input: expected one JSON object such as {_EXAMPLE}, got {problem['input']!r:.100}"
+            )
+        else:
+            sentences.append(f"{field}: {problem['msg']}, got {problem['input']!r:.100}")
+    return "invalid request: " + "; ".join(sentences)

@@ -1,0 +1,103 @@
+"""What moves in the swap itself: views, triggers, policies, the owner, extended statistics."""
+
+from __future__ import annotations
+
+from sqlalchemy import TextClause, text
+
+# Each row: what it is; what is done to the outgoing table; what to the one in its place.
+# Definitions are taken while the live table has its name: later they would name the old one.
+
+VIEWS = text(
+    """
+    SELECT DISTINCT 'view ' || v.oid::regclass AS what, CAST(NULL AS text) AS detach,
+           'CREATE OR REPLACE VIEW ' || v.oid::regclass
+           || coalesce(' WITH (' || array_to_string(v.reloptions, ', ') || ')', '')
+           || ' AS ' || rtrim(pg_get_viewdef(v.oid), ';') AS attach
+    FROM pg_depend d
+    JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+    JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'v'
+    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass(:live)
+    ORDER BY 1
+    """
+)
+
+TRIGGERS = text(
+    """
+    SELECT 'trigger ' || quote_ident(tgname) AS what,
+           format('DROP TRIGGER %I ON %s', tgname, :live) AS detach,
+           concat_ws('; ', pg_get_triggerdef(oid),
+               CASE tgenabled WHEN 'O' THEN NULL ELSE format('ALTER TABLE %s %s TRIGGER %I', :live,
+                   CASE tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'R' THEN 'ENABLE REPLICA'
+                                  ELSE 'ENABLE ALWAYS' END, tgname) END,
+               format('COMMENT ON TRIGGER %I ON %s IS %L', tgname, :live,
+                      obj_description(oid, 'pg_trigger'))) AS attach
+    FROM pg_trigger WHERE tgrelid = to_regclass(:live) AND NOT tgisinternal ORDER BY tgname
+    """
+)
+
+POLICIES = text(
+    """
+    SELECT 'policy ' || quote_ident(polname) AS what,
+           format('DROP POLICY %I ON %s', polname, :live) AS detach,
+           format('CREATE POLICY %I ON %s AS %s FOR %s TO %s', polname, :live,
+               CASE WHEN polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
+               CASE polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE'
+                           WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
+               (SELECT string_agg(CASE role WHEN 0 THEN 'PUBLIC'
+                                       ELSE quote_ident(pg_get_userbyid(role)) END, ', ')
+                FROM unnest(polroles) AS role))
+           || coalesce(' USING (' || pg_get_expr(polqual, polrelid) || ')', '')
+           || coalesce(' WITH CHECK (' || pg_get_expr(polwithcheck, polrelid) || ')', '')
+           || format('; COMMENT ON POLICY %I ON %s IS %L', polname, :live,
+                     obj_description(oid, 'pg_policy')) AS attach
+    FROM pg_policy WHERE polrelid = to_regclass(:live) ORDER BY polname
+    """
+)
+
+ROW_SECURITY = text(
+    """
+    SELECT 'row-level security' || CASE WHEN relforcerowsecurity THEN ', forced' ELSE '' END
+               AS what,
+           format('ALTER TABLE %s DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY', :live)
+               AS detach,
+           concat_ws(', ', format('ALTER TABLE %s %s ROW LEVEL SECURITY', :live,
+                         CASE WHEN relrowsecurity THEN 'ENABLE' ELSE 'DISABLE' END),
+               CASE WHEN relforcerowsecurity THEN 'FORCE ROW LEVEL SECURITY' END) AS attach
+    FROM pg_class WHERE oid = to_regclass(:live) AND (relrowsecurity OR relforcerowsecurity)
+    """
+)
+
+STATISTICS = text(
+    """
+    SELECT 'statistics ' || quote_ident(stxname) AS what,
+           format('DROP STATISTICS %I.%I', nspname, stxname) AS detach,
+           pg_get_statisticsobjdef(s.oid) AS attach
+    FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = stxnamespace
+    WHERE stxrelid = to_regclass(:live) ORDER BY stxname
+    """
+)
+
+OWNER = text(
+    """
+    SELECT 'owner ' || quote_ident(pg_get_userbyid(relowner)) AS what, CAST(NULL AS text) AS detach,
+           format('ALTER TABLE %s OWNER TO %I', :live, pg_get_userbyid(relowner)) AS attach
+    FROM pg_class WHERE oid = to_regclass(:live)
+      AND pg_get_userbyid(relowner) <> current_user
+    """
+)
+
+# The owner last: what comes before may need the rights of the one who swaps.
+MOVING: tuple[TextClause, ...] = (VIEWS, TRIGGERS, POLICIES, ROW_SECURITY, STATISTICS, OWNER)
+
+PUBLISHED = text(
+    """
+    SELECT 'publication ' || quote_ident(pubname) || ' of all tables' FROM pg_publication
+    WHERE puballtables AND to_regclass(:live) IS NOT NULL
+    UNION ALL
+    SELECT 'publication ' || quote_ident(pubname) || ' of all tables of the schema'
+    FROM pg_publication p JOIN pg_publication_namespace n ON n.pnpubid = p.oid
+    JOIN pg_class c ON c.relnamespace = n.pnnspid WHERE c.oid = to_regclass(:live)
+    ORDER BY 1
+    """
+)
+"""What a table belongs to by its place alone: nothing has to be done."""

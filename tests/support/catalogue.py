@@ -1,0 +1,63 @@
+"""All that the catalogue says of a table, in words, to be compared before and after a swap."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+_SNAPSHOT = text(
+    """
+    WITH t AS (SELECT * FROM pg_class WHERE oid = 'public.counters'::regclass),
+    cols AS (SELECT a.* FROM pg_attribute a, t WHERE attrelid = t.oid AND attnum > 0
+             AND NOT attisdropped)
+    SELECT concat_ws(' ', 'owner', pg_get_userbyid(relowner), relrowsecurity, relforcerowsecurity,
+                     relreplident) FROM t
+    UNION ALL
+    SELECT concat_ws(' ', 'acl', attname, pg_get_userbyid(grantee), privilege_type, is_grantable)
+    FROM (SELECT NULL::name AS attname, a.* FROM t, aclexplode(relacl) AS a
+          UNION ALL SELECT attname, a.* FROM cols, aclexplode(attacl) AS a) AS x, t
+    WHERE grantee <> relowner  -- the owner's own are there whether they are spelt out or not
+    UNION ALL
+    SELECT concat_ws(' ', 'column', attname, format_type(atttypid, atttypmod), attnotnull,
+                     coalesce(attstattarget, -1), attstorage, attcompression, attoptions) FROM cols
+    UNION ALL
+    SELECT concat_ws(' ', 'default', attname, pg_get_expr(adbin, adrelid))
+    FROM cols JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+    UNION ALL SELECT concat('option ', unnest(reloptions)) FROM t
+    UNION ALL SELECT concat('toast option ', unnest(s.reloptions)) FROM t JOIN pg_class s
+              ON s.oid = t.reltoastrelid
+    UNION ALL
+    SELECT concat_ws(' ', 'index', pg_get_indexdef(indexrelid), indisreplident, indisclustered,
+                     obj_description(indexrelid, 'pg_class')) FROM pg_index, t
+    WHERE indrelid = t.oid
+    UNION ALL
+    SELECT concat_ws(' ', 'constraint', conname, pg_get_constraintdef(c.oid),
+                     obj_description(c.oid, 'pg_constraint'))
+    FROM pg_constraint c, t WHERE conrelid = t.oid
+    UNION ALL
+    SELECT concat_ws(' ', 'trigger', pg_get_triggerdef(g.oid), tgenabled,
+                     obj_description(g.oid, 'pg_trigger'))
+    FROM pg_trigger g, t WHERE tgrelid = t.oid AND NOT tgisinternal
+    UNION ALL
+    SELECT concat_ws(' ', 'policy', polname, polcmd, polpermissive, polroles,
+                     pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid),
+                     obj_description(p.oid, 'pg_policy'))
+    FROM pg_policy p, t WHERE polrelid = t.oid
+    UNION ALL
+    SELECT concat_ws(' ', 'comment', objsubid, description) FROM pg_description, t
+    WHERE classoid = 'pg_class'::regclass AND objoid = t.oid
+    UNION ALL
+    SELECT concat_ws(' ', 'statistics', pg_get_statisticsobjdef(s.oid)) FROM pg_statistic_ext s, t
+    WHERE stxrelid = t.oid
+    UNION ALL
+    SELECT concat_ws(' ', 'view', v.oid, v.oid::regclass, pg_get_viewdef(v.oid), v.relowner,
+                     v.relacl, v.reloptions, obj_description(v.oid, 'pg_class'))
+    FROM pg_class v WHERE v.relkind = 'v' AND v.relnamespace = 'public'::regnamespace
+    ORDER BY 1
+    """
+)
+
+
+async def snapshot(connection: AsyncConnection) -> list[str]:
+    """What hangs on the table ``public.counters``, and on the views of its schema."""
+    return list((await connection.execute(_SNAPSHOT)).scalars())

@@ -1,0 +1,243 @@
+"""The steps of a backfill or rebuild: refold, index, verify, wait for approval, go live."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+from temporalio.workflow import ActivityCancellationType
+
+from workflows.moves import Moves
+from workflows.steps import at_most, step
+
+with workflow.unsafe.imports_passed_through():
+    from activities.lifecycle import LifecycleActivities
+    from activities.planning import PlanningActivities
+    from activities.refolding import RefoldActivities
+    from activities.shadowing import ShadowActivities
+    from activities.verification import VerifyActivities
+    from refold.approval import reasons_to_wait
+    from refold.diff import Diff
+    from refold.diff import as_markdown as diff_as_markdown
+    from refold.messages import (
+        BeginRun,
+        Phase,
+        Plan,
+        Planned,
+        ProgressReport,
+        RefoldSegment,
+        RunStatus,
+        WatchProgress,
+    )
+    from refold.requests import BackfillRequest
+
+# Progress is read often at first, so that a short run shows some, then every few seconds.
+_FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 1.0, 4.0
+
+# How often a table that awaits approval is brought to the head.
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 30.0
+
+
+class Building(Moves[BackfillRequest]):
+    """Base of the workflows that fold events into a read model, in place or aside."""
+
+    request_type = BackfillRequest
+    atomic = False
+
+    def __init__(self, inputs: Sequence[Any]) -> None:
+        self._diff: Diff | None = None
+        self._reasons: list[str] = []
+        self._approved = False
+        super().__init__(inputs)
+        # Continued as new while it waited: an approval that comes early now must not be lost.
+        self._may_approve = self._meter.status is RunStatus.AWAITING_APPROVAL
+
+    # -- queries and signals -----------------------------------------------------------------
+
+    @workflow.query(name="diff", description="What the new table changes; null until verified")
+    def diff(self) -> Diff | None:
+        """See `refold.diff.Diff`."""
+        return self._diff
+
+    @workflow.signal(name="approve", description="Let the new table go live")
+    def approve(self, by: Any = None) -> None:
+        """Lets the table that awaits approval go live; comes to nothing at any other time."""
+        self._approved = self._approved or self._may_approve
+
+    @workflow.signal(name="reject", description="Discard the new table; an optional reason")
+    def reject(self, reason: Any = None) -> None:
+        """Ends the run as cancelled: the new table is removed, readers keep the one they have."""
+        self._stop("rejected" if reason is None else f"rejected: {reason}")
+
+    # -- the steps ---------------------------------------------------------------------------
+
+    async def _begin(self, request: BackfillRequest) -> Planned:
+        return await workflow.execute_activity_method(
+            PlanningActivities.begin_run,
+            BeginRun(
+                run_id=self._run_id,
+                kind=workflow.info().workflow_type,
+                request=request,
+                atomic=self.atomic or bool(request.is_atomic),
+            ),
+            summary="lease and plan",
+            **step(),
+        )
+
+    async def _steps(self, plan: Plan) -> None:
+        await self._refold(plan)
+        if plan.atomic:
+            await self._index(plan)
+            await self._verify(plan)
+            await self._approval(plan)
+        self._enter(Phase.FOLLOWING)
+        await self._follow(plan)
+        if plan.atomic:
+            await self._go_live(plan)
+
+    async def _refold(self, plan: Plan) -> None:
+        if not plan.partitions:
+            return
+        self._enter(Phase.REFOLDING)
+        async with self._watching(plan):
+            await at_most(
+                plan.max_concurrency,
+                [self._partition(plan, number) for number in range(plan.partitions)],
+            )
+            self._continue_if_long()
+
+    def _partition(self, plan: Plan, partition: int) -> Any:
+        async def refold() -> None:
+            done = False
+            while not done and not self._is_long:
+                segment = await workflow.execute_activity_method(
+                    RefoldActivities.refold_segment,
+                    RefoldSegment(plan=plan, partition=partition),
+                    summary=f"partition {partition + 1} of {plan.partitions}",
+                    **step(plan.heartbeat_seconds),
+                )
+                done = segment.done
+                self._heed_cancellation()
+
+        return refold
+
+    async def _index(self, plan: Plan) -> None:
+        if not plan.partitions:
+            return
+        self._enter(Phase.INDEXING)
+        await workflow.execute_activity_method(
+            ShadowActivities.build_indexes,
+            plan,
+            summary="keys and indexes of the new table",
+            **step(plan.heartbeat_seconds),
+        )
+        self._heed_cancellation()
+
+    async def _verify(self, plan: Plan) -> None:
+        self._enter(Phase.VERIFYING)
+        if not plan.partitions:
+            await self._follow(plan, to_live=True)
+        self._diff = await workflow.execute_activity_method(
+            VerifyActivities.verify_generation,
+            plan,
+            summary="compare with the live table",
+            **step(plan.heartbeat_seconds),
+        )
+        self._heed_cancellation()
+
+    async def _approval(self, plan: Plan) -> None:
+        """Waits for a person where one is wanted, while the new table follows the head."""
+        assert self._diff is not None
+        self._reasons = reasons_to_wait(plan, self._diff)
+        if not self._reasons:
+            return
+        self._may_approve = True
+        self._meter.phase = Phase.AWAITING_APPROVAL
+        self._meter.waiting_for = self._reasons
+        self._settle(RunStatus.AWAITING_APPROVAL)
+        seconds = _FIRST_WAIT_SECONDS
+        while not self._approved:
+            await self._follow(plan)
+            if not self._approved:
+                self._continue_if_long()
+            try:
+                await workflow.wait_condition(
+                    lambda: self._approved,
+                    timeout=timedelta(seconds=seconds),
+                    timeout_summary="awaiting approval",
+                )
+            except TimeoutError:
+                seconds = min(2 * seconds, _LONGEST_WAIT_SECONDS)
+            self._heed_cancellation()
+        self._meter.waiting_for = []
+        self._settle(RunStatus.RUNNING)
+
+    def _details(self) -> str:
+        parts = [super()._details()]
+        if self._meter.status is RunStatus.AWAITING_APPROVAL:
+            parts += ["", "Signal `approve` lets it go live, `reject` discards it."]
+        if self._diff is not None:
+            parts += ["", diff_as_markdown(self._diff)]
+        return "\n".join(parts)
+
+    # -- progress ----------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _watching(self, plan: Plan) -> AsyncIterator[None]:
+        """Keeps progress fresh until the context ends."""
+
+        async def watch() -> None:
+            seconds = _FIRST_LOOK_SECONDS
+            refolded = False
+            while not refolded:
+                report = await self._look(plan, seconds)
+                refolded = report.refolded
+                seconds = min(seconds * 1.5, _LONGEST_LOOK_SECONDS)
+
+        watcher = asyncio.create_task(watch())
+        try:
+            yield
+        except (Exception, asyncio.CancelledError):
+            watcher.cancel()
+            await workflow.wait([watcher])
+            raise
+        # After the last partition the watch ends by itself, with the final counters.
+        await watcher
+
+    async def _look(self, plan: Plan, seconds: float) -> ProgressReport:
+        options = step(plan.heartbeat_seconds, longest=timedelta(minutes=5))
+        options["cancellation_type"] = ActivityCancellationType.TRY_CANCEL  # it writes nothing
+        report = await workflow.execute_activity_method(
+            LifecycleActivities.watch_progress,
+            WatchProgress(run_id=plan.run_id, seconds=seconds),
+            summary="progress",
+            **options,
+        )
+        self._meter.observe(report)
+        self._show()
+        return report
+
+    # -- undoing -----------------------------------------------------------------------------
+
+    async def _undo(self, request: BackfillRequest) -> str | None:
+        plan = self._planned.plan if self._planned else None
+        if plan is None or plan.backup is None or not plan.rollback_on_failure:
+            return None
+        self._settle(RunStatus.ROLLING_BACK)
+        try:
+            await self._bring_back(plan.bringing_back())
+        except ActivityError as error:
+            workflow.logger.error("what stood there before was not brought back: %s", error.cause)
+            return None
+        await self._drop(request, [plan.generation])
+        return "what stood there before was brought back"
+
+    async def _bring_back(self, plan: Plan) -> None:
+        """Puts the backup live: up to where the live table had come, no further."""
+        self._enter(Phase.BRINGING_BACK)
+        await self._go_live(plan)

@@ -1,0 +1,73 @@
+"""What rebuilds and rollbacks have in common: following a generation and putting it live."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from temporalio import workflow
+
+from workflows.run import Run
+from workflows.steps import step
+
+with workflow.unsafe.imports_passed_through():
+    from activities.following import FollowActivities
+    from activities.shadowing import ShadowActivities
+    from activities.swapping import SwapActivities
+    from refold.messages import FollowSegment, Phase, Plan
+    from refold.requests import Request
+
+R = TypeVar("R", bound=Request)
+
+
+class Moves(Run[R]):
+    """Base of runs that follow and swap."""
+
+    async def _follow(self, plan: Plan, *, to_live: bool = False) -> None:
+        """Brings the plan's generation to the head, or to the live table's checkpoint."""
+        caught_up = False
+        while not caught_up:
+            segment = await workflow.execute_activity_method(
+                FollowActivities.follow_segment,
+                FollowSegment(plan=plan, to_live=to_live),
+                summary="events since the plan",
+                **step(plan.heartbeat_seconds),
+            )
+            self._meter.observe(segment.report)
+            self._show()
+            caught_up = segment.caught_up
+            self._heed_cancellation()
+            if not caught_up:
+                self._continue_if_long()
+
+    async def _go_live(self, plan: Plan) -> None:
+        """Prepares the plan's generation, brings it to the head once more, and swaps it in."""
+        self._enter(Phase.PREPARING)
+        await workflow.execute_activity_method(
+            ShadowActivities.prepare_swap,
+            plan,
+            summary="statistics, and what hangs on the live table",
+            **step(plan.heartbeat_seconds),
+        )
+        self._heed_cancellation()
+        if not plan.stale:
+            # Preparing may take long; the swap's own transaction is for the last few events.
+            self._enter(Phase.FOLLOWING)
+            await self._follow(plan, to_live=plan.backup == plan.generation)
+        await self._swap(plan)
+
+    async def _swap(self, plan: Plan) -> None:
+        self._enter(Phase.SWAPPING)
+        done = False
+        while not done:
+            tried = await workflow.execute_activity_method(
+                SwapActivities.swap_generation,
+                plan,
+                summary="swap the new table in",
+                **step(plan.heartbeat_seconds),
+            )
+            done = tried.done
+            self._meter.waiting_for = tried.waiting_for
+            self._show()
+            if not done:
+                self._heed_cancellation()
+                self._continue_if_long()

@@ -1,0 +1,47 @@
+"""Rollback: a replaced generation is followed to the head and put live again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from temporalio import workflow
+
+from workflows.moves import Moves
+from workflows.steps import step
+
+with workflow.unsafe.imports_passed_through():
+    from activities.rolling_back import RollbackActivities
+    from refold.messages import BackfillResult, BeginRollback, Phase, Plan, Planned, RunStatus
+    from refold.requests import RollbackRequest
+
+
+@workflow.defn(name="Rollback")
+class Rollback(Moves[RollbackRequest]):
+    """Puts a retained generation live, with all events since, by its own version's handlers."""
+
+    request_type = RollbackRequest
+    working = RunStatus.ROLLING_BACK
+    worked = RunStatus.ROLLED_BACK
+
+    @workflow.init
+    def __init__(self, *inputs: Any) -> None:
+        super().__init__(inputs)
+
+    @workflow.run
+    async def run(self, *inputs: Any) -> BackfillResult:
+        """Takes one `RollbackRequest`; it ends with the status ``rolled_back``."""
+        return await self._to_the_end()
+
+    async def _begin(self, request: RollbackRequest) -> Planned:
+        return await workflow.execute_activity_method(
+            RollbackActivities.begin_rollback,
+            BeginRollback(run_id=self._run_id, request=request),
+            summary="lease and plan",
+            **step(),
+        )
+
+    async def _steps(self, plan: Plan) -> None:
+        if not plan.stale:
+            self._enter(Phase.FOLLOWING)
+            await self._follow(plan)
+        await self._go_live(plan)
