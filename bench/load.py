@@ -35,7 +35,7 @@ from refold.messages import Phase
 from refold.stack.stack import Stack
 
 READERS, APPENDERS = 8, 2
-_ROLE = "loaded_reader"
+ROLE = "loaded_reader"
 _IDLE_SECONDS = 5.0
 _HOLD = re.compile(r"locked out for ([\d.]+) ms")
 
@@ -51,9 +51,9 @@ class Seen:
 
     Attributes:
         times: Seconds each read took.
-        idle: The spans in which the idle reader held its lock.
         problems: Reads that failed, or found rows missing.
         blocked: What progress said the swap waited for.
+        appended: Events appended.
     """
 
     times: list[tuple[float, float]] = field(default_factory=list)
@@ -77,7 +77,7 @@ async def read(url: str, number: int, rows: int, seen: Seen) -> None:
     connection = await asyncpg.connect(url)
     table = "loaded_view" if number % 2 else "loaded"
     if number % 2:
-        await connection.execute(f"SET ROLE {_ROLE}")
+        await connection.execute(f"SET ROLE {ROLE}")
     one, all_ = f"SELECT total FROM {table} WHERE id = $1", f"SELECT count(*) FROM {table}"
     try:
         for turn in range(1, 10**9):
@@ -120,13 +120,19 @@ async def append(url: str, number: int, rows: int, seen: Seen) -> None:
         await connection.close()
 
 
-async def sit_idle(url: str, seconds: float) -> None:
-    """Reads, and keeps its transaction open: its lock stays."""
+async def sit_idle(url: str, swapping: asyncio.Event) -> None:
+    """Reads, and keeps its transaction open, with its lock, until five seconds into the swap."""
     connection = await asyncpg.connect(url)
     async with connection.transaction():
         await connection.fetchval("SELECT count(*) FROM loaded WHERE id = 's1'")
-        await asyncio.sleep(seconds)
+        await swapping.wait()
+        await asyncio.sleep(_IDLE_SECONDS)
     await connection.close()
+
+
+def hold_milliseconds(log: str) -> list[float]:
+    """How long each swap that a worker's log tells of locked readers out, in order."""
+    return [float(found) for found in _HOLD.findall(log)]
 
 
 @asynccontextmanager
@@ -152,8 +158,8 @@ async def prepare(url: str, manager: ProjectionManager, rows: int) -> None:
     await connection.execute("VACUUM ANALYZE refold.events")
     await manager.rebuild(loaded.name)
     await connection.execute("CREATE VIEW loaded_view AS SELECT id, total FROM loaded")
-    await connection.execute(f"CREATE ROLE {_ROLE}")
-    await connection.execute(f"GRANT SELECT ON loaded_view TO {_ROLE}")
+    await connection.execute(f"CREATE ROLE {ROLE}")
+    await connection.execute(f"GRANT SELECT ON loaded_view TO {ROLE}")
     await connection.close()
 
 
@@ -166,16 +172,16 @@ async def swap_once(manager: ProjectionManager, number: int) -> None:
 
 
 async def swap_against_idle_reader(url: str, manager: ProjectionManager, seen: Seen) -> None:
-    """A rebuild whose swap finds a reader that holds its lock for five seconds."""
+    """A rebuild whose swap finds a reader that holds its lock, for five seconds of trying."""
+    swapping = asyncio.Event()
+    idle = asyncio.create_task(sit_idle(url, swapping))
     run = await manager.start_rebuild(loaded.name)
-    idle: asyncio.Task[None] | None = None
     async for progress in manager.watch(run):
-        if progress.phase is Phase.VERIFYING and idle is None:
-            idle = asyncio.create_task(sit_idle(url, _IDLE_SECONDS))
+        if progress.phase is Phase.SWAPPING:
+            swapping.set()
         seen.blocked |= set(progress.waiting_for)
     await manager.result(run)
-    if idle is not None:
-        await idle
+    await idle
 
 
 async def differing_rows(url: str) -> int:
@@ -220,7 +226,7 @@ async def measure(stack: Stack, rows: int, swaps: int) -> bool:
             wrong += await differing_rows(stack.database_url)
             print(f"swap {number}: {time.perf_counter() - began:.1f} s", flush=True)
     log = (stack.data_dir / "worker-1.log").read_text()
-    holds = sorted(float(found) for found in _HOLD.findall(log))[1:]
+    holds = sorted(hold_milliseconds(log)[1:])
     p95 = holds[min(len(holds) - 1, round(0.95 * len(holds)))]
     print(f"{len(seen.times):,} reads, {seen.appended:,} events appended, {swaps} swaps")
     print(f"reads failed or with rows missing:   {len(seen.problems)} {seen.problems[:3]}")

@@ -22,6 +22,7 @@ from tests.support.runs import (
     working,
     write,
 )
+from tests.support.versions import reshaped
 
 
 async def waits_for(handle: WorkflowHandle[Any, Any], what: str) -> None:
@@ -113,6 +114,26 @@ async def test_plan_says_what_would_be_done_and_does_nothing(
             assert list(known.scalars()) == ["active"]
             runs = await connection.scalar(text("SELECT count(*) FROM refold.runs"))
             assert runs == 1
+    assert await leftovers(database.engine) == []
+
+
+async def test_view_of_a_column_that_goes_away_is_refused_before_any_work(
+    client: Client, database: Database
+) -> None:
+    old, new = counters(), reshaped()
+    await write(database.engine, some())
+    async with working(client, database, registry_of(old)):
+        await run(client, database, "Rebuild", "counters")
+    async with database.engine.begin() as connection:
+        await connection.execute(text("CREATE VIEW best AS SELECT key, last, count FROM counters"))
+    async with working(client, database, registry_of(old, new)):
+        handle = await start(client, database, "Rebuild", {"projection": "counters"})
+        with pytest.raises(Exception, match="Workflow execution failed") as refused:
+            await handle.result()
+    said = str(refused.value.__cause__)
+    assert "view public.best uses column last, which the new table does not have" in said
+    assert "uses column count, which is bigint in the new table, not integer" in said
+    await assert_oracle(database.engine, old)
     assert await leftovers(database.engine) == []
 
 

@@ -1,0 +1,79 @@
+"""Approval is awaited over a restart of everything: worker, Temporal, PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import Client, WorkflowHandle
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from refold.cli.stack import migrate_url
+from refold.database import make_engine
+from refold.manager import ProjectionManager
+from refold.settings import Settings
+from refold.stack.stack import Stack
+from tests.support.counting import counted_events, counting
+from tests.support.ports import free_port
+from tests.support.runs import assert_oracle, leftovers, until, write
+
+KEYS = 50
+
+
+def make_stack(directory: Path) -> Stack:
+    return Stack(directory, workers=1, migrate=migrate_url, port_base=free_port())
+
+
+async def connected(stack: Stack) -> Client:
+    return await Client.connect(stack.temporal_address, data_converter=pydantic_data_converter)
+
+
+async def awaiting(handle: WorkflowHandle[Any, Any]) -> None:
+    async def asked() -> bool:
+        return bool(await handle.query("status") == "awaiting_approval")
+
+    await until(asked)
+
+
+async def test_approval_is_awaited_over_a_restart_of_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFOLD_PROJECTIONS", "tests.support.counting")
+    stack = make_stack(tmp_path / "stack")
+    await asyncio.to_thread(stack.start)
+    try:
+        client = await connected(stack)
+        engine = make_engine(Settings(database_url=stack.database_url))
+        await write(engine, counted_events(KEYS))
+        await ProjectionManager(client, stack.database_url).rebuild("counting")
+        handle = await client.start_workflow(
+            "Rebuild",
+            {"projection": "counting", "approval": "manual"},
+            id="rebuild/counting",
+            task_queue="refold",
+        )
+        await awaiting(handle)
+        await engine.dispose()
+    finally:
+        await asyncio.to_thread(stack.stop)
+    stack = make_stack(tmp_path / "stack")
+    await asyncio.to_thread(stack.start)
+    try:
+        client = await connected(stack)
+        manager = ProjectionManager(client, stack.database_url)
+        engine = make_engine(Settings(database_url=stack.database_url))
+        await awaiting(client.get_workflow_handle("rebuild/counting"))
+        await write(engine, counted_events(KEYS))
+        diff = await manager.get_diff("counting")
+        assert diff is not None
+        assert diff.is_same
+        run = await manager.approve("counting")
+        result = await asyncio.wait_for(manager.result(run), 120)
+        assert (result.status, result.generation) == ("completed", 2)
+        assert len(await assert_oracle(engine, counting)) == KEYS
+        assert await leftovers(engine) == []
+        await engine.dispose()
+    finally:
+        await asyncio.to_thread(stack.stop)

@@ -1,0 +1,42 @@
+"""A short share of `make load`: swaps under readers and appenders that work flat out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import text
+from temporalio.client import Client
+
+from bench import load
+from refold.manager import ProjectionManager
+from tests.support.databases import Database
+from tests.support.processes import worker_environment, worker_processes
+from tests.support.runs import leftovers, queue
+
+ROWS = 2_000
+
+
+async def test_readers_notice_nothing_of_rebuilds_and_rollbacks(
+    client: Client, database: Database, tmp_path: Path
+) -> None:
+    manager = ProjectionManager(client, database.url, task_queue=queue(database))
+    environment = worker_environment(client, database, REFOLD_PROJECTIONS="bench.loaded")
+    seen = load.Seen()
+    with worker_processes(environment, tmp_path) as workers:
+        worker = workers.start()
+        await load.prepare(database.url, manager, ROWS)
+        async with load.under_load(database.url, ROWS, seen):
+            for number in (1, 2):
+                await load.swap_once(manager, number)
+                assert await load.differing_rows(database.url) == 0
+            await load.swap_against_idle_reader(database.url, manager, seen)
+            assert await load.differing_rows(database.url) == 0
+        holds = load.hold_milliseconds(worker.output)
+    print(f"{len(seen.times)} reads, longest {seen.longest:.0f} ms; locked out for {holds} ms")
+    assert seen.problems == []
+    assert any("idle in transaction" in who for who in seen.blocked), seen.blocked
+    assert len(holds) == 4
+    assert await leftovers(database.engine) == []
+    async with database.engine.begin() as connection:
+        await connection.execute(text(f"DROP OWNED BY {load.ROLE}"))
+        await connection.execute(text(f"DROP ROLE {load.ROLE}"))
