@@ -12,10 +12,12 @@ def reasons_to_wait(plan: Plan, diff: Diff) -> list[str]:
 
     Args:
         plan: With who approves, and within which limits (inclusive) nobody need.
-        diff: What the new table changes.
+        diff: What the new table changes; from nothing, limits do not count.
     """
     if plan.approval is Approval.MANUAL:
         return ["approval: manual"]
+    if not diff.rows_live:
+        return []  # there is nothing to lose
     reasons = []
     most = plan.max_changed_percent
     if most is not None and diff.changed_percent > most:

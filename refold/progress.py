@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from datetime import datetime, timedelta
 
+from refold.markdown import escaped, table
 from refold.messages import (
     PartitionProgress,
     Phase,
@@ -125,41 +126,27 @@ def _furthest(
 def as_markdown(progress: Progress, title: str) -> str:
     """Progress as the Temporal UI shows it under a workflow's details."""
     left = progress.estimated_seconds_remaining
-    lines = [f"### {title}", "", *_table(["status", progress.status])]
-    lines += _rows(
+    rows = [
         ["phase", progress.phase],
         ["events", f"{progress.events_processed:,} of {progress.total_events:,}"],
         ["complete", f"{progress.percent_complete:.1f} %"],
         ["events a second", f"{progress.events_per_second:,.0f}"],
         ["seconds left", "not known yet" if left is None else f"{left:,.0f}"],
-    )
+    ]
+    lines = [f"### {title}", "", *table(["status", progress.status], rows)]
     if progress.waiting_for:
-        lines += ["", "waiting for " + "; ".join(progress.waiting_for)]
+        lines += ["", "waiting for " + escaped("; ".join(progress.waiting_for))]
     if progress.note:
         lines += ["", progress.note]
     if progress.partitions:
-        lines += ["", *_table(["partition", "events", "of", "state"])]
-        lines += _rows(
-            *[
-                [
-                    str(p.partition + 1),
-                    f"{p.events_processed:,}",
-                    f"{p.total_events:,}",
-                    "done" if p.done else "in progress",
-                ]
-                for p in progress.partitions
+        partitions = [
+            [
+                str(p.partition + 1),
+                f"{p.events_processed:,}",
+                f"{p.total_events:,}",
+                "done" if p.done else "in progress",
             ]
-        )
+            for p in progress.partitions
+        ]
+        lines += ["", *table(["partition", "events", "of", "state"], partitions)]
     return "\n".join(lines)
-
-
-# The UI draws tables without any space between columns.
-_GAP = "\N{NO-BREAK SPACE}" * 3
-
-
-def _table(head: list[str]) -> list[str]:
-    return [*_rows(head), "| " + " | ".join("---" for _ in head) + " |"]
-
-
-def _rows(*rows: list[str]) -> list[str]:
-    return ["| " + " | ".join(cell + _GAP for cell in row) + " |" for row in rows]

@@ -19,7 +19,11 @@ def show_plan(plan: Preview) -> None:
     if plan.swap:
         console.print("\nthe swap, in one transaction:")
         for statement in plan.swap:
-            console.print(f"  {statement};", soft_wrap=True, markup=False)
+            console.print(f"  {statement}{_end(statement)}", soft_wrap=True, markup=False)
+
+
+def _end(statement: str) -> str:
+    return "" if statement.startswith("--") else ";"
 
 
 def _lines(plan: Preview) -> list[tuple[str, str]]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from sqlalchemy import Column, ForeignKeyConstraint, MetaData, Table, text
-from sqlalchemy.dialects.postgresql import dialect as postgresql_dialect
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable
 
+from refold.database import DIALECT
 from refold.projection import Projection
-
-_QUOTE = postgresql_dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
 
 
 def quoted(*names: str) -> str:
     """A qualified name, quoted where it must be."""
-    return ".".join(_QUOTE(name) for name in names)
+    # Of the driver's own dialect: others double percent signs.
+    return ".".join(DIALECT.identifier_preparer.quote(name) for name in names)
 
 
 def physical(projection: Projection, schema: str) -> Table:

@@ -37,7 +37,7 @@ class Swap:
     @property
     def sql(self) -> list[str]:
         """All of it, for people."""
-        return [*self.locks, *self.statements]
+        return [*self.locks, *[_IN_WORDS if s.startswith("DO ") else s for s in self.statements]]
 
 
 def require_none_refused(refused: Sequence[str], table: str) -> None:
@@ -155,6 +155,9 @@ async def _locks(connection: AsyncConnection, name: str) -> tuple[list[int], lis
 
 CHANGED = "55R01"
 """The SQLSTATE of a swap that finds the live table otherwise than it was looked at."""
+
+
+_IN_WORDS = "-- unless what hangs on the live table has changed meanwhile"
 
 
 def _unless_changed(name: str, fingerprint: str) -> str:
