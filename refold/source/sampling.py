@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import sample
@@ -109,7 +110,8 @@ async def folded_again(
     statement = in_key_order(projection, after=0, upto=upto, low=None, high=None)
     statement = statement.where(_among(projection.key_paths, chosen))
     # In key order, not in position order: an event has one key, so each fold sees the same.
-    rows = projection.fold(await read_events(connection, statement))
+    # In a thread: heartbeats must go on, however slow the handlers are.
+    rows = await asyncio.to_thread(projection.fold, await read_events(connection, statement))
     return Folded({key: rows.get(key) for key in chosen}, note)
 
 
@@ -173,9 +175,8 @@ async def _whole_log(
             f"No key was folded again: the key is a function, and {count:,} events are too many to "
             "fold them all.",
         )
-    rows = projection.fold(
-        await read_window(connection, types=types, after=0, upto=upto, limit=MOST_EVENTS)
-    )
+    read = await read_window(connection, types=types, after=0, upto=upto, limit=MOST_EVENTS)
+    rows = await asyncio.to_thread(projection.fold, read)
     others = list(rows.keys() - set(wanted))
     drawn = sample(others, min(len(others), max(len(wanted), 1)))
     return Folded({key: rows.get(key) for key in [*wanted, *drawn]})

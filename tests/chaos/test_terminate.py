@@ -53,13 +53,13 @@ async def test_terminated_run_leaves_readers_alone_and_nothing_behind(
 ) -> None:
     kind, request, lock = PHASES[phase]
     projection = counters(batch_size=1 if kind == "Rollback" else 500)
-    await write(database.engine, some(300))
+    await write(database.engine, some(100))
     async with working(client, database, registry_of(projection)):
         await run(client, database, "Rebuild", "counters")
         await run(client, database, "Rebuild", "counters")
         before = await rows_of(database.engine, projection)
         if kind == "Rollback":
-            await write(database.engine, some(300, start_at=5))
+            await write(database.engine, some(100, start_at=5))
         async with held_up(database, lock):
             handle = await start(client, database, kind, {"projection": "counters", **request})
             await in_phase(handle, phase)

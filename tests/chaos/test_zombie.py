@@ -72,9 +72,14 @@ async def stop_worker(engine: AsyncEngine, worker: WorkerProcess, *, inside: boo
         await asyncio.sleep(random.uniform(0, 0.03))
 
 
-@pytest.mark.parametrize("kind", ["Rebuild", "Backfill"])
 @pytest.mark.parametrize(
-    "where", [pytest.param("between batches", marks=pytest.mark.soak), "inside a batch"]
+    ("kind", "where"),
+    [
+        ("Rebuild", "inside a batch"),
+        pytest.param("Backfill", "inside a batch", marks=pytest.mark.soak),
+        pytest.param("Rebuild", "between batches", marks=pytest.mark.soak),
+        pytest.param("Backfill", "between batches", marks=pytest.mark.soak),
+    ],
 )
 async def test_zombie_changes_nothing(
     client: Client, database: Database, tmp_path: Path, kind: str, where: str

@@ -30,7 +30,7 @@ async def test_what_stood_there_is_brought_back(
     await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
         await run(client, database, "Rebuild", "counters")
-        await write(database.engine, some(300, start_at=9))
+        await write(database.engine, some(100, start_at=9))
         await run(client, database, "Backfill", "counters", criteria="incremental_update")
         await corrupted(database)
         before = await rows_of(database.engine, projection)

@@ -46,7 +46,7 @@ async def test_an_idle_reader_is_named_and_no_other_reader_waits_for_it(
             pid = await idle.scalar(text("SELECT pg_backend_pid()"))
             handle = await start(client, database, "Rebuild", {"projection": "counters"})
             await waits_for(handle, f"pid {pid} (postgres, idle in transaction, since ")
-            until_then = clock() + 2
+            until_then = clock() + 1
             while clock() < until_then:
                 began = clock()
                 assert len(await rows_of(database.engine, projection)) == 40
