@@ -66,6 +66,7 @@ def make_worker(
             swapping.swap_generation,
             retention.drop_generations,
             lifecycle.watch_progress,
+            lifecycle.find_plan,
             lifecycle.finish_run,
         ],
         interceptors=[FailureInterceptor()],

@@ -13,10 +13,11 @@ from activities.heartbeat import heartbeating
 from refold.messages import (
     Finished,
     FinishRun,
+    Planned,
     ProgressReport,
     WatchProgress,
 )
-from refold.store import generations
+from refold.store import generations, runs
 
 _LOOK_SECONDS = 0.2
 
@@ -42,6 +43,13 @@ class LifecycleActivities:
                 if report.refolded or clock() >= end or activity.is_worker_shutdown():
                     return report
                 await asyncio.sleep(min(_LOOK_SECONDS, max(0.0, end - clock())))
+
+    @activity.defn
+    async def find_plan(self, run_id: str) -> Planned | None:
+        """What a run has planned, if it has."""
+        async with self._engine.connect() as connection:
+            run = await runs.get(connection, run_id)
+        return None if run is None or run.plan is None else Planned.model_validate(run.plan)
 
     @activity.defn
     async def finish_run(self, finish: FinishRun) -> Finished:

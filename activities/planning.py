@@ -70,7 +70,14 @@ class PlanningActivities:
     async def _plan(self, begin: BeginRun, beat: Heartbeat) -> Planned:
         request = begin.request
         async with self._engine.connect() as connection:
+            live = await self._require_schema(connection, request.projection)
             active = await generations.active(connection, request.projection)
+            there = await read_models.exists(
+                connection, live, self._registry.get(request.projection).table.name
+            )
+            if active is not None and not there:
+                _require_rebuild(begin, active)
+                active = None
             way = _decide(begin, self._registry, active)
             head = await settled_head(self._engine, active, beat)
             beat.show(doing="measuring what there is to do", head=head)
@@ -109,6 +116,17 @@ class PlanningActivities:
             require_none_refused(shown.refused, way.projection.table.fullname)
         await self._record(planned, way.projection, active, work)
         return planned
+
+    async def _require_schema(self, connection: AsyncConnection, name: str) -> str:
+        """The schema of the live table, which must be there."""
+        table = self._registry.get(name).table
+        live = await read_models.live_schema(connection, self._registry.get(name))
+        if not await read_models.schema_exists(connection, live):
+            raise InvalidRequest(
+                f"projection {name!r}: its table is {table.fullname}, expected schema {live!r} to "
+                "be there: create it"
+            )
+        return live
 
     async def _measure(
         self,
@@ -183,6 +201,15 @@ class _Work:
     beyond: int
 
 
+def _require_rebuild(begin: BeginRun, active: Generation) -> None:
+    """Somebody has dropped the live table: it can only be built anew."""
+    if not begin.atomic:
+        raise InvalidRequest(
+            f"projection {active.projection!r}: expected its live table to be there, it has been "
+            "dropped: start a Rebuild"
+        )
+
+
 def _decide(begin: BeginRun, registry: Registry, active: Generation | None) -> _Way:
     """Which version folds, in place or aside, and a note when that was not asked for."""
     request, name = begin.request, begin.request.projection
@@ -196,6 +223,11 @@ def _decide(begin: BeginRun, registry: Registry, active: Generation | None) -> _
     if begin.atomic:
         return _Way(newest, aside=True)
     request.require_fitting(aside=False)
+    if request.create_backup and newest.backfill.retained_generations == 0:
+        raise InvalidRequest(
+            "create_backup: expected a projection that keeps replaced generations, its "
+            "retained_generations is 0: raise it, or leave create_backup out"
+        )
     if active is None:
         note = "there is nothing to repair yet: built aside, swapped in"
         return _Way(newest, aside=True, note=note)

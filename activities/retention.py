@@ -104,12 +104,13 @@ def expired(
 async def _drop(engine: AsyncEngine, generation: Generation, run_id: str | None) -> bool:
     async with engine.begin() as connection:
         await connection.execute(text("SET LOCAL lock_timeout = '2s'"))
-        lease = await leases.holder(connection, generation.projection)
-        if lease is not None and lease.run_id != run_id:
-            return False
         known = await generations.get(
             connection, generation.projection, generation.generation, lock=True
         )
+        # Under the lock: a rollback takes its lease first, then locks what it goes back to.
+        lease = await leases.holder(connection, generation.projection)
+        if lease is not None and lease.run_id != run_id:
+            return False
         if known is None or known.status != RETAINED:
             return False
         await drop(connection, known)

@@ -16,7 +16,7 @@ from refold.registry import Registry
 from refold.requests import RollbackRequest
 from refold.settings import Settings
 from refold.source.log import count_events
-from refold.store import generations, leases, runs
+from refold.store import generations, leases, read_models, runs
 from refold.store.generations import RETAINED, UNMANAGED, Generation
 from refold.store.swap import require_none_refused
 
@@ -56,6 +56,12 @@ class RollbackActivities:
         request = begin.request
         async with self._engine.connect() as connection:
             target = _chosen(request, await generations.replaced(connection, request.projection))
+            if not await read_models.exists(connection, target.schema_name, target.table_name):
+                raise InvalidRequest(
+                    f"generation {target.generation} of {request.projection!r}: expected its table "
+                    f"{target.schema_name}.{target.table_name} to be there, somebody has dropped "
+                    "it: roll back to another, or start a Rebuild"
+                )
             active = await generations.active(connection, request.projection)
             projection = self._registry.version(request.projection, target.version)
             stale = projection is None or target.position is None
@@ -89,6 +95,13 @@ class RollbackActivities:
         planned = Planned(plan=plan, preview=shown)
         async with self._engine.begin() as connection:
             await leases.require(connection, begin.run_id)
+            # Whoever drops old generations looks at the lease under this lock.
+            still = await generations.get(connection, plan.projection, plan.generation, lock=True)
+            if still is None or still.status != RETAINED:
+                raise InvalidRequest(
+                    f"generation {plan.generation} of {plan.projection!r} has just been dropped, "
+                    "its time was over: roll back to another"
+                )
             await runs.set_plan(connection, begin.run_id, planned.model_dump(mode="json"))
         return planned
 

@@ -6,17 +6,18 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from activities.heartbeat import Heartbeat, heartbeating
 from refold.database import raw
-from refold.errors import RunEnded
+from refold.errors import RunEnded, SwapRefused
 from refold.messages import Plan
 from refold.projection import Projection
 from refold.registry import Registry
 from refold.store import blockers, generations, partitions, read_models, schema
-from refold.store.attached import names_built
+from refold.store.attached import built_as
 from refold.store.generations import Generation
 from refold.store.swap import plan_swap, require_none_refused
 from refold.store.takeover import take_over
@@ -62,11 +63,14 @@ class ShadowActivities:
             )
 
     @activity.defn
-    async def prepare_swap(self, plan: Plan) -> None:
+    async def prepare_swap(self, plan: Plan) -> str:
         """Gives the table what can be given before the swap, and gathers its statistics.
 
         Then waits, for a bounded time, for readers whose snapshots are older than its rows: in
         their eyes the table is empty.
+
+        Returns:
+            The mark of what hung on the live table: the swap is for no other.
 
         Raises:
             RunEnded: The generation is gone.
@@ -83,10 +87,20 @@ class ShadowActivities:
                 driver = await raw(connection)
                 for number, statement in enumerate(swap.attachments.prepare, start=1):
                     beat.show(doing=statement, number=number)
-                    await driver.execute(statement)
+                    try:
+                        await driver.execute(statement)
+                    except asyncpg.SyntaxOrAccessError as error:
+                        raise SwapRefused(
+                            f"table {table} cannot be swapped: PostgreSQL refuses to give the new "
+                            f"table what hangs on it ({statement}): {error}: remove it, or "
+                            "backfill in place"
+                        ) from error
+            async with self._engine.begin() as connection:
+                generation = await locked(connection, plan)
                 await read_models.analyze(connection, generation.schema_name, generation.table_name)
-                mark = await blockers.horizon(connection)
-            await self._wait_for_snapshots(mark, beat)
+                older_than = await blockers.horizon(connection)
+            await self._wait_for_snapshots(older_than, beat)
+        return swap.attachments.fingerprint
 
     async def _wait_for_snapshots(self, mark: str, beat: Heartbeat) -> None:
         clock = asyncio.get_running_loop().time
@@ -107,8 +121,8 @@ async def add_indexes(
     """Adds what the projection's table declares, and records what that came to."""
     place, number = generation.schema_name, generation.generation
     await read_models.add_indexes(connection, projection, place)
-    names = await names_built(connection, place, generation.table_name)
-    await generations.set_built_with(connection, projection.name, number, names)
+    built = await built_as(connection, place, generation.table_name)
+    await generations.set_built_with(connection, projection.name, number, built)
 
 
 @asynccontextmanager

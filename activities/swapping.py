@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from activities.heartbeat import Heartbeat
 from activities.shadowing import alone, locked
 from refold.database import server_error
 from refold.errors import SwapRefused
-from refold.messages import Plan, Swapped
+from refold.messages import Plan, Swapped, SwapSegment
 from refold.projection import Projection
 from refold.registry import Registry
 from refold.source.head import SettledHead
@@ -45,7 +45,7 @@ _LONGEST_SECONDS = 3.0
 
 
 class _InTheWay(Exception):
-    def __init__(self, who: list[Blocker]) -> None:
+    def __init__(self, who: Sequence[Blocker | str]) -> None:
         super().__init__()
         self.who = who
 
@@ -55,6 +55,7 @@ class _Try:
     """One try, and what came of it."""
 
     number: int
+    mark: str
     pid: int | None = None
     locked_at: float | None = None
 
@@ -77,7 +78,7 @@ class SwapActivities:
         self._registry = registry
 
     @activity.defn
-    async def swap_generation(self, plan: Plan) -> Swapped:
+    async def swap_generation(self, segment: SwapSegment) -> Swapped:
         """Tries for some seconds to put the table live; finds it done when it was done before.
 
         Raises:
@@ -85,6 +86,7 @@ class SwapActivities:
             SwapRefused: Something hangs on the live table that cannot move.
             PoisonEvent: An event of the tail that a handler cannot take.
         """
+        plan = segment.plan
         projection = self._registry.planned(plan.projection, plan.version)
         clock = asyncio.get_running_loop().time
         end = clock() + _LONGEST_SECONDS
@@ -94,7 +96,8 @@ class SwapActivities:
             while clock() < end:
                 number += 1
                 try:
-                    return await _whole(self._try(projection, plan, _Try(number), beat))
+                    attempt = _Try(number, segment.mark)
+                    return await _whole(self._try(projection, plan, attempt, beat))
                 except _InTheWay as blocked:
                     waiting_for = [str(one) for one in blocked.who] or ["a lock of others"]
                     beat.show(doing="swapping", waiting_for=waiting_for)
@@ -146,7 +149,11 @@ class SwapActivities:
                 position = await self._tail(connection, projection, plan, active, head)
             old = active or await adopt(connection, projection)
             swap = await plan_swap(connection, projection, known, old)
+            if swap.attachments.fingerprint != attempt.mark:
+                return Swapped(done=False, changed=True)
             require_none_refused(swap.attachments.refused, projection.table.fullname)
+            if swap.temporary:
+                raise _InTheWay(swap.temporary)
             await self._lock(connection, swap, attempt)
             attempt.locked_at = clock()
             await carry_out(connection, swap)
@@ -185,9 +192,8 @@ class SwapActivities:
         if any(one.vacuum for one in held):
             # This lock lets readers pass, and makes the autovacuum worker yield.
             await connection.execute(text(f"SET LOCAL lock_timeout = {_VACUUM_MILLISECONDS}"))
-            await connection.execute(
-                text(swap.locks[-1].replace("ACCESS EXCLUSIVE", "SHARE UPDATE EXCLUSIVE"))
-            )
+            tables = ", ".join(swap.tables)
+            await connection.exec_driver_sql(f"LOCK TABLE {tables} IN SHARE UPDATE EXCLUSIVE MODE")
             await connection.execute(text(f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}"))
         in_the_way = [one for one in held if not one.vacuum]
         if in_the_way and not attempt.patient:

@@ -253,6 +253,20 @@ class Planned(Message):
     preview: Preview
 
 
+class Continued(Message):
+    """What a run carries over when it continues as new.
+
+    Attributes:
+        progress: How far it is.
+        planned: Its plan, as soon as there is one.
+        approved: Whether a person has let its new table go live.
+    """
+
+    progress: Progress
+    planned: Planned | None = None
+    approved: bool = False
+
+
 class RefoldSegment(Message):
     """Tells `refold_segment` which partition to go on with."""
 
@@ -316,17 +330,32 @@ class WatchProgress(Message):
     seconds: float
 
 
+class SwapSegment(Message):
+    """Tells `swap_generation` what to put live.
+
+    Attributes:
+        plan: The plan.
+        mark: What hangs on the live table, as it was when the swap was prepared.
+    """
+
+    plan: Plan
+    mark: str
+
+
 class Swapped(Message):
     """What a segment of tries to swap came to.
 
     Attributes:
         done: Whether the generation is live now.
+        changed: Something hangs on the live table that did not when the swap was prepared, or the
+            other way round: prepare it again.
         position: Its checkpoint.
         waiting_for: Who held the last try up.
         hold_milliseconds: How long readers were locked out; None when an earlier attempt swapped.
     """
 
     done: bool
+    changed: bool = False
     position: int | None = None
     waiting_for: list[str] = Field(default_factory=list)
     hold_milliseconds: float | None = None

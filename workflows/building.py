@@ -13,6 +13,7 @@ from temporalio.exceptions import ActivityError
 from temporalio.workflow import ActivityCancellationType
 
 from workflows.moves import Moves
+from workflows.run import Undone
 from workflows.steps import at_most, step
 
 with workflow.unsafe.imports_passed_through():
@@ -26,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
     from refold.diff import as_markdown as diff_as_markdown
     from refold.messages import (
         BeginRun,
+        Continued,
         Phase,
         Plan,
         Planned,
@@ -56,6 +58,7 @@ class Building(Moves[BackfillRequest]):
         super().__init__(inputs)
         # Continued as new while it waited: an approval that comes early now must not be lost.
         self._may_approve = self._meter.status is RunStatus.AWAITING_APPROVAL
+        self._approved = self._before is not None and self._before.approved
 
     # -- queries and signals -----------------------------------------------------------------
 
@@ -154,7 +157,7 @@ class Building(Moves[BackfillRequest]):
         """Waits for a person where one is wanted, while the new table follows the head."""
         assert self._diff is not None
         self._reasons = reasons_to_wait(plan, self._diff)
-        if not self._reasons:
+        if self._approved or not self._reasons:
             return
         self._may_approve = True
         self._meter.phase = Phase.AWAITING_APPROVAL
@@ -163,8 +166,7 @@ class Building(Moves[BackfillRequest]):
         seconds = _FIRST_WAIT_SECONDS
         while not self._approved:
             await self._follow(plan)
-            if not self._approved:
-                self._continue_if_long()
+            self._continue_if_long()
             try:
                 await workflow.wait_condition(
                     lambda: self._approved,
@@ -176,6 +178,9 @@ class Building(Moves[BackfillRequest]):
             self._heed_cancellation()
         self._meter.waiting_for = []
         self._settle(RunStatus.RUNNING)
+
+    def _carried_over(self) -> Continued:
+        return super()._carried_over().model_copy(update={"approved": self._approved})
 
     def _details(self) -> str:
         parts = [super()._details()]
@@ -224,20 +229,28 @@ class Building(Moves[BackfillRequest]):
 
     # -- undoing -----------------------------------------------------------------------------
 
-    async def _undo(self, request: BackfillRequest) -> str | None:
+    async def _undo(self, request: BackfillRequest) -> Undone | None:
+        """Puts the backup live: up to where the live table had come, no further."""
+        if not request.rollback_on_failure:
+            return None
+        if self._planned is None:
+            # Cancelled just as it was planned: the answer was lost, the backup was not.
+            self._planned = await workflow.execute_activity_method(
+                LifecycleActivities.find_plan, self._run_id, summary="was it planned", **step()
+            )
         plan = self._planned.plan if self._planned else None
-        if plan is None or plan.backup is None or not plan.rollback_on_failure:
+        if plan is None or plan.backup is None:
             return None
         self._settle(RunStatus.ROLLING_BACK)
-        try:
-            await self._bring_back(plan.bringing_back())
-        except ActivityError as error:
-            workflow.logger.error("what stood there before was not brought back: %s", error.cause)
-            return None
-        await self._drop(request, [plan.generation])
-        return "what stood there before was brought back"
-
-    async def _bring_back(self, plan: Plan) -> None:
-        """Puts the backup live: up to where the live table had come, no further."""
         self._enter(Phase.BRINGING_BACK)
-        await self._go_live(plan)
+        try:
+            await self._go_live(plan.bringing_back())
+        except ActivityError as error:
+            return Undone(
+                done=False,
+                said=f"what stood there before was NOT brought back ({error.cause}): generation "
+                f"{plan.backup} has it, `refold rollback {plan.projection} --to-generation "
+                f"{plan.backup}` puts it live",
+            )
+        await self._drop(request, [plan.generation])
+        return Undone(done=True, said="what stood there before was brought back")

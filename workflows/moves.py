@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TypeVar
 
 from temporalio import workflow
@@ -13,10 +14,12 @@ with workflow.unsafe.imports_passed_through():
     from activities.following import FollowActivities
     from activities.shadowing import ShadowActivities
     from activities.swapping import SwapActivities
-    from refold.messages import FollowSegment, Phase, Plan
+    from refold.messages import FollowSegment, Phase, Plan, SwapSegment
     from refold.requests import Request
 
 R = TypeVar("R", bound=Request)
+
+_ENDING_PAUSE = timedelta(seconds=20)
 
 
 class Moves(Run[R]):
@@ -42,7 +45,7 @@ class Moves(Run[R]):
     async def _go_live(self, plan: Plan) -> None:
         """Prepares the plan's generation, brings it to the head once more, and swaps it in."""
         self._enter(Phase.PREPARING)
-        await workflow.execute_activity_method(
+        mark = await workflow.execute_activity_method(
             ShadowActivities.prepare_swap,
             plan,
             summary="statistics, and what hangs on the live table",
@@ -53,21 +56,27 @@ class Moves(Run[R]):
             # Preparing may take long; the swap's own transaction is for the last few events.
             self._enter(Phase.FOLLOWING)
             await self._follow(plan, to_live=plan.backup == plan.generation)
-        await self._swap(plan)
+        if not await self._swap(plan, mark):
+            await self._go_live(plan)
 
-    async def _swap(self, plan: Plan) -> None:
+    async def _swap(self, plan: Plan, mark: str) -> bool:
+        """Swaps the plan's generation in; False when it has to be prepared again."""
         self._enter(Phase.SWAPPING)
-        done = False
-        while not done:
+        while True:
             tried = await workflow.execute_activity_method(
                 SwapActivities.swap_generation,
-                plan,
+                SwapSegment(plan=plan, mark=mark),
                 summary="swap the new table in",
                 **step(plan.heartbeat_seconds),
             )
-            done = tried.done
             self._meter.waiting_for = tried.waiting_for
             self._show()
-            if not done:
-                self._heed_cancellation()
-                self._continue_if_long()
+            if tried.done:
+                return True
+            self._heed_cancellation()
+            self._continue_if_long()
+            if tried.changed:
+                return False
+            if self._ending:
+                # It cannot continue as new any more: its history must not grow without bound.
+                await workflow.sleep(_ENDING_PAUSE)

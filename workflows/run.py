@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar
 
 from temporalio import workflow
@@ -21,6 +22,7 @@ with workflow.unsafe.imports_passed_through():
     from refold.errors import InvalidRequest
     from refold.messages import (
         BackfillResult,
+        Continued,
         DropGenerations,
         Finished,
         FinishRun,
@@ -37,6 +39,14 @@ with workflow.unsafe.imports_passed_through():
 R = TypeVar("R", bound=Request)
 
 
+@dataclass
+class Undone:
+    """What undoing a run came to, in words."""
+
+    done: bool
+    said: str
+
+
 class Run(Generic[R]):
     """Base of the workflows that write a projection. What it does, in order, is `_steps`.
 
@@ -51,10 +61,10 @@ class Run(Generic[R]):
 
     def __init__(self, inputs: Sequence[Any]) -> None:
         continued = workflow.info().continued_run_id is not None and len(inputs) > 1
-        so_far = Progress.model_validate(inputs[1]) if continued else None
-        self._meter = ProgressMeter(so_far)
+        self._before = Continued.model_validate(inputs[1]) if continued else None
+        self._meter = ProgressMeter(self._before.progress if self._before else None)
         self._work: asyncio.Task[None] | None = None
-        self._planned: Planned | None = None
+        self._planned = self._before.planned if self._before else None
         self._cancel_reason: str | None = None
         self._ending = False
         # Untyped on purpose: Temporal would leave a workflow with a wrong input running for ever,
@@ -94,8 +104,7 @@ class Run(Generic[R]):
 
     @property
     def _too_late_to_cancel(self) -> bool:
-        ending = (Phase.BRINGING_BACK, Phase.CLEANING_UP, Phase.DONE)
-        return self._meter.status.ended or self._meter.phase in ending
+        return self._ending or self._meter.status.ended
 
     # -- the run -----------------------------------------------------------------------------
 
@@ -161,8 +170,11 @@ class Run(Generic[R]):
     def _continue_if_long(self) -> None:
         """Begins a new history when this one is long; plan and checkpoints are in the database."""
         if self._is_long and not self._ending:
-            so_far = self._meter.progress().model_dump(mode="json")
-            workflow.continue_as_new(args=[*self._inputs, so_far])
+            carried = self._carried_over().model_dump(mode="json")
+            workflow.continue_as_new(args=[*self._inputs, carried])
+
+    def _carried_over(self) -> Continued:
+        return Continued(progress=self._meter.progress(), planned=self._planned)
 
     # -- progress ----------------------------------------------------------------------------
 
@@ -212,18 +224,22 @@ class Run(Generic[R]):
         reason = self._cancel_reason if cancelled else _message(error)
         undone = await uncancelled(self._undo(request))
         if undone is not None:
-            reason = f"{reason}; {undone}" if reason else undone
-            status = RunStatus.ROLLED_BACK
+            reason = f"{reason}; {undone.said}" if reason else undone.said
+            status = RunStatus.ROLLED_BACK if undone.done else RunStatus.FAILED
         self._enter(Phase.CLEANING_UP)
         finished = await self._finish(request, status, reason)
         if not cancelled:
             _fail(error, undone)
+        if undone is not None and not undone.done:
+            raise ApplicationError(
+                undone.said, type="NotBroughtBack", non_retryable=True
+            ) from error
         if self._cancel_reason is None:
             raise error  # cancelled by Temporal: the workflow ends as cancelled
         return self._result(request, finished, status)
 
-    async def _undo(self, request: R) -> str | None:
-        """Brings back what stood there before; says what it did, None for nothing."""
+    async def _undo(self, request: R) -> Undone | None:
+        """Brings back what stood there before; None when there is nothing to bring back."""
         return None
 
     async def _drop(self, request: R, also: list[int]) -> None:
@@ -273,10 +289,10 @@ def _message(error: BaseException) -> str:
     return str(getattr(cause, "message", cause))
 
 
-def _fail(error: BaseException, undone: str | None) -> NoReturn:
+def _fail(error: BaseException, undone: Undone | None) -> NoReturn:
     """Fails the workflow with the activity's own words, which is what people look for."""
     if isinstance(error, ActivityError) and isinstance(error.cause, ApplicationError):
         cause = error.cause
-        message = cause.message if undone is None else f"{cause.message}; {undone}"
+        message = cause.message if undone is None else f"{cause.message}; {undone.said}"
         raise ApplicationError(message, type=cause.type, non_retryable=True) from error
     raise error

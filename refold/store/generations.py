@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypedDict
 
 from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,6 +21,13 @@ NOT_YET = datetime.max.replace(tzinfo=UTC)
 """When a generation that is only planned was begun."""
 
 
+class Built(TypedDict):
+    """What a table was built with: its columns, and the names of its indexes and constraints."""
+
+    names: list[str]
+    columns: list[str]
+
+
 @dataclass(frozen=True)
 class Generation:
     """One physical copy of a projection's table.
@@ -34,7 +42,7 @@ class Generation:
         position: Its checkpoint: every settled event up to here is in it, none after; None while
             it is being loaded, or for an unmanaged table.
         rows: How many rows it had when it was last counted; None when it never was.
-        built_with: Its indexes and constraints as it was built; others were added by hand since.
+        built_with: What it consisted of as it was built; all else was added by hand since.
         run_id: The run that made it.
         created_at: When it was begun.
         swapped_at: When it last went live, or was last replaced.
@@ -48,7 +56,7 @@ class Generation:
     table_name: str
     position: int | None
     rows: int | None
-    built_with: list[str] | None
+    built_with: Built | None
     run_id: str | None
     created_at: datetime
     swapped_at: datetime | None
@@ -203,11 +211,11 @@ async def set_loaded(
 
 
 async def set_built_with(
-    connection: AsyncConnection, projection: str, generation: int, names: list[str]
+    connection: AsyncConnection, projection: str, generation: int, built: Built
 ) -> None:
-    """Records the indexes and constraints that the generation's table was built with."""
+    """Records what the generation's table consists of, as it was built."""
     await connection.execute(
-        update(generations).where(row_of(projection, generation)).values(built_with=names)
+        update(generations).where(row_of(projection, generation)).values(built_with=built)
     )
 
 

@@ -30,6 +30,12 @@ async def live_schema(connection: AsyncConnection, projection: Projection) -> st
     return str(schema)
 
 
+async def schema_exists(connection: AsyncConnection, schema: str) -> bool:
+    """Whether there is a schema of that name."""
+    found = text("SELECT count(*) FROM pg_namespace WHERE nspname = :name")
+    return bool(await connection.scalar(found, {"name": schema}))
+
+
 async def exists(connection: AsyncConnection, schema: str, table: str) -> bool:
     """Whether there is a table of that name."""
     name = quoted(schema, table)
@@ -41,7 +47,7 @@ async def create_shadow(connection: AsyncConnection, projection: Projection, sch
 
     The schema is what keeps the names of its indexes and constraints the same in each generation.
     """
-    await connection.execute(text(f"CREATE SCHEMA {quoted(schema)}"))
+    await connection.exec_driver_sql(f"CREATE SCHEMA {quoted(schema)}")
     columns: list[Column[object]] = [
         Column(c.name, c.type, nullable=c.nullable, server_default=c.server_default)
         for c in projection.table.columns
@@ -58,11 +64,8 @@ async def create_copy(
     await create_shadow(connection, projection, schema)
     table = projection.table.name
     names = ", ".join(quoted(column.name) for column in projection.table.columns)
-    await connection.execute(
-        text(
-            f"INSERT INTO {quoted(schema, table)} ({names}) "
-            f"SELECT {names} FROM {quoted(source, table)}"
-        )
+    await connection.exec_driver_sql(
+        f"INSERT INTO {quoted(schema, table)} ({names}) SELECT {names} FROM {quoted(source, table)}"
     )
 
 
@@ -90,22 +93,21 @@ async def add_indexes(connection: AsyncConnection, projection: Projection, schem
 
 async def analyze(connection: AsyncConnection, schema: str, table: str) -> None:
     """Gathers the planner's statistics; they stay with the table through a swap."""
-    await connection.execute(text(f"ANALYZE {quoted(schema, table)}"))
+    await connection.exec_driver_sql(f"ANALYZE {quoted(schema, table)}")
 
 
 async def drop_shadow(connection: AsyncConnection, schema: str, table: str) -> None:
     """Drops a table that is not live, and its schema. What hangs on it makes this fail."""
-    await connection.execute(text(f"DROP TABLE IF EXISTS {quoted(schema, table)} RESTRICT"))
-    await connection.execute(text(f"DROP SCHEMA IF EXISTS {quoted(schema)} RESTRICT"))
+    await connection.exec_driver_sql(f"DROP TABLE IF EXISTS {quoted(schema, table)} RESTRICT")
+    await connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {quoted(schema)} RESTRICT")
 
 
 async def move(connection: AsyncConnection, table: str, *, old: str, new: str) -> None:
     """Moves a table, with its indexes, from one schema to another."""
-    await connection.execute(text(f"ALTER TABLE {quoted(old, table)} SET SCHEMA {quoted(new)}"))
+    await connection.exec_driver_sql(f"ALTER TABLE {quoted(old, table)} SET SCHEMA {quoted(new)}")
 
 
 async def count_rows(connection: AsyncConnection, schema: str, table: str) -> int:
     """How many rows a table has, exactly."""
-    counted = await connection.scalar(text(f"SELECT count(*) FROM {quoted(schema, table)}"))
-    assert counted is not None
-    return int(counted)
+    counted = await connection.exec_driver_sql(f"SELECT count(*) FROM {quoted(schema, table)}")
+    return int(counted.scalar_one())

@@ -178,10 +178,10 @@ class RowStore:
         if frozen is None:
             return None
         name = quoted(self.table.schema or "", self.table.name)
-        statement = text(
-            f"SELECT {', '.join(quoted(n) for n in self._names)} "
-            f"FROM jsonb_populate_record(NULL::{name}, :frozen)"
-        )
+        names = ", ".join(quoted(n) for n in self._names)
+        # A colon in a name is not the beginning of a parameter.
+        listed, of = names.replace(":", "\\:"), name.replace(":", "\\:")
+        statement = text(f"SELECT {listed} FROM jsonb_populate_record(NULL::{of}, :frozen)")
         bound = statement.bindparams(bindparam("frozen", frozen, type_=JSONB))
         typed = bound.columns(*self.table.columns)
         return self._row((await connection.execute(typed)).one())

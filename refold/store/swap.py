@@ -13,7 +13,7 @@ from refold.errors import SwapRefused
 from refold.projection import Projection
 from refold.store import generations, read_models
 from refold.store.attached import Attachments, fingerprint_statement, look
-from refold.store.generations import ACTIVE, RETAINED, Generation, own_schema
+from refold.store.generations import ACTIVE, DISCARDED, RETAINED, Generation, own_schema
 from refold.store.read_models import quoted
 from refold.store.schema import SCHEMA
 
@@ -23,14 +23,19 @@ class Swap:
     """One swap, as SQL.
 
     Attributes:
-        oids: The relations that are locked: views over the live table, and the table.
-        locks: Statements that lock them, in the order in which readers do.
+        oids: The relations that are locked: the target, views over the live table, that table.
+        tables: The tables among them, by name.
+        locks: Statements that lock them: the target first, as nobody should stand still while
+            somebody else is waited for there; the others in the order in which readers do.
+        temporary: Temporary views over the live table: they end with their sessions.
         statements: What is done under the locks.
         attachments: What hangs on the live table.
     """
 
     oids: list[int]
+    tables: list[str]
     locks: list[str]
+    temporary: list[str]
     statements: list[str]
     attachments: Attachments
 
@@ -78,11 +83,15 @@ async def plan_swap(
         live_schema=live,
         target_schema=None if dry else target.schema_name,
         same_version=old is not None and old.version == target.version,
-        by_hand_unless=old.built_with if old is not None else None,
+        built_with=old.built_with if old is not None else None,
     )
-    oids, locks = await _locks(connection, quoted(live, table))
+    moved = quoted(target.schema_name, table)
+    oids, tables, locks, temporary = await _locks(connection, quoted(live, table), moved)
     statements = []
-    if old is not None:
+    if old is not None and not await read_models.exists(connection, live, table):
+        # Somebody has dropped it: there is nothing to keep.
+        statements.append(_placed(old, DISCARDED, old.schema_name))
+    elif old is not None:
         name, retained = quoted(live, table), own_schema(projection.name, old.generation)
         statements += [_unless_changed(name, attachments.fingerprint), *attachments.detach]
         statements += [
@@ -90,14 +99,13 @@ async def plan_swap(
             f"ALTER TABLE {name} SET SCHEMA {quoted(retained)}",
             _placed(old, RETAINED, retained),
         ]
-    moved = quoted(target.schema_name, table)
     statements += [
         f"ALTER TABLE {moved} SET SCHEMA {quoted(live)}",
         _placed(target, ACTIVE, live),
         f"DROP SCHEMA {quoted(target.schema_name)} RESTRICT",
         *attachments.attach,
     ]
-    return Swap(oids, locks, statements, attachments)
+    return Swap(oids, tables, locks, temporary, statements, attachments)
 
 
 async def lock(connection: AsyncConnection, swap: Swap) -> None:
@@ -129,28 +137,45 @@ async def adopt(connection: AsyncConnection, projection: Projection) -> Generati
 
 _VIEWS = text(
     """
-    SELECT v.oid, format('ALTER VIEW %I.%I OWNER TO %I', n.nspname, v.relname,
+    SELECT v.oid, v.relpersistence = 't' AS is_temporary, v.oid::regclass::text AS name,
+           format('ALTER VIEW %I.%I OWNER TO %I', n.nspname, v.relname,
                          pg_get_userbyid(v.relowner)) AS lock
     FROM pg_depend d
     JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
     JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'v'
     JOIN pg_namespace n ON n.oid = v.relnamespace
     WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass(:name)
-    GROUP BY v.oid, n.nspname, v.relname, v.relowner ORDER BY v.oid
+    GROUP BY v.oid, n.nspname, v.relname, v.relowner, v.relpersistence ORDER BY v.oid
     """
 )
 
 
-async def _locks(connection: AsyncConnection, name: str) -> tuple[list[int], list[str]]:
-    oid = await connection.scalar(text("SELECT CAST(to_regclass(:n) AS oid)"), {"n": name})
-    if oid is None:
-        return [], []
-    views = (await connection.execute(_VIEWS, {"name": name})).all()
+async def _locks(
+    connection: AsyncConnection, live: str, target: str
+) -> tuple[list[int], list[str], list[str], list[str]]:
+    found = await connection.execute(
+        text(
+            "SELECT CAST(to_regclass(name) AS oid) AS oid, name "
+            "FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS n (name, number) "
+            "WHERE to_regclass(name) IS NOT NULL ORDER BY number"
+        ),
+        {"names": [target, live]},
+    )
+    oids = {row.name: row.oid for row in found}
+    views = (await connection.execute(_VIEWS, {"name": live})).all()
+    lasting = [view for view in views if not view.is_temporary]
+    temporary = [f"temporary view {view.name}" for view in views if view.is_temporary]
+    locks = {name: f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE" for name in oids}
     # A reader of a view locks the view first, then the table: the other way round is a deadlock.
     # LOCK TABLE of a view would lock the table, too, with the rights of the view's owner, who may
     # have none but to read it. A view given to the owner that it has is locked, and that is all.
-    locks = [*[view.lock for view in views], f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE"]
-    return [*[view.oid for view in views], oid], locks
+    in_order = [locks.get(target), *[view.lock for view in lasting], locks.get(live)]
+    return (
+        [*oids.values(), *[view.oid for view in lasting]],
+        list(oids),
+        [lock for lock in in_order if lock is not None],
+        temporary,
+    )
 
 
 CHANGED = "55R01"

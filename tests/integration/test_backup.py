@@ -73,6 +73,33 @@ async def test_what_stood_there_is_brought_back(
     assert await leftovers(database.engine) == []
 
 
+async def test_what_cannot_be_brought_back_is_told(client: Client, database: Database) -> None:
+    projection = counters(batch_size=1, partitions=1)
+    await write(database.engine, some())
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        await write(database.engine, [("bad", "Broken", {"key": "k020"})])
+        request = {"projection": "counters", "rollback_on_failure": True}
+        handle = await start(client, database, "Backfill", request)
+
+        async def copied() -> bool:
+            async with database.engine.connect() as connection:
+                found = text("SELECT count(*) FROM refold.partitions")
+                return bool(await connection.scalar(found))
+
+        await until(copied)
+        async with database.engine.begin() as connection:
+            await connection.execute(text("CREATE MATERIALIZED VIEW sums AS TABLE counters"))
+        with pytest.raises(WorkflowFailureError) as failed:
+            await asyncio.wait_for(handle.result(), 60)
+        assert isinstance(failed.value.cause, ApplicationError)
+        for part in ("event 201", "NOT brought back", "generation 2 has it", "materialized view"):
+            assert part in failed.value.cause.message
+        assert await handle.query("status") == "failed"
+        async with database.engine.begin() as connection:
+            await connection.execute(text("DROP MATERIALIZED VIEW sums"))
+
+
 async def test_backup_is_kept_to_roll_back_to(client: Client, database: Database) -> None:
     projection = counters(batch_size=10)
     await write(database.engine, some())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from sqlalchemy import text
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.testing import WorkflowEnvironment
 
@@ -100,6 +102,38 @@ async def test_progress_and_cancel_over_continuations(
             assert await latest.query("status") == "cancelled"
             assert await rows_of_or_none(database) == 0
     assert len(await continuations(short_client, handle)) >= 2
+    assert await leftovers(database.engine) == []
+
+
+async def test_what_was_approved_is_not_asked_again_over_continuations(
+    short_client: Client, database: Database
+) -> None:
+    await write(database.engine, some())
+    projection = counters()
+    async with working(short_client, database, registry_of(projection)):
+        first = await start(short_client, database, "Rebuild", {"projection": "counters"})
+        await first.result()
+        request = {"projection": "counters", "approval": "manual"}
+        handle = await start(short_client, database, "Rebuild", request)
+        latest = short_client.get_workflow_handle(handle.id)
+        seen: set[str] = set()
+
+        async def awaited() -> bool:
+            return bool(await latest.query("status") == "awaiting_approval")
+
+        await until(awaited)
+        async with database.engine.connect() as idle:
+            await idle.execute(text("SELECT count(*) FROM counters"))
+            await latest.signal("approve")
+
+            async def long_since() -> bool:
+                seen.add(await latest.query("status"))
+                return len(await continuations(short_client, handle)) >= 3
+
+            await until(long_since, 120)
+        result = await asyncio.wait_for(handle.result(), 60)
+    assert (result.status, result.generation) == ("completed", 2)
+    assert seen <= {"awaiting_approval", "running"}
     assert await leftovers(database.engine) == []
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import Text
+from sqlalchemy.types import Boolean, Text
 
 from refold.projection import Projection
 from refold.store.attached.fingerprint import fingerprint_statement
 from refold.store.attached.moving import MOVING, PUBLISHED
 from refold.store.attached.preparing import PREPARING, SAME_VERSION
 from refold.store.attached.refusals import refused
+from refold.store.generations import Built
 from refold.store.read_models import quoted
 
 
@@ -46,7 +47,7 @@ async def look(
     live_schema: str,
     target_schema: str | None,
     same_version: bool,
-    by_hand_unless: Sequence[str] | None,
+    built_with: Built | None,
 ) -> Attachments:
     """Looks at all that hangs on the live table; without a live table, nothing does.
 
@@ -56,8 +57,8 @@ async def look(
         live_schema: Where the live table is.
         target_schema: Where the target is; None when there is none yet.
         same_version: Whether both are of one version: then their columns are alike.
-        by_hand_unless: The indexes and constraints that the live table was built with; all others
-            were added by hand, and move. None when that is not known: then none moves.
+        built_with: What the live table was built with; all else was added by hand: indexes and
+            constraints move, columns cannot. None when that is not known: then none was.
     """
     table = projection.table.name
     live = quoted(live_schema, table)
@@ -68,10 +69,13 @@ async def look(
     # So that definitions name the schema of everything: the live table will not be on the path.
     path = await connection.scalar(text("SELECT current_setting('search_path')"))
     await _set_path(connection, "")
-    declared = by_hand_unless
-    if declared is None:
-        declared = await _all_names(connection, live)
-    parameters = {"live": live, "target": target, "declared": list(declared)}
+    built = built_with or await built_as(connection, live_schema, table)
+    parameters = {
+        "live": live,
+        "target": target,
+        "declared": built["names"],
+        "same": same_version,
+    }
     carried: list[str] = []
     prepare: list[str] = []
     for statement in (*PREPARING, *(SAME_VERSION if same_version else ())):
@@ -82,23 +86,24 @@ async def look(
     attach: list[str] = []
     for statement in MOVING:
         for row in await _rows(connection, statement, parameters):
-            carried.append(row.what)
+            carried += [row.what] if row.what else []
             detach += [row.detach] if row.detach else []
-            attach += [row.attach]
+            attach += [row.attach] if row.attach else []
     carried += [row[0] for row in await _rows(connection, PUBLISHED, parameters)]
-    columns = [column.name for column in projection.table.columns]
-    in_the_way = await refused(
-        connection, live, target, declared=columns, same_version=same_version
-    )
+    in_the_way = await refused(connection, live, target, built)
     await _set_path(connection, str(path))
     return Attachments(
         tuple(carried), tuple(in_the_way), tuple(prepare), tuple(detach), tuple(attach), str(mark)
     )
 
 
-async def names_built(connection: AsyncConnection, schema: str, table: str) -> list[str]:
-    """The indexes and constraints that a table has right after it was built."""
-    return await _all_names(connection, quoted(schema, table))
+async def built_as(connection: AsyncConnection, schema: str, table: str) -> Built:
+    """What a table consists of right after it was built."""
+    name = {"name": quoted(schema, table)}
+    return {
+        "names": list((await connection.execute(_NAMES, name)).scalars()),
+        "columns": list((await connection.execute(_COLUMNS, name)).scalars()),
+    }
 
 
 _NAMES = text(
@@ -111,19 +116,25 @@ _NAMES = text(
     """
 )
 
-
-async def _all_names(connection: AsyncConnection, name: str) -> list[str]:
-    return list((await connection.execute(_NAMES, {"name": name})).scalars())
+_COLUMNS = text(
+    """
+    SELECT attname FROM pg_attribute
+    WHERE attrelid = to_regclass(:name) AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+    """
+)
 
 
 async def _set_path(connection: AsyncConnection, path: str) -> None:
     await connection.execute(text("SELECT set_config('search_path', :path, true)"), {"path": path})
 
 
+_TYPES: dict[str, Any] = {"live": Text(), "target": Text(), "same": Boolean()}
+
+
 async def _rows(
     connection: AsyncConnection, statement: TextClause, parameters: Mapping[str, Any]
 ) -> Sequence[Any]:
     names = set(statement.compile().params)
-    typed = [bindparam(name, type_=Text()) for name in names if name in ("live", "target")]
+    typed = [bindparam(name, type_=_TYPES[name]) for name in names if name in _TYPES]
     bound = statement.bindparams(*typed)
     return (await connection.execute(bound, {n: parameters[n] for n in names})).all()

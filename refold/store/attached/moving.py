@@ -15,7 +15,7 @@ VIEWS = text(
            || ' AS ' || rtrim(pg_get_viewdef(v.oid), ';') AS attach
     FROM pg_depend d
     JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
-    JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'v'
+    JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'v' AND v.relpersistence = 'p'
     WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass(:live)
     ORDER BY 1
     """
@@ -77,6 +77,15 @@ STATISTICS = text(
     """
 )
 
+# What is only kept must not stop anybody from deleting what it refers to.
+FOREIGN_KEYS = text(
+    """
+    SELECT CAST(NULL AS text) AS what, format('ALTER TABLE %s DROP CONSTRAINT %I', :live, conname)
+           AS detach, CAST(NULL AS text) AS attach
+    FROM pg_constraint WHERE conrelid = to_regclass(:live) AND contype = 'f' ORDER BY conname
+    """
+)
+
 OWNER = text(
     """
     SELECT 'owner ' || quote_ident(pg_get_userbyid(relowner)) AS what, CAST(NULL AS text) AS detach,
@@ -87,7 +96,15 @@ OWNER = text(
 )
 
 # The owner last: what comes before may need the rights of the one who swaps.
-MOVING: tuple[TextClause, ...] = (VIEWS, TRIGGERS, POLICIES, ROW_SECURITY, STATISTICS, OWNER)
+MOVING: tuple[TextClause, ...] = (
+    FOREIGN_KEYS,
+    VIEWS,
+    TRIGGERS,
+    POLICIES,
+    ROW_SECURITY,
+    STATISTICS,
+    OWNER,
+)
 
 PUBLISHED = text(
     """

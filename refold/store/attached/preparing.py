@@ -60,7 +60,8 @@ CONSTRAINTS = text(
     FROM pg_constraint c LEFT JOIN pg_constraint n
       ON n.conrelid = to_regclass(:target) AND n.conname = c.conname
     WHERE c.conrelid = to_regclass(:live) AND c.contype IN ('c', 'u', 'x', 'f')
-      AND c.conname <> ALL (CAST(:declared AS text[]))
+      -- A foreign key is taken off when a table is replaced: it gets it back.
+      AND (c.conname <> ALL (CAST(:declared AS text[])) OR c.contype = 'f' AND :same)
     ORDER BY c.conname
     """
 )
@@ -134,6 +135,8 @@ COLUMNS = text(
         (CASE WHEN coalesce(a.attstattarget, -1) <> coalesce(n.attstattarget, -1)
               THEN ARRAY['statistics target',
                          'SET STATISTICS ' || coalesce(a.attstattarget, -1)] END),
+        (CASE WHEN a.attnotnull AND NOT coalesce(n.attnotnull, true) AND :same
+              THEN ARRAY['not null', 'SET NOT NULL'] END),
         (CASE WHEN a.attstorage <> coalesce(n.attstorage, t.typstorage)
               THEN ARRAY['storage', 'SET STORAGE ' || CASE a.attstorage WHEN 'p' THEN 'PLAIN'
                    WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END] END),
@@ -171,6 +174,9 @@ CLUSTERED = text(
            format('ALTER TABLE %s CLUSTER ON %I', :target, i.relname) AS prepare
     FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
     WHERE x.indrelid = to_regclass(:live) AND x.indisclustered
+      AND (:target IS NULL OR i.relname <> ALL (CAST(:declared AS text[]))
+           OR EXISTS (SELECT 1 FROM pg_index JOIN pg_class t ON t.oid = indexrelid
+                      WHERE indrelid = to_regclass(:target) AND t.relname = i.relname))
     """
 )
 

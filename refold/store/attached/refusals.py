@@ -5,6 +5,8 @@ from __future__ import annotations
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from refold.store.generations import Built
+
 # Each row: what it is, and what to do about it.
 _REFUSED = text(
     """
@@ -38,7 +40,7 @@ _REFUSED = text(
            || ', of which ' || quote_ident(current_user) || ' is not a member: grant it'
     FROM depends d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
     JOIN pg_class v ON v.oid = r.ev_class
-    WHERE v.relkind = 'v' AND NOT pg_has_role(v.relowner, 'USAGE')
+    WHERE v.relkind = 'v' AND v.relpersistence = 'p' AND NOT pg_has_role(v.relowner, 'USAGE')
     UNION ALL
     SELECT 'rule ' || quote_ident(rulename) || ': drop it' FROM pg_rewrite, live
     WHERE ev_class = live.oid
@@ -89,13 +91,28 @@ _REFUSED = text(
 # What only the target's own columns can tell.
 _UNFIT = text(
     """
+    SELECT DISTINCT pg_describe_object(d.classid, d.objid, 0) || ' uses column '
+           || quote_ident(a.attname) || ', which the new table does not have: drop it' AS what
+    FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+    LEFT JOIN pg_attribute n ON n.attrelid = to_regclass(:target) AND n.attname = a.attname
+         AND n.attnum > 0 AND NOT n.attisdropped
+    LEFT JOIN pg_class i ON d.classid = 'pg_class'::regclass AND i.oid = d.objid
+         AND i.relkind = 'i' AND i.relname <> ALL (CAST(:names AS text[]))
+    LEFT JOIN pg_constraint c ON d.classid = 'pg_constraint'::regclass AND c.oid = d.objid
+         AND c.contype IN ('c', 'u', 'x', 'f') AND c.conname <> ALL (CAST(:names AS text[]))
+    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass(:live)
+      AND d.refobjsubid > 0 AND n.attname IS NULL
+      AND (i.oid IS NOT NULL OR c.oid IS NOT NULL
+           OR d.classid IN ('pg_trigger'::regclass, 'pg_policy'::regclass,
+                            'pg_statistic_ext'::regclass))
+    UNION ALL
     SELECT DISTINCT 'view ' || r.ev_class::regclass || ' uses column ' || quote_ident(a.attname)
            || CASE WHEN n.attname IS NULL THEN ', which the new table does not have'
               ELSE ', which is ' || format_type(n.atttypid, n.atttypmod)
                    || ' in the new table, not ' || format_type(a.atttypid, a.atttypmod) END
            || ': drop the view, and create it again after the rebuild'
     FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
-    JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'v'
+    JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'v' AND v.relpersistence = 'p'
     JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
     LEFT JOIN pg_attribute n ON n.attrelid = to_regclass(:target) AND n.attname = a.attname
          AND n.attnum > 0 AND NOT n.attisdropped
@@ -111,7 +128,7 @@ _BY_HAND = text(
     SELECT 'column ' || quote_ident(attname) || ' was added by hand: add it to the projection''s '
            || 'table and bump its version, or drop it'
     FROM pg_attribute WHERE attrelid = to_regclass(:live) AND attnum > 0 AND NOT attisdropped
-      AND attname <> ALL (CAST(:declared AS text[]))
+      AND attname <> ALL (CAST(:columns AS text[]))
     ORDER BY 1
     """
 )
@@ -121,9 +138,7 @@ async def refused(
     connection: AsyncConnection,
     live: str,
     target: str | None,
-    *,
-    declared: list[str],
-    same_version: bool,
+    built: Built,
 ) -> list[str]:
     """What stands in the way of a swap, each with what to do about it.
 
@@ -131,14 +146,13 @@ async def refused(
         connection: In a transaction with an empty ``search_path``.
         live: The live table, quoted.
         target: The table that is to take its place, quoted; None when there is none yet.
-        declared: The columns that the projection declares.
-        same_version: Whether the live table is of the same version, so that its columns are, too.
+        built: What the live table was built with.
     """
     found = list((await connection.execute(_REFUSED, {"live": live})).scalars())
-    if same_version:
-        parameters = {"live": live, "declared": declared}
-        found += (await connection.execute(_BY_HAND, parameters)).scalars()
+    columns = {"live": live, "columns": built["columns"]}
+    found += (await connection.execute(_BY_HAND, columns)).scalars()
     if target is not None:
-        unfit = await connection.execute(_UNFIT, {"live": live, "target": target})
+        both = {"live": live, "target": target, "names": built["names"]}
+        unfit = await connection.execute(_UNFIT, both)
         found += unfit.scalars()
     return found
