@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test soak load lint bench lock clean
+.PHONY: help install demo dev test soak load live lint bench lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -30,10 +30,13 @@ dev: $(READY) ## the same stack, kept up until Ctrl-C
 	$(BIN)/refold dev
 
 test: $(READY) ## the whole test suite on real embedded servers
-	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadgroup
 
 load: $(READY) ## readers and appenders flat out while a read model is swapped
 	$(BIN)/python -m bench.load
+
+live: $(READY) ## how soon an append is visible in a live read model
+	$(BIN)/python -m bench.live
 
 soak: $(READY) ## long randomised runs; the seed is printed
 	$(BIN)/python -m pytest -m soak -s

@@ -16,6 +16,7 @@ from activities.cleanup import sweep
 from activities.failures import FailureInterceptor
 from activities.following import FollowActivities
 from activities.lifecycle import LifecycleActivities
+from activities.live import LiveActivities
 from activities.planning import PlanningActivities
 from activities.refolding import RefoldActivities
 from activities.retention import RetentionActivities, drop_expired
@@ -33,7 +34,10 @@ from workflows import WORKFLOWS
 
 logger = logging.getLogger("refold.worker")
 
+# Beside those that follow live projections, which keep a place each.
 MAX_ACTIVITIES = 10
+# Cancellation comes with a heartbeat: whoever stops something waits no longer than this.
+_HEARTBEAT_THROTTLE = timedelta(seconds=1)
 _GRACE = timedelta(seconds=30)
 _SWEEP_SECONDS = 30.0
 
@@ -51,6 +55,7 @@ def make_worker(
     swapping = SwapActivities(engine, registry)
     retention = RetentionActivities(engine, registry)
     lifecycle = LifecycleActivities(engine)
+    live = LiveActivities(engine, registry)
     return Worker(
         client,
         task_queue=settings.task_queue,
@@ -65,12 +70,15 @@ def make_worker(
             shadowing.prepare_swap,
             swapping.swap_generation,
             retention.drop_generations,
+            live.follow_live,
             lifecycle.watch_progress,
             lifecycle.find_plan,
             lifecycle.finish_run,
         ],
         interceptors=[FailureInterceptor()],
-        max_concurrent_activities=MAX_ACTIVITIES,
+        max_concurrent_activities=MAX_ACTIVITIES + len(registry),
+        max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
+        default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         graceful_shutdown_timeout=_GRACE,
     )
 
@@ -82,7 +90,7 @@ async def run_worker(settings: Settings) -> None:
         RefoldError: The settings, the projections or the database's schema cannot work.
     """
     registry = load_registry(settings.projections)
-    engine = make_engine(settings, activities=MAX_ACTIVITIES)
+    engine = make_engine(settings, activities=MAX_ACTIVITIES + len(registry))
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

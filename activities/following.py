@@ -113,12 +113,26 @@ async def take_follower(
     Raises:
         RunEnded: The generation is gone.
     """
-    fence = await generations.take_fence(connection, projection.name, plan.generation)
-    generation = await generations.get(connection, projection.name, plan.generation)
-    if generation is None or generation.position is None or not _is_mine(generation, plan):
+    follower = await take(connection, projection, plan.generation, plan.batch_size)
+    if not _is_mine(follower.generation, plan):
         raise RunEnded(f"generation {plan.generation} of {projection.name!r} cannot be followed")
+    return follower
+
+
+async def take(
+    connection: AsyncConnection, projection: Projection, number: int, batch_size: int
+) -> Follower:
+    """Takes a generation over for following, in the caller's transaction.
+
+    Raises:
+        RunEnded: The generation is gone, or has no checkpoint.
+    """
+    fence = await generations.take_fence(connection, projection.name, number)
+    generation = await generations.get(connection, projection.name, number)
+    if generation is None or generation.position is None:
+        raise RunEnded(f"generation {number} of {projection.name!r} cannot be followed")
     rows = RowStore(physical(projection, generation.schema_name))
-    return Follower(projection, generation, fence, rows, generation.position, plan.batch_size)
+    return Follower(projection, generation, fence, rows, generation.position, batch_size)
 
 
 def _is_mine(generation: Generation, plan: Plan) -> bool:

@@ -15,6 +15,8 @@ from temporalio import activity
 from refold.store import leases
 
 _RENEW_SECONDS = 15.0
+# A cancellation comes as the answer to a heartbeat.
+_LONGEST_SECONDS = 1.0
 
 
 @dataclass
@@ -51,7 +53,7 @@ async def heartbeating(engine: AsyncEngine, run_id: str) -> AsyncIterator[Heartb
 
 async def _send(engine: AsyncEngine, run_id: str, beat: Heartbeat) -> None:
     timeout = activity.info().heartbeat_timeout
-    every = timeout.total_seconds() / 3 if timeout else 3.0
+    every = min(timeout.total_seconds() / 3 if timeout else 3.0, _LONGEST_SECONDS)
     clock = asyncio.get_running_loop().time
     renewed = clock()
     while True:

@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.client import (
-    Client,
     WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowHandle,
@@ -24,6 +23,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from refold.database import make_engine
 from refold.diff import Diff
 from refold.errors import RefoldError
+from refold.live_manager import LiveManager
 from refold.messages import BackfillResult, Preview, Progress, RunStatus
 from refold.requests import BackfillRequest, Request, RollbackRequest
 from refold.settings import Settings
@@ -64,22 +64,15 @@ class StartedRun:
     run_id: str
 
 
-class ProjectionManager:
-    """Starts, watches and cancels runs.
+class ProjectionManager(LiveManager):
+    """Starts, watches and cancels runs; starts and stops live projections.
 
     Args:
         client: A Temporal client.
-        database_url: PostgreSQL with Refold's schema; it is asked which run holds a projection.
-            None to go by the default workflow ids only.
+        database_url: PostgreSQL with Refold's schema; it is asked which run holds a projection,
+            and how projections stand. None to go by the default workflow ids only.
         task_queue: The task queue of Refold's workers.
     """
-
-    def __init__(
-        self, client: Client, database_url: str | None = None, *, task_queue: str = "refold"
-    ) -> None:
-        self._client = client
-        self._database_url = database_url
-        self._task_queue = task_queue
 
     # -- starting ----------------------------------------------------------------------------
 

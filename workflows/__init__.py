@@ -1,9 +1,10 @@
-"""Backfill, Rebuild and Rollback: orchestration only; all work is done by activities."""
+"""The workflow types: orchestration only; all work is done by activities."""
 
 from workflows.backfill import Backfill
+from workflows.projection import Projection
 from workflows.rebuild import Rebuild
 from workflows.rollback import Rollback
 
-WORKFLOWS = [Backfill, Rebuild, Rollback]
+WORKFLOWS = [Backfill, Rebuild, Rollback, Projection]
 
-__all__ = ["WORKFLOWS", "Backfill", "Rebuild", "Rollback"]
+__all__ = ["WORKFLOWS", "Backfill", "Projection", "Rebuild", "Rollback"]

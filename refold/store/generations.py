@@ -77,6 +77,12 @@ async def of_projection(connection: AsyncConnection, projection: str) -> list[Ge
     return [Generation(*row) for row in rows]
 
 
+async def projections(connection: AsyncConnection) -> list[str]:
+    """The names of all projections that were ever built."""
+    statement = select(generations.c.projection).distinct().order_by(generations.c.projection)
+    return list((await connection.execute(statement)).scalars())
+
+
 async def get(
     connection: AsyncConnection, projection: str, generation: int, *, lock: bool = False
 ) -> Generation | None:

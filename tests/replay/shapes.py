@@ -174,6 +174,30 @@ async def brought_back(client: Client, database: Database) -> list[Handle]:
     return [handle]
 
 
+async def live(client: Client, database: Database) -> list[Handle]:
+    await rebuild(client, database)
+    async with working(client, database, registry_of(counters())):
+        handle = await start(client, database, "Projection", {"projection": "counters"})
+
+        async def follows(position: int) -> bool:
+            return bool(await handle.query("checkpoint") == position)
+
+        await until(lambda: follows(200))
+        await handle.signal("stop")
+        await write(database.engine, [("bad", "Broken", {"key": "k003"})])
+
+        async def is_(status: str) -> bool:
+            return bool(await handle.query("status") == status)
+
+        await until(lambda: is_("stopped"))
+        await handle.signal("start")
+        await until(lambda: is_("failed"))
+        await handle.signal("restart")
+        await handle.cancel()
+        await ended(handle)
+    return [handle]
+
+
 async def refused_input(client: Client, database: Database) -> list[Handle]:
     async with working(client, database, registry_of(counters())):
         handle = await start(client, database, "Backfill", {"projection": 5})
@@ -208,6 +232,7 @@ SHAPES: dict[str, Shape] = {
         rollback,
         dry_run,
         brought_back,
+        live,
     )
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from refold import BackfillPolicy, Event, Projection
+from refold.live import LiveStatus
 from refold.messages import Phase, Progress, RunStatus
 from refold.requests import BackfillRequest, Criteria, RollbackRequest
 from refold.settings import Settings
@@ -115,7 +116,7 @@ def test_workflow_types_exist(page: Path) -> None:
 @every_page
 def test_queries_exist(page: Path) -> None:
     for query in re.findall(r"workflow query \S+ \S+ (?:--type|-qt) (\w+)", page.read_text()):
-        assert query in {"progress", "status", "plan", "diff"}
+        assert query in {"progress", "status", "plan", "diff", "health", "checkpoint"}
 
 
 @every_page
@@ -125,7 +126,7 @@ def test_criteria_exist(page: Path) -> None:
         r"`(\w+_(?:rebuild|update|range|date|days|number|events))`", page.read_text()
     )
     known = {*Criteria, *Progress.model_fields, *BackfillRequest.model_fields}
-    known |= set(BackfillPolicy.model_fields)
+    known |= {*BackfillPolicy.model_fields, *LiveStatus}
     assert set(words) <= known
 
 

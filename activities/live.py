@@ -1,0 +1,183 @@
+"""A live projection: the active generation follows the log as events come."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio import activity
+
+from activities.following import Follower, take
+from activities.heartbeat import Heartbeat, heartbeating
+from refold.errors import Fenced, RunEnded
+from refold.live import LiveReport, LiveSegment, LiveStatus
+from refold.projection import Projection
+from refold.registry import Registry
+from refold.source.head import SettledHead
+from refold.source.waking import Bell, listening
+from refold.store import generations, schema
+from refold.store.generations import ACTIVE, Generation
+from refold.store.takeover import take_over
+
+# Without a notification it looks this often.
+_LOOK_SECONDS = 1.0
+# Somebody has a transaction open that may still append: they end within moments, as a rule.
+_SETTLING_SECONDS = 0.02
+# Whoever has taken the checkpoint over, a backfill's last step, is let finish.
+_YIELD_SECONDS = 2.0
+
+
+class LiveActivities:
+    """The activity that follows a projection's active generation.
+
+    Args:
+        engine: The database.
+        registry: The projections.
+    """
+
+    def __init__(self, engine: AsyncEngine, registry: Registry) -> None:
+        self._engine = engine
+        self._registry = registry
+
+    @activity.defn
+    async def follow_live(self, segment: LiveSegment) -> LiveReport:
+        """Applies events as they come, for so many seconds, or until there is nothing to follow.
+
+        It gives way to a swap, then follows the new generation; and to a backfill in place.
+
+        Raises:
+            UnknownProjection: It is not registered with this worker.
+            PoisonEvent: An event that a handler cannot take.
+        """
+        self._registry.get(segment.projection)
+        looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with (
+            heartbeating(self._engine, activity.info().workflow_run_id or "") as beat,
+            looking.connect() as looker,
+            self._engine.connect() as writer,
+            listening(looker) as bell,
+        ):
+            live = _Live(self._engine, self._registry, segment.projection, looker, writer)
+            return await live.follow(segment.seconds, bell, beat)
+
+
+class _Live:
+    """One segment of following."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        registry: Registry,
+        name: str,
+        looker: AsyncConnection,
+        writer: AsyncConnection,
+    ) -> None:
+        self._engine = engine
+        self._registry = registry
+        self._name = name
+        self._looker = looker
+        self._writer = writer
+        self._head = SettledHead()
+        self._events = 0
+
+    async def follow(self, seconds: float, bell: Bell, beat: Heartbeat) -> LiveReport:
+        clock = asyncio.get_running_loop().time
+        end = clock() + seconds
+        follower: Follower | None = None
+        while True:
+            if follower is None:
+                follower = await self._take()
+                if follower is None:
+                    return await self._nothing_to_follow()
+            behind = follower.position < await self._head.poll(self._looker)
+            if clock() >= end or activity.is_worker_shutdown():
+                return await self._report(follower, behind=behind)
+            beat.show(position=follower.position, head=self._head.position)
+            if behind:
+                follower = await self._apply(follower)
+            else:
+                pause = _SETTLING_SECONDS if self._head.waiting_for else _LOOK_SECONDS
+                await bell.wait(min(pause, max(0.0, end - clock())))
+
+    async def _take(self) -> Follower | None:
+        """Takes the active generation over; None when there is none that can be followed."""
+        active = await generations.active(self._looker, self._name)
+        projection = self._followed_by(active)
+        if active is None or projection is None or active.position is None:
+            return None
+        row = generations.row_of(self._name, active.generation)
+        await take_over(self._engine, schema.generations, row)
+        try:
+            async with self._writer.begin():
+                batch_size = projection.backfill.batch_size
+                follower = await take(self._writer, projection, active.generation, batch_size)
+                if follower.generation.status != ACTIVE:
+                    raise RunEnded(f"generation {active.generation} has just been replaced")
+        except RunEnded:
+            return await self._take()
+        self._head = SettledHead(max(self._head.position, follower.position))
+        return follower
+
+    def _followed_by(self, active: Generation | None) -> Projection | None:
+        return None if active is None else self._registry.version(self._name, active.version)
+
+    async def _apply(self, follower: Follower) -> Follower | None:
+        """Applies a batch; None when somebody else has taken the checkpoint over."""
+        try:
+            async with self._writer.begin():
+                self._events += await follower.apply_batch(self._writer, self._head.position)
+        except Fenced:
+            active = await generations.active(self._looker, self._name)
+            if active is not None and active.generation == follower.generation.generation:
+                await asyncio.sleep(_YIELD_SECONDS)
+            return None
+        return follower
+
+    async def _report(self, follower: Follower, *, behind: bool) -> LiveReport:
+        generation = follower.generation
+        newest = self._registry.get(self._name).version
+        status = LiveStatus.CATCHING_UP if behind else LiveStatus.LIVE
+        note = None
+        if generation.version != newest:
+            status = LiveStatus.NEEDS_REBUILD
+            note = (
+                f"version {newest} is registered; version {generation.version} is live, and "
+                "followed: start a Rebuild"
+            )
+        return LiveReport(
+            status=status,
+            generation=generation.generation,
+            version=generation.version,
+            position=follower.position,
+            head=self._head.position,
+            waiting_for=[str(writer) for writer in self._head.waiting_for],
+            events=self._events,
+            at=await self._now(),
+            note=note,
+        )
+
+    async def _nothing_to_follow(self) -> LiveReport:
+        active = await generations.active(self._looker, self._name)
+        note = "it has never been built: start a Rebuild"
+        if active is not None:
+            known = ", ".join(str(version) for version in self._registry.versions(self._name))
+            note = (
+                f"the live generation was built by version {active.version}, whose handlers are "
+                f"not registered (registered: {known}): start a Rebuild"
+            )
+        return LiveReport(
+            status=LiveStatus.NEEDS_REBUILD,
+            generation=active.generation if active else None,
+            version=active.version if active else None,
+            position=active.position if active else None,
+            events=self._events,
+            at=await self._now(),
+            note=note,
+        )
+
+    async def _now(self) -> datetime:
+        now: datetime | None = await self._looker.scalar(select(func.clock_timestamp()))
+        assert now is not None
+        return now

@@ -1,0 +1,84 @@
+"""start, stop, restart, health: live projections."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from refold.cli.following import make_manager
+from refold.cli.output import FAILED, Json, Name, console, finished, print_json
+from refold.health import ProjectionHealth
+from refold.registry import load_registry
+from refold.settings import load_settings
+
+
+def start(name: Name, *, json: Json = False) -> None:
+    """Keep a read model up with the log, from now on."""
+    _ask(name, "start", json=json)
+
+
+def stop(name: Name, *, json: Json = False) -> None:
+    """Follow the log no further; the checkpoint stays."""
+    _ask(name, "stop", json=json)
+
+
+def restart(name: Name, *, json: Json = False) -> None:
+    """Try again at once, at the checkpoint."""
+    _ask(name, "restart", json=json)
+
+
+def health(
+    name: Annotated[str | None, typer.Argument(help="One projection; all if left out.")] = None,
+    *,
+    json: Json = False,
+) -> None:
+    """Show how live projections are; the exit status is 1 unless all are healthy."""
+
+    async def look() -> list[ProjectionHealth]:
+        registry = load_registry(load_settings().projections)
+        wanted = list(registry) if name is None else [registry.get(name)]
+        manager = await make_manager()
+        return [await manager.get_health(p.name, p.event_types) for p in wanted]
+
+    found = finished(look())
+    if json:
+        print_json(found)
+    else:
+        _show(found)
+    if not all(one.is_healthy for one in found):
+        raise typer.Exit(FAILED)
+
+
+def _ask(name: str, what: str, *, json: bool) -> None:
+    async def ask() -> None:
+        load_registry(load_settings().projections).get(name)
+        manager = await make_manager()
+        asked = {"start": manager.start, "stop": manager.stop, "restart": manager.restart}
+        await asked[what](name)
+
+    finished(ask())
+    if json:
+        print_json({"workflow_id": f"projection/{name}", "asked": what})
+    else:
+        console.print(f"asked projection/{name} to {what}; `refold health {name}` shows how it is")
+
+
+def _show(found: list[ProjectionHealth]) -> None:
+    table = Table(
+        "projection", "status", "generation", "checkpoint", "head", "lag", "why", box=None
+    )
+    table.columns[0].no_wrap = True
+    for one in found:
+        standing = one.standing
+        table.add_row(
+            one.projection,
+            one.status,
+            "none" if standing.generation is None else str(standing.generation),
+            "none" if standing.position is None else f"{standing.position:,}",
+            f"{standing.head:,}",
+            f"{standing.lag_events:,} events, {standing.lag_seconds:,.1f} s",
+            one.reason or "",
+        )
+    console.print(table)

@@ -1,0 +1,145 @@
+"""Live projections from Python: started, stopped, and asked how they are."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowQueryFailedError,
+)
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.service import RPCError, RPCStatusCode
+
+from refold.database import make_engine
+from refold.errors import RefoldError
+from refold.health import ProjectionHealth, Standing, judged, read_standing
+from refold.live import LiveHealth, LiveStatus
+from refold.settings import Settings
+from refold.store import generations
+
+# A worker may just be starting, or be busy.
+_QUERY_TIMEOUT = timedelta(seconds=10)
+
+
+class NotLive(RefoldError):
+    """No live projection of that name runs."""
+
+
+class LiveManager:
+    """The part of `refold.manager.ProjectionManager` that is about live projections."""
+
+    def __init__(
+        self, client: Client, database_url: str | None = None, *, task_queue: str = "refold"
+    ) -> None:
+        self._client = client
+        self._database_url = database_url
+        self._task_queue = task_queue
+
+    async def start(self, name: str) -> None:
+        """Starts a live projection, or one that was stopped; nothing happens when it runs."""
+        await self._signal_with_start(name, "start")
+
+    async def restart(self, name: str) -> None:
+        """Goes on at the checkpoint at once, also after a failure; starts it if need be."""
+        await self._signal_with_start(name, "restart")
+
+    async def _signal_with_start(self, name: str, signal: str) -> None:
+        await self._client.start_workflow(
+            "Projection",
+            {"projection": name},
+            id=f"projection/{name}",
+            task_queue=self._task_queue,
+            start_signal=signal,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            static_summary=f"{name}, live",
+        )
+
+    async def stop(self, name: str) -> None:
+        """Stops a live projection after the batch in hand; its checkpoint stays.
+
+        Raises:
+            NotLive: None of that name runs.
+        """
+        try:
+            await self._client.get_workflow_handle(f"projection/{name}").signal("stop")
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+            raise NotLive(
+                f"projection {name!r}: expected a live projection, none runs: "
+                f"`refold start {name}` starts it"
+            ) from None
+
+    async def get_current_checkpoint(self, name: str) -> int | None:
+        """The position up to which readers see all events; None when nothing was built yet.
+
+        Raises:
+            ConfigurationError: The manager was made without a database.
+        """
+        async with self._connected() as connection:
+            active = await generations.active(connection, name)
+        return active.position if active is not None else None
+
+    async def get_status(self, name: str) -> LiveStatus:
+        """Where a live projection is in its life; ``stopped`` when none runs."""
+        return (await self._live_health(name)).status
+
+    async def get_health(self, name: str, types: Sequence[str] | None = None) -> ProjectionHealth:
+        """How a projection is.
+
+        Args:
+            name: The projection.
+            types: The event types that it reads, for its lag; None to count all.
+
+        Raises:
+            ConfigurationError: The manager was made without a database.
+        """
+        async with self._connected() as connection:
+            standing = await read_standing(connection, name, types)
+        live = await self._live_health(name)
+        note = live.report.note if live.report else None
+        return judged(standing, live.status, live.error, note)
+
+    async def get_all_projections(self) -> list[Standing]:
+        """How each projection stands that was ever built, by name.
+
+        Raises:
+            ConfigurationError: The manager was made without a database.
+        """
+        async with self._connected() as connection:
+            names = await generations.projections(connection)
+            return [await read_standing(connection, name) for name in names]
+
+    async def _live_health(self, name: str) -> LiveHealth:
+        handle = self._client.get_workflow_handle(f"projection/{name}")
+        stopped = LiveHealth(projection=name, status=LiveStatus.STOPPED)
+        try:
+            if (await handle.describe()).status != WorkflowExecutionStatus.RUNNING:
+                return stopped
+            answer: LiveHealth = await handle.query(
+                "health", result_type=LiveHealth, rpc_timeout=_QUERY_TIMEOUT
+            )
+        except RPCError as error:
+            if error.status == RPCStatusCode.NOT_FOUND:
+                return stopped
+            if error.status not in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED):
+                raise
+            return LiveHealth(projection=name, status=LiveStatus.STARTING)
+        except WorkflowQueryFailedError:
+            return LiveHealth(projection=name, status=LiveStatus.STARTING)
+        return answer
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        engine = make_engine(Settings(database_url=self._database_url), activities=0)
+        looking = engine.execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            async with looking.connect() as connection:
+                yield connection
+        finally:
+            await engine.dispose()

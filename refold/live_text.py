@@ -1,0 +1,30 @@
+"""A live projection's health as people read it."""
+
+from __future__ import annotations
+
+from refold.live import LiveHealth
+from refold.markdown import escaped, table
+
+
+def as_markdown(health: LiveHealth) -> str:
+    """Health as the Temporal UI shows it under a workflow's details."""
+    rows = []
+    if report := health.report:
+        rows += [
+            ["generation", "none" if report.generation is None else str(report.generation)],
+            ["checkpoint", "none" if report.position is None else f"{report.position:,}"],
+            ["head", f"{report.head:,}"],
+            ["as of", f"{report.at:%Y-%m-%d %H:%M:%S %Z}"],
+        ]
+    lines = [f"### {health.projection}", "", *table(["status", health.status], rows)]
+    if health.report and health.report.waiting_for:
+        lines += ["", "the head waits for " + escaped("; ".join(health.report.waiting_for))]
+    if health.report and health.report.note:
+        lines += ["", escaped(health.report.note)]
+    if error := health.error:
+        when = "`restart` tries again"
+        if error.next_attempt_at is not None:
+            when = f"tried again at {error.next_attempt_at:%H:%M:%S %Z}"
+        lines += ["", escaped(f"{error.type}: {error.message}")]
+        lines += ["", f"attempts: {error.attempts}; {when}"]
+    return "\n".join(lines)

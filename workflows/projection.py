@@ -1,0 +1,193 @@
+"""Projection: a read model that keeps up with the log by itself, until it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+from workflows.steps import step
+
+with workflow.unsafe.imports_passed_through():
+    from activities.live import LiveActivities
+    from refold.errors import InvalidRequest
+    from refold.live import (
+        LiveError,
+        LiveHealth,
+        LiveReport,
+        LiveRequest,
+        LiveSegment,
+        LiveState,
+        LiveStatus,
+    )
+    from refold.live_text import as_markdown
+    from refold.requests import accept_request
+
+# A segment's end is when queries hear of it: soon while things move, seldom while they do not.
+_FIRST_SECONDS, _MOVING_SECONDS, _IDLE_SECONDS = 2.0, 10.0, 60.0
+
+# Without a generation to follow it looks again this often.
+_LOOK_AGAIN = timedelta(seconds=10)
+
+# After a failure it is tried again by itself, so often, each time after twice the pause.
+_ATTEMPTS = 5
+_FIRST_PAUSE = timedelta(seconds=10)
+
+
+@workflow.defn(name="Projection")
+class Projection:
+    """Follows a projection's active generation: started, stopped and restarted by signals."""
+
+    @workflow.init
+    def __init__(self, *inputs: Any) -> None:
+        continued = workflow.info().continued_run_id is not None and len(inputs) > 1
+        # Untyped, and decoded here: see `workflows.run`.
+        self._inputs = inputs[:1] if continued else inputs
+        state = LiveState.model_validate(inputs[1]) if continued else None
+        self._stopped = state.stopped if state else False
+        self._health = (
+            state.health if state else LiveHealth(projection="", status=LiveStatus.STARTING)
+        )
+        self._segment: asyncio.Task[LiveReport] | None = None
+        self._again = False
+
+    # -- queries and signals -----------------------------------------------------------------
+
+    @workflow.query(name="status", description="Where the projection is in its life, in one word")
+    def status(self) -> str:
+        """See `refold.live.LiveStatus`."""
+        return self._health.status.value
+
+    @workflow.query(name="health", description="Status, checkpoint, head, and the last error")
+    def health(self) -> LiveHealth:
+        """See `refold.live.LiveHealth`."""
+        return self._health
+
+    @workflow.query(name="checkpoint", description="The position up to which events are applied")
+    def checkpoint(self) -> int | None:
+        """As of the latest segment; the database knows it to the moment."""
+        return self._health.report.position if self._health.report else None
+
+    @workflow.signal(name="start", description="Follow the log (again); nothing if it does")
+    def start(self) -> None:
+        """Goes on after a stop."""
+        self._stopped = False
+
+    @workflow.signal(name="stop", description="Finish the batch in hand, and follow no further")
+    def stop(self) -> None:
+        """Stops at the next batch's end; the checkpoint stays."""
+        self._stopped = True
+        self._interrupt()
+
+    @workflow.signal(name="restart", description="Try again at once, at the checkpoint")
+    def restart(self) -> None:
+        """Goes on at the checkpoint, also after a failure."""
+        self._stopped = False
+        self._again = True
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        if self._segment is not None:
+            self._segment.cancel()
+
+    # -- the run -----------------------------------------------------------------------------
+
+    @workflow.run
+    async def run(self, *inputs: Any) -> None:
+        """Takes one `LiveRequest`; it runs until it is cancelled or terminated."""
+        name = self._accepted().projection
+        seconds = _FIRST_SECONDS
+        while True:
+            self._continue_if_long()
+            if self._stopped:
+                self._settle(LiveStatus.STOPPED)
+                await workflow.wait_condition(lambda: not self._stopped)
+                seconds = _FIRST_SECONDS
+            self._again = False
+            report = await self._follow(name, seconds)
+            if report is None:
+                seconds = _FIRST_SECONDS
+                continue
+            moved = report.events > 0 or report.status is LiveStatus.CATCHING_UP
+            seconds = min(2 * seconds, _MOVING_SECONDS if moved else _IDLE_SECONDS)
+            if report.status is LiveStatus.NEEDS_REBUILD and not moved:
+                await self._pause(_LOOK_AGAIN)
+
+    def _accepted(self) -> LiveRequest:
+        try:
+            request = accept_request(self._inputs, LiveRequest)
+        except InvalidRequest as error:
+            raise ApplicationError(str(error), type="InvalidRequest", non_retryable=True) from None
+        self._health = self._health.model_copy(update={"projection": request.projection})
+        self._show()
+        return request
+
+    async def _follow(self, name: str, seconds: float) -> LiveReport | None:
+        """Follows for one segment; None when it was interrupted, or failed."""
+        self._segment = asyncio.create_task(self._one_segment(name, seconds))
+        try:
+            report = await self._segment
+        except asyncio.CancelledError:
+            if asyncio.current_task() is not None and not (self._stopped or self._again):
+                raise  # by Temporal: the workflow itself is cancelled
+            return None
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                if self._stopped or self._again:
+                    return None
+                raise
+            await self._fail(error)
+            return None
+        finally:
+            self._segment = None
+        self._health = self._health.model_copy(update={"report": report, "error": None})
+        self._settle(report.status)
+        return report
+
+    async def _one_segment(self, name: str, seconds: float) -> LiveReport:
+        return await workflow.execute_activity_method(
+            LiveActivities.follow_live,
+            LiveSegment(projection=name, seconds=seconds),
+            summary=f"follow for {seconds:.0f} s",
+            **step(longest=timedelta(minutes=10)),
+        )
+
+    async def _fail(self, error: ActivityError) -> None:
+        cause = error.cause if isinstance(error.cause, ApplicationError) else None
+        if cause is not None and cause.type == "UnknownProjection":
+            self._settle(LiveStatus.FAILED)
+            raise ApplicationError(cause.message, type=cause.type, non_retryable=True) from error
+        attempts = (self._health.error.attempts if self._health.error else 0) + 1
+        pause = _FIRST_PAUSE * 2 ** (attempts - 1) if attempts < _ATTEMPTS else None
+        failed = LiveError(
+            type=cause.type or "" if cause else type(error.cause).__name__,
+            message=cause.message if cause else str(error.cause),
+            at=workflow.now(),
+            attempts=attempts,
+            next_attempt_at=None if pause is None else workflow.now() + pause,
+        )
+        self._health = self._health.model_copy(update={"error": failed})
+        self._settle(LiveStatus.FAILED)
+        await self._pause(pause)
+
+    async def _pause(self, time: timedelta | None) -> None:
+        """Waits, until somebody wants something; None for as long as that takes."""
+        try:
+            await workflow.wait_condition(lambda: self._again or self._stopped, timeout=time)
+        except TimeoutError:
+            return
+
+    def _continue_if_long(self) -> None:
+        if workflow.info().is_continue_as_new_suggested():
+            state = LiveState(stopped=self._stopped, health=self._health)
+            workflow.continue_as_new(args=[*self._inputs, state.model_dump(mode="json")])
+
+    def _settle(self, status: LiveStatus) -> None:
+        self._health = self._health.model_copy(update={"status": status})
+        self._show()
+
+    def _show(self) -> None:
+        workflow.set_current_details(as_markdown(self._health))
