@@ -21,8 +21,8 @@ from refold.store import generations, schema
 from refold.store.generations import ACTIVE, Generation
 from refold.store.takeover import take_over
 
-# Without a notification it looks this often.
-_LOOK_SECONDS = 1.0
+# Without a notification it looks this often: one look is one look-up in an index.
+_LOOK_SECONDS = 0.05
 # Somebody has a transaction open that may still append: they end within moments, as a rule.
 _SETTLING_SECONDS = 0.02
 # Whoever has taken the checkpoint over, a backfill's last step, is let finish.

@@ -22,14 +22,6 @@ REAL_EVENTS = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Lets tests of one file share a server of their own, or start-up that is longer than they."""
-    for item in items:
-        file = item.path.relative_to(Path(__file__).parent)
-        if file.parts[0] in ("acceptance", "replay", "unit"):
-            item.add_marker(pytest.mark.xdist_group(str(file)))
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL server for the session, in a directory that no other session touches."""

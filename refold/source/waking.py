@@ -1,4 +1,8 @@
-"""Waking whoever waits for events: by notification, and by the clock when none comes."""
+"""Waking whoever waits for events: by notification, and by the clock when none comes.
+
+Nobody has to notify. Appending does not do it by itself, as PostgreSQL refuses to prepare a
+transaction (PREPARE TRANSACTION) that has notified.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +38,7 @@ class Bell:
 
 @asynccontextmanager
 async def listening(connection: AsyncConnection) -> AsyncIterator[Bell]:
-    """A bell that rings after each transaction that appends, as long as the connection lives."""
+    """A bell that rings after each transaction that notifies, as long as the connection lives."""
     driver = await raw(connection)
     bell = Bell()
     await driver.add_listener(CHANNEL, bell.ring)
