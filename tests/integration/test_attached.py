@@ -167,6 +167,13 @@ REFUSED: dict[str, tuple[list[str], str]] = {
         ["CREATE TABLE parent (key text)", "ALTER TABLE counters INHERIT parent"],
         "the live table is a child of public.parent",
     ),
+    "partition": (
+        [
+            "CREATE TABLE whole (LIKE counters) PARTITION BY LIST (key)",
+            "ALTER TABLE whole ATTACH PARTITION counters DEFAULT",
+        ],
+        "the live table is a child of public.whole",
+    ),
     "rule": (
         ["CREATE RULE nothing AS ON DELETE TO counters DO INSTEAD NOTHING"],
         "rule nothing",
