@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from activities.heartbeat import heartbeating
-from refold.database import raw
+from refold.database import own_transaction, raw
 from refold.errors import RunEnded
 from refold.fold import Batch, Carry, KeyOrderFold
 from refold.key import Key, loaded_key, stored_key
@@ -174,9 +174,7 @@ class _PartitionWork:
 
     async def _write_aside(self, batch: Batch, *, done: bool) -> None:
         carry = await self._stored(batch.carry)
-        driver = await raw(self._writer)
-        # The driver's own transaction: SQLAlchemy's would cost as much again as the batch.
-        async with driver.transaction():
+        async with own_transaction(self._writer) as driver:
             await self._advance(driver, batch, carry, done=done)
             await self._target.rows.load(driver, batch.rows)
 

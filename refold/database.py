@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -48,6 +49,26 @@ async def raw(connection: AsyncConnection) -> asyncpg.Connection[Any]:
     driver: asyncpg.Connection[Any] | None = pooled.driver_connection
     assert driver is not None
     return driver
+
+
+@asynccontextmanager
+async def own_transaction(
+    connection: AsyncConnection,
+) -> AsyncIterator[asyncpg.Connection[Any]]:
+    """A transaction of the driver's own: SQLAlchemy's would cost as much again as a small batch.
+
+    Whoever is cancelled in the midst of it gives the connection up: SQLAlchemy does not know of the
+    transaction and would hand it, open, to the next one, whose commits would then be none.
+    """
+    driver = await raw(connection)
+    try:
+        async with driver.transaction():
+            yield driver
+    except Exception:
+        raise  # rolled back by the driver
+    except BaseException as cancelled:
+        await connection.invalidate(cancelled)
+        raise
 
 
 def compiled(statement: Executable) -> tuple[str, list[Any]]:
