@@ -55,6 +55,9 @@ class RefoldActivities:
         self._engine = engine
         self._registry = registry
         self._segment_seconds = settings.segment_seconds
+        # PostgreSQL sorts faster than this process folds. One partition after another, the first
+        # is folded while the next is sorted; all at once, all would be waited for.
+        self._sorting = asyncio.Lock()
 
     @activity.defn
     async def refold_segment(self, segment: RefoldSegment) -> RefoldedSegment:
@@ -86,20 +89,21 @@ class RefoldActivities:
             work = _PartitionWork(writer, partition, target)
             beat.show(partition=partition.partition, resumed_at=partition.processed_events)
             clock = asyncio.get_running_loop().time
-            asked = clock()
-            end: float | None = None
             statement, carry = await work.remaining()
             fold = KeyOrderFold(projection, plan.batch_size, carry)
             async with stream(reader, statement, fetch=plan.batch_size) as chunks:
-                async for records in chunks:
-                    if end is None:
-                        waited = clock() - asked
-                        end = clock() + max(self._segment_seconds, _WORK_PER_WAIT * waited)
+                async with self._sorting:
+                    asked = clock()
+                    records = await anext(chunks, None)
+                    waited = clock() - asked
+                end = clock() + max(self._segment_seconds, _WORK_PER_WAIT * waited)
+                while records is not None:
                     for batch in fold.feed(decoded(records)):
                         await work.write(batch, done=False)
                         beat.show(partition=partition.partition, events=work.events)
                         if clock() > end or activity.is_worker_shutdown():
                             return work.result(done=False)
+                    records = await anext(chunks, None)
             await work.write(fold.finish(), done=True)
             return work.result(done=True)
 

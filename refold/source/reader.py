@@ -8,7 +8,18 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Select, Text, cast, func, literal, select, text, tuple_
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    Text,
+    cast,
+    func,
+    literal,
+    select,
+    text,
+    tuple_,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.database import compiled, raw
@@ -128,6 +139,21 @@ def key_range(
     return conditions
 
 
+def key_among(paths: Sequence[KeyPath], keys: Sequence[Key]) -> ColumnElement[bool]:
+    """The condition for events of these keys."""
+    columns = key_columns(paths)
+    parts = [key if len(paths) > 1 else (key,) for key in keys]
+    # Arrays, one a path: a list of values would run into the limit of 32,767 parameters.
+    arrays = [
+        literal([part[i] for part in parts], ARRAY(path.column.type))
+        for i, path in enumerate(paths)
+    ]
+    listed = func.unnest(*arrays).table_valued(*[f"k{i}" for i in range(len(paths))])
+    left: Any = columns[0] if len(columns) == 1 else tuple_(*columns)
+    condition: ColumnElement[bool] = left.in_(select(*listed.render_derived().c))
+    return condition
+
+
 def keyed_events(paths: Sequence[KeyPath], types: Sequence[str]) -> list[ColumnElement[bool]]:
     """The condition for events that a projection reads and that have a key."""
     return [events.c.type.in_(types), *[column.is_not(None) for column in key_columns(paths)]]
@@ -141,6 +167,7 @@ def in_key_order(
     low: Key | None,
     high: Key | None,
     resume: tuple[Key, int] | None = None,
+    among: Sequence[Key] | None = None,
 ) -> Select[Any]:
     """Events ordered by key and position, for `decoded`.
 
@@ -151,12 +178,14 @@ def in_key_order(
         low: Only keys above this (exclusive); None for no bound.
         high: Only keys up to this (inclusive); None for no bound.
         resume: Within the key `resume[0]`, only positions above `resume[1]`; later keys whole.
+        among: Only these keys; None for all.
     """
     paths = projection.key_paths
     assert paths is not None
     columns = key_columns(paths)
-    key = columns[0] if len(columns) == 1 else func.json_build_array(*columns)
-    statement = select(_as_json(key)).where(
+    names = [f"k{i}" for i in range(len(columns))]
+    labelled = [column.label(name) for column, name in zip(columns, names, strict=True)]
+    statement = select(*_COLUMNS, *labelled).where(
         events.c.position > after,
         events.c.position <= upto,
         *keyed_events(paths, projection.event_types),
@@ -167,7 +196,14 @@ def in_key_order(
         left, right = key_compare(paths, resumed_key)
         past = (left == right) & (events.c.position > position)
         statement = statement.where((left > right) | past)
-    return statement.order_by(*columns, events.c.position)
+    if among is not None:
+        statement = statement.where(key_among(paths, among))
+    # Sorted first, made JSON of afterwards: while one event is folded, the next becomes JSON.
+    found = statement.order_by(*columns, events.c.position).offset(0).subquery()
+    keys = [found.c[name] for name in names]
+    key = keys[0] if len(keys) == 1 else func.json_build_array(*keys)
+    read = [found.c[column.name] for column in _COLUMNS]
+    return select(cast(func.json_build_array(*read, key), Text)).order_by(*keys, found.c.position)
 
 
 @asynccontextmanager

@@ -8,13 +8,20 @@ from dataclasses import dataclass
 from random import sample
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Select, func, literal, select, tablesample, tuple_
+from sqlalchemy import ColumnElement, Select, func, select, tablesample
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.key import Key, KeyPath
 from refold.projection import Projection, Row
 from refold.source.log import count_events
-from refold.source.reader import in_key_order, key_columns, keyed_events, read_events, read_window
+from refold.source.reader import (
+    in_key_order,
+    key_among,
+    key_columns,
+    keyed_events,
+    read_events,
+    read_window,
+)
 from refold.store.schema import events
 
 MOST_EVENTS = 20_000
@@ -103,12 +110,11 @@ async def folded_again(
         return await _whole_log(connection, projection, wanted, upto)
     if not wanted:
         return Folded({})
-    among = _among(projection.key_paths, wanted)
+    among = key_among(projection.key_paths, wanted)
     chosen, note = _affordable(wanted, await _counts(connection, projection, among, upto))
     if not chosen:
         return Folded({}, note)
-    statement = in_key_order(projection, after=0, upto=upto, low=None, high=None)
-    statement = statement.where(_among(projection.key_paths, chosen))
+    statement = in_key_order(projection, after=0, upto=upto, low=None, high=None, among=chosen)
     # In key order, not in position order: an event has one key, so each fold sees the same.
     # In a thread: heartbeats must go on, however slow the handlers are.
     rows = await asyncio.to_thread(projection.fold, await read_events(connection, statement))
@@ -149,19 +155,6 @@ async def _counts(
     statement = select(func.count(), *inner.c).group_by(*inner.c)
     rows = await connection.execute(statement)
     return {_key(key): count for count, *key in rows}
-
-
-def _among(paths: Sequence[KeyPath], keys: Sequence[Key]) -> ColumnElement[bool]:
-    columns = key_columns(paths)
-    parts = [key if len(paths) > 1 else (key,) for key in keys]
-    arrays = [
-        literal([part[i] for part in parts], ARRAY(path.column.type))
-        for i, path in enumerate(paths)
-    ]
-    listed = func.unnest(*arrays).table_valued(*[f"k{i}" for i in range(len(paths))])
-    left: Any = columns[0] if len(columns) == 1 else tuple_(*columns)
-    among: ColumnElement[bool] = left.in_(select(*listed.render_derived().c))
-    return among
 
 
 async def _whole_log(

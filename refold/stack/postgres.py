@@ -23,6 +23,7 @@ SETTINGS = {
     "max_connections": "200",
     "shared_buffers": "256MB",
     "max_wal_size": "4GB",
+    "random_page_cost": "1.1",
 }
 DATABASE = "refold"
 READY_SECONDS = 60.0
