@@ -13,6 +13,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.cleanup import sweep
+from activities.delivery import DeliveryActivities, dispatch
 from activities.failures import FailureInterceptor
 from activities.following import FollowActivities
 from activities.lifecycle import LifecycleActivities
@@ -23,12 +24,14 @@ from activities.retention import RetentionActivities, drop_expired
 from activities.rolling_back import RollbackActivities
 from activities.shadowing import ShadowActivities
 from activities.swapping import SwapActivities
+from activities.system_events import SystemEventActivities
 from activities.verification import VerifyActivities
 from refold.command import leave, run_command
 from refold.database import make_engine, wait_until_reachable
 from refold.registry import Registry, load_registry
 from refold.settings import Settings, load_settings
 from refold.store.migrate import require_migrated
+from refold.store.system_events import prune
 from refold.temporal import wait_until_connected
 from workflows import WORKFLOWS
 
@@ -40,6 +43,7 @@ MAX_ACTIVITIES = 10
 _HEARTBEAT_THROTTLE = timedelta(seconds=1)
 _GRACE = timedelta(seconds=30)
 _SWEEP_SECONDS = 30.0
+_DISPATCH_SECONDS = 1.0
 
 
 def make_worker(
@@ -56,6 +60,8 @@ def make_worker(
     retention = RetentionActivities(engine, registry)
     lifecycle = LifecycleActivities(engine)
     live = LiveActivities(engine, registry)
+    recording = SystemEventActivities(engine)
+    delivery = DeliveryActivities(engine, registry, settings.task_queue)
     return Worker(
         client,
         task_queue=settings.task_queue,
@@ -71,6 +77,11 @@ def make_worker(
             swapping.swap_generation,
             retention.drop_generations,
             live.follow_live,
+            recording.record_system_event,
+            recording.read_system_events,
+            delivery.next_deliveries,
+            delivery.handle_system_event,
+            delivery.give_up_delivery,
             lifecycle.watch_progress,
             lifecycle.find_plan,
             lifecycle.finish_run,
@@ -105,10 +116,16 @@ async def run_worker(settings: Settings) -> None:
         _calm_garbage_collector()
         async with make_worker(client, engine, registry, settings):
             logger.info("working on task queue %r, projections: %s", settings.task_queue, names)
-            sweeper = asyncio.create_task(_sweep_now_and_then(engine, client, registry))
+            chores = [
+                asyncio.create_task(_sweep_now_and_then(engine, client, registry, settings)),
+                asyncio.create_task(
+                    dispatch_now_and_then(engine, client, registry, settings.task_queue)
+                ),
+            ]
             await stopped
             logger.info("stopping: finishing the batches in hand")
-            sweeper.cancel()
+            for chore in chores:
+                chore.cancel()
     finally:
         ready.cancel()
         stopped.cancel()
@@ -121,15 +138,31 @@ async def _get_ready(engine: AsyncEngine) -> Client:
     return await wait_until_connected()
 
 
-async def _sweep_now_and_then(engine: AsyncEngine, client: Client, registry: Registry) -> None:
+async def _sweep_now_and_then(
+    engine: AsyncEngine, client: Client, registry: Registry, settings: Settings
+) -> None:
     while True:
         try:
             await sweep(engine, client)
             for projection in registry:
                 await drop_expired(engine, projection.name, projection.backfill)
+            async with engine.begin() as connection:
+                await prune(connection, timedelta(days=settings.system_events_days))
         except Exception as error:
             logger.warning("sweep: %s", error)
         await asyncio.sleep(_SWEEP_SECONDS)
+
+
+async def dispatch_now_and_then(
+    engine: AsyncEngine, client: Client, registry: Registry, task_queue: str
+) -> None:
+    """Sees to it, every second, that handlers are given the system events that there are."""
+    while True:
+        try:
+            await dispatch(engine, client, registry, task_queue)
+        except Exception as error:
+            logger.warning("system events: %s", error)
+        await asyncio.sleep(_DISPATCH_SECONDS)
 
 
 def _calm_garbage_collector() -> None:

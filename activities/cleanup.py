@@ -9,8 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities import announcing
 from refold.store import generations, leases, partitions, read_models, runs
 from refold.store.leases import Lease
+from refold.system_events import ProjectionBackfillFailed
 
 logger = logging.getLogger(__name__)
 
@@ -19,14 +21,30 @@ _SILENCE_SECONDS = 60.0
 
 
 async def end_run(
-    engine: AsyncEngine, *, run_id: str, projection: str, status: str, error: str | None
+    engine: AsyncEngine,
+    *,
+    run_id: str,
+    projection: str,
+    status: str,
+    error: str | None,
+    refused: ProjectionBackfillFailed | None = None,
 ) -> None:
     """Removes what the run has not put live, gives up its lease and records how it ended.
 
     Safe to repeat. Raises when a lock is not to be had within seconds: try again.
+
+    Args:
+        engine: The database.
+        run_id: The run.
+        projection: Its projection.
+        status: How it ended.
+        error: Why it did not do what it was asked for.
+        refused: What to record of a run that was refused before it had its lease.
     """
     async with engine.begin() as connection:
         await connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+        run = await runs.get(connection, run_id)
+        events = await announcing.count_events(connection, run) if run is not None else 0
         # First the partitions: that fences any attempt which is still at work.
         await partitions.remove(connection, run_id)
         for generation in await generations.of_projection(connection, projection):
@@ -35,6 +53,10 @@ async def end_run(
         await _fence_in_place(connection, run_id, projection)
         await runs.end(connection, run_id, status, error)
         await leases.release(connection, run_id)
+        if run is not None:
+            await announcing.ended(connection, run, status, error, events)
+        elif refused is not None:
+            await announcing.failed(connection, refused)
 
 
 async def _fence_in_place(connection: AsyncConnection, run_id: str, projection: str) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
+from activities import announcing
 from activities.counters import read_report
 from activities.heartbeat import heartbeating
 from refold.errors import RunEnded
@@ -194,6 +195,7 @@ class FollowActivities:
                     break
             async with writer.begin():
                 report = await read_report(writer, plan.run_id)
+                await announcing.progressed(writer, plan.run_id, report)
             return FollowedSegment(
                 caught_up=follower.position >= upto,
                 position=follower.position,

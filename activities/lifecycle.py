@@ -7,6 +7,7 @@ import asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
+from activities import announcing
 from activities.cleanup import end_run
 from activities.counters import read_report
 from activities.heartbeat import heartbeating
@@ -18,6 +19,7 @@ from refold.messages import (
     WatchProgress,
 )
 from refold.store import generations, runs
+from refold.system_events import ProjectionBackfillFailed
 
 _LOOK_SECONDS = 0.2
 
@@ -41,6 +43,8 @@ class LifecycleActivities:
             while True:
                 report = await self._report(watch.run_id)
                 if report.refolded or clock() >= end or activity.is_worker_shutdown():
+                    async with self._engine.begin() as connection:
+                        await announcing.progressed(connection, watch.run_id, report)
                     return report
                 await asyncio.sleep(min(_LOOK_SECONDS, max(0.0, end - clock())))
 
@@ -65,6 +69,7 @@ class LifecycleActivities:
                 projection=finish.projection,
                 status=finish.status,
                 error=finish.error,
+                refused=_refused(finish),
             )
             async with self._engine.connect() as connection:
                 active = await generations.active(connection, finish.projection)
@@ -77,3 +82,17 @@ class LifecycleActivities:
     async def _report(self, run_id: str) -> ProgressReport:
         async with self._engine.connect() as connection:
             return await read_report(connection, run_id)
+
+
+def _refused(finish: FinishRun) -> ProjectionBackfillFailed | None:
+    """What whoever asked is told of a run that never was; nothing when nobody asked."""
+    if finish.correlation_id is None:
+        return None
+    return ProjectionBackfillFailed(
+        projection=finish.projection,
+        correlation_id=finish.correlation_id,
+        run_id=finish.run_id,
+        kind=activity.info().workflow_type or "",
+        status=finish.status,
+        error=finish.error or f"the run ended as {finish.status}",
+    )

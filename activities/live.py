@@ -12,14 +12,20 @@ from temporalio import activity
 from activities.following import Follower, take
 from activities.heartbeat import Heartbeat, heartbeating
 from refold.errors import Fenced, RunEnded
-from refold.live import LiveReport, LiveSegment, LiveStatus
+from refold.live import RECENT, LiveReport, LiveSegment, LiveStatus
 from refold.projection import Projection
 from refold.registry import Registry
 from refold.source.head import SettledHead
 from refold.source.waking import Bell, listening
-from refold.store import generations, schema
+from refold.store import generations, schema, system_events
 from refold.store.generations import ACTIVE, Generation
 from refold.store.takeover import take_over
+from refold.system_events import (
+    ProjectionCheckpointRestored,
+    ProjectionCheckpointSaved,
+    ProjectionStarted,
+    RecordedEvent,
+)
 
 # Without a notification it looks this often: one look is one look-up in an index.
 _LOOK_SECONDS = 0.05
@@ -59,8 +65,8 @@ class LiveActivities:
             self._engine.connect() as writer,
             listening(looker) as bell,
         ):
-            live = _Live(self._engine, self._registry, segment.projection, looker, writer)
-            return await live.follow(segment.seconds, bell, beat)
+            live = _Live(self._engine, self._registry, segment, looker, writer)
+            return await live.follow(bell, beat)
 
 
 class _Live:
@@ -70,21 +76,23 @@ class _Live:
         self,
         engine: AsyncEngine,
         registry: Registry,
-        name: str,
+        segment: LiveSegment,
         looker: AsyncConnection,
         writer: AsyncConnection,
     ) -> None:
         self._engine = engine
         self._registry = registry
-        self._name = name
+        self._segment = segment
+        self._name = segment.projection
         self._looker = looker
         self._writer = writer
         self._head = SettledHead()
         self._events = 0
 
-    async def follow(self, seconds: float, bell: Bell, beat: Heartbeat) -> LiveReport:
+    async def follow(self, bell: Bell, beat: Heartbeat) -> LiveReport:
         clock = asyncio.get_running_loop().time
-        end = clock() + seconds
+        end = clock() + self._segment.seconds
+        await self._record_start()
         follower: Follower | None = None
         while True:
             if follower is None:
@@ -146,6 +154,10 @@ class _Live:
                 f"version {newest} is registered; version {generation.version} is live, and "
                 "followed: start a Rebuild"
             )
+        if self._events:
+            saved = ProjectionCheckpointSaved(projection=self._name, position=follower.position)
+            async with self._writer.begin():
+                await system_events.record(self._writer, saved)
         return LiveReport(
             status=status,
             generation=generation.generation,
@@ -156,6 +168,34 @@ class _Live:
             events=self._events,
             at=await self._now(),
             note=note,
+            rebuild_to=self._rebuild_to(generation),
+            system_events=await self._recorded(),
+        )
+
+    def _rebuild_to(self, active: Generation | None) -> int | None:
+        newest = self._registry.get(self._name)
+        current = active is not None and active.version == newest.version
+        return newest.version if newest.backfill.auto_start and not current else None
+
+    async def _record_start(self) -> None:
+        """Records that following begins, and from where, with the segment that begins it."""
+        if self._segment.started is None:
+            return
+        active = await generations.active(self._looker, self._name)
+        began = ProjectionStarted(
+            projection=self._name, generation=active.generation if active else None
+        )
+        async with self._writer.begin():
+            fresh = await system_events.record(self._writer, began, key=self._segment.started)
+            if fresh and active is not None and active.position is not None:
+                restored = ProjectionCheckpointRestored(
+                    projection=self._name, position=active.position
+                )
+                await system_events.record(self._writer, restored)
+
+    async def _recorded(self) -> list[RecordedEvent]:
+        return await system_events.latest(
+            self._looker, self._name, limit=RECENT, after=self._segment.known
         )
 
     async def _nothing_to_follow(self) -> LiveReport:
@@ -175,6 +215,8 @@ class _Live:
             events=self._events,
             at=await self._now(),
             note=note,
+            rebuild_to=self._rebuild_to(active),
+            system_events=await self._recorded(),
         )
 
     async def _now(self) -> datetime:

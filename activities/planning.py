@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from activities import leasing
+from activities import announcing, leasing
 from activities.heads import settled_head
 from activities.heartbeat import Heartbeat, heartbeating
 from activities.previewing import preview
@@ -114,7 +114,7 @@ class PlanningActivities:
             return planned
         if plan.atomic or plan.backup is not None:
             require_none_refused(shown.refused, way.projection.table.fullname)
-        await self._record(planned, way.projection, active, work)
+        await self._record(begin, planned, way.projection, active, work)
         return planned
 
     async def _require_schema(self, connection: AsyncConnection, name: str) -> str:
@@ -149,7 +149,12 @@ class PlanningActivities:
         return _Work(position, bounds, totals, beyond)
 
     async def _record(
-        self, planned: Planned, projection: Projection, active: Generation | None, work: _Work
+        self,
+        begin: BeginRun,
+        planned: Planned,
+        projection: Projection,
+        active: Generation | None,
+        work: _Work,
     ) -> None:
         """Writes the plan and makes the shadow, in one transaction: all of it or nothing."""
         plan = planned.plan
@@ -179,6 +184,7 @@ class PlanningActivities:
             if work.bounds is not None:
                 await partitions.create(connection, plan.run_id, work.bounds, work.totals)
             await runs.set_plan(connection, plan.run_id, planned.model_dump(mode="json"))
+            await announcing.started(connection, plan, begin.kind, begin.request)
 
 
 @dataclass

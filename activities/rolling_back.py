@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from activities import leasing
+from activities import announcing, leasing
 from activities.heads import settled_head
 from activities.heartbeat import Heartbeat, heartbeating
 from activities.previewing import preview
@@ -103,6 +103,7 @@ class RollbackActivities:
                     "its time was over: roll back to another"
                 )
             await runs.set_plan(connection, begin.run_id, planned.model_dump(mode="json"))
+            await announcing.started(connection, plan, "Rollback", request)
         return planned
 
     async def _behind(

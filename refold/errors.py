@@ -26,6 +26,7 @@ RefoldError
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class RefoldError(Exception):
@@ -100,6 +101,15 @@ class PoisonEvent(RefoldError):
             f"projection {projection!r} cannot take event {position} "
             f"({event_type} of stream {stream_id!r}): {reason}"
         )
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Which event it is, as JSON has it."""
+        return {
+            "position": self.position,
+            "event_type": self.event_type,
+            "stream_id": self.stream_id,
+        }
 
 
 class UnreadableEvent(RefoldError):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from refold.messages import Message
 from refold.requests import Request
+from refold.system_events import RecordedEvent
+
+RECENT = 50
+"""The latest system events that a live projection's workflow knows, for its query."""
 
 
 class LiveRequest(Request):
@@ -18,7 +22,10 @@ class LiveRequest(Request):
     Attributes:
         projection: The projection's name.
         requested_by: Who asks, for the record.
+        stopped: Begin stopped: requests are carried out, but the log is not followed until `start`.
     """
+
+    stopped: bool = False
 
 
 class LiveStatus(StrEnum):
@@ -39,6 +46,9 @@ class LiveError(Message):
         type: Such as ``PoisonEvent``.
         message: What happened; of a poison event with position, type and stream.
         at: When, by the workflow's clock.
+        position: Of a poison event: its position.
+        event_type: Its type.
+        stream_id: Its stream.
         attempts: How often it has been tried since it last worked.
         next_attempt_at: When it is tried again by itself; None when only `restart` helps.
     """
@@ -46,6 +56,9 @@ class LiveError(Message):
     type: str
     message: str
     at: datetime
+    position: int | None = None
+    event_type: str | None = None
+    stream_id: str | None = None
     attempts: int
     next_attempt_at: datetime | None = None
 
@@ -63,6 +76,8 @@ class LiveReport(Message):
         events: Events applied in this segment.
         at: When this was so, by the database's clock.
         note: Why it needs a rebuild; None when it does not.
+        rebuild_to: The version to rebuild it to by itself, where the projection says so.
+        system_events: What has been recorded since the segment's `known`.
     """
 
     status: LiveStatus
@@ -74,13 +89,24 @@ class LiveReport(Message):
     events: int = 0
     at: datetime
     note: str | None = None
+    rebuild_to: int | None = None
+    system_events: list[RecordedEvent] = Field(default_factory=list)
 
 
 class LiveSegment(Message):
-    """Tells `follow_live` what to follow, and for how long, in seconds."""
+    """Tells `follow_live` what to follow, and for how long.
+
+    Attributes:
+        projection: The projection.
+        seconds: For how long.
+        started: Following begins with this segment: the key under which that is recorded.
+        known: The number of the latest system event that the workflow knows.
+    """
 
     projection: str
     seconds: Annotated[float, Field(gt=0)]
+    started: str | None = None
+    known: int = 0
 
 
 class LiveHealth(Message):
@@ -100,7 +126,59 @@ class LiveHealth(Message):
 
 
 class LiveState(Message):
-    """What a live projection's workflow carries over when it continues as new."""
+    """What a live projection's workflow carries over when it continues as new.
+
+    Attributes:
+        stopped: Whether it is stopped.
+        started: Whether that it follows has been recorded.
+        restart_at: When it is restarted by a request.
+        rebuilt_to: The version to which it has been rebuilt by itself, or tried to be.
+        health: How it is.
+        system_events: The latest ones, for the query.
+    """
 
     stopped: bool
+    started: bool = False
+    restart_at: datetime | None = None
+    rebuilt_to: int | None = None
     health: LiveHealth
+    system_events: list[RecordedEvent] = Field(default_factory=list)
+
+
+class RecordSystemEvent(Message):
+    """Tells `record_system_event` what has happened.
+
+    Attributes:
+        type: One of Refold's own system events.
+        projection: The projection.
+        data: Its fields.
+        correlation_id: Ties it to what asked for it.
+        key: Recorded before under this key, it is not recorded again.
+        known: The number of the latest system event that the workflow knows.
+    """
+
+    type: str
+    projection: str
+    data: dict[str, Any] = Field(default_factory=dict)
+    correlation_id: str | None = None
+    key: str
+    known: int = 0
+
+
+class RecordedNow(Message):
+    """What `record_system_event` came to.
+
+    Attributes:
+        fresh: Whether it had not been recorded before.
+        system_events: What has been recorded since `known`.
+    """
+
+    fresh: bool
+    system_events: list[RecordedEvent]
+
+
+class ReadSystemEvents(Message):
+    """Tells `read_system_events` what is known already."""
+
+    projection: str
+    known: int

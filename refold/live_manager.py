@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.client import (
     Client,
     WorkflowExecutionStatus,
@@ -19,8 +19,10 @@ from refold.database import make_engine
 from refold.errors import RefoldError
 from refold.health import ProjectionHealth, Standing, judged, read_standing
 from refold.live import LiveHealth, LiveStatus
+from refold.publishing import publish
 from refold.settings import Settings
-from refold.store import generations
+from refold.store import generations, system_events
+from refold.system_events import RecordedEvent, SystemEvent
 
 # A worker may just be starting, or be busy.
 _QUERY_TIMEOUT = timedelta(seconds=10)
@@ -74,6 +76,38 @@ class LiveManager:
                 f"projection {name!r}: expected a live projection, none runs: "
                 f"`refold start {name}` starts it"
             ) from None
+
+    async def publish(self, event: SystemEvent) -> str:
+        """Publishes a system event: for handlers, and on the record.
+
+        One that asks for something (`ProjectionBackfillRequested` and its like) starts it, also
+        when nothing of the projection runs yet; what comes of it is recorded with the same
+        correlation id.
+
+        Returns:
+            Its correlation id: its own, or a new one.
+
+        Raises:
+            ConfigurationError: The manager was made without a database.
+        """
+        async with self._engine() as engine:
+            return await publish(self._client, engine, event, task_queue=self._task_queue)
+
+    async def get_system_events(
+        self, name: str | None = None, *, after: int = 0, limit: int = 50
+    ) -> list[RecordedEvent]:
+        """The latest system events, the oldest of them first.
+
+        Args:
+            name: Of this projection; None for all projections.
+            after: Only numbers above this (exclusive).
+            limit: How many at most.
+
+        Raises:
+            ConfigurationError: The manager was made without a database.
+        """
+        async with self._connected() as connection:
+            return await system_events.latest(connection, name, limit=limit, after=after)
 
     async def get_current_checkpoint(self, name: str) -> int | None:
         """The position up to which readers see all events; None when nothing was built yet.
@@ -135,11 +169,16 @@ class LiveManager:
         return answer
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+    async def _engine(self) -> AsyncIterator[AsyncEngine]:
         engine = make_engine(Settings(database_url=self._database_url), activities=0)
-        looking = engine.execution_options(isolation_level="AUTOCOMMIT")
         try:
-            async with looking.connect() as connection:
-                yield connection
+            yield engine
         finally:
             await engine.dispose()
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        async with self._engine() as engine:
+            looking = engine.execution_options(isolation_level="AUTOCOMMIT")
+            async with looking.connect() as connection:
+                yield connection

@@ -382,6 +382,7 @@ class FinishRun(Message):
     projection: str
     status: RunStatus
     error: str | None = None
+    correlation_id: str | None = None
 
 
 class Finished(Message):

@@ -25,6 +25,8 @@ class BackfillPolicy(BaseModel):
             ones; from 0 to 100.
         retained_days: How long they are kept at most, in days; None for as long as they are among
             the latest.
+        auto_start: A live projection that was never built, or by another version, is rebuilt by
+            itself: once for each version.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,3 +36,4 @@ class BackfillPolicy(BaseModel):
     partitions: Concurrency | None = None
     retained_generations: Annotated[int, Field(ge=0, le=100)] = 1
     retained_days: Annotated[float, Field(gt=0)] | None = None
+    auto_start: bool = False

@@ -14,6 +14,8 @@ from refold.errors import InvalidProjection, PoisonEvent
 from refold.event import Event
 from refold.key import Key, KeyDoesNotFit, KeyFunction, KeyPath, key_paths
 from refold.policy import BackfillPolicy
+from refold.system_events import SystemEvent
+from refold.system_handlers import Handle, SystemHandler, on_system_event
 
 Row = dict[str, Any]
 """One row of a read model: column name to value, key columns included."""
@@ -71,6 +73,7 @@ class Projection:
         else:
             self.key_paths = key_paths(key, table)
         self.handlers: dict[str, Handler] = {}
+        self.system_handlers: list[SystemHandler] = []
         self._names = frozenset(c.name for c in table.columns)
         self._key_settle = [settle_for(c) for c in table.primary_key.columns]
         others = [c for c in table.columns if c.name not in self.key_columns]
@@ -102,6 +105,26 @@ class Projection:
                 if event_type in self.handlers:
                     raise InvalidProjection(f"{self.name}: {event_type!r} has a handler already")
                 self.handlers[event_type] = handler
+            return handler
+
+        return register
+
+    def on_system_event(
+        self, *events: type[SystemEvent], max_attempts: int = 10
+    ) -> Callable[[Handle], SystemHandler]:
+        """Makes the decorated function a handler of these system events of this projection.
+
+        Unlike handlers of events it is run outside of any transaction, and may have effects: see
+        `refold.on_system_event`.
+
+        Raises:
+            InvalidProjection: No type is given, or something that is none.
+        """
+        made = on_system_event(*events, projection=self.name, max_attempts=max_attempts)
+
+        def register(handle: Handle) -> SystemHandler:
+            handler = made(handle)
+            self.system_handlers.append(handler)
             return handler
 
         return register

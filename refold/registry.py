@@ -11,19 +11,37 @@ from types import ModuleType
 
 from refold.errors import ConfigurationError, InvalidProjection, UnknownProjection, VersionChanged
 from refold.projection import Projection
+from refold.system_handlers import SystemHandler
 
 
 class Registry:
-    """Projections by name, in one version or several side by side.
+    """Projections by name, in one version or several side by side; handlers of system events.
 
     The highest version is the one that new runs fold with; the others keep what they built alive:
     a generation is followed, and so can be rolled back to, by the version that built it.
     """
 
-    def __init__(self, projections: Iterable[Projection] = ()) -> None:
+    def __init__(
+        self,
+        projections: Iterable[Projection] = (),
+        system_handlers: Iterable[SystemHandler] = (),
+    ) -> None:
         self._versions: dict[str, dict[int, Projection]] = {}
+        self._system_handlers: dict[str, SystemHandler] = {}
         for projection in projections:
             self._add(projection)
+        for handler in system_handlers:
+            self._add_handler(handler)
+        for projection in self:
+            for handler in projection.system_handlers:
+                self._add_handler(handler)
+
+    def _add_handler(self, handler: SystemHandler) -> None:
+        if self._system_handlers.setdefault(handler.name, handler) is not handler:
+            raise InvalidProjection(
+                f"two handlers of system events are named {handler.name!r}: a handler keeps its "
+                "place by its name, give one of the functions another"
+            )
 
     def _add(self, projection: Projection) -> None:
         versions = self._versions.setdefault(projection.name, {})
@@ -89,6 +107,10 @@ class Registry:
             )
         return projection
 
+    def system_handlers(self, name: str) -> list[SystemHandler]:
+        """The handlers of a projection's system events: its own, and those of all projections."""
+        return [h for h in self._system_handlers.values() if h.projection in (None, name)]
+
     def __iter__(self) -> Iterator[Projection]:
         """The projections by name, each in its highest version."""
         return iter([self.get(name) for name in sorted(self._versions)])
@@ -110,12 +132,15 @@ def load_registry(modules: Iterable[str]) -> Registry:
     if here not in sys.path:
         sys.path.append(here)
     found: dict[int, Projection] = {}
+    handlers: dict[int, SystemHandler] = {}
     for name in modules:
         for module in _import_all(name):
             for value in vars(module).values():
                 if isinstance(value, Projection):
                     found.setdefault(id(value), value)
-    return Registry(found.values())
+                elif isinstance(value, SystemHandler) and value.projection is None:
+                    handlers.setdefault(id(value), value)
+    return Registry(found.values(), handlers.values())
 
 
 def _import_all(name: str) -> Iterator[ModuleType]:

@@ -19,6 +19,7 @@ class Request(BaseModel):
 
     projection: str
     requested_by: str | None = None
+    correlation_id: str | None = None
 
 
 class Criteria(StrEnum):
@@ -63,6 +64,7 @@ class BackfillRequest(Request):
             builds aside keeps what it replaces anyway.
         dry_run: Plan only: the query `plan` and the result say what would be done; nothing is.
         requested_by: Who asks, for the record.
+        correlation_id: Comes back in the system events that the run records.
     """
 
     criteria: Criteria | None = None
@@ -109,6 +111,7 @@ class RollbackRequest(Request):
         allow_stale: Put it live even if its version's handlers are not registered: as it is, at
             its old checkpoint, without the events since.
         requested_by: Who asks, for the record.
+        correlation_id: Comes back in the system events that the run records.
     """
 
     to_generation: Annotated[int, Field(ge=1)] | None = None
@@ -122,7 +125,7 @@ class RollbackRequest(Request):
         return self
 
 
-R = TypeVar("R", bound=Request)
+R = TypeVar("R", bound=BaseModel)
 
 _EXAMPLE = '{"projection": "order-summary"}'
 
@@ -143,7 +146,7 @@ def accept_request(inputs: Sequence[Any], kind: type[R]) -> R:
         raise InvalidRequest(_describe(error, kind)) from None
 
 
-def _describe(error: ValidationError, kind: type[Request]) -> str:
+def _describe(error: ValidationError, kind: type[BaseModel]) -> str:
     accepted = ", ".join(kind.model_fields)
     sentences = []
     for problem in error.errors():

@@ -24,6 +24,7 @@ class Settings(BaseSettings):
         segment_seconds: What one refold or follow activity aims to last, in seconds.
         heartbeat_timeout_seconds: Silence after which Temporal hands an activity to another
             worker, in seconds.
+        system_events_days: How long system events are kept, in days.
     """
 
     model_config = SettingsConfigDict(env_prefix="REFOLD_", extra="ignore")
@@ -33,6 +34,7 @@ class Settings(BaseSettings):
     task_queue: str = Field(default="refold", min_length=1)
     segment_seconds: float = Field(default=10, gt=0, le=600)
     heartbeat_timeout_seconds: float = Field(default=10, ge=1, le=600)
+    system_events_days: float = Field(default=30, gt=0)
 
     @field_validator("projections", mode="before")
     @classmethod

@@ -1,10 +1,11 @@
 """The workflow types: orchestration only; all work is done by activities."""
 
 from workflows.backfill import Backfill
+from workflows.delivery import SystemEvents
 from workflows.projection import Projection
 from workflows.rebuild import Rebuild
 from workflows.rollback import Rollback
 
-WORKFLOWS = [Backfill, Rebuild, Rollback, Projection]
+WORKFLOWS = [Backfill, Rebuild, Rollback, Projection, SystemEvents]
 
-__all__ = ["WORKFLOWS", "Backfill", "Projection", "Rebuild", "Rollback"]
+__all__ = ["WORKFLOWS", "Backfill", "Projection", "Rebuild", "Rollback", "SystemEvents"]

@@ -9,6 +9,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
+from workflows.requests import Requests
 from workflows.steps import step
 
 with workflow.unsafe.imports_passed_through():
@@ -24,7 +25,8 @@ with workflow.unsafe.imports_passed_through():
         LiveStatus,
     )
     from refold.live_text import as_markdown
-    from refold.requests import accept_request
+    from refold.requests import BackfillRequest, accept_request
+    from refold.system_events import ProjectionFailed, ProjectionStopped
 
 # A segment's end is when queries hear of it: soon while things move, seldom while they do not.
 _FIRST_SECONDS, _MOVING_SECONDS, _IDLE_SECONDS = 2.0, 10.0, 60.0
@@ -38,19 +40,32 @@ _FIRST_PAUSE = timedelta(seconds=10)
 
 
 @workflow.defn(name="Projection")
-class Projection:
-    """Follows a projection's active generation: started, stopped and restarted by signals."""
+class Projection(Requests):
+    """Follows a projection's active generation: started, stopped and restarted by signals.
+
+    Carries out what system events ask for, too, also while it is stopped.
+    """
 
     @workflow.init
     def __init__(self, *inputs: Any) -> None:
         continued = workflow.info().continued_run_id is not None and len(inputs) > 1
         # Untyped, and decoded here: see `workflows.run`.
         self._inputs = inputs[:1] if continued else inputs
-        state = LiveState.model_validate(inputs[1]) if continued else None
-        self._stopped = state.stopped if state else False
-        self._health = (
-            state.health if state else LiveHealth(projection="", status=LiveStatus.STARTING)
-        )
+        self._refused: str | None = None
+        try:
+            request = accept_request(self._inputs, LiveRequest)
+        except InvalidRequest as error:
+            self._refused = str(error)
+            request = LiveRequest(projection="")
+        first = LiveHealth(projection=request.projection, status=LiveStatus.STARTING)
+        state = LiveState(stopped=request.stopped, health=first)
+        if continued:
+            state = LiveState.model_validate(inputs[1])
+        super().__init__(request.projection, state.system_events, state.restart_at)
+        self._stopped = state.stopped
+        self._started = state.started
+        self._rebuilt_to = state.rebuilt_to
+        self._health = state.health
         self._segment: asyncio.Task[LiveReport] | None = None
         self._again = False
 
@@ -98,36 +113,39 @@ class Projection:
     @workflow.run
     async def run(self, *inputs: Any) -> None:
         """Takes one `LiveRequest`; it runs until it is cancelled or terminated."""
-        name = self._accepted().projection
+        if self._refused is not None:
+            raise ApplicationError(self._refused, type="InvalidRequest", non_retryable=True)
+        self._show()
+        self._begin_waiting_for_restart()
         seconds = _FIRST_SECONDS
         while True:
-            self._continue_if_long()
+            await self._continue_if_long()
             if self._stopped:
-                self._settle(LiveStatus.STOPPED)
-                await workflow.wait_condition(lambda: not self._stopped)
+                await self._stand_still()
                 seconds = _FIRST_SECONDS
+                continue
             self._again = False
-            report = await self._follow(name, seconds)
+            report = await self._follow(seconds)
             if report is None:
                 seconds = _FIRST_SECONDS
                 continue
+            await self._rebuild_if_wanted(report)
             moved = report.events > 0 or report.status is LiveStatus.CATCHING_UP
             seconds = min(2 * seconds, _MOVING_SECONDS if moved else _IDLE_SECONDS)
             if report.status is LiveStatus.NEEDS_REBUILD and not moved:
                 await self._pause(_LOOK_AGAIN)
 
-    def _accepted(self) -> LiveRequest:
-        try:
-            request = accept_request(self._inputs, LiveRequest)
-        except InvalidRequest as error:
-            raise ApplicationError(str(error), type="InvalidRequest", non_retryable=True) from None
-        self._health = self._health.model_copy(update={"projection": request.projection})
-        self._show()
-        return request
+    async def _stand_still(self) -> None:
+        """Until it is started; a long history is left before."""
+        self._settle(LiveStatus.STOPPED)
+        if self._started:
+            self._started = False
+            await self._record(ProjectionStopped(projection=self._name), workflow.uuid4().hex)
+        await workflow.wait_condition(lambda: not self._stopped or self._is_long)
 
-    async def _follow(self, name: str, seconds: float) -> LiveReport | None:
+    async def _follow(self, seconds: float) -> LiveReport | None:
         """Follows for one segment; None when it was interrupted, or failed."""
-        self._segment = asyncio.create_task(self._one_segment(name, seconds))
+        self._segment = asyncio.create_task(self._one_segment(seconds))
         try:
             report = await self._segment
         except asyncio.CancelledError:
@@ -143,14 +161,22 @@ class Projection:
             return None
         finally:
             self._segment = None
+        self._started = True
+        self._learn(report.system_events)
+        report = report.model_copy(update={"system_events": []})
         self._health = self._health.model_copy(update={"report": report, "error": None})
         self._settle(report.status)
         return report
 
-    async def _one_segment(self, name: str, seconds: float) -> LiveReport:
+    async def _one_segment(self, seconds: float) -> LiveReport:
         return await workflow.execute_activity_method(
             LiveActivities.follow_live,
-            LiveSegment(projection=name, seconds=seconds),
+            LiveSegment(
+                projection=self._name,
+                seconds=seconds,
+                started=None if self._started else workflow.uuid4().hex,
+                known=self._known,
+            ),
             summary=f"follow for {seconds:.0f} s",
             **step(longest=timedelta(minutes=10)),
         )
@@ -162,16 +188,27 @@ class Projection:
             raise ApplicationError(cause.message, type=cause.type, non_retryable=True) from error
         attempts = (self._health.error.attempts if self._health.error else 0) + 1
         pause = _FIRST_PAUSE * 2 ** (attempts - 1) if attempts < _ATTEMPTS else None
+        place = cause.details[0] if cause is not None and cause.details else {}
         failed = LiveError(
             type=cause.type or "" if cause else type(error.cause).__name__,
             message=cause.message if cause else str(error.cause),
             at=workflow.now(),
+            **place,
             attempts=attempts,
             next_attempt_at=None if pause is None else workflow.now() + pause,
         )
         self._health = self._health.model_copy(update={"error": failed})
         self._settle(LiveStatus.FAILED)
+        self._started = False
+        await self._record(_as_event(self._name, failed), workflow.uuid4().hex)
         await self._pause(pause)
+
+    async def _rebuild_if_wanted(self, report: LiveReport) -> None:
+        """Once for each version: a rebuild that fails is for a person to look at."""
+        if report.rebuild_to is not None and report.rebuild_to != self._rebuilt_to:
+            self._rebuilt_to = report.rebuild_to
+            request = BackfillRequest(projection=self._name, requested_by="auto_start")
+            await self._start_run("Rebuild", request)
 
     async def _pause(self, time: timedelta | None) -> None:
         """Waits, until somebody wants something; None for as long as that takes."""
@@ -180,10 +217,24 @@ class Projection:
         except TimeoutError:
             return
 
-    def _continue_if_long(self) -> None:
-        if workflow.info().is_continue_as_new_suggested():
-            state = LiveState(stopped=self._stopped, health=self._health)
-            workflow.continue_as_new(args=[*self._inputs, state.model_dump(mode="json")])
+    @property
+    def _is_long(self) -> bool:
+        return workflow.info().is_continue_as_new_suggested()
+
+    async def _continue_if_long(self) -> None:
+        if not self._is_long:
+            return
+        # A request that is being carried out would be forgotten half-way.
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        state = LiveState(
+            stopped=self._stopped,
+            started=self._started,
+            restart_at=self._restart_at,
+            rebuilt_to=self._rebuilt_to,
+            health=self._health,
+            system_events=self._recent,
+        )
+        workflow.continue_as_new(args=[*self._inputs, state.model_dump(mode="json")])
 
     def _settle(self, status: LiveStatus) -> None:
         self._health = self._health.model_copy(update={"status": status})
@@ -191,3 +242,16 @@ class Projection:
 
     def _show(self) -> None:
         workflow.set_current_details(as_markdown(self._health))
+
+
+def _as_event(name: str, error: LiveError) -> ProjectionFailed:
+    return ProjectionFailed(
+        projection=name,
+        error_type=error.type,
+        message=error.message,
+        position=error.position,
+        event_type=error.event_type,
+        stream_id=error.stream_id,
+        retry_attempt=error.attempts - 1,
+        next_attempt_at=error.next_attempt_at,
+    )

@@ -255,7 +255,11 @@ class Run(Generic[R]):
 
     async def _finish(self, request: R, status: RunStatus, error: str | None) -> Finished:
         finish = FinishRun(
-            run_id=self._run_id, projection=request.projection, status=status, error=error or None
+            run_id=self._run_id,
+            projection=request.projection,
+            status=status,
+            error=error or None,
+            correlation_id=request.correlation_id,
         )
         # A cancellation comes too late now: whatever happens, the lease must be given up.
         finished = await uncancelled(

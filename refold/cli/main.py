@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from refold.cli import events, live, runs, stack
+from refold.cli import events, live, log, runs, stack
 from refold.cli import generations as generation_commands
 from refold.cli import status as status_commands
 from refold.command import leave
@@ -29,6 +29,7 @@ app.command()(live.start)
 app.command()(live.stop)
 app.command()(live.restart)
 app.command()(live.health)
+app.command()(log.log)
 app.command()(runs.backfill)
 app.command()(runs.rebuild)
 app.command()(runs.rollback)

@@ -25,6 +25,7 @@ class RunRecord:
         kind: The workflow type.
         workflow_id: The workflow id, which anybody may choose.
         status: ``running``, or how it ended.
+        request: What it was started with.
         plan: The plan, once it is made.
         diff: What the new table changes, once it is verified.
         followed_events: Events applied by following.
@@ -39,6 +40,7 @@ class RunRecord:
     kind: str
     workflow_id: str
     status: str
+    request: dict[str, Any]
     plan: dict[str, Any] | None
     diff: dict[str, Any] | None
     followed_events: int
@@ -77,9 +79,11 @@ def _of(run_id: str) -> Any:
     return select(*_COLUMNS).where(runs.c.run_id == run_id)
 
 
-async def get(connection: AsyncConnection, run_id: str) -> RunRecord | None:
-    """A run's record, if there is one."""
-    row = (await connection.execute(_of(run_id))).first()
+async def get(connection: AsyncConnection, run_id: str, *, lock: bool = False) -> RunRecord | None:
+    """A run's record, if there is one; kept from ending until the transaction ends, if asked."""
+    statement = _of(run_id)
+    locking = statement.with_for_update(read=True) if lock else statement
+    row = (await connection.execute(locking)).first()
     return None if row is None else RunRecord(*row)
 
 

@@ -129,3 +129,41 @@ leases = Table(
     _now("renewed_at"),
 )
 """Who may write a projection: one run at a time."""
+
+system_events = Table(
+    "system_events",
+    metadata,
+    Column("projection", Text, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("type", Text, nullable=False),
+    Column("data", JSONB, nullable=False),
+    Column("correlation_id", Text),
+    Column("run_id", Text),
+    Column("key", Text),
+    Column(
+        "recorded_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=func.clock_timestamp(),
+    ),
+    UniqueConstraint("projection", "key"),
+    Index(None, "recorded_at"),
+)
+"""What happened to projections; `key` keeps what is recorded twice from being there twice."""
+
+system_event_counters = Table(
+    "system_event_counters",
+    metadata,
+    Column("projection", Text, primary_key=True),
+    Column("last", BigInteger, nullable=False),
+)
+"""The number of each projection's last system event. Its lock puts them in order."""
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("projection", Text, primary_key=True),
+    Column("handler", Text, primary_key=True),
+    Column("delivered", BigInteger, nullable=False),
+)
+"""Up to which system event (inclusive) each handler has been given a projection's events."""

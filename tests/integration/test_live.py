@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from sqlalchemy import text
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
 from refold import Event, Projection, Row
@@ -21,37 +19,9 @@ from refold.registry import Registry
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
+from tests.support.live import live, until_position, until_status
 from tests.support.runs import assert_oracle, checkpoint, queue, run, start, until, working, write
 from tests.support.versions import doubled
-
-
-@asynccontextmanager
-async def live(client: Client, database: Database) -> AsyncIterator[WorkflowHandle[Any, Any]]:
-    """A live projection, ended with the context."""
-    handle = await client.start_workflow(
-        "Projection",
-        {"projection": "counters"},
-        id=f"projection/{queue(database)}",
-        task_queue=queue(database),
-    )
-    try:
-        yield handle
-    finally:
-        await handle.terminate()
-
-
-async def until_position(database: Database, position: int) -> None:
-    async def reached() -> bool:
-        return await checkpoint(database.engine, counters()) == position
-
-    await until(reached)
-
-
-async def until_status(handle: WorkflowHandle[Any, Any], status: str) -> None:
-    async def reached() -> bool:
-        return bool(await handle.query("status") == status)
-
-    await until(reached)
 
 
 async def test_it_follows_and_is_stopped_and_started(client: Client, database: Database) -> None:

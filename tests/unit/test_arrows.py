@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 _PURE = [
     "approval",
     "columns",
+    "delivering",
     "diff",
     "diff_values",
     "errors",
@@ -28,6 +29,8 @@ _PURE = [
     "registry",
     "requests",
     "settings",
+    "system_events",
+    "system_handlers",
 ]
 _PURE_MODULES = [f"refold.{name}" for name in _PURE]
 _KERNEL = [*_PURE_MODULES, "refold.database", "refold.telemetry"]
@@ -39,11 +42,18 @@ ALLOWED: dict[str, list[str]] = {
     "refold/source": [*_KERNEL, "refold.store.schema", "refold.source"],
     "refold/stack": ["refold.stack"],
     "refold/demo": [*_KERNEL, "refold.source", "refold.demo"],
-    "activities": [*_KERNEL, "refold.store", "refold.source", "activities"],
+    "activities": [*_KERNEL, "refold.store", "refold.source", "refold.publishing", "activities"],
     "workflows": [*_PURE_MODULES, "activities", "workflows"],
     "projections": ["refold"],
     "refold/health.py": [*_KERNEL, "refold.store", "refold.source"],
-    "refold/live_manager.py": [*_KERNEL, "refold.store.generations", "refold.health"],
+    "refold/publishing.py": [*_KERNEL, "refold.store.system_events"],
+    "refold/live_manager.py": [
+        *_KERNEL,
+        "refold.store.generations",
+        "refold.store.system_events",
+        "refold.health",
+        "refold.publishing",
+    ],
     "refold/manager.py": [*_KERNEL, "refold.store.leases", "refold.live_manager"],
     "refold/database.py": _PURE_MODULES,
     "refold/telemetry.py": _PURE_MODULES,

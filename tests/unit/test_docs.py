@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from refold import BackfillPolicy, Event, Projection
-from refold.live import LiveStatus
+from refold.live import LiveRequest, LiveStatus
 from refold.messages import Phase, Progress, RunStatus
 from refold.requests import BackfillRequest, Criteria, RollbackRequest
 from refold.settings import Settings
+from refold.system_events import BUILT_IN
 from workflows import WORKFLOWS
 
 ROOT = Path(__file__).parents[2]
@@ -116,7 +118,15 @@ def test_workflow_types_exist(page: Path) -> None:
 @every_page
 def test_queries_exist(page: Path) -> None:
     for query in re.findall(r"workflow query \S+ \S+ (?:--type|-qt) (\w+)", page.read_text()):
-        assert query in {"progress", "status", "plan", "diff", "health", "checkpoint"}
+        assert query in {
+            "progress",
+            "status",
+            "plan",
+            "diff",
+            "health",
+            "checkpoint",
+            "system_events",
+        }
 
 
 @every_page
@@ -126,16 +136,23 @@ def test_criteria_exist(page: Path) -> None:
         r"`(\w+_(?:rebuild|update|range|date|days|number|events))`", page.read_text()
     )
     known = {*Criteria, *Progress.model_fields, *BackfillRequest.model_fields}
-    known |= {*BackfillPolicy.model_fields, *LiveStatus}
+    known |= {*BackfillPolicy.model_fields, *LiveStatus, "system_events"}
     assert set(words) <= known
 
 
 @every_page
 def test_json_inputs_are_accepted_requests(page: Path) -> None:
-    for text in re.findall(
-        r"""--input '(\{.*?\})'|^(\{"projection".*\})$""", page.read_text(), re.M
-    ):
-        BackfillRequest.model_validate_json(text[0] or text[1])
+    for line in page.read_text().splitlines():
+        for text in re.findall(r"""--input '(\{.*?\})'|^(\{"projection".*\})$""", line):
+            _request_of(line).model_validate_json(text[0] or text[1])
+
+
+def _request_of(line: str) -> type[BaseModel]:
+    """What the input in this line is an input of."""
+    signal = re.search(r"--name (\w+Requested)", line)
+    if signal:
+        return BUILT_IN[signal[1]]
+    return LiveRequest if "--type Projection" in line else BackfillRequest
 
 
 @every_page
@@ -149,6 +166,8 @@ def test_all_of_the_public_names_are_explained() -> None:
     progress = (ROOT / "docs/understanding-progress.md").read_text()
     deploy = (ROOT / "docs/deploy.md").read_text()
     fields = [*BackfillRequest.model_fields, *RollbackRequest.model_fields]
+    for event in BUILT_IN:
+        assert f"`{event}`" in (ROOT / "docs/system-events.md").read_text()
     for name in [*fields, *Criteria, *(w.__name__ for w in WORKFLOWS)]:
         assert f"`{name}`" in request
     for name in [*Progress.model_fields, *Phase, *RunStatus]:

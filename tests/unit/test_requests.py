@@ -70,8 +70,8 @@ def test_a_missing_projection_is_asked_for() -> None:
 def test_an_unknown_field_is_answered_with_those_there_are() -> None:
     message = refusal({"projection": "p", "batchsize": 5})
     assert (
-        "batchsize: not a field of the request; accepted: projection, requested_by, criteria"
-        in message
+        "batchsize: not a field of the request; accepted: projection, requested_by, "
+        "correlation_id, criteria" in message
     )
     assert "batch_size" in message
 

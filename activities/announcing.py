@@ -1,0 +1,111 @@
+"""System events of runs: recorded in the transactions that make them true."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.messages import Plan, ProgressReport, RunStatus
+from refold.requests import Request
+from refold.store import generations, partitions, runs, system_events
+from refold.store.runs import RunRecord
+from refold.system_events import (
+    ProjectionBackfillCompleted,
+    ProjectionBackfillFailed,
+    ProjectionBackfillProgress,
+    ProjectionBackfillStarted,
+)
+
+# Progress is recorded no more often than this, and only once in so much of the work.
+_PROGRESS_SECONDS = 5.0
+_PROGRESS_SHARE = 0.01
+
+_WORKED = (RunStatus.COMPLETED, RunStatus.ROLLED_BACK)
+
+
+async def started(connection: AsyncConnection, plan: Plan, kind: str, request: Request) -> None:
+    """Records that a run has its plan, at the end of the transaction that writes the plan."""
+    event = ProjectionBackfillStarted(
+        projection=plan.projection,
+        correlation_id=request.correlation_id,
+        run_id=plan.run_id,
+        kind=kind,
+        generation=plan.generation,
+        total_events=plan.total_events,
+        requested_by=request.requested_by,
+    )
+    await system_events.record(connection, event, key=f"{plan.run_id}/started", run_id=plan.run_id)
+
+
+async def progressed(connection: AsyncConnection, run_id: str, report: ProgressReport) -> None:
+    """Records how far a run has come, now and then."""
+    run = await runs.get(connection, run_id, lock=True)
+    if run is None or run.plan is None or run.ended_at is not None:
+        return
+    done = report.followed_events + sum(p.events_processed for p in report.partitions)
+    total = max(done, int(run.plan["plan"]["total_events"]))
+    kind = ProjectionBackfillProgress.__name__
+    last = await system_events.latest_of_run(connection, run.projection, run_id, kind)
+    if last is not None:
+        seconds = (datetime.now(UTC) - last.recorded_at).total_seconds()
+        more = done - int(last.data["events_processed"])
+        if seconds < _PROGRESS_SECONDS or more < _PROGRESS_SHARE * total:
+            return
+    event = ProjectionBackfillProgress(
+        projection=run.projection,
+        correlation_id=run.request.get("correlation_id"),
+        run_id=run_id,
+        kind=run.kind,
+        events_processed=done,
+        total_events=total,
+    )
+    await system_events.record(connection, event, run_id=run_id)
+
+
+async def count_events(connection: AsyncConnection, run: RunRecord) -> int:
+    """Events that a run has folded and committed."""
+    counted = await partitions.counts(connection, run.run_id)
+    return run.followed_events + sum(count.processed_events for count in counted)
+
+
+async def ended(
+    connection: AsyncConnection, run: RunRecord, status: str, error: str | None, events: int
+) -> None:
+    """Records how a run ended, at the end of the transaction that ends it; the first one stands."""
+    correlation_id = run.request.get("correlation_id")
+    if status not in _WORKED or error is not None:
+        await failed(
+            connection,
+            ProjectionBackfillFailed(
+                projection=run.projection,
+                correlation_id=correlation_id,
+                run_id=run.run_id,
+                kind=run.kind,
+                status=status,
+                error=error or f"the run ended as {status}",
+            ),
+        )
+        return
+    active = await generations.active(connection, run.projection)
+    event = ProjectionBackfillCompleted(
+        projection=run.projection,
+        correlation_id=correlation_id,
+        run_id=run.run_id,
+        kind=run.kind,
+        status=status,
+        generation=active.generation if active else None,
+        position=active.position if active else None,
+        events_processed=events,
+    )
+    await system_events.record(connection, event, key=_end(run.run_id), run_id=run.run_id)
+
+
+async def failed(connection: AsyncConnection, event: ProjectionBackfillFailed) -> None:
+    """Records that a run failed, unless its end is recorded already."""
+    key = None if event.run_id is None else _end(event.run_id)
+    await system_events.record(connection, event, key=key, run_id=event.run_id)
+
+
+def _end(run_id: str) -> str:
+    return f"{run_id}/ended"

@@ -1,0 +1,195 @@
+"""Giving system events to their handlers: in order, each at least once."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.exceptions import ApplicationError
+
+from activities.heartbeat import heartbeating
+from refold.delivering import Delivery, DeliveryRequest, FailedDelivery, NextDeliveries
+from refold.publishing import publish
+from refold.registry import Registry
+from refold.store import deliveries, system_events
+from refold.system_events import SystemEvent, SystemHandlerFailed, as_event
+from refold.system_handlers import SystemEventContext, SystemHandler
+
+logger = logging.getLogger(__name__)
+
+# Numbers that one look hands to the workflow.
+_AT_A_TIME = 20
+
+
+class DeliveryActivities:
+    """The activities that give system events to handlers.
+
+    Args:
+        engine: The database.
+        registry: The handlers.
+        task_queue: Where requests that handlers publish are carried out.
+    """
+
+    def __init__(self, engine: AsyncEngine, registry: Registry, task_queue: str) -> None:
+        self._engine = engine
+        self._registry = registry
+        self._task_queue = task_queue
+
+    @activity.defn
+    async def next_deliveries(self, request: DeliveryRequest) -> NextDeliveries:
+        """Which events the handler is to be given next.
+
+        Raises:
+            ApplicationError: The handler is not registered (any more).
+        """
+        handler = self._handler(request.projection, request.handler)
+        async with self._engine.begin() as connection:
+            after = await deliveries.delivered(connection, request.projection, handler.name)
+            numbers = []
+            if after is not None:
+                numbers = await system_events.next_of_types(
+                    connection,
+                    request.projection,
+                    list(handler.types),
+                    after=after,
+                    limit=_AT_A_TIME,
+                )
+        return NextDeliveries(numbers=numbers, max_attempts=handler.max_attempts)
+
+    @activity.defn
+    async def handle_system_event(self, delivery: Delivery) -> None:
+        """Runs a handler with an event, and records that it has been.
+
+        Whatever the handler raises makes Temporal try again, later and later.
+        """
+        handler = self._handler(delivery.projection, delivery.handler)
+        async with heartbeating(self._engine, activity.info().workflow_run_id or ""):
+            async with self._engine.connect() as connection:
+                recorded = await system_events.get(connection, delivery.projection, delivery.number)
+            if recorded is not None:
+                event = as_event(recorded, handler.types[recorded.type])
+                called = handler(
+                    event,
+                    _Context(
+                        id=recorded.id,
+                        recorded_at=recorded.recorded_at,
+                        correlation_id=recorded.correlation_id,
+                        retry_attempt=getattr(event, "retry_attempt", 0),
+                        delivery_attempt=activity.info().attempt,
+                        engine=self._engine,
+                        task_queue=self._task_queue,
+                        handler=handler.name,
+                    ),
+                )
+                if inspect.isawaitable(called):
+                    await called
+            async with self._engine.begin() as connection:
+                await deliveries.advance(
+                    connection, delivery.projection, handler.name, delivery.number
+                )
+
+    @activity.defn
+    async def give_up_delivery(self, failed: FailedDelivery) -> None:
+        """Records that a handler could not take an event, and lets it go on with the next."""
+        delivery = failed.delivery
+        event = SystemHandlerFailed(
+            projection=delivery.projection,
+            handler=delivery.handler,
+            number=delivery.number,
+            error=failed.error,
+        )
+        async with self._engine.begin() as connection:
+            await deliveries.advance(
+                connection, delivery.projection, delivery.handler, delivery.number
+            )
+            key = f"{delivery.handler}/{delivery.number}/given up"
+            await system_events.record(connection, event, key=key)
+
+    def _handler(self, projection: str, name: str) -> SystemHandler:
+        for handler in self._registry.system_handlers(projection):
+            if handler.name == name:
+                return handler
+        raise ApplicationError(
+            f"handler of system events: expected {name!r} to be registered with this worker: if it "
+            "was removed or renamed, nothing is lost but its turn",
+            type="UnknownHandler",
+            non_retryable=True,
+        )
+
+
+@dataclass
+class _Context(SystemEventContext):
+    id: str
+    recorded_at: datetime
+    correlation_id: str | None
+    retry_attempt: int
+    delivery_attempt: int
+    engine: AsyncEngine = field(repr=False)
+    task_queue: str
+    handler: str
+    published: int = 0
+
+    async def publish(self, event: SystemEvent) -> str:
+        # A handler that is run again publishes the same, in the same order.
+        self.published += 1
+        correlated = event
+        if event.correlation_id is None and self.correlation_id is not None:
+            correlated = event.model_copy(update={"correlation_id": self.correlation_id})
+        return await publish(
+            activity.client(),
+            self.engine,
+            correlated,
+            task_queue=self.task_queue,
+            key=f"{self.id}/{self.handler}/{self.published}",
+        )
+
+
+async def dispatch(
+    engine: AsyncEngine, client: Client, registry: Registry, task_queue: str
+) -> list[str]:
+    """Starts a workflow for each handler that has events to be given and none at work.
+
+    Returns:
+        The ids of the workflows that are at work now.
+    """
+    wanted = {
+        (projection.name, handler.name): handler
+        for projection in registry
+        for handler in registry.system_handlers(projection.name)
+    }
+    if not wanted:
+        return []
+    async with engine.begin() as connection:
+        known = await deliveries.all_delivered(connection)
+        await deliveries.begin(connection, [pair for pair in wanted if pair not in known])
+        lasts = await system_events.lasts(connection)
+        behind = [pair for pair in wanted if pair in known and known[pair] < lasts.get(pair[0], 0)]
+        due = []
+        for name, handler in behind:
+            types = list(wanted[name, handler].types)
+            after = known[name, handler]
+            if await system_events.next_of_types(connection, name, types, after=after, limit=1):
+                due.append((name, handler))
+            else:
+                await deliveries.advance(connection, name, handler, lasts[name])
+    return [await _deliver(client, name, handler, task_queue) for name, handler in due]
+
+
+async def _deliver(client: Client, projection: str, handler: str, task_queue: str) -> str:
+    workflow_id = f"system-events/{projection}/{handler}"
+    request = DeliveryRequest(projection=projection, handler=handler)
+    await client.start_workflow(
+        "SystemEvents",
+        request.model_dump(mode="json", exclude_none=True),
+        id=workflow_id,
+        task_queue=task_queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        static_summary=f"system events of {projection} for {handler}",
+    )
+    return workflow_id

@@ -1,0 +1,57 @@
+"""Table `refold.deliveries`: how far each handler has been given a projection's system events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import func, literal, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.store.schema import deliveries, system_event_counters
+
+
+async def begin(connection: AsyncConnection, pairs: Iterable[tuple[str, str]]) -> None:
+    """Lets handlers that were not known begin after what is recorded now.
+
+    Args:
+        connection: In a transaction.
+        pairs: Projections and names of handlers.
+    """
+    for projection, handler in pairs:
+        last = (
+            select(func.coalesce(func.max(system_event_counters.c.last), 0))
+            .where(system_event_counters.c.projection == projection)
+            .scalar_subquery()
+        )
+        statement = insert(deliveries).from_select(
+            ["projection", "handler", "delivered"],
+            select(literal(projection), literal(handler), last),
+        )
+        await connection.execute(statement.on_conflict_do_nothing())
+
+
+async def all_delivered(connection: AsyncConnection) -> dict[tuple[str, str], int]:
+    """How far each handler has come, by projection and handler."""
+    statement = select(deliveries.c.projection, deliveries.c.handler, deliveries.c.delivered)
+    return {
+        (row.projection, row.handler): row.delivered for row in await connection.execute(statement)
+    }
+
+
+async def delivered(connection: AsyncConnection, projection: str, handler: str) -> int | None:
+    """Up to which event (inclusive) a handler has come; None when it is not known."""
+    statement = select(deliveries.c.delivered).where(
+        deliveries.c.projection == projection, deliveries.c.handler == handler
+    )
+    return await connection.scalar(statement)
+
+
+async def advance(connection: AsyncConnection, projection: str, handler: str, upto: int) -> None:
+    """Records that a handler has been given all up to an event (inclusive); never goes back."""
+    statement = update(deliveries).where(
+        deliveries.c.projection == projection,
+        deliveries.c.handler == handler,
+        deliveries.c.delivered < upto,
+    )
+    await connection.execute(statement.values(delivered=upto))

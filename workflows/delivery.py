@@ -1,0 +1,75 @@
+"""SystemEvents: one handler is given one projection's system events, until none is left."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+from workflows.steps import step
+
+with workflow.unsafe.imports_passed_through():
+    from activities.delivery import DeliveryActivities
+    from refold.delivering import Delivery, DeliveryRequest, FailedDelivery, NextDeliveries
+    from refold.errors import InvalidRequest
+    from refold.requests import accept_request
+
+_LONGEST = timedelta(minutes=10)
+
+
+@workflow.defn(name="SystemEvents")
+class SystemEvents:
+    """Gives system events to a handler, in order; a worker starts it when there are any."""
+
+    @workflow.run
+    async def run(self, *inputs: Any) -> int:
+        """Takes one `DeliveryRequest`; returns how many events the handler has taken."""
+        try:
+            request = accept_request(inputs[:1], DeliveryRequest)
+        except InvalidRequest as error:
+            raise ApplicationError(str(error), type="InvalidRequest", non_retryable=True) from None
+        taken = inputs[1] if len(inputs) > 1 else 0
+        while (due := await self._next(request)).numbers:
+            for number in due.numbers:
+                taken += await self._deliver(request, number, due.max_attempts)
+            if workflow.info().is_continue_as_new_suggested():
+                workflow.continue_as_new(args=[inputs[0], taken])
+        return int(taken)
+
+    async def _next(self, request: DeliveryRequest) -> NextDeliveries:
+        return await workflow.execute_activity_method(
+            DeliveryActivities.next_deliveries, request, summary="what is next", **step()
+        )
+
+    async def _deliver(self, request: DeliveryRequest, number: int, attempts: int) -> int:
+        """1 when the handler has taken the event, 0 when it is given up."""
+        delivery = Delivery(projection=request.projection, handler=request.handler, number=number)
+        options = step(longest=_LONGEST)
+        # With ten attempts some ten minutes in all; until then the handler's later events wait.
+        options["retry_policy"] = RetryPolicy(
+            initial_interval=timedelta(seconds=1),
+            backoff_coefficient=2.0,
+            maximum_interval=timedelta(minutes=5),
+            maximum_attempts=attempts,
+        )
+        try:
+            await workflow.execute_activity_method(
+                DeliveryActivities.handle_system_event,
+                delivery,
+                summary=f"system event {number}",
+                **options,
+            )
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            await workflow.execute_activity_method(
+                DeliveryActivities.give_up_delivery,
+                FailedDelivery(delivery=delivery, error=str(error.cause)),
+                summary=f"give up system event {number}",
+                **step(),
+            )
+            return 0
+        return 1

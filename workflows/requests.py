@@ -1,0 +1,154 @@
+"""What is asked of a projection by system events: each a signal of the event's name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from temporalio import workflow
+from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
+from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
+
+from workflows.recording import Recording
+
+with workflow.unsafe.imports_passed_through():
+    from refold.errors import InvalidRequest
+    from refold.requests import BackfillRequest, Request, RollbackRequest
+    from refold.system_events import (
+        ProjectionBackfillFailed,
+        ProjectionBackfillRequested,
+        ProjectionRequest,
+        ProjectionRestartRequested,
+        ProjectionRollbackRequested,
+        RecordedEvent,
+        accept_event,
+    )
+
+E = TypeVar("E", bound=ProjectionRequest)
+
+
+class Requests(Recording):
+    """Base of the workflow that carries out what system events ask for.
+
+    A run that is asked for is a workflow of its own: it goes on whatever becomes of this one, and
+    records by itself how it ends.
+    """
+
+    def __init__(
+        self, name: str, recent: Sequence[RecordedEvent], restart_at: datetime | None
+    ) -> None:
+        super().__init__(name, recent)
+        self._restart_at = restart_at
+        self._watching: set[asyncio.Task[None]] = set()
+
+    def restart(self) -> None:
+        """Goes on at the checkpoint."""
+        raise NotImplementedError
+
+    # -- signals -----------------------------------------------------------------------------
+
+    @workflow.signal(
+        name="ProjectionBackfillRequested", description="Backfill; the fields of a backfill request"
+    )
+    async def backfill_requested(self, *inputs: Any) -> None:
+        """Starts a `Backfill`."""
+        event = await self._accepted_event(ProjectionBackfillRequested, "Backfill", inputs)
+        if event is not None:
+            fields = event.model_dump(mode="json", exclude_none=True)
+            await self._start_run("Backfill", BackfillRequest.model_validate(fields))
+
+    @workflow.signal(
+        name="ProjectionRollbackRequested",
+        description="Roll back; the fields of a rollback request",
+    )
+    async def rollback_requested(self, *inputs: Any) -> None:
+        """Starts a `Rollback`."""
+        event = await self._accepted_event(ProjectionRollbackRequested, "Rollback", inputs)
+        if event is not None:
+            fields = event.model_dump(mode="json", exclude_none=True)
+            await self._start_run("Rollback", RollbackRequest.model_validate(fields))
+
+    @workflow.signal(
+        name="ProjectionRestartRequested", description="Restart, after `delay_seconds` if given"
+    )
+    async def restart_requested(self, *inputs: Any) -> None:
+        """Restarts following, now or later."""
+        event = await self._accepted_event(ProjectionRestartRequested, "Projection", inputs)
+        if event is not None:
+            self._restart_at = workflow.now() + timedelta(seconds=event.delay_seconds)
+            self._begin_waiting_for_restart()
+
+    async def _accepted_event(
+        self, kind: type[E], workflow_type: str, inputs: Sequence[Any]
+    ) -> E | None:
+        """The event, recorded; None when it cannot be accepted or was published before."""
+        # Whoever publishes gives each publication a key; whoever signals by hand means it.
+        key = inputs[1] if len(inputs) > 1 and isinstance(inputs[1], str) else workflow.uuid4().hex
+        given = inputs[0] if inputs else {}
+        try:
+            event = accept_event(given, kind, self._name, default_id=str(workflow.uuid4()))
+        except InvalidRequest as error:
+            correlation_id = given.get("correlation_id") if isinstance(given, dict) else None
+            await self._refuse(
+                workflow_type,
+                correlation_id if isinstance(correlation_id, str) else None,
+                str(error),
+                key,
+            )
+            return None
+        return event if await self._record(event, key) else None
+
+    # -- carrying out ------------------------------------------------------------------------
+
+    async def _start_run(self, kind: str, request: Request) -> None:
+        """Starts a run as a workflow of its own, under its default id."""
+        workflow_id = f"{kind.lower()}/{self._name}"
+        try:
+            child = await workflow.start_child_workflow(
+                kind,
+                request.model_dump(mode="json", exclude_none=True),
+                id=workflow_id,
+                parent_close_policy=ParentClosePolicy.ABANDON,
+                cancellation_type=ChildWorkflowCancellationType.ABANDON,
+                static_summary=f"{kind} of {self._name}",
+            )
+        except WorkflowAlreadyStartedError:
+            why = f"workflow {workflow_id!r} is running already: wait until it ends, or cancel it"
+            await self._refuse(kind, request.correlation_id, why, workflow.uuid4().hex)
+            return
+        self._watch(self._learn_the_end(child))
+
+    async def _refuse(self, kind: str, correlation_id: str | None, why: str, key: str) -> None:
+        failed = ProjectionBackfillFailed(
+            projection=self._name,
+            correlation_id=correlation_id,
+            kind=kind,
+            status="failed",
+            error=why,
+        )
+        await self._record(failed, key)
+
+    async def _learn_the_end(self, child: Any) -> None:
+        with suppress(FailureError):  # the run has recorded it, with its reason
+            await child
+        await self._catch_up()
+
+    def _begin_waiting_for_restart(self) -> None:
+        self._watch(self._restart_then(self._restart_at))
+
+    async def _restart_then(self, at: datetime | None) -> None:
+        if at is None:
+            return
+        await workflow.sleep(max(timedelta(0), at - workflow.now()), summary="restart requested")
+        # A later request has come: it counts.
+        if self._restart_at == at:
+            self._restart_at = None
+            self.restart()
+
+    def _watch(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._watching.add(task)
+        task.add_done_callback(self._watching.discard)
