@@ -34,6 +34,8 @@ _FIRST_SECONDS, _MOVING_SECONDS, _IDLE_SECONDS = 2.0, 10.0, 60.0
 # Without a generation to follow it looks again this often.
 _LOOK_AGAIN = timedelta(seconds=10)
 
+_LONG_HISTORY = 2000
+
 # After a failure it is tried again by itself, so often, each time after twice the pause.
 _ATTEMPTS = 5
 _FIRST_PAUSE = timedelta(seconds=10)
@@ -95,6 +97,7 @@ class Projection(Requests):
     def stop(self) -> None:
         """Stops at the next batch's end; the checkpoint stays."""
         self._stopped = True
+        self._restart_at = None
         self._interrupt()
 
     @workflow.signal(name="restart", description="Try again at once, at the checkpoint")
@@ -219,7 +222,11 @@ class Projection(Requests):
 
     @property
     def _is_long(self) -> bool:
-        return workflow.info().is_continue_as_new_suggested()
+        info = workflow.info()
+        # Sooner than Temporal would: signals may come in hundreds while the last requests end.
+        return info.is_continue_as_new_suggested() or (
+            info.get_current_history_length() >= _LONG_HISTORY
+        )
 
     async def _continue_if_long(self) -> None:
         if not self._is_long:

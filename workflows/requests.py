@@ -77,9 +77,13 @@ class Requests(Recording):
     async def restart_requested(self, *inputs: Any) -> None:
         """Restarts following, now or later."""
         event = await self._accepted_event(ProjectionRestartRequested, "Projection", inputs)
-        if event is not None:
-            self._restart_at = workflow.now() + timedelta(seconds=event.delay_seconds)
-            self._begin_waiting_for_restart()
+        if event is None:
+            return
+        if not event.delay_seconds:
+            self.restart()
+            return
+        self._restart_at = workflow.now() + timedelta(seconds=event.delay_seconds)
+        self._begin_waiting_for_restart()
 
     async def _accepted_event(
         self, kind: type[E], workflow_type: str, inputs: Sequence[Any]
@@ -143,7 +147,7 @@ class Requests(Recording):
         if at is None:
             return
         await workflow.sleep(max(timedelta(0), at - workflow.now()), summary="restart requested")
-        # A later request has come: it counts.
+        # Unless a later request has come, or a stop: they count.
         if self._restart_at == at:
             self._restart_at = None
             self.restart()

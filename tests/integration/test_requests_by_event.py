@@ -178,6 +178,22 @@ async def test_a_restart_is_asked_for_with_a_back_off(client: Client, database: 
         assert requested.data == {"retry_attempt": 2, "delay_seconds": 1.5}
 
 
+async def test_a_stop_counts_more_than_a_restart_that_was_asked_for_before(
+    client: Client, database: Database
+) -> None:
+    async with (
+        working(client, database, registry_of(counters())),
+        live(client, database, stopped=True) as handle,
+    ):
+        await handle.signal("ProjectionRestartRequested", {"delay_seconds": 0.5})
+        await until_recorded(database, "ProjectionRestartRequested")
+        await handle.signal("stop")
+        # Its time passes, and nothing is started.
+        await asyncio.sleep(1)
+        assert await handle.query("status") == "stopped"
+        assert await recorded_types(database) == ["ProjectionRestartRequested"]
+
+
 async def test_what_asks_for_nothing_is_recorded(client: Client, database: Database) -> None:
     manager = manager_of(client, database)
     asked = await manager.publish(ProjectionStopped(projection="counters"))
