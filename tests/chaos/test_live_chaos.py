@@ -4,48 +4,101 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from refold import Projection
 from refold.registry import Registry
+from refold.source.reader import read_window
+from refold.store import generations
 from refold.store.schema import events
 from tests.chaos.test_appending import appending
-from tests.support.counters import counters, registry_of
+from tests.support.counters import counters, registry_of, siblings
 from tests.support.counting import counted_events, counting
 from tests.support.databases import Database
+from tests.support.live import live
 from tests.support.processes import worker_environment, worker_processes
 from tests.support.runs import assert_oracle, checkpoint, queue, run, until, working, write
 
 
 @pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.soak)])
-async def test_nothing_is_missed_or_taken_twice_while_following(
+async def test_nothing_is_missed_or_taken_twice_while_three_follow(
     client: Client, database: Database, seconds: float
 ) -> None:
     seed = random.randrange(2**32)
     print(f"following: seed {seed}")
-    projection = counters(batch_size=20)
-    async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
-        handle = await client.start_workflow(
-            "Projection",
-            {"projection": "counters"},
-            id=f"projection/{queue(database)}",
-            task_queue=queue(database),
-        )
+    projections = [counters(batch_size=20), *siblings()]
+    async with (
+        working(client, database, registry_of(*projections)),
+        AsyncExitStack() as stack,
+    ):
+        for projection in projections:
+            await run(client, database, "Rebuild", projection.name)
+            await stack.enter_async_context(live(client, database, projection=projection.name))
         async with appending(database, seed):
             await asyncio.sleep(seconds)
         async with database.engine.connect() as connection:
-            highest = await connection.scalar(select(func.max(events.c.position)))
+            highest = await connection.scalar(select(func.max(events.c.position))) or 0
 
         async def caught_up() -> bool:
-            return await checkpoint(database.engine, projection) >= (highest or 0)
+            reached = [await checkpoint(database.engine, one) for one in projections]
+            return min(reached) >= highest
 
         await until(caught_up)
-        await handle.terminate()
-    await assert_oracle(database.engine, projection)
+    print(f"following: {highest} positions")
+    for projection in projections:
+        assert await assert_oracle(database.engine, projection)
+
+
+@pytest.mark.parametrize("rounds", [1, pytest.param(8, marks=pytest.mark.soak)])
+async def test_rows_are_right_at_every_checkpoint_whatever_goes_on(
+    client: Client, database: Database, rounds: int
+) -> None:
+    seed = random.randrange(2**32)
+    print(f"looking: seed {seed}")
+    projection = counters(batch_size=20, partitions=2)
+    over = asyncio.Event()
+    looked: set[tuple[int, int]] = set()
+
+    async def look() -> None:
+        while not over.is_set():
+            looked.add(await assert_right_now(database.engine, projection))
+            await asyncio.sleep(0.02)
+
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        async with live(client, database), appending(database, seed):
+            looking = asyncio.create_task(look())
+            for kind in ["Rebuild", "Backfill", "Rollback", "Backfill"] * rounds:
+                await run(client, database, kind, "counters")
+            over.set()
+            await looking
+    print(f"looking: {len(looked)} checkpoints of {len({g for g, _ in looked})} generations")
+    assert len(looked) > 10 * rounds
+    assert len({generation for generation, _ in looked}) > 1
+
+
+async def assert_right_now(engine: AsyncEngine, projection: Projection) -> tuple[int, int]:
+    """Compares what readers see with the fold up to its checkpoint, all in one snapshot."""
+    snapshot = engine.execution_options(isolation_level="REPEATABLE READ")
+    async with snapshot.connect() as connection, connection.begin():
+        # Before the snapshot is taken: afterwards no swap can come between.
+        await connection.execute(text(f"LOCK TABLE {projection.table.name} IN ACCESS SHARE MODE"))
+        active = await generations.active(connection, projection.name)
+        assert active is not None
+        position = active.position or 0
+        read = await read_window(
+            connection, types=projection.event_types, after=0, upto=position, limit=10**6
+        )
+        rows = [dict(row._mapping) for row in await connection.execute(select(projection.table))]
+    expected = projection.fold(read)
+    assert {row["key"]: row for row in rows} == expected, f"at {position}"
+    return active.generation, position
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.soak)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import Column, Index, Integer, MetaData, Numeric, Table, Text
 
@@ -47,6 +48,28 @@ def counters(**policy: int) -> Projection:
         raise ValueError("this event cannot be taken")
 
     return projection
+
+
+def siblings() -> list[Projection]:
+    """Two more read models of the same events: by stream, and by a function of several keys."""
+    right = counters(batch_size=20)
+    made = []
+    for name, key in (("streams", "stream_id"), ("halves", _halves)):
+        columns: list[Column[Any]] = [
+            Column(c.name, c.type, primary_key=c.primary_key, nullable=c.nullable)
+            for c in right.table.columns
+        ]
+        table = Table(name, MetaData(), *columns)
+        sibling = Projection(name, table=table, key=key, backfill=BackfillPolicy(batch_size=30))
+        for event_type, handler in right.handlers.items():
+            sibling.on(event_type)(handler)
+        made.append(sibling)
+    return made
+
+
+def _halves(event: Event) -> list[str]:
+    key = str(event.data["key"])
+    return [key, "even" if key[-1] in "02468" else "odd"]
 
 
 def registry_of(*projections: Projection) -> Registry:

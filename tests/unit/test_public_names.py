@@ -1,0 +1,72 @@
+"""Every public name says what it means; every method of the manager is tested on real servers."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import activities
+import refold
+import workflows
+from refold.manager import ProjectionManager
+
+INTEGRATION = Path(__file__).parents[1] / "integration"
+
+# The command line's functions are explained by their help, which a test of theirs reads.
+_MODULES = sorted(
+    module.name
+    for package in (refold, activities, workflows)
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    if ".migrations" not in module.name
+)
+
+
+def _public(owner: Any, module: str) -> Iterator[tuple[str, Any]]:
+    for name, value in vars(owner).items():
+        own = getattr(value, "__module__", None) == module
+        if own and not name.startswith("_") and (inspect.isclass(value) or callable(value)):
+            yield name, value
+
+
+@pytest.mark.parametrize("name", _MODULES)
+def test_every_public_name_has_a_docstring(name: str) -> None:
+    module = importlib.import_module(name)
+    assert module.__doc__, name
+    for public, value in _public(module, name):
+        if isinstance(value, type):
+            assert value.__doc__, f"{name}.{public}"
+            for method, function in vars(value).items():
+                if inspect.isfunction(function) and not method.startswith("_"):
+                    assert inspect.getdoc(getattr(value, method)), f"{name}.{public}.{method}"
+        elif inspect.isfunction(value):
+            assert value.__doc__, f"{name}.{public}"
+
+
+def _methods() -> list[str]:
+    return sorted(
+        name
+        for name, value in inspect.getmembers(ProjectionManager, inspect.isfunction)
+        if not name.startswith("_")
+    )
+
+
+def test_the_manager_is_whole() -> None:
+    wanted = {
+        *("start", "stop", "restart", "backfill", "get_backfill_progress", "cancel_backfill"),
+        *("rebuild", "rollback_projection", "create_snapshot", "restore_from_snapshot"),
+        *("get_snapshots", "get_current_checkpoint", "reset_checkpoint", "get_status"),
+        *("get_all_projections", "get_health", "publish"),
+    }
+    assert wanted <= set(_methods())
+
+
+@pytest.mark.parametrize("method", _methods())
+def test_every_method_of_the_manager_is_tried(method: str) -> None:
+    tests = [path.read_text() for path in INTEGRATION.glob("*.py")]
+    assert any(f"manager.{method}(" in text for text in tests), method
