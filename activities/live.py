@@ -29,8 +29,10 @@ from refold.system_events import (
 
 # Without a notification it looks this often: one look is one look-up in an index.
 _LOOK_SECONDS = 0.05
-# Somebody has a transaction open that may still append: they end within moments, as a rule.
-_SETTLING_SECONDS = 0.02
+# So often while somebody has a transaction open that may still append, as they end within moments
+# as a rule, and for some seconds after something has come, as more may follow.
+_SOON_SECONDS = 0.02
+_BUSY_SECONDS = 2.0
 # Whoever has taken the checkpoint over, a backfill's last step, is let finish.
 _YIELD_SECONDS = 2.0
 
@@ -94,6 +96,7 @@ class _Live:
         end = clock() + self._segment.seconds
         await self._record_start()
         follower: Follower | None = None
+        busy_until = 0.0
         while True:
             if follower is None:
                 follower = await self._take()
@@ -105,8 +108,10 @@ class _Live:
             beat.show(position=follower.position, head=self._head.position)
             if behind:
                 follower = await self._apply(follower)
+                busy_until = clock() + _BUSY_SECONDS
             else:
-                pause = _SETTLING_SECONDS if self._head.waiting_for else _LOOK_SECONDS
+                soon = self._head.waiting_for or clock() < busy_until
+                pause = _SOON_SECONDS if soon else _LOOK_SECONDS
                 await bell.wait(min(pause, max(0.0, end - clock())))
 
     async def _take(self) -> Follower | None:

@@ -205,12 +205,13 @@ class ProjectionManager(LiveManager):
         """The progress of a run, every half second until the end."""
         handle = self._client.get_workflow_handle(run.workflow_id)
         while True:
+            # Asked first, so that the last answer is one from after the end. A terminated run goes
+            # on answering with what it was doing.
+            running = await self._is_running(handle)
             progress = await self._progress(handle)
             if progress is not None:
                 yield progress
-                if progress.status.ended:
-                    return
-            elif not await self._is_running(handle):
+            if not running or (progress is not None and progress.status.ended):
                 return
             await asyncio.sleep(_POLL_SECONDS)
 

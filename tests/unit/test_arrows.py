@@ -61,9 +61,10 @@ ALLOWED: dict[str, list[str]] = {
     "refold/command.py": [*_KERNEL],
     "refold/cli": ["refold", "worker"],
     "worker.py": ["refold", "activities", "workflows"],
+    "examples": ["refold"],
 }
 
-_OWN = ("refold", "activities", "workflows", "projections", "worker", "bench", "tests")
+_OWN = ("refold", "activities", "workflows", "projections", "worker", "bench", "tests", "examples")
 
 
 def _files(place: str) -> list[Path]:
