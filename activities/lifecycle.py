@@ -10,13 +10,8 @@ from temporalio import activity
 from activities.cleanup import end_run
 from activities.counters import read_report
 from activities.heartbeat import heartbeating
-from refold.messages import (
-    Finished,
-    FinishRun,
-    Planned,
-    ProgressReport,
-    WatchProgress,
-)
+from refold.ending import Finished, FinishRun
+from refold.messages import Planned, ProgressReport, WatchProgress
 from refold.store import generations, runs
 
 _LOOK_SECONDS = 0.2

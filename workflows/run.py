@@ -19,13 +19,11 @@ from workflows.steps import step, uncancelled
 with workflow.unsafe.imports_passed_through():
     from activities.lifecycle import LifecycleActivities
     from activities.retention import RetentionActivities
+    from refold.ending import DropGenerations, Finished, FinishRun
     from refold.errors import InvalidRequest
     from refold.messages import (
         BackfillResult,
         Continued,
-        DropGenerations,
-        Finished,
-        FinishRun,
         Phase,
         Plan,
         Planned,

@@ -14,6 +14,7 @@ _PURE = [
     "columns",
     "diff",
     "diff_values",
+    "ending",
     "errors",
     "event",
     "fold",
