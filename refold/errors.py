@@ -17,7 +17,7 @@ RefoldError
 ├── InvalidEventFile        an event file with a line that is not an event
 ├── UnreadableEventFile     an event file that cannot be opened or unpacked (source/importer)
 ├── ImportConflict          another writer appended to the same streams (source/importer)
-├── RunFailed, NoRun, AlreadyRunning   what a manager's run came to (manager)
+├── RunFailed, NoRun, AlreadyRunning   what a manager's run came to (manager, run_manager)
 ├── RunEnded                the run was ended from outside; its work is gone
 ├── VersionChanged          another version of the projection was deployed during the run
 └── Fenced                  another attempt has taken over this work (the only retryable one)
