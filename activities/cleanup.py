@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from refold.store import generations, leases, partitions, read_models, runs
+from refold.errors import RunEnded
+from refold.store import generations, leases, partitions, read_models, runs, snapshots
 from refold.store.leases import Lease
 
 logger = logging.getLogger(__name__)
@@ -19,11 +20,28 @@ _SILENCE_SECONDS = 60.0
 
 
 async def end_run(
-    engine: AsyncEngine, *, run_id: str, projection: str, status: str, error: str | None
+    engine: AsyncEngine,
+    *,
+    run_id: str,
+    projection: str,
+    status: str,
+    error: str | None,
+    keeps: int | None = None,
 ) -> None:
     """Removes what the run has not put live, gives up its lease and records how it ended.
 
     Safe to repeat. Raises when a lock is not to be had within seconds: try again.
+
+    Args:
+        engine: The database.
+        run_id: The run.
+        projection: What it wrote.
+        status: How it ended.
+        error: Why, if it did not complete.
+        keeps: A generation of its own that is finished and becomes a snapshot.
+
+    Raises:
+        RunEnded: The generation to keep is gone.
     """
     async with engine.begin() as connection:
         await connection.execute(text("SET LOCAL lock_timeout = '5s'"))
@@ -31,10 +49,21 @@ async def end_run(
         await partitions.remove(connection, run_id)
         for generation in await generations.of_projection(connection, projection):
             if generation.run_id == run_id and generation.status == generations.BUILDING:
-                await drop(connection, generation)
+                if generation.generation == keeps:
+                    await snapshots.freeze(connection, projection, keeps)
+                else:
+                    await drop(connection, generation)
+        if keeps is not None:
+            await _require_snapshot(connection, projection, keeps)
         await _fence_in_place(connection, run_id, projection)
         await runs.end(connection, run_id, status, error)
         await leases.release(connection, run_id)
+
+
+async def _require_snapshot(connection: AsyncConnection, projection: str, number: int) -> None:
+    kept = await generations.get(connection, projection, number)
+    if kept is None or kept.status != generations.SNAPSHOT:
+        raise RunEnded(f"generation {number} of {projection!r} is gone: it is no snapshot")
 
 
 async def _fence_in_place(connection: AsyncConnection, run_id: str, projection: str) -> None:

@@ -51,6 +51,9 @@ class LifecycleActivities:
         """Ends a run: removes what it has not put live, gives up its lease, records the outcome.
 
         Safe to repeat, and for a run that never got its lease.
+
+        Raises:
+            RunEnded: The snapshot that it has made is gone: the run was ended from outside.
         """
         async with heartbeating(self._engine, finish.run_id):
             report = await self._report(finish.run_id)
@@ -60,6 +63,7 @@ class LifecycleActivities:
                 projection=finish.projection,
                 status=finish.status,
                 error=finish.error,
+                keeps=finish.keeps,
             )
             async with self._engine.connect() as connection:
                 active = await generations.active(connection, finish.projection)

@@ -53,12 +53,21 @@ class DropGenerations(Message):
 
 
 class FinishRun(Message):
-    """Tells `finish_run` how a run ended."""
+    """Tells `finish_run` how a run ended.
+
+    Attributes:
+        run_id: The run.
+        projection: The projection.
+        status: How it ended.
+        error: Why, if it did not complete.
+        keeps: The generation that it has made and that becomes a snapshot; None for none.
+    """
 
     run_id: str
     projection: str
     status: RunStatus
     error: str | None = None
+    keeps: int | None = None
 
 
 class Finished(Message):

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.client import (
     Client,
     WorkflowExecutionStatus,
@@ -136,10 +136,15 @@ class LiveManager:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
-        engine = make_engine(Settings(database_url=self._database_url), activities=0)
-        looking = engine.execution_options(isolation_level="AUTOCOMMIT")
-        try:
+        async with self._engine() as engine:
+            looking = engine.execution_options(isolation_level="AUTOCOMMIT")
             async with looking.connect() as connection:
                 yield connection
+
+    @asynccontextmanager
+    async def _engine(self) -> AsyncIterator[AsyncEngine]:
+        engine = make_engine(Settings(database_url=self._database_url), activities=0)
+        try:
+            yield engine
         finally:
             await engine.dispose()

@@ -20,8 +20,9 @@ from refold.diff import Diff
 from refold.errors import RefoldError
 from refold.messages import BackfillResult, Preview, Progress, RunStatus
 from refold.requests import BackfillRequest, RollbackRequest
-from refold.run_manager import AlreadyRunning, RunFailed, RunManager, StartedRun
+from refold.run_manager import AlreadyRunning, RunFailed, StartedRun
 from refold.settings import Settings
+from refold.snapshot_manager import SnapshotManager
 from refold.store import leases
 
 __all__ = [
@@ -47,8 +48,8 @@ class NotAwaited(RefoldError):
     """An approval for a run that awaits none."""
 
 
-class ProjectionManager(RunManager):
-    """Starts, watches and cancels runs; starts and stops live projections.
+class ProjectionManager(SnapshotManager):
+    """Starts, watches and cancels runs; starts and stops live projections; keeps snapshots.
 
     Args:
         client: A Temporal client.
@@ -173,7 +174,8 @@ class ProjectionManager(RunManager):
         if held is not None:
             return held
         latest: tuple[Any, StartedRun] | None = None
-        for workflow_id in (f"rebuild/{name}", f"backfill/{name}", f"rollback/{name}"):
+        for kind in ("rebuild", "backfill", "rollback", "snapshot"):
+            workflow_id = f"{kind}/{name}"
             try:
                 found = await self._client.get_workflow_handle(workflow_id).describe()
             except RPCError as error:

@@ -4,7 +4,8 @@ from workflows.backfill import Backfill
 from workflows.projection import Projection
 from workflows.rebuild import Rebuild
 from workflows.rollback import Rollback
+from workflows.snapshot import Snapshot
 
-WORKFLOWS = [Backfill, Rebuild, Rollback, Projection]
+WORKFLOWS = [Backfill, Rebuild, Rollback, Snapshot, Projection]
 
-__all__ = ["WORKFLOWS", "Backfill", "Projection", "Rebuild", "Rollback"]
+__all__ = ["WORKFLOWS", "Backfill", "Projection", "Rebuild", "Rollback", "Snapshot"]

@@ -240,6 +240,10 @@ class Run(Generic[R]):
         """Brings back what stood there before; None when there is nothing to bring back."""
         return None
 
+    def _kept(self, plan: Plan) -> int | None:
+        """The generation that becomes a snapshot when the run has worked; None for none."""
+        return None
+
     async def _drop(self, request: R, also: list[int]) -> None:
         """Drops what need not be kept any longer, in a step of its own."""
         await uncancelled(
@@ -252,8 +256,13 @@ class Run(Generic[R]):
         )
 
     async def _finish(self, request: R, status: RunStatus, error: str | None) -> Finished:
+        plan = self._planned.plan if self._planned else None
         finish = FinishRun(
-            run_id=self._run_id, projection=request.projection, status=status, error=error or None
+            run_id=self._run_id,
+            projection=request.projection,
+            status=status,
+            error=error or None,
+            keeps=self._kept(plan) if plan is not None and status is self.worked else None,
         )
         # A cancellation comes too late now: whatever happens, the lease must be given up.
         finished = await uncancelled(

@@ -29,6 +29,7 @@ _PURE = [
     "registry",
     "requests",
     "settings",
+    "snapshots",
 ]
 _PURE_MODULES = [f"refold.{name}" for name in _PURE]
 _KERNEL = [*_PURE_MODULES, "refold.database", "refold.telemetry"]
@@ -46,7 +47,18 @@ ALLOWED: dict[str, list[str]] = {
     "refold/health.py": [*_KERNEL, "refold.store", "refold.source"],
     "refold/live_manager.py": [*_KERNEL, "refold.store.generations", "refold.health"],
     "refold/run_manager.py": [*_KERNEL, "refold.live_manager"],
-    "refold/manager.py": [*_KERNEL, "refold.store.leases", "refold.run_manager"],
+    "refold/snapshot_manager.py": [
+        *_KERNEL,
+        "refold.store.generations",
+        "refold.store.snapshots",
+        "refold.run_manager",
+    ],
+    "refold/manager.py": [
+        *_KERNEL,
+        "refold.store.leases",
+        "refold.run_manager",
+        "refold.snapshot_manager",
+    ],
     "refold/database.py": _PURE_MODULES,
     "refold/telemetry.py": _PURE_MODULES,
     "refold/temporal.py": [*_KERNEL],

@@ -14,7 +14,7 @@ import pytest
 from refold import BackfillPolicy, Event, Projection
 from refold.live import LiveStatus
 from refold.messages import Phase, Progress, RunStatus
-from refold.requests import BackfillRequest, Criteria, RollbackRequest
+from refold.requests import BackfillRequest, Criteria, RollbackRequest, SnapshotRequest
 from refold.settings import Settings
 from workflows import WORKFLOWS
 
@@ -148,7 +148,8 @@ def test_all_of_the_public_names_are_explained() -> None:
     request = (ROOT / "docs/run-a-rebuild.md").read_text()
     progress = (ROOT / "docs/understanding-progress.md").read_text()
     deploy = (ROOT / "docs/deploy.md").read_text()
-    fields = [*BackfillRequest.model_fields, *RollbackRequest.model_fields]
+    requests = (BackfillRequest, RollbackRequest, SnapshotRequest)
+    fields = [name for request in requests for name in request.model_fields]
     for name in [*fields, *Criteria, *(w.__name__ for w in WORKFLOWS)]:
         assert f"`{name}`" in request
     for name in [*Progress.model_fields, *Phase, *RunStatus]:
