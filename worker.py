@@ -23,6 +23,7 @@ from activities.refolding import RefoldActivities
 from activities.retention import RetentionActivities, drop_expired
 from activities.rolling_back import RollbackActivities
 from activities.shadowing import ShadowActivities
+from activities.snapshotting import SnapshotActivities
 from activities.swapping import SwapActivities
 from activities.system_events import SystemEventActivities
 from activities.verification import VerifyActivities
@@ -52,6 +53,7 @@ def make_worker(
     """A worker with all workflows and activities."""
     planning = PlanningActivities(engine, registry, settings)
     rolling_back = RollbackActivities(engine, registry, settings)
+    snapshotting = SnapshotActivities(engine, registry, settings)
     refolding = RefoldActivities(engine, registry, settings)
     following = FollowActivities(engine, registry, settings)
     shadowing = ShadowActivities(engine, registry)
@@ -69,6 +71,8 @@ def make_worker(
         activities=[
             planning.begin_run,
             rolling_back.begin_rollback,
+            snapshotting.begin_snapshot,
+            snapshotting.copy_generation,
             refolding.refold_segment,
             following.follow_segment,
             shadowing.build_indexes,

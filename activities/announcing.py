@@ -15,6 +15,10 @@ from refold.system_events import (
     ProjectionBackfillFailed,
     ProjectionBackfillProgress,
     ProjectionBackfillStarted,
+    ProjectionCheckpointRestored,
+    ProjectionSnapshotCreated,
+    ProjectionSnapshotRestored,
+    SystemEvent,
 )
 
 # Progress is recorded no more often than this, and only once in so much of the work.
@@ -99,6 +103,33 @@ async def ended(
         events_processed=events,
     )
     await system_events.record(connection, event, key=_end(run.run_id), run_id=run.run_id)
+    await _restored(connection, run, event)
+
+
+async def _restored(
+    connection: AsyncConnection, run: RunRecord, completed: ProjectionBackfillCompleted
+) -> None:
+    """Records what a run that worked has done to snapshots and checkpoints."""
+    plan = Plan.model_validate(run.plan["plan"]) if run.plan is not None else None
+    about = {"projection": run.projection, "correlation_id": completed.correlation_id}
+    done: SystemEvent | None = None
+    if plan is None or completed.position is None:
+        return
+    if plan.copies is not None and plan.atomic:
+        done = ProjectionSnapshotRestored(
+            **about, generation=plan.copies, position=completed.position
+        )
+    elif plan.copies is not None:
+        made = await generations.get(connection, run.projection, plan.generation)
+        if made is not None and made.position is not None:
+            done = ProjectionSnapshotCreated(
+                **about, generation=made.generation, position=made.position
+            )
+    elif plan.stale:
+        done = ProjectionCheckpointRestored(**about, position=completed.position)
+    if done is not None:
+        key = f"{run.run_id}/{type(done).__name__}"
+        await system_events.record(connection, done, key=key, run_id=run.run_id)
 
 
 async def failed(connection: AsyncConnection, event: ProjectionBackfillFailed) -> None:

@@ -10,7 +10,8 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities import announcing
-from refold.store import generations, leases, partitions, read_models, runs
+from refold.errors import RunEnded
+from refold.store import generations, leases, partitions, read_models, runs, snapshots
 from refold.store.leases import Lease
 from refold.system_events import ProjectionBackfillFailed
 
@@ -28,6 +29,7 @@ async def end_run(
     status: str,
     error: str | None,
     refused: ProjectionBackfillFailed | None = None,
+    keeps: int | None = None,
 ) -> None:
     """Removes what the run has not put live, gives up its lease and records how it ended.
 
@@ -36,10 +38,14 @@ async def end_run(
     Args:
         engine: The database.
         run_id: The run.
-        projection: Its projection.
+        projection: What it wrote.
         status: How it ended.
-        error: Why it did not do what it was asked for.
+        error: Why, if it did not complete.
         refused: What to record of a run that was refused before it had its lease.
+        keeps: A generation of its own that is finished and becomes a snapshot.
+
+    Raises:
+        RunEnded: The generation to keep is gone.
     """
     async with engine.begin() as connection:
         await connection.execute(text("SET LOCAL lock_timeout = '5s'"))
@@ -49,7 +55,12 @@ async def end_run(
         await partitions.remove(connection, run_id)
         for generation in await generations.of_projection(connection, projection):
             if generation.run_id == run_id and generation.status == generations.BUILDING:
-                await drop(connection, generation)
+                if generation.generation == keeps:
+                    await snapshots.freeze(connection, projection, keeps)
+                else:
+                    await drop(connection, generation)
+        if keeps is not None:
+            await _require_snapshot(connection, projection, keeps)
         await _fence_in_place(connection, run_id, projection)
         await runs.end(connection, run_id, status, error)
         await leases.release(connection, run_id)
@@ -57,6 +68,12 @@ async def end_run(
             await announcing.ended(connection, run, status, error, events)
         elif refused is not None:
             await announcing.failed(connection, refused)
+
+
+async def _require_snapshot(connection: AsyncConnection, projection: str, number: int) -> None:
+    kept = await generations.get(connection, projection, number)
+    if kept is None or kept.status != generations.SNAPSHOT:
+        raise RunEnded(f"generation {number} of {projection!r} is gone: it is no snapshot")
 
 
 async def _fence_in_place(connection: AsyncConnection, run_id: str, projection: str) -> None:

@@ -179,7 +179,9 @@ class FollowActivities:
             await take_over(self._engine, schema.generations, row)
             async with writer.begin():
                 follower = await take_follower(writer, projection, plan)
-            if segment.to_live:
+            if plan.stale:
+                upto = plan.position
+            elif segment.to_live:
                 upto = await self._live_position(looker, plan)
             else:
                 head = SettledHead(max(plan.head, follower.position))

@@ -11,13 +11,8 @@ from activities import announcing
 from activities.cleanup import end_run
 from activities.counters import read_report
 from activities.heartbeat import heartbeating
-from refold.messages import (
-    Finished,
-    FinishRun,
-    Planned,
-    ProgressReport,
-    WatchProgress,
-)
+from refold.ending import Finished, FinishRun
+from refold.messages import Planned, ProgressReport, WatchProgress
 from refold.store import generations, runs
 from refold.system_events import ProjectionBackfillFailed
 
@@ -60,6 +55,9 @@ class LifecycleActivities:
         """Ends a run: removes what it has not put live, gives up its lease, records the outcome.
 
         Safe to repeat, and for a run that never got its lease.
+
+        Raises:
+            RunEnded: The snapshot that it has made is gone: the run was ended from outside.
         """
         async with heartbeating(self._engine, finish.run_id):
             report = await self._report(finish.run_id)
@@ -70,6 +68,7 @@ class LifecycleActivities:
                 status=finish.status,
                 error=finish.error,
                 refused=_refused(finish),
+                keeps=finish.keeps,
             )
             async with self._engine.connect() as connection:
                 active = await generations.active(connection, finish.projection)

@@ -19,6 +19,7 @@ from refold.source.head import SettledHead
 from refold.source.waking import Bell, listening
 from refold.store import generations, schema, system_events
 from refold.store.generations import ACTIVE, Generation
+from refold.store.snapshots import described, newest_first
 from refold.store.takeover import take_over
 from refold.system_events import (
     ProjectionCheckpointRestored,
@@ -175,6 +176,7 @@ class _Live:
             note=note,
             rebuild_to=self._rebuild_to(generation),
             system_events=await self._recorded(),
+            snapshots=[described(one) for one in await newest_first(self._looker, self._name)],
         )
 
     def _rebuild_to(self, active: Generation | None) -> int | None:
@@ -222,6 +224,7 @@ class _Live:
             note=note,
             rebuild_to=self._rebuild_to(active),
             system_events=await self._recorded(),
+            snapshots=[described(one) for one in await newest_first(self._looker, self._name)],
         )
 
     async def _now(self) -> datetime:

@@ -79,7 +79,9 @@ class PlanningActivities:
                 _require_rebuild(begin, active)
                 active = None
             way = _decide(begin, self._registry, active)
-            head = await settled_head(self._engine, active, beat)
+            head = request.as_of
+            if head is None:
+                head = await settled_head(self._engine, active, beat)
             beat.show(doing="measuring what there is to do", head=head)
             position = _refolded_to(way, active, head)
             work = await self._measure(connection, request, way, position, head)
@@ -99,6 +101,7 @@ class PlanningActivities:
                 total_events=sum(work.totals) + work.beyond,
                 heartbeat_seconds=self._settings.heartbeat_timeout_seconds,
                 note=way.note,
+                stale=request.as_of is not None,
                 backup=highest + 1 if _wants_backup(request, way) else None,
                 rollback_on_failure=bool(request.rollback_on_failure) and not way.aside,
                 keep_backup=bool(request.create_backup),
@@ -226,6 +229,10 @@ def _decide(begin: BeginRun, registry: Registry, active: Generation | None) -> _
             "criteria: expected full_rebuild for an atomic run, got incremental_update: leave "
             "is_atomic out to bring the live table up to date"
         )
+    if begin.atomic and request.as_of is not None:
+        _require_reached(request.as_of, name, active)
+        note = f"as of position {request.as_of}: it goes live without the events since"
+        return _Way(newest, aside=True, note=note)
     if begin.atomic:
         return _Way(newest, aside=True)
     request.require_fitting(aside=False)
@@ -250,18 +257,32 @@ def _decide(begin: BeginRun, registry: Registry, active: Generation | None) -> _
     return _Way(live, aside=False, incremental=incremental)
 
 
+def _require_reached(as_of: int, name: str, active: Generation | None) -> None:
+    """A checkpoint is set back, not ahead: whoever follows it goes on from there."""
+    if active is None or active.position is None:
+        raise InvalidRequest(
+            f"as_of: expected a read model with a checkpoint, {name!r} has none yet: start a "
+            "Rebuild without as_of"
+        )
+    if as_of > active.position:
+        raise InvalidRequest(
+            f"as_of: expected at most the checkpoint of {name!r}, {active.position}, got {as_of}"
+        )
+
+
 def _refolded_to(way: _Way, active: Generation | None, head: int) -> int:
     """Up to where keys are refolded; from there on the generation is followed.
 
-    A shadow is refolded to the live table's checkpoint, where the two are compared. Not when the
-    live table is far behind: following all the rest would take longer than refolding it.
+    A shadow is refolded to the live table's checkpoint, where the two are compared; or only to
+    where it is asked to end. Not when the live table is far behind: following all the rest would
+    take longer than refolding it.
     """
     live = active.position if active is not None else None
     if live is None:
         return head
     if way.aside and 2 * live < head:
         return head
-    return live
+    return min(live, head)
 
 
 def _wants_backup(request: BackfillRequest, way: _Way) -> bool:

@@ -46,7 +46,8 @@ async def preview(
     keys: int | None = round(size.rows) if size is not None and size.rows > 0 else None
     if exact and projection.key_paths is not None:
         keys = await count_keys(connection, projection, upto=plan.head)
-    adds_table = plan.atomic or plan.backup is not None
+    swaps = plan.atomic or plan.backup is not None
+    adds_table = swaps or plan.copies is not None
     per_row = size.bytes / size.rows if size is not None and size.rows > 0 else _BYTES_PER_ROW
     rate = await runs.latest_rate(connection, projection.name) or _CAUTIOUS_RATE
     shown = Preview(
@@ -65,7 +66,7 @@ async def preview(
         atomic=plan.atomic,
         note=plan.note,
     )
-    if not adds_table:
+    if not swaps:
         return shown
     target = _future(plan if plan.atomic else plan.bringing_back(), projection)
     old = active or await _unmanaged(connection, projection, live)

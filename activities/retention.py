@@ -14,7 +14,7 @@ from temporalio import activity
 from activities.cleanup import drop
 from activities.heartbeat import heartbeating
 from refold.database import server_error
-from refold.messages import DropGenerations
+from refold.ending import DropGenerations
 from refold.policy import BackfillPolicy
 from refold.registry import Registry
 from refold.store import generations, leases

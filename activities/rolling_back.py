@@ -16,8 +16,8 @@ from refold.registry import Registry
 from refold.requests import RollbackRequest
 from refold.settings import Settings
 from refold.source.log import count_events
-from refold.store import generations, leases, read_models, runs
-from refold.store.generations import RETAINED, UNMANAGED, Generation
+from refold.store import generations, leases, read_models, runs, snapshots
+from refold.store.generations import RETAINED, SNAPSHOT, UNMANAGED, Generation
 from refold.store.swap import require_none_refused
 
 
@@ -42,8 +42,8 @@ class RollbackActivities:
         Raises:
             UnknownProjection: The request names none that is registered.
             ProjectionBusy: Another run writes the projection.
-            InvalidRequest: There is no such generation to go back to, or the handlers of its
-                version are not registered.
+            InvalidRequest: There is no such generation or snapshot to go back to, or the handlers
+                of its version are not registered.
             SwapRefused: Something hangs on the live table that cannot move.
         """
         request = begin.request
@@ -55,7 +55,7 @@ class RollbackActivities:
     async def _plan(self, begin: BeginRollback, beat: Heartbeat) -> Planned:
         request = begin.request
         async with self._engine.connect() as connection:
-            target = _chosen(request, await generations.replaced(connection, request.projection))
+            target = await _target(connection, request)
             if not await read_models.exists(connection, target.schema_name, target.table_name):
                 raise InvalidRequest(
                     f"generation {target.generation} of {request.projection!r}: expected its table "
@@ -64,8 +64,9 @@ class RollbackActivities:
                 )
             active = await generations.active(connection, request.projection)
             projection = self._registry.version(request.projection, target.version)
+            copied = target.status == SNAPSHOT
             stale = projection is None or target.position is None
-            if stale and not request.allow_stale:
+            if stale and (copied or not request.allow_stale):
                 raise InvalidRequest(self._why_stale(request, target))
             # Of a version that is not registered only the table's name matters: all have the same.
             projection = projection or self._registry.get(request.projection)
@@ -73,11 +74,14 @@ class RollbackActivities:
             behind = 0
             if not stale:
                 behind = await self._behind(connection, projection, target, head)
+            number = target.generation
+            if copied:
+                number = 1 + await generations.highest(connection, projection.name)
             plan = Plan(
                 run_id=begin.run_id,
                 projection=projection.name,
                 version=projection.version,
-                generation=target.generation,
+                generation=number,
                 atomic=True,
                 position=target.position or 0,
                 head=head,
@@ -87,24 +91,40 @@ class RollbackActivities:
                 total_events=behind,
                 heartbeat_seconds=self._settings.heartbeat_timeout_seconds,
                 note=_note(target, stale=stale),
-                restores=True,
+                restores=not copied,
                 stale=stale,
+                copies=target.generation if copied else None,
             )
             shown = await preview(connection, projection, plan, active, exact=False)
         require_none_refused(shown.refused, projection.table.fullname)
         planned = Planned(plan=plan, preview=shown)
-        async with self._engine.begin() as connection:
-            await leases.require(connection, begin.run_id)
-            # Whoever drops old generations looks at the lease under this lock.
-            still = await generations.get(connection, plan.projection, plan.generation, lock=True)
-            if still is None or still.status != RETAINED:
-                raise InvalidRequest(
-                    f"generation {plan.generation} of {plan.projection!r} has just been dropped, "
-                    "its time was over: roll back to another"
-                )
-            await runs.set_plan(connection, begin.run_id, planned.model_dump(mode="json"))
-            await announcing.started(connection, plan, "Rollback", request)
+        await self._record(begin, planned, projection, target)
         return planned
+
+    async def _record(
+        self,
+        begin: BeginRollback,
+        planned: Planned,
+        projection: Projection,
+        target: Generation,
+    ) -> None:
+        """Writes the plan and makes room for the copy of a snapshot: all of it or nothing."""
+        plan = planned.plan
+        async with self._engine.begin() as connection:
+            await leases.require(connection, plan.run_id)
+            # Whoever drops old generations or snapshots looks at the lease under this lock.
+            still = await generations.get(connection, plan.projection, target.generation, lock=True)
+            if still is None or still.status != target.status:
+                why = "" if target.status == SNAPSHOT else ", its time was over"
+                raise InvalidRequest(
+                    f"generation {target.generation} of {plan.projection!r} has just been "
+                    f"dropped{why}: roll back to another"
+                )
+            if plan.copies is not None:
+                made = await snapshots.create_copy(connection, projection, run_id=plan.run_id)
+                assert made.generation == plan.generation, "the lease keeps others from making any"
+            await runs.set_plan(connection, plan.run_id, planned.model_dump(mode="json"))
+            await announcing.started(connection, plan, "Rollback", begin.request)
 
     async def _behind(
         self, connection: AsyncConnection, projection: Projection, target: Generation, head: int
@@ -116,6 +136,12 @@ class RollbackActivities:
     def _why_stale(self, request: RollbackRequest, target: Generation) -> str:
         known = ", ".join(str(v) for v in self._registry.versions(request.projection))
         what = f"generation {target.generation} of {request.projection!r}"
+        if target.status == SNAPSHOT:
+            return (
+                f"{what} is a snapshot of version {target.version}, whose handlers are not "
+                f"registered (registered: {known}): register that version beside the present one; "
+                "a snapshot cannot be put live without them, with allow_stale neither"
+            )
         if target.version == UNMANAGED:
             why = f"{what} was there before Refold: nothing is known that could bring it up to date"
         else:
@@ -129,12 +155,21 @@ class RollbackActivities:
         )
 
 
-def _chosen(request: RollbackRequest, retained: list[Generation]) -> Generation:
-    """The generation to go back to.
+async def _target(connection: AsyncConnection, request: RollbackRequest) -> Generation:
+    """The generation to go back to, or the snapshot that is named.
 
     Raises:
         InvalidRequest: There is none such; the message lists those there are.
     """
+    retained = await generations.replaced(connection, request.projection)
+    frozen = await snapshots.newest_first(connection, request.projection)
+    named = [g for g in frozen if g.generation == request.to_generation]
+    return named[0] if named else _chosen(request, retained, frozen)
+
+
+def _chosen(
+    request: RollbackRequest, retained: list[Generation], frozen: list[Generation]
+) -> Generation:
     fits = [
         g
         for g in retained
@@ -142,24 +177,34 @@ def _chosen(request: RollbackRequest, retained: list[Generation]) -> Generation:
     ]
     if fits:
         return fits[0]
-    there = ", ".join(f"{g.generation} (version {g.version})" for g in retained) or "none"
+    there = _listed(retained)
     if request.to_generation is not None:
         raise InvalidRequest(
             f"to_generation: expected one of the retained generations of {request.projection!r}, "
-            f"{there}, got {request.to_generation}"
+            f"{there}, or of its snapshots, {_listed(frozen)}, got {request.to_generation}"
         )
     if request.to_version is not None:
         raise InvalidRequest(
             f"to_version: expected the version of one of the retained generations of "
             f"{request.projection!r}, {there}, got {request.to_version}"
         )
+    by_name = f" (snapshots, {_listed(frozen)}, only by to_generation)" if frozen else ""
     raise InvalidRequest(
         f"projection {request.projection!r}: expected a retained generation to go back to, found "
-        "none: only what a rebuild or rollback has replaced can be brought back"
+        f"none{by_name}: only what a rebuild or rollback has replaced can be brought back"
     )
 
 
+def _listed(found: list[Generation]) -> str:
+    return ", ".join(f"{g.generation} (version {g.version})" for g in found) or "none"
+
+
 def _note(target: Generation, *, stale: bool) -> str | None:
+    if target.status == SNAPSHOT:
+        return (
+            f"a copy of the snapshot, generation {target.generation}, of position "
+            f"{target.position}; the snapshot stays"
+        )
     assert target.status == RETAINED
     if not stale:
         return None

@@ -19,8 +19,9 @@ from activities.following import take_follower
 from activities.heartbeat import Heartbeat
 from activities.shadowing import alone, locked
 from refold.database import server_error
+from refold.ending import Swapped, SwapSegment
 from refold.errors import SwapRefused
-from refold.messages import Plan, Swapped, SwapSegment
+from refold.messages import Plan
 from refold.projection import Projection
 from refold.registry import Registry
 from refold.source.head import SettledHead

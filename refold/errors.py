@@ -7,6 +7,7 @@ RefoldError
 ├── InvalidProjection       a projection is declared wrongly
 ├── UnknownProjection       no projection of that name is registered
 ├── InvalidRequest          a request that can never be carried out as it stands
+├── NoSnapshot              a projection has no snapshot of that number, or none at all
 ├── ProjectionBusy          another run is writing the same projection
 ├── SwapRefused             something hangs on the live table that a swap would break
 ├── VerificationFailed      a shadow whose rows are not the fold of their events
@@ -17,7 +18,7 @@ RefoldError
 ├── InvalidEventFile        an event file with a line that is not an event
 ├── UnreadableEventFile     an event file that cannot be opened or unpacked (source/importer)
 ├── ImportConflict          another writer appended to the same streams (source/importer)
-├── RunFailed, NoRun, AlreadyRunning   what a manager's run came to (manager)
+├── RunFailed, NoRun, AlreadyRunning   what a manager's run came to (manager, run_manager)
 ├── RunEnded                the run was ended from outside; its work is gone
 ├── VersionChanged          another version of the projection was deployed during the run
 └── Fenced                  another attempt has taken over this work (the only retryable one)
@@ -64,6 +65,18 @@ class UnknownProjection(RefoldError):
 
 class InvalidRequest(RefoldError):
     """A request names a field or value that is not accepted."""
+
+
+class NoSnapshot(RefoldError):
+    """A snapshot that is not there."""
+
+    def __init__(self, projection: str, there: Sequence[int], generation: int | None) -> None:
+        known = ", ".join(str(number) for number in there) or "none"
+        got = "" if generation is None else f", got {generation}"
+        super().__init__(
+            f"projection {projection!r}: expected the generation of a snapshot, there are "
+            f"({known}){got}: `refold snapshots create {projection}` makes one"
+        )
 
 
 class ProjectionBusy(RefoldError):

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from refold.messages import Message
 from refold.requests import Request
+from refold.snapshots import SnapshotInfo
 from refold.system_events import RecordedEvent
 
 RECENT = 50
@@ -78,6 +79,7 @@ class LiveReport(Message):
         note: Why it needs a rebuild; None when it does not.
         rebuild_to: The version to rebuild it to by itself, where the projection says so.
         system_events: What has been recorded since the segment's `known`.
+        snapshots: The projection's snapshots, the newest first.
     """
 
     status: LiveStatus
@@ -91,6 +93,7 @@ class LiveReport(Message):
     note: str | None = None
     rebuild_to: int | None = None
     system_events: list[RecordedEvent] = Field(default_factory=list)
+    snapshots: list[SnapshotInfo] = Field(default_factory=list)
 
 
 class LiveSegment(Message):

@@ -5,42 +5,39 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from temporalio.client import (
     WorkflowExecutionStatus,
-    WorkflowFailureError,
     WorkflowHandle,
     WorkflowQueryFailedError,
 )
-from temporalio.common import WorkflowIDConflictPolicy
-from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
-from temporalio.exceptions import CancelledError as WorkflowCancelled
 from temporalio.service import RPCError, RPCStatusCode
 
 from refold.database import make_engine
 from refold.diff import Diff
 from refold.errors import RefoldError
-from refold.live_manager import LiveManager
 from refold.messages import BackfillResult, Preview, Progress, RunStatus
-from refold.requests import BackfillRequest, Request, RollbackRequest
+from refold.requests import BackfillRequest, RollbackRequest
+from refold.run_manager import AlreadyRunning, RunFailed, StartedRun
 from refold.settings import Settings
+from refold.snapshot_manager import SnapshotManager
 from refold.store import leases
+
+__all__ = [
+    "AlreadyRunning",
+    "NoRun",
+    "NotAwaited",
+    "ProjectionManager",
+    "RunFailed",
+    "StartedRun",
+]
 
 _POLL_SECONDS = 0.5
 _QUERY_TIMEOUT = timedelta(seconds=3)
 # An answer that somebody waits for; a worker may just be starting.
 _ANSWER_TIMEOUT = timedelta(seconds=20)
-
-
-class RunFailed(RefoldError):
-    """A run ended in failure; the message is the workflow's."""
-
-
-class AlreadyRunning(RefoldError):
-    """A run with the same workflow id has not ended yet."""
 
 
 class NoRun(RefoldError):
@@ -51,21 +48,8 @@ class NotAwaited(RefoldError):
     """An approval for a run that awaits none."""
 
 
-@dataclass(frozen=True)
-class StartedRun:
-    """A run that has been started.
-
-    Attributes:
-        workflow_id: Its workflow id.
-        run_id: Its run id, as in ``refold.runs``.
-    """
-
-    workflow_id: str
-    run_id: str
-
-
-class ProjectionManager(LiveManager):
-    """Starts, watches and cancels runs; starts and stops live projections.
+class ProjectionManager(SnapshotManager):
+    """Starts, watches and cancels runs; starts and stops live projections; keeps snapshots.
 
     Args:
         client: A Temporal client.
@@ -141,54 +125,7 @@ class ProjectionManager(LiveManager):
         assert result.plan is not None
         return result.plan
 
-    async def _start(
-        self, kind: str, workflow_id: str, name: str, request: Request | None
-    ) -> StartedRun:
-        whole = (request or BackfillRequest(projection=name)).model_copy(
-            update={"projection": name}
-        )
-        try:
-            handle = await self._client.start_workflow(
-                kind,
-                whole.model_dump(mode="json", exclude_none=True),
-                id=workflow_id,
-                task_queue=self._task_queue,
-                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-                static_summary=f"{kind} of {name}",
-            )
-        except WorkflowAlreadyStartedError as error:
-            raise AlreadyRunning(
-                f"workflow {workflow_id!r} is running already (run {error.run_id}): "
-                f"`refold watch {name}` follows it, `refold cancel {name}` stops it"
-            ) from None
-        return StartedRun(workflow_id, handle.first_execution_run_id or "")
-
     # -- watching ----------------------------------------------------------------------------
-
-    async def result(self, run: StartedRun) -> BackfillResult:
-        """Waits for a run's end.
-
-        Raises:
-            RunFailed: It failed, was refused, terminated or timed out.
-        """
-        handle = self._client.get_workflow_handle(
-            run.workflow_id,
-            first_execution_run_id=run.run_id,
-            run_id=run.run_id,
-            result_type=BackfillResult,
-        )
-        try:
-            result: BackfillResult = await handle.result()
-            return result
-        except WorkflowFailureError as error:
-            cause = error.cause
-            if isinstance(cause, WorkflowCancelled):
-                name = run.workflow_id.partition("/")[2]
-                return BackfillResult(
-                    status=RunStatus.CANCELLED, projection=name, run_id=run.run_id
-                )
-            message = cause.message if isinstance(cause, ApplicationError) else str(cause)
-            raise RunFailed(message) from error
 
     async def get_backfill_progress(self, name: str) -> AsyncIterator[Progress]:
         """The progress of the projection's run, every half second until the end.
@@ -238,7 +175,8 @@ class ProjectionManager(LiveManager):
         if held is not None:
             return held
         latest: tuple[Any, StartedRun] | None = None
-        for workflow_id in (f"rebuild/{name}", f"backfill/{name}", f"rollback/{name}"):
+        for kind in ("rebuild", "backfill", "rollback", "snapshot"):
+            workflow_id = f"{kind}/{name}"
             try:
                 found = await self._client.get_workflow_handle(workflow_id).describe()
             except RPCError as error:

@@ -45,6 +45,7 @@ class Phase(StrEnum):
     """What a run is doing, in the order in which it does it."""
 
     PLANNING = "planning"
+    COPYING = "copying"
     REFOLDING = "refolding"
     INDEXING = "indexing"
     VERIFYING = "verifying"
@@ -64,11 +65,13 @@ class BackfillResult(Message):
         status: ``completed``, ``cancelled`` or ``rolled_back``; a failed run raises instead.
         projection: The projection.
         run_id: The run, as in ``refold.runs``.
-        generation: The generation that readers query now; None when nothing was changed.
+        generation: The generation that readers query now, or the snapshot that was made; None when
+            nothing was changed.
         position: Its checkpoint at the end.
         events_processed: Events folded, counting each once.
         reason: Why it was cancelled, if anybody said.
         plan: Of a dry run: what would have been done.
+        is_snapshot: Whether `generation` is a snapshot, which readers do not query.
     """
 
     status: RunStatus
@@ -79,6 +82,7 @@ class BackfillResult(Message):
     events_processed: int = 0
     reason: str | None = None
     plan: Preview | None = None
+    is_snapshot: bool = False
 
 
 class PartitionProgress(Message):
@@ -129,7 +133,8 @@ class Preview(Message):
         projection: The projection.
         version: The projection's version that folds.
         replaces_version: The version that built what readers query now; None for nothing.
-        position: The head when the plan was made.
+        position: How far events are folded at least: the head when the plan was made, or the
+            position that was asked for.
         total_events: Events to fold.
         keys: Rows to expect, an estimate; None when nothing can be said.
         partitions: Slices of the keys, each refolded by an activity of its own.
@@ -202,7 +207,9 @@ class Plan(Message):
         heartbeat_seconds: Silence after which an activity is given to another worker.
         note: Why it is done otherwise than one might expect; None when it is not.
         restores: The generation stood live before: it is followed and swapped, never built.
-        stale: It is swapped in at its old checkpoint, without the events since.
+        stale: It is swapped in at `position`, without the events since.
+        copies: The generation whose rows and checkpoint the one that is written begins with; None
+            when it does not begin as a copy.
         backup: The generation that holds what stood there before an in-place run; None for none.
         rollback_on_failure: Bring the backup back when the run does not complete.
         keep_backup: Keep the backup when the run completes.
@@ -226,6 +233,7 @@ class Plan(Message):
     note: str | None = None
     restores: bool = False
     stale: bool = False
+    copies: int | None = None
     backup: int | None = None
     rollback_on_failure: bool = False
     keep_backup: bool = False
@@ -328,66 +336,3 @@ class WatchProgress(Message):
 
     run_id: str
     seconds: float
-
-
-class SwapSegment(Message):
-    """Tells `swap_generation` what to put live.
-
-    Attributes:
-        plan: The plan.
-        mark: What hangs on the live table, as it was when the swap was prepared.
-    """
-
-    plan: Plan
-    mark: str
-
-
-class Swapped(Message):
-    """What a segment of tries to swap came to.
-
-    Attributes:
-        done: Whether the generation is live now.
-        changed: Something hangs on the live table that did not when the swap was prepared, or the
-            other way round: prepare it again.
-        position: Its checkpoint.
-        waiting_for: Who held the last try up.
-        hold_milliseconds: How long readers were locked out; None when an earlier attempt swapped.
-    """
-
-    done: bool
-    changed: bool = False
-    position: int | None = None
-    waiting_for: list[str] = Field(default_factory=list)
-    hold_milliseconds: float | None = None
-
-
-class DropGenerations(Message):
-    """Tells `drop_generations` what a run leaves to be dropped.
-
-    Attributes:
-        run_id: The run, which holds the projection.
-        projection: The projection.
-        also: Retained generations to drop beside those beyond their time.
-    """
-
-    run_id: str
-    projection: str
-    also: list[int] = Field(default_factory=list)
-
-
-class FinishRun(Message):
-    """Tells `finish_run` how a run ended."""
-
-    run_id: str
-    projection: str
-    status: RunStatus
-    error: str | None = None
-    correlation_id: str | None = None
-
-
-class Finished(Message):
-    """What `finish_run` found at the end."""
-
-    generation: int | None
-    position: int | None
-    report: ProgressReport | None

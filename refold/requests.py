@@ -38,6 +38,7 @@ class Approval(StrEnum):
 
 Percent = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Rows = Annotated[int, Field(ge=0)]
+Position = Annotated[int, Field(ge=0)]
 
 _LIMITS = ("max_changed_percent", "max_removed_rows")
 _ASIDE_ONLY = ("approval", *_LIMITS)
@@ -62,6 +63,8 @@ class BackfillRequest(Request):
             cancelled. A run that builds aside changes nothing unless it succeeds.
         create_backup: In place: keep what stood there as a generation to roll back to. A run that
             builds aside keeps what it replaces anyway.
+        as_of: Aside: fold the events up to this position (inclusive), no further, and go live
+            there. At most the live table's checkpoint; its followers go on from there.
         dry_run: Plan only: the query `plan` and the result say what would be done; nothing is.
         requested_by: Who asks, for the record.
         correlation_id: Comes back in the system events that the run records.
@@ -76,6 +79,7 @@ class BackfillRequest(Request):
     max_removed_rows: Rows | None = None
     rollback_on_failure: bool | None = None
     create_backup: bool | None = None
+    as_of: Position | None = None
     dry_run: bool | None = None
 
     @model_validator(mode="after")
@@ -85,6 +89,11 @@ class BackfillRequest(Request):
             raise ValueError(
                 f"{limited[0]}: expected with approval auto only: manual always waits for a person"
             )
+        if self.as_of is not None and self.criteria is Criteria.INCREMENTAL_UPDATE:
+            raise ValueError(
+                "as_of: expected with criteria full_rebuild only: incremental_update goes on from "
+                "the checkpoint, to the head"
+            )
         return self
 
     def require_fitting(self, *, aside: bool) -> None:
@@ -93,6 +102,11 @@ class BackfillRequest(Request):
         Raises:
             InvalidRequest: One is set for a run that works in place.
         """
+        if self.as_of is not None and not aside:
+            raise InvalidRequest(
+                "as_of: expected with is_atomic only: a run in place folds up to the live table's "
+                "checkpoint: start a Rebuild"
+            )
         unfit = [name for name in _ASIDE_ONLY if getattr(self, name) is not None]
         if unfit and not aside:
             raise InvalidRequest(
@@ -106,7 +120,8 @@ class RollbackRequest(Request):
 
     Attributes:
         projection: The projection's name.
-        to_generation: The retained generation to put live; the one replaced last when left out.
+        to_generation: The retained generation to put live, or a snapshot: then a copy of it is,
+            and the snapshot stays. When left out, the one replaced last; never a snapshot.
         to_version: Or: the generation replaced last among those that this version built.
         allow_stale: Put it live even if its version's handlers are not registered: as it is, at
             its old checkpoint, without the events since.
@@ -123,6 +138,15 @@ class RollbackRequest(Request):
         if self.to_generation is not None and self.to_version is not None:
             raise ValueError("to_version: expected one of to_generation and to_version, got both")
         return self
+
+
+class SnapshotRequest(Request):
+    """What `Snapshot` is started with.
+
+    Attributes:
+        projection: The projection's name.
+        requested_by: Who asks, for the record.
+    """
 
 
 R = TypeVar("R", bound=BaseModel)

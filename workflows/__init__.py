@@ -5,7 +5,16 @@ from workflows.delivery import SystemEvents
 from workflows.projection import Projection
 from workflows.rebuild import Rebuild
 from workflows.rollback import Rollback
+from workflows.snapshot import Snapshot
 
-WORKFLOWS = [Backfill, Rebuild, Rollback, Projection, SystemEvents]
+WORKFLOWS = [Backfill, Rebuild, Rollback, Snapshot, Projection, SystemEvents]
 
-__all__ = ["WORKFLOWS", "Backfill", "Projection", "Rebuild", "Rollback", "SystemEvents"]
+__all__ = [
+    "WORKFLOWS",
+    "Backfill",
+    "Projection",
+    "Rebuild",
+    "Rollback",
+    "Snapshot",
+    "SystemEvents",
+]

@@ -98,8 +98,9 @@ class Building(Moves[BackfillRequest]):
             await self._index(plan)
             await self._verify(plan)
             await self._approval(plan)
-        self._enter(Phase.FOLLOWING)
-        await self._follow(plan)
+        if not plan.stale:
+            self._enter(Phase.FOLLOWING)
+            await self._follow(plan)
         if plan.atomic:
             await self._go_live(plan)
 

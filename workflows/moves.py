@@ -14,7 +14,8 @@ with workflow.unsafe.imports_passed_through():
     from activities.following import FollowActivities
     from activities.shadowing import ShadowActivities
     from activities.swapping import SwapActivities
-    from refold.messages import FollowSegment, Phase, Plan, SwapSegment
+    from refold.ending import SwapSegment
+    from refold.messages import FollowSegment, Phase, Plan
     from refold.requests import Request
 
 R = TypeVar("R", bound=Request)

@@ -26,6 +26,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from refold.live_text import as_markdown
     from refold.requests import BackfillRequest, accept_request
+    from refold.snapshots import SnapshotInfo
     from refold.system_events import ProjectionFailed, ProjectionStopped
 
 # A segment's end is when queries hear of it: soon while things move, seldom while they do not.
@@ -87,6 +88,11 @@ class Projection(Requests):
     def checkpoint(self) -> int | None:
         """As of the latest segment; the database knows it to the moment."""
         return self._health.report.position if self._health.report else None
+
+    @workflow.query(name="snapshots", description="The projection's snapshots, the newest first")
+    def snapshots(self) -> list[SnapshotInfo]:
+        """As of the latest segment; `refold snapshots list` asks the database."""
+        return self._health.report.snapshots if self._health.report else []
 
     @workflow.signal(name="start", description="Follow the log (again); nothing if it does")
     def start(self) -> None:

@@ -1,4 +1,4 @@
-"""Rollback: a replaced generation is followed to the head and put live again."""
+"""Rollback: a replaced generation, or a copy of a snapshot, is followed and put live again."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from workflows.steps import step
 
 with workflow.unsafe.imports_passed_through():
     from activities.rolling_back import RollbackActivities
+    from activities.snapshotting import SnapshotActivities
     from refold.messages import BackfillResult, BeginRollback, Phase, Plan, Planned, RunStatus
     from refold.requests import RollbackRequest
 
 
 @workflow.defn(name="Rollback")
 class Rollback(Moves[RollbackRequest]):
-    """Puts a retained generation live, with all events since, by its own version's handlers."""
+    """Puts a retained generation, or a snapshot's copy, live with all events since.
+
+    The handlers are those of the version that built it.
+    """
 
     request_type = RollbackRequest
     working = RunStatus.ROLLING_BACK
@@ -41,7 +45,19 @@ class Rollback(Moves[RollbackRequest]):
         )
 
     async def _steps(self, plan: Plan) -> None:
+        if plan.copies is not None:
+            await self._copy(plan)
         if not plan.stale:
             self._enter(Phase.FOLLOWING)
             await self._follow(plan)
         await self._go_live(plan)
+
+    async def _copy(self, plan: Plan) -> None:
+        self._enter(Phase.COPYING)
+        await workflow.execute_activity_method(
+            SnapshotActivities.copy_generation,
+            plan,
+            summary=f"copy the snapshot, generation {plan.copies}",
+            **step(plan.heartbeat_seconds),
+        )
+        self._heed_cancellation()

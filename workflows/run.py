@@ -19,13 +19,11 @@ from workflows.steps import step, uncancelled
 with workflow.unsafe.imports_passed_through():
     from activities.lifecycle import LifecycleActivities
     from activities.retention import RetentionActivities
+    from refold.ending import DropGenerations, Finished, FinishRun
     from refold.errors import InvalidRequest
     from refold.messages import (
         BackfillResult,
         Continued,
-        DropGenerations,
-        Finished,
-        FinishRun,
         Phase,
         Plan,
         Planned,
@@ -242,6 +240,10 @@ class Run(Generic[R]):
         """Brings back what stood there before; None when there is nothing to bring back."""
         return None
 
+    def _kept(self, plan: Plan) -> int | None:
+        """The generation that becomes a snapshot when the run has worked; None for none."""
+        return None
+
     async def _drop(self, request: R, also: list[int]) -> None:
         """Drops what need not be kept any longer, in a step of its own."""
         await uncancelled(
@@ -254,12 +256,14 @@ class Run(Generic[R]):
         )
 
     async def _finish(self, request: R, status: RunStatus, error: str | None) -> Finished:
+        plan = self._planned.plan if self._planned else None
         finish = FinishRun(
             run_id=self._run_id,
             projection=request.projection,
             status=status,
             error=error or None,
             correlation_id=request.correlation_id,
+            keeps=self._kept(plan) if plan is not None and status is self.worked else None,
         )
         # A cancellation comes too late now: whatever happens, the lease must be given up.
         finished = await uncancelled(

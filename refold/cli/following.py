@@ -36,6 +36,18 @@ async def follow(manager: ProjectionManager, run: StartedRun, *, json: bool) -> 
         raise typer.Exit(CANCELLED)
 
 
+async def follow_or_tell(
+    manager: ProjectionManager, name: str, run: StartedRun, *, detach: bool, json: bool
+) -> None:
+    """Follows a run that was just started to its end, or only says that it was started."""
+    if not detach:
+        await follow(manager, run, json=json)
+    elif json:
+        print_json({"workflow_id": run.workflow_id, "run_id": run.run_id})
+    else:
+        console.print(f"started {run.workflow_id} (run {run.run_id}); `refold watch {name}`")
+
+
 async def follow_with_bar(
     manager: ProjectionManager, run: StartedRun, *, show: bool = True
 ) -> None:
@@ -98,6 +110,11 @@ def summary(result: BackfillResult) -> str:
     why = f" ({result.reason})" if result.reason else ""
     if result.status is RunStatus.CANCELLED:
         return f"{result.projection}: cancelled{why}; what it built aside is removed"
+    if result.is_snapshot:
+        return (
+            f"{result.projection}: the snapshot is generation {result.generation}, at position "
+            f"{result.position:,}"
+        )
     live = f"generation {result.generation} is live"
     if result.position is not None:
         live += f" at position {result.position:,}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from refold.cli import events, live, log, runs, stack
+from refold.cli import checkpoint, events, live, log, runs, snapshots, stack
 from refold.cli import generations as generation_commands
 from refold.cli import status as status_commands
 from refold.command import leave
@@ -39,6 +39,8 @@ app.command()(runs.diff)
 app.command()(runs.approve)
 app.command()(runs.reject)
 app.command()(generation_commands.generations)
+app.add_typer(snapshots.app, name="snapshots")
+app.add_typer(checkpoint.app, name="checkpoint")
 
 
 def main() -> None:

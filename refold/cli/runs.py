@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from refold.cli.diff import show_diff
-from refold.cli.following import follow, make_manager
+from refold.cli.following import follow, follow_or_tell, make_manager
 from refold.cli.output import FAILED, Json, Name, console, finished, print_json
 from refold.cli.plan import show_plan
 from refold.cli.requests import (
@@ -22,7 +22,7 @@ from refold.cli.requests import (
     backfill_request,
 )
 from refold.errors import InvalidRequest
-from refold.manager import ProjectionManager, StartedRun
+from refold.manager import StartedRun
 from refold.requests import BackfillRequest, Criteria, RollbackRequest, accept_request
 
 
@@ -131,7 +131,7 @@ def rollback(
     async def roll_back() -> None:
         manager = await make_manager()
         run = await manager.start_rollback(name, request)
-        await _started(manager, name, run, detach=detach, json=json)
+        await follow_or_tell(manager, name, run, detach=detach, json=json)
 
     finished(roll_back())
 
@@ -213,18 +213,7 @@ async def _build(
             raise typer.Exit(FAILED)
         return
     start = manager.start_rebuild if kind == "Rebuild" else manager.start_backfill
-    await _started(manager, name, await start(name, request), detach=detach, json=json)
-
-
-async def _started(
-    manager: ProjectionManager, name: str, run: StartedRun, *, detach: bool, json: bool
-) -> None:
-    if not detach:
-        await follow(manager, run, json=json)
-    elif json:
-        print_json({"workflow_id": run.workflow_id, "run_id": run.run_id})
-    else:
-        console.print(f"started {run.workflow_id} (run {run.run_id}); `refold watch {name}`")
+    await follow_or_tell(manager, name, await start(name, request), detach=detach, json=json)
 
 
 def _asked(name: str, run: StartedRun, what: str, *, json: bool) -> None:

@@ -13,6 +13,7 @@ from refold.errors import Fenced, RunEnded
 from refold.store.schema import generations
 
 BUILDING, ACTIVE, RETAINED, DISCARDED = "building", "active", "retained", "discarded"
+SNAPSHOT = "snapshot"
 
 UNMANAGED = 0
 """The version of a table that was there before Refold: what built it is not known."""
@@ -36,7 +37,8 @@ class Generation:
         projection: Whose.
         generation: Its number, from 1.
         version: The projection's version that built it; `UNMANAGED` for a table found in place.
-        status: ``building``, ``active`` (what readers query), ``retained`` or ``discarded``.
+        status: ``building``, ``active`` (what readers query), ``retained``, ``snapshot`` or
+            ``discarded``.
         schema_name: The schema that holds the table now.
         table_name: The table.
         position: Its checkpoint: every settled event up to here is in it, none after; None while

@@ -119,7 +119,8 @@ async def latest_rate(connection: AsyncConnection, projection: str) -> float | N
     events = runs.c.plan["plan"]["total_events"].as_float()
     statement = (
         select(events / seconds)
-        .where(runs.c.projection == projection, runs.c.status == "completed", seconds >= 1)
+        .where(runs.c.projection == projection, runs.c.status == "completed")
+        .where(seconds >= 1, events > 0)
         .order_by(runs.c.started_at.desc())
         .limit(1)
     )

@@ -18,7 +18,8 @@ from tests.support.events import some
 from tests.support.live import ended_after
 from tests.support.runs import assert_oracle, queue, rows_of, until, working, write
 
-IDS = [f"{kind}/counters" for kind in ("backfill", "rebuild", "rollback", "plan")]
+KINDS = ("backfill", "rebuild", "rollback", "snapshot", "plan")
+IDS = [f"{kind}/counters" for kind in KINDS]
 MANUAL = BackfillRequest(projection="counters", approval=Approval.MANUAL)
 
 
@@ -137,3 +138,19 @@ async def test_a_rollback_without_anything_to_go_back_to_fails(
         run = await manager.start_rollback("counters")
         with pytest.raises(RunFailed, match="expected a retained generation to go back to"):
             await manager.result(run)
+
+
+async def test_snapshots_and_resets_are_started_and_waited_for_apart(
+    client: Client, database: Database
+) -> None:
+    async with managed(client, database) as manager:
+        await manager.rebuild("counters")
+        copied = await manager.result(await manager.start_snapshot("counters"))
+        assert (copied.status, copied.generation, copied.position) == ("completed", 2, 200)
+        await write(database.engine, some(start_at=300))
+        back = await manager.result(await manager.start_restore("counters"))
+        assert (back.status, back.position) == ("rolled_back", 400)
+        reset = await manager.result(await manager.start_reset("counters", 150))
+        assert (reset.status, reset.position) == ("completed", 150)
+        assert await manager.get_current_checkpoint("counters") == 150
+        await assert_oracle(database.engine, counters())

@@ -84,6 +84,28 @@ async def test_a_run_that_is_cancelled_records_the_reason(
     assert failed.data["error"] == "not today"
 
 
+async def test_snapshots_and_checkpoints_that_are_restored_are_recorded(
+    client: Client, database: Database
+) -> None:
+    await write(database.engine, some())
+    async with working(client, database, registry_of(counters())):
+        await run(client, database, "Rebuild", "counters")
+        await run(client, database, "Snapshot", "counters", correlation_id="c-4")
+        await write(database.engine, some(start_at=300))
+        await run(client, database, "Rollback", "counters", to_generation=2, correlation_id="c-5")
+        await run(client, database, "Rebuild", "counters", as_of=100, correlation_id="c-6")
+    told = [
+        (event.type, event.correlation_id, event.data)
+        for event in await recorded(database)
+        if "Snapshot" in event.type or "Restored" in event.type
+    ]
+    assert told == [
+        ("ProjectionSnapshotCreated", "c-4", {"generation": 2, "position": 200}),
+        ("ProjectionSnapshotRestored", "c-5", {"generation": 2, "position": 400}),
+        ("ProjectionCheckpointRestored", "c-6", {"position": 100}),
+    ]
+
+
 async def test_who_asks_for_what_is_refused_hears_of_it(client: Client, database: Database) -> None:
     async with working(client, database, registry_of(counters())):
         for asked, heard in ((None, 0), ("c-3", 1)):

@@ -155,6 +155,32 @@ async def rollback(client: Client, database: Database) -> list[Handle]:
     return [handle]
 
 
+async def snapshot(client: Client, database: Database) -> list[Handle]:
+    await rebuild(client, database)
+    async with working(client, database, registry_of(counters())):
+        handle = await start(client, database, "Snapshot", {"projection": "counters"})
+        await ended(handle)
+    return [handle]
+
+
+async def restored(client: Client, database: Database) -> list[Handle]:
+    await snapshot(client, database)
+    await write(database.engine, some(40, start_at=500))
+    async with working(client, database, registry_of(counters())):
+        request = {"projection": "counters", "to_generation": 2}
+        handle = await start(client, database, "Rollback", request)
+        await ended(handle)
+    return [handle]
+
+
+async def checkpoint_reset(client: Client, database: Database) -> list[Handle]:
+    await rebuild(client, database)
+    async with working(client, database, registry_of(counters(batch_size=7, partitions=3))):
+        handle = await start(client, database, "Rebuild", {"projection": "counters", "as_of": 90})
+        await ended(handle)
+    return [handle]
+
+
 async def dry_run(client: Client, database: Database) -> list[Handle]:
     await write(database.engine, some(40))
     async with working(client, database, registry_of(counters())):
@@ -230,6 +256,9 @@ SHAPES: dict[str, Shape] = {
         approved,
         rejected,
         rollback,
+        snapshot,
+        restored,
+        checkpoint_reset,
         dry_run,
         brought_back,
         live,

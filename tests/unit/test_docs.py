@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from refold import BackfillPolicy, Event, Projection
 from refold.live import LiveRequest, LiveStatus
 from refold.messages import Phase, Progress, RunStatus
-from refold.requests import BackfillRequest, Criteria, RollbackRequest
+from refold.requests import BackfillRequest, Criteria, RollbackRequest, SnapshotRequest
 from refold.settings import Settings
 from refold.system_events import BUILT_IN
 from workflows import WORKFLOWS
@@ -125,6 +125,7 @@ def test_queries_exist(page: Path) -> None:
             "diff",
             "health",
             "checkpoint",
+            "snapshots",
             "system_events",
         }
 
@@ -165,7 +166,8 @@ def test_all_of_the_public_names_are_explained() -> None:
     request = (ROOT / "docs/run-a-rebuild.md").read_text()
     progress = (ROOT / "docs/understanding-progress.md").read_text()
     deploy = (ROOT / "docs/deploy.md").read_text()
-    fields = [*BackfillRequest.model_fields, *RollbackRequest.model_fields]
+    requests = (BackfillRequest, RollbackRequest, SnapshotRequest)
+    fields = [name for request in requests for name in request.model_fields]
     for event in BUILT_IN:
         assert f"`{event}`" in (ROOT / "docs/system-events.md").read_text()
     for name in [*fields, *Criteria, *(w.__name__ for w in WORKFLOWS)]:

@@ -1,0 +1,53 @@
+"""checkpoint: up to where a read model is, and setting it back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from refold.cli.following import follow_or_tell, make_manager
+from refold.cli.output import Json, Name, console, finished, print_json
+from refold.cli.requests import Detach, RequestedBy
+from refold.registry import load_registry
+from refold.settings import load_settings
+
+app = typer.Typer(help="Up to where a read model is.", no_args_is_help=True)
+
+
+@app.command()
+def show(name: Name, *, json: Json = False) -> None:
+    """Show up to which position readers see all events."""
+
+    async def look() -> int | None:
+        load_registry(load_settings().projections).get(name)
+        return await (await make_manager()).get_current_checkpoint(name)
+
+    position = finished(look())
+    if json:
+        print_json({"projection": name, "position": position})
+    elif position is None:
+        console.print(f"{name}: no checkpoint: it has not been built yet")
+    else:
+        console.print(f"{name}: all events up to position {position:,}, none after")
+
+
+@app.command()
+def reset(
+    name: Name,
+    *,
+    position: Annotated[
+        int, typer.Option(min=0, help="The last one that readers see.", show_default=False)
+    ],
+    requested_by: RequestedBy = None,
+    detach: Detach = False,
+    json: Json = False,
+) -> None:
+    """Set a read model back to how it was at a position; following goes on from there."""
+
+    async def go() -> None:
+        manager = await make_manager()
+        run = await manager.start_reset(name, position, requested_by=requested_by)
+        await follow_or_tell(manager, name, run, detach=detach, json=json)
+
+    finished(go())

@@ -1,0 +1,112 @@
+"""Snapshots: frozen copies of a generation, each with its checkpoint."""
+
+from __future__ import annotations
+
+from sqlalchemy import insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.errors import NoSnapshot, ProjectionBusy
+from refold.projection import Projection
+from refold.snapshots import SnapshotInfo
+from refold.store import leases, read_models
+from refold.store.generations import (
+    BUILDING,
+    SNAPSHOT,
+    Generation,
+    create,
+    discard,
+    get,
+    of_projection,
+    row_of,
+)
+from refold.store.schema import generations
+
+
+async def newest_first(connection: AsyncConnection, projection: str) -> list[Generation]:
+    """A projection's snapshots, the newest first."""
+    known = await of_projection(connection, projection)
+    return [g for g in reversed(known) if g.status == SNAPSHOT]
+
+
+def described(generation: Generation) -> SnapshotInfo:
+    """What people are told of a snapshot."""
+    assert generation.position is not None
+    return SnapshotInfo(
+        generation=generation.generation,
+        version=generation.version,
+        position=generation.position,
+        rows=generation.rows or 0,
+        created_at=generation.created_at,
+    )
+
+
+async def create_copy(
+    connection: AsyncConnection, projection: Projection, *, run_id: str
+) -> Generation:
+    """Makes an empty generation of the run's own, without keys and indexes, to be filled.
+
+    Args:
+        connection: In a transaction that holds the projection's lease.
+        projection: In the version that built what is going to be copied.
+        run_id: The run that makes it.
+    """
+    made = await create(
+        connection,
+        projection.name,
+        version=projection.version,
+        status=BUILDING,
+        schema_name=None,
+        table_name=projection.table.name,
+        run_id=run_id,
+    )
+    await read_models.create_shadow(connection, projection, made.schema_name)
+    return made
+
+
+async def fill(
+    connection: AsyncConnection, projection: Projection, copy: Generation, source: Generation
+) -> int:
+    """Copies a generation's rows and its checkpoint; returns how many rows.
+
+    One statement sees one moment: rows and checkpoint agree, while whoever follows the source goes
+    on.
+    """
+    new = read_models.physical(projection, copy.schema_name)
+    old = read_models.physical(projection, source.schema_name)
+    position = select(generations.c.position).where(row_of(projection.name, source.generation))
+    placed = (
+        update(generations)
+        .where(row_of(projection.name, copy.generation))
+        .values(position=position.scalar_subquery())
+        .returning(generations.c.position)
+    )
+    names = [column.name for column in old.columns]
+    statement = insert(new).from_select(names, select(*old.columns)).add_cte(placed.cte("placed"))
+    return (await connection.execute(statement)).rowcount
+
+
+async def freeze(connection: AsyncConnection, projection: str, generation: int) -> None:
+    """Makes a finished copy a snapshot: from now on nothing changes it."""
+    statement = update(generations).where(row_of(projection, generation))
+    await connection.execute(statement.values(status=SNAPSHOT))
+
+
+async def drop(connection: AsyncConnection, projection: str, generation: int) -> None:
+    """Drops a snapshot, in the caller's transaction.
+
+    Raises:
+        NoSnapshot: There is none of that number.
+        ProjectionBusy: A run holds the projection: it may be about to copy it.
+    """
+    await connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+    known = await get(connection, projection, generation, lock=True)
+    if known is None or known.status != SNAPSHOT:
+        there = [one.generation for one in await newest_first(connection, projection)]
+        raise NoSnapshot(projection, there, generation)
+    # Under the lock: a restore takes its lease first, then locks what it copies.
+    lease = await leases.holder(connection, projection)
+    if lease is not None:
+        since = f"{lease.acquired_at:%Y-%m-%d %H:%M:%S %Z}"
+        raise ProjectionBusy(projection, lease.workflow_id, lease.run_id, since)
+    await read_models.drop_shadow(connection, known.schema_name, known.table_name)
+    await discard(connection, projection, generation)

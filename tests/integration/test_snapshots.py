@@ -1,0 +1,404 @@
+"""Snapshots: frozen copies that stay as they are, restored with every event since."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ApplicationError
+
+from refold import Projection, Row
+from refold.errors import NoSnapshot, ProjectionBusy
+from refold.key import Key
+from refold.manager import ProjectionManager, RunFailed
+from refold.messages import BackfillResult
+from refold.registry import Registry
+from refold.store import generations, leases
+from tests.support.counters import counters, registry_of
+from tests.support.databases import Database
+from tests.support.events import some
+from tests.support.runs import (
+    assert_oracle,
+    events_upto,
+    leftovers,
+    queue,
+    rows_of,
+    run,
+    start,
+    until,
+    working,
+    write,
+)
+from tests.support.versions import doubled, reshaped
+from tests.support.watching import until_batches
+
+
+def manager(client: Client, database: Database) -> ProjectionManager:
+    return ProjectionManager(client, database.url, task_queue=queue(database))
+
+
+async def frozen(database: Database, projection: Projection, generation: int) -> dict[Key, Row]:
+    """The rows of a snapshot, which must be the fold of the events up to its checkpoint."""
+    async with database.engine.connect() as connection:
+        found = await generations.get(connection, projection.name, generation)
+        assert found is not None
+        assert found.status == "snapshot"
+        select = text(f"SELECT * FROM {found.schema_name}.{found.table_name}")
+        rows = {row.key: dict(row._mapping) for row in await connection.execute(select)}
+    assert rows == projection.fold(await events_upto(database.engine, projection, found.position))
+    assert found.rows == len(rows)
+    return rows
+
+
+async def statuses(database: Database) -> list[tuple[int, str]]:
+    async with database.engine.connect() as connection:
+        known = await generations.of_projection(connection, "counters")
+    return [(one.generation, one.status) for one in known]
+
+
+@asynccontextmanager
+async def slow_indexes(database: Database) -> AsyncIterator[None]:
+    """Makes whoever creates an index wait for a minute."""
+    statements = (
+        "CREATE FUNCTION waits() RETURNS event_trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_sleep(60); END $$",
+        "CREATE EVENT TRIGGER slow ON ddl_command_start WHEN TAG IN ('CREATE INDEX') "
+        "EXECUTE FUNCTION waits()",
+    )
+    async with database.engine.begin() as connection:
+        for statement in statements:
+            await connection.execute(text(statement))
+    yield
+    async with database.engine.begin() as connection:
+        await connection.execute(text("DROP EVENT TRIGGER slow"))
+
+
+async def failure(handle: WorkflowHandle[Any, BackfillResult]) -> ApplicationError:
+    with pytest.raises(WorkflowFailureError) as failed:
+        await asyncio.wait_for(handle.result(), 60)
+    assert isinstance(failed.value.cause, ApplicationError)
+    assert failed.value.cause.non_retryable
+    return failed.value.cause
+
+
+async def test_restored_rows_have_every_event_since_and_the_snapshot_stays(
+    client: Client, database: Database
+) -> None:
+    projection = counters(batch_size=10)
+    await write(database.engine, some())
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        made = await run(client, database, "Snapshot", "counters", requested_by="a test")
+        assert (made.status, made.is_snapshot) == ("completed", True)
+        assert (made.generation, made.position, made.events_processed) == (2, 200, 0)
+        before = await frozen(database, projection, 2)
+        await write(database.engine, [*some(50, start_at=900), ("s1", "Removed", {"key": "k001"})])
+        await run(client, database, "Backfill", "counters", criteria="incremental_update")
+        async with database.engine.begin() as connection:
+            await connection.execute(text("UPDATE counters SET sum = 0"))
+        for generation in (3, 4):  # a snapshot is not used up
+            back = await run(client, database, "Rollback", "counters", to_generation=2)
+            assert (back.status, back.is_snapshot) == ("rolled_back", False)
+            assert (back.generation, back.position) == (generation, 451)
+            assert back.events_processed == 251
+            assert "k001" not in await assert_oracle(database.engine, projection)
+            assert await frozen(database, projection, 2) == before
+        # The restored table is followed like any other.
+        await write(database.engine, some(3, start_at=5))
+        await run(client, database, "Backfill", "counters", criteria="incremental_update")
+    await assert_oracle(database.engine, projection)
+    assert await frozen(database, projection, 2) == before
+    assert await leftovers(database.engine) == []
+
+
+async def test_snapshot_has_the_keys_and_indexes_that_the_table_declares(
+    client: Client, database: Database
+) -> None:
+    projection = counters()
+    await write(database.engine, some())
+    indexes = text("SELECT indexname FROM pg_indexes WHERE schemaname = :schema ORDER BY 1")
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        await run(client, database, "Snapshot", "counters")
+        async with database.engine.connect() as connection:
+            found = await connection.execute(indexes, {"schema": "refold_counters_g2"})
+            assert found.scalars().all() == ["counters_pkey", "counters_sum"]
+        await run(client, database, "Rollback", "counters", to_generation=2)
+        async with database.engine.connect() as connection:
+            found = await connection.execute(indexes, {"schema": "public"})
+            assert found.scalars().all() == ["counters_pkey", "counters_sum"]
+
+
+async def test_snapshots_are_none_of_retentions_business(
+    client: Client, database: Database
+) -> None:
+    projection = counters(retained_generations=0)
+    await write(database.engine, some(5))
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        await run(client, database, "Snapshot", "counters")
+        await run(client, database, "Rebuild", "counters")
+        # Nor is one ever gone back to that is not named.
+        for fields in ({}, {"to_version": 1}):
+            handle = await start(client, database, "Rollback", {"projection": "counters", **fields})
+            said = (await failure(handle)).message
+            assert "retained generation" in said
+            assert "none" in said
+    assert await statuses(database) == [(1, "discarded"), (2, "snapshot"), (3, "active")]
+    assert await leftovers(database.engine) == []
+
+
+async def test_snapshot_is_refused_while_a_run_holds_the_projection(
+    client: Client, database: Database
+) -> None:
+    projection = counters(batch_size=1, partitions=1)
+    await write(database.engine, some(keys=300))
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters", batch_size=500)
+        name = "one-" + database.url
+        request = {"projection": "counters"}
+        rebuild = await start(client, database, "Rebuild", request, workflow_id=name)
+        await until_batches(database, 1)
+        refused = await failure(await start(client, database, "Snapshot", request))
+        assert refused.type == "ProjectionBusy"
+        assert name in refused.message
+        await rebuild.signal("cancel")
+        await rebuild.result()
+    assert await statuses(database) == [(1, "active"), (2, "discarded")]
+    assert await leftovers(database.engine) == []
+
+
+@pytest.mark.parametrize("how", ["signal", "temporal", "terminate"])
+async def test_snapshot_that_is_cancelled_leaves_nothing(
+    client: Client, database: Database, how: str
+) -> None:
+    projection = counters()
+    await write(database.engine, some())
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        async with slow_indexes(database):
+            handle = await start(client, database, "Snapshot", {"projection": "counters"})
+
+            async def copying() -> bool:
+                return bool((await handle.query("progress"))["phase"] == "copying")
+
+            await until(copying)
+            if how == "signal":
+                await handle.signal("cancel", "no room")
+                result = await asyncio.wait_for(handle.result(), 60)
+                assert (result.status, result.reason) == ("cancelled", "no room")
+                assert (result.generation, result.is_snapshot) == (None, False)
+            else:
+                await (handle.cancel() if how == "temporal" else handle.terminate("in a hurry"))
+                with pytest.raises(WorkflowFailureError):
+                    await asyncio.wait_for(handle.result(), 60)
+        # What a terminated run left is removed by the next one.
+        again = await run(client, database, "Snapshot", "counters")
+    assert again.generation == 3
+    assert await statuses(database) == [(1, "active"), (2, "discarded"), (3, "snapshot")]
+    await frozen(database, projection, 3)
+    assert await leftovers(database.engine) == []
+
+
+@pytest.mark.parametrize("how", ["poison", "cancel", "terminate"])
+async def test_restore_that_comes_to_nothing_leaves_everything_as_it_was(
+    client: Client, database: Database, how: str
+) -> None:
+    projection = counters(batch_size=1)
+    await write(database.engine, some())
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        await run(client, database, "Snapshot", "counters")
+        before = await rows_of(database.engine, projection)
+        await write(database.engine, some(100, start_at=9))
+        if how == "poison":
+            await write(database.engine, [("bad", "Broken", {"key": "k020"})])
+        request = {"projection": "counters", "to_generation": 2}
+        handle = await start(client, database, "Rollback", request)
+        if how == "poison":
+            failed = await failure(handle)
+            assert failed.type == "PoisonEvent"
+            assert "event 701" in failed.message
+        else:
+
+            async def following() -> bool:
+                return bool((await handle.query("progress"))["phase"] == "following")
+
+            await until(following)
+            if how == "cancel":
+                await handle.signal("cancel", "changed my mind")
+                result = await asyncio.wait_for(handle.result(), 60)
+                assert (result.status, result.generation) == ("cancelled", 1)
+            else:
+                await handle.terminate("an operator in a hurry")
+        assert await rows_of(database.engine, projection) == before
+        # What a terminated run left is removed by the next one.
+        await run(client, database, "Snapshot", "counters")
+    assert await statuses(database) == [
+        (1, "active"),
+        (2, "snapshot"),
+        (3, "discarded"),
+        (4, "snapshot"),
+    ]
+    assert await frozen(database, projection, 2) == before
+    assert await leftovers(database.engine) == []
+
+
+async def test_snapshot_of_an_older_version_is_restored_by_its_own_handlers(
+    client: Client, database: Database
+) -> None:
+    old, new = counters(batch_size=10), reshaped()
+    await write(database.engine, some())
+    async with working(client, database, registry_of(old)):
+        await run(client, database, "Rebuild", "counters")
+    async with working(client, database, Registry([old, new])):
+        await run(client, database, "Snapshot", "counters")
+        await run(client, database, "Rebuild", "counters")
+        await assert_oracle(database.engine, new)
+        await write(database.engine, some(7, start_at=70))
+        back = await run(client, database, "Rollback", "counters", to_generation=2)
+        assert (back.generation, back.position) == (4, 235)
+        await assert_oracle(database.engine, old)
+        await frozen(database, old, 2)
+        # The way back to the new version is the generation that was replaced.
+        await run(client, database, "Rollback", "counters")
+        await assert_oracle(database.engine, new)
+    assert await leftovers(database.engine) == []
+
+
+async def test_what_has_no_handlers_is_neither_copied_nor_restored(
+    client: Client, database: Database
+) -> None:
+    old, new = counters(), doubled()
+    await write(database.engine, some())
+    async with working(client, database, registry_of(old)):
+        await run(client, database, "Rebuild", "counters")
+        await run(client, database, "Snapshot", "counters")
+    async with working(client, database, registry_of(new)):
+        said = await failure(await start(client, database, "Snapshot", {"projection": "counters"}))
+        assert "built by version 1, which is not registered (registered: 2)" in said.message
+        request = {"projection": "counters", "to_generation": 2, "allow_stale": True}
+        said = await failure(await start(client, database, "Rollback", request))
+        assert "a snapshot of version 1, whose handlers are not registered" in said.message
+    await assert_oracle(database.engine, old)
+    assert await statuses(database) == [(1, "active"), (2, "snapshot")]
+    assert await leftovers(database.engine) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "request_", "expected"),
+    [
+        ("Snapshot", {"projection": "counters"}, "it has never been built"),
+        ("Snapshot", {"projection": "nope"}, "expected one of (counters), got 'nope'"),
+        ("Snapshot", {"projection": "counters", "keep": 3}, "keep: not a field of the request"),
+        ("Snapshot", {}, "projection: required"),
+        (
+            "Rollback",
+            {"projection": "counters", "to_generation": 7},
+            "retained generations of 'counters', none, or of its snapshots, none, got 7",
+        ),
+    ],
+)
+async def test_what_cannot_be_is_refused(
+    client: Client, database: Database, kind: str, request_: dict[str, Any], expected: str
+) -> None:
+    async with working(client, database, registry_of(counters())):
+        assert expected in (await failure(await start(client, database, kind, request_))).message
+    assert await leftovers(database.engine) == []
+
+
+async def test_table_without_a_checkpoint_is_not_copied(client: Client, database: Database) -> None:
+    async with database.engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE counters (key text PRIMARY KEY, mine text)"))
+    async with working(client, database, registry_of(counters())):
+        await run(client, database, "Rebuild", "counters")
+        await run(client, database, "Rollback", "counters", allow_stale=True)
+        request = {"projection": "counters"}
+        said = (await failure(await start(client, database, "Snapshot", request))).message
+        assert "before Refold" in said
+        async with database.engine.begin() as connection:
+            await connection.execute(text("DROP TABLE counters"))
+        said = (await failure(await start(client, database, "Snapshot", request))).message
+        assert "has been dropped" in said
+
+
+async def test_live_projection_goes_on_while_it_is_copied(
+    client: Client, database: Database
+) -> None:
+    projection = counters(batch_size=3)
+    await write(database.engine, some())
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        live = await start(
+            client,
+            database,
+            "Projection",
+            {"projection": "counters"},
+            workflow_id="live-" + database.url,
+        )
+
+        async def appending() -> None:
+            for number in range(40):
+                await write(database.engine, some(5, each=2, start_at=number))
+
+        appended = asyncio.create_task(appending())
+        made = [await run(client, database, "Snapshot", "counters") for _ in range(3)]
+        await appended
+        for one in made:
+            assert one.generation is not None
+            await frozen(database, projection, one.generation)
+        back = await run(client, database, "Rollback", "counters", to_generation=made[0].generation)
+        assert back.status == "rolled_back"
+        await assert_oracle(database.engine, projection)
+        await live.cancel()
+        with pytest.raises(WorkflowFailureError):
+            await live.result()
+    assert await leftovers(database.engine) == []
+
+
+async def test_snapshots_from_python(client: Client, database: Database) -> None:
+    projection = counters(batch_size=10)
+    asked = manager(client, database)
+    await write(database.engine, some())
+    async with working(client, database, registry_of(projection)):
+        assert await asked.get_snapshots("counters") == []
+        with pytest.raises(NoSnapshot, match=r"\(none\)"):
+            await asked.restore_from_snapshot("counters")
+        with pytest.raises(RunFailed, match="has never been built"):
+            await asked.create_snapshot("counters")
+        await asked.rebuild("counters")
+        first = await asked.create_snapshot("counters")
+        assert (first.generation, first.version, first.position, first.rows) == (2, 1, 200, 40)
+        await write(database.engine, some(50, start_at=9))
+        await run(client, database, "Backfill", "counters", criteria="incremental_update")
+        second = await asked.create_snapshot("counters")
+        assert (second.generation, second.position, second.rows) == (3, 450, 50)
+        assert second.created_at > first.created_at
+        assert await asked.get_snapshots("counters") == [second, first]
+
+        restored = await asked.restore_from_snapshot("counters")
+        assert restored.events_processed == 0  # from the newest, which is at the head
+        restored = await asked.restore_from_snapshot("counters", first.generation)
+        assert (restored.events_processed, restored.position) == (250, 450)
+        await assert_oracle(database.engine, projection)
+
+        with pytest.raises(NoSnapshot, match=r"\(3, 2\), got 1"):
+            await asked.restore_from_snapshot("counters", 1)
+        with pytest.raises(NoSnapshot, match=r"\(3, 2\), got 1"):
+            await asked.drop_snapshot("counters", 1)
+        async with database.engine.begin() as connection:
+            await leases.acquire(
+                connection, "counters", run_id="r", workflow_id="a-restore", namespace="default"
+            )
+        with pytest.raises(ProjectionBusy, match="a-restore"):
+            await asked.drop_snapshot("counters", 2)
+        async with database.engine.begin() as connection:
+            await leases.release(connection, "r")
+        await asked.drop_snapshot("counters", 2)
+        assert await asked.get_snapshots("counters") == [second]
+    assert await leftovers(database.engine) == []

@@ -1,0 +1,72 @@
+"""Snapshot: a frozen copy of what readers query now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from temporalio import workflow
+
+from workflows.run import Run
+from workflows.steps import step
+
+with workflow.unsafe.imports_passed_through():
+    from activities.snapshotting import SnapshotActivities
+    from refold.ending import Finished
+    from refold.messages import BackfillResult, Phase, Plan, Planned, RunStatus
+    from refold.requests import SnapshotRequest
+    from refold.snapshots import BeginSnapshot, Copied
+
+
+@workflow.defn(name="Snapshot")
+class Snapshot(Run[SnapshotRequest]):
+    """Copies the active generation at its checkpoint into a generation that stays as it is."""
+
+    request_type = SnapshotRequest
+
+    @workflow.init
+    def __init__(self, *inputs: Any) -> None:
+        self._copied: Copied | None = None
+        super().__init__(inputs)
+
+    @workflow.run
+    async def run(self, *inputs: Any) -> BackfillResult:
+        """Takes one `SnapshotRequest`; the result names the snapshot, not what readers query."""
+        return await self._to_the_end()
+
+    async def _begin(self, request: SnapshotRequest) -> Planned:
+        return await workflow.execute_activity_method(
+            SnapshotActivities.begin_snapshot,
+            BeginSnapshot(run_id=self._run_id, request=request),
+            summary="lease and plan",
+            **step(),
+        )
+
+    async def _steps(self, plan: Plan) -> None:
+        self._enter(Phase.COPYING)
+        self._copied = await workflow.execute_activity_method(
+            SnapshotActivities.copy_generation,
+            plan,
+            summary=f"copy generation {plan.copies} at its checkpoint",
+            **step(plan.heartbeat_seconds),
+        )
+        self._heed_cancellation()
+
+    def _kept(self, plan: Plan) -> int | None:
+        return plan.generation
+
+    def _result(
+        self, request: SnapshotRequest, finished: Finished | None, status: RunStatus
+    ) -> BackfillResult:
+        made = self._copied if status is self.worked else None
+        snapshot = self._planned.plan.generation if self._planned and made else None
+        return (
+            super()
+            ._result(request, finished, status)
+            .model_copy(
+                update={
+                    "generation": snapshot,
+                    "position": made.position if made else None,
+                    "is_snapshot": made is not None,
+                }
+            )
+        )
