@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
@@ -64,4 +65,6 @@ async def _send(engine: AsyncEngine, run_id: str, beat: Heartbeat) -> None:
             # The work itself finds out when the database is gone; this must not end it.
             with contextlib.suppress(Exception):
                 async with engine.begin() as connection:
+                    # The work may hold the lease itself, for as long as it copies a table.
+                    await connection.execute(text("SET LOCAL lock_timeout = '500ms'"))
                     await leases.renew(connection, run_id)
