@@ -49,16 +49,17 @@ async def end_run(
     """
     async with engine.begin() as connection:
         await connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+        # The order in which all lock: lease, partitions, generations.
+        await leases.hold(connection, run_id)
         run = await runs.get(connection, run_id)
         events = await announcing.count_events(connection, run) if run is not None else 0
         # First the partitions: that fences any attempt which is still at work.
         await partitions.remove(connection, run_id)
-        for generation in await generations.of_projection(connection, projection):
-            if generation.run_id == run_id and generation.status == generations.BUILDING:
-                if generation.generation == keeps:
-                    await snapshots.freeze(connection, projection, keeps)
-                else:
-                    await drop(connection, generation)
+        for generation in await _built_by(connection, projection, run_id):
+            if generation.generation == keeps:
+                await snapshots.freeze(connection, projection, keeps)
+            else:
+                await drop(connection, generation)
         if keeps is not None:
             await _require_snapshot(connection, projection, keeps)
         await _fence_in_place(connection, run_id, projection)
@@ -68,6 +69,18 @@ async def end_run(
             await announcing.ended(connection, run, status, error, events)
         elif refused is not None:
             await announcing.failed(connection, refused)
+
+
+async def _built_by(
+    connection: AsyncConnection, projection: str, run_id: str
+) -> list[generations.Generation]:
+    """What the run was building, locked: an attempt that is still at work may be about to swap."""
+    known = await generations.of_projection(connection, projection)
+    own = [one for one in known if one.run_id == run_id and one.status == generations.BUILDING]
+    locked = [
+        await generations.get(connection, projection, one.generation, lock=True) for one in own
+    ]
+    return [one for one in locked if one is not None and one.status == generations.BUILDING]
 
 
 async def _require_snapshot(connection: AsyncConnection, projection: str, number: int) -> None:

@@ -34,6 +34,8 @@ _LOOK_SECONDS = 0.05
 # as a rule, and for some seconds after something has come, as more may follow.
 _SOON_SECONDS = 0.02
 _BUSY_SECONDS = 2.0
+# Behind for so long it is catching up; for less it is live.
+_LAG_SECONDS = 1.0
 # Whoever has taken the checkpoint over, a backfill's last step, is let finish.
 _YIELD_SECONDS = 2.0
 
@@ -98,14 +100,20 @@ class _Live:
         await self._record_start()
         follower: Follower | None = None
         busy_until = 0.0
+        behind_since: float | None = None
         while True:
             if follower is None:
                 follower = await self._take()
                 if follower is None:
                     return await self._nothing_to_follow()
             behind = follower.position < await self._head.poll(self._looker)
+            # What has just been appended is no lag to speak of.
+            lagging = behind_since is not None and clock() - behind_since > _LAG_SECONDS
+            behind_since = None if not behind else behind_since or clock()
             if clock() >= end or activity.is_worker_shutdown():
-                return await self._report(follower, behind=behind)
+                return await self._report(follower, behind=behind and lagging)
+            if lagging and not behind:  # so that it is known at once
+                return await self._report(follower, behind=False)
             beat.show(position=follower.position, head=self._head.position)
             if behind:
                 follower = await self._apply(follower)

@@ -9,7 +9,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from workflows.steps import step
+from workflows.steps import heed_cancellation, step
 
 with workflow.unsafe.imports_passed_through():
     from activities.delivery import DeliveryActivities
@@ -35,6 +35,7 @@ class SystemEvents:
         while (due := await self._next(request)).numbers:
             for number in due.numbers:
                 taken += await self._deliver(request, number, due.max_attempts)
+                heed_cancellation()
             if workflow.info().is_continue_as_new_suggested():
                 workflow.continue_as_new(args=[inputs[0], taken])
         return int(taken)

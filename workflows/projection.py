@@ -10,7 +10,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from workflows.requests import Requests
-from workflows.steps import step
+from workflows.steps import heed_cancellation, step
 
 with workflow.unsafe.imports_passed_through():
     from activities.live import LiveActivities
@@ -128,6 +128,7 @@ class Projection(Requests):
         self._begin_waiting_for_restart()
         seconds = _FIRST_SECONDS
         while True:
+            heed_cancellation()
             await self._continue_if_long()
             if self._stopped:
                 await self._stand_still()

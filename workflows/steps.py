@@ -53,6 +53,13 @@ def step(
     )
 
 
+def heed_cancellation() -> None:
+    """Goes no further once cancelled: an activity that ends well all the same uses it up."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 async def at_most(concurrency: int, jobs: Iterable[Callable[[], Awaitable[Any]]]) -> None:
     """Runs the jobs, so many at a time; all have ended when it returns or raises.
 

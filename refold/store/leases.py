@@ -92,6 +92,13 @@ async def require(connection: AsyncConnection, run_id: str) -> None:
         raise RunEnded(f"run {run_id} does not hold its projection any more")
 
 
+async def hold(connection: AsyncConnection, run_id: str) -> None:
+    """Locks the run's lease, if it has one, against all that requires it, until the end."""
+    await connection.execute(
+        select(leases.c.run_id).where(leases.c.run_id == run_id).with_for_update()
+    )
+
+
 async def release(connection: AsyncConnection, run_id: str) -> None:
     """Gives up whatever the run holds; nothing happens when it holds nothing."""
     await connection.execute(delete(leases).where(leases.c.run_id == run_id))

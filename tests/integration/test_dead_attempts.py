@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from sqlalchemy import text
 from temporalio.client import Client, WorkflowFailureError
@@ -17,7 +19,7 @@ from refold.messages import Plan
 from refold.store import generations, leases, partitions, read_models, runs
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
-from tests.support.runs import assert_oracle, run, start, working, write
+from tests.support.runs import assert_oracle, run, start, until, working, write
 
 
 def added(keys: int, each: int) -> list[tuple[str, str, dict[str, object]]]:
@@ -129,3 +131,40 @@ async def test_poison_in_one_of_several_partitions_is_what_the_run_reports(
     async with database.engine.connect() as connection:
         error = await connection.scalar(text("SELECT error FROM refold.runs"))
     assert "event 1201 (Broken of stream 'bad')" in error
+
+
+async def test_a_swap_that_comes_first_is_not_undone_by_the_end_of_its_run(
+    client: Client, database: Database
+) -> None:
+    # A terminated run is swept while an attempt of its own is in the midst of its swap.
+    projection = counters()
+    await write(database.engine, added(3, 2))
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+    swapped = await begun(database, projection, "r2")
+    async with database.engine.connect() as swap:
+        await generations.get(swap, "counters", swapped.generation, lock=True)
+        ending = asyncio.create_task(
+            end_run(
+                database.engine, run_id="r2", projection="counters", status="failed", error="ended"
+            )
+        )
+        await until(lambda: _is_waiting(database))
+        # What a swap does to the generations.
+        for number, status in ((1, "retained"), (swapped.generation, "active")):
+            await swap.execute(
+                text("UPDATE refold.generations SET status = :status WHERE generation = :number"),
+                {"status": status, "number": number},
+            )
+        await swap.commit()
+        await ending
+    async with database.engine.connect() as connection:
+        active = await generations.active(connection, "counters")
+    assert active is not None
+    assert active.generation == swapped.generation
+
+
+async def _is_waiting(database: Database) -> bool:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    async with database.engine.connect() as connection:
+        return bool(await connection.scalar(text(waiting)))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import text
+from temporalio import activity
 from temporalio.client import Client, WorkflowFailureError
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.worker import Worker
 
 from refold import Event, Projection, Row
 from refold.health import judged, read_standing
-from refold.live import LiveStatus
+from refold.live import LiveReport, LiveSegment, LiveStatus
 from refold.live_manager import NotLive
 from refold.manager import ProjectionManager
 from refold.registry import Registry
@@ -22,6 +26,7 @@ from tests.support.events import some
 from tests.support.live import live, until_position, until_status
 from tests.support.runs import assert_oracle, checkpoint, queue, run, start, until, working, write
 from tests.support.versions import doubled
+from workflows import WORKFLOWS
 
 
 async def test_it_follows_and_is_stopped_and_started(client: Client, database: Database) -> None:
@@ -238,3 +243,28 @@ async def test_a_frozen_head_is_unhealthy_though_nothing_lags(
         assert not health.is_healthy
         assert health.reason is not None
         assert health.reason.startswith("the head is held by pid ")
+
+
+async def test_it_is_cancelled_though_the_segment_in_hand_ends_well(
+    client: Client, database: Database
+) -> None:
+    ends = asyncio.Event()
+
+    @activity.defn(name="follow_live")
+    async def deaf(segment: LiveSegment) -> LiveReport:
+        """Ends well, though it is asked to stop."""
+        with suppress(asyncio.CancelledError):
+            while True:
+                activity.heartbeat()
+                await asyncio.sleep(0.1)
+        ends.set()
+        return LiveReport(status=LiveStatus.LIVE, at=datetime.now(UTC))
+
+    async with Worker(client, task_queue=queue(database), workflows=WORKFLOWS, activities=[deaf]):
+        handle = await start(client, database, "Projection", {"projection": "counters"})
+        await asyncio.sleep(0.5)
+        await handle.cancel()
+        await asyncio.wait_for(ends.wait(), 30)
+        with pytest.raises(WorkflowFailureError) as ended:
+            await asyncio.wait_for(handle.result(), 30)
+    assert isinstance(ended.value.cause, CancelledError)

@@ -73,8 +73,8 @@ async def test_progress_comes_until_the_end_whenever_one_begins_to_watch(
     client: Client, database: Database
 ) -> None:
     async with managed(client, database) as manager:
-        with pytest.raises(NoRun, match="refold rebuild counters"):
-            await manager.current_run("counters")
+        with pytest.raises(NoRun, match="refold rebuild never-run"):
+            await manager.current_run("never-run")
         run = await manager.start_rebuild("counters", MANUAL)
         early = asyncio.create_task(_all(manager))
         await until_awaited(manager)
