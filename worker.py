@@ -91,11 +91,16 @@ def make_worker(
             lifecycle.finish_run,
         ],
         interceptors=[FailureInterceptor()],
-        max_concurrent_activities=MAX_ACTIVITIES + len(registry),
+        max_concurrent_activities=MAX_ACTIVITIES + len(registry) + _handled_at_once(registry),
         max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         graceful_shutdown_timeout=_GRACE,
     )
+
+
+def _handled_at_once(registry: Registry) -> int:
+    """A place for each handler of each projection: one that hangs takes nobody else's."""
+    return sum(len(registry.system_handlers(projection.name)) for projection in registry)
 
 
 async def run_worker(settings: Settings) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from refold.messages import Plan, ProgressReport, RunStatus
 from refold.requests import Request
-from refold.store import generations, partitions, runs, system_events
+from refold.store import generations, partitions, runs, schema, system_events
 from refold.store.runs import RunRecord
+from refold.store.takeover import take_over
 from refold.system_events import (
     ProjectionBackfillCompleted,
     ProjectionBackfillFailed,
@@ -26,6 +27,15 @@ _PROGRESS_SECONDS = 5.0
 _PROGRESS_SHARE = 0.01
 
 _WORKED = (RunStatus.COMPLETED, RunStatus.ROLLED_BACK)
+
+
+async def clear_the_way(engine: AsyncEngine, projection: str) -> None:
+    """Ends a connection that has stopped in the midst of recording an event of the projection.
+
+    Nothing is recorded as long as it lives: see `refold.store.takeover`.
+    """
+    counters = schema.system_event_counters
+    await take_over(engine, counters, counters.c.projection == projection)
 
 
 async def started(connection: AsyncConnection, plan: Plan, kind: str, request: Request) -> None:

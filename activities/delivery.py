@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.client import Client
@@ -18,10 +19,13 @@ from refold.delivering import Delivery, DeliveryRequest, FailedDelivery, NextDel
 from refold.publishing import publish
 from refold.registry import Registry
 from refold.store import deliveries, system_events
-from refold.system_events import SystemEvent, SystemHandlerFailed, as_event
+from refold.system_events import RecordedEvent, SystemEvent, SystemHandlerFailed, as_event
 from refold.system_handlers import SystemEventContext, SystemHandler
 
 logger = logging.getLogger(__name__)
+
+UNKNOWN_HANDLER = "UnknownHandler"
+"""The type of the failure of a worker that does not have the handler."""
 
 # Numbers that one look hands to the workflow.
 _AT_A_TIME = 20
@@ -73,7 +77,7 @@ class DeliveryActivities:
             async with self._engine.connect() as connection:
                 recorded = await system_events.get(connection, delivery.projection, delivery.number)
             if recorded is not None:
-                event = as_event(recorded, handler.types[recorded.type])
+                event = _typed(recorded, handler)
                 called = handler(
                     event,
                     _Context(
@@ -105,9 +109,14 @@ class DeliveryActivities:
             error=failed.error,
         )
         async with self._engine.begin() as connection:
+            given = await system_events.get(connection, delivery.projection, delivery.number)
             await deliveries.advance(
                 connection, delivery.projection, delivery.handler, delivery.number
             )
+            if given is not None and given.type == SystemHandlerFailed.__name__:
+                # It would be given that again, and again.
+                logger.warning("%s cannot take %s: %s", delivery.handler, given.id, failed.error)
+                return
             key = f"{delivery.handler}/{delivery.number}/given up"
             await system_events.record(connection, event, key=key)
 
@@ -118,9 +127,21 @@ class DeliveryActivities:
         raise ApplicationError(
             f"handler of system events: expected {name!r} to be registered with this worker: if it "
             "was removed or renamed, nothing is lost but its turn",
-            type="UnknownHandler",
+            type=UNKNOWN_HANDLER,
             non_retryable=True,
         )
+
+
+def _typed(recorded: RecordedEvent, handler: SystemHandler) -> SystemEvent:
+    try:
+        return as_event(recorded, handler.types[recorded.type])
+    except ValidationError as error:
+        raise ApplicationError(
+            f"system event {recorded.id}: expected the fields of {recorded.type}, got others, "
+            f"perhaps of an older version: {error}",
+            type="UnreadableSystemEvent",
+            non_retryable=True,
+        ) from error
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
+from activities import announcing
 from activities.cleanup import give_up, is_alive
 from refold.errors import ProjectionBusy
 from refold.messages import Planned
@@ -21,6 +22,7 @@ async def begin(engine: AsyncEngine, request: Request, *, run_id: str, kind: str
     Raises:
         ProjectionBusy: Another run, which is still alive, holds the projection.
     """
+    await announcing.clear_the_way(engine, request.projection)
     await _take_lease(engine, request.projection, run_id)
     async with engine.begin() as connection:
         run = await runs.begin(

@@ -61,6 +61,7 @@ class LifecycleActivities:
         """
         async with heartbeating(self._engine, finish.run_id):
             report = await self._report(finish.run_id)
+            await announcing.clear_the_way(self._engine, finish.projection)
             await end_run(
                 self._engine,
                 run_id=finish.run_id,

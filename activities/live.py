@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 
-from sqlalchemy import func, select
+import asyncpg
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
+from activities import announcing
 from activities.following import Follower, take
 from activities.heartbeat import Heartbeat, heartbeating
+from refold.database import server_error
 from refold.errors import Fenced, RunEnded
 from refold.live import RECENT, LiveReport, LiveSegment, LiveStatus
 from refold.projection import Projection
@@ -26,6 +30,7 @@ from refold.system_events import (
     ProjectionCheckpointSaved,
     ProjectionStarted,
     RecordedEvent,
+    brief,
 )
 
 # Without a notification it looks this often: one look is one look-up in an index.
@@ -169,9 +174,7 @@ class _Live:
                 "followed: start a Rebuild"
             )
         if self._events:
-            saved = ProjectionCheckpointSaved(projection=self._name, position=follower.position)
-            async with self._writer.begin():
-                await system_events.record(self._writer, saved)
+            await self._record_checkpoint(follower.position)
         return LiveReport(
             status=status,
             generation=generation.generation,
@@ -189,13 +192,15 @@ class _Live:
 
     def _rebuild_to(self, active: Generation | None) -> int | None:
         newest = self._registry.get(self._name)
-        current = active is not None and active.version == newest.version
+        # A worker of older code does not bring an older version back.
+        current = active is not None and active.version >= newest.version
         return newest.version if newest.backfill.auto_start and not current else None
 
     async def _record_start(self) -> None:
         """Records that following begins, and from where, with the segment that begins it."""
         if self._segment.started is None:
             return
+        await announcing.clear_the_way(self._engine, self._name)
         active = await generations.active(self._looker, self._name)
         began = ProjectionStarted(
             projection=self._name, generation=active.generation if active else None
@@ -208,10 +213,22 @@ class _Live:
                 )
                 await system_events.record(self._writer, restored)
 
+    async def _record_checkpoint(self, position: int) -> None:
+        saved = ProjectionCheckpointSaved(projection=self._name, position=position)
+        try:
+            async with self._writer.begin():
+                await self._writer.execute(text("SET LOCAL lock_timeout = '2s'"))
+                await system_events.record(self._writer, saved)
+        except DBAPIError as error:
+            # It is a sample: whoever holds others up must not hold the projection up, too.
+            if not isinstance(server_error(error), asyncpg.LockNotAvailableError):
+                raise
+
     async def _recorded(self) -> list[RecordedEvent]:
-        return await system_events.latest(
+        found = await system_events.latest(
             self._looker, self._name, limit=RECENT, after=self._segment.known
         )
+        return [brief(event) for event in found]
 
     async def _nothing_to_follow(self) -> LiveReport:
         active = await generations.active(self._looker, self._name)

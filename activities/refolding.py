@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,9 +92,12 @@ class RefoldActivities:
             clock = asyncio.get_running_loop().time
             statement, carry = await work.remaining()
             fold = KeyOrderFold(projection, plan.batch_size, carry)
-            async with stream(reader, statement, fetch=plan.batch_size) as chunks:
+            async with AsyncExitStack() as reading:
                 async with self._sorting:
                     asked = clock()
+                    chunks = await reading.enter_async_context(
+                        stream(reader, statement, fetch=plan.batch_size)
+                    )
                     records = await anext(chunks, None)
                     waited = clock() - asked
                 end = clock() + max(self._segment_seconds, _WORK_PER_WAIT * waited)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
+from activities import announcing
 from refold.live import RECENT, ReadSystemEvents, RecordedNow, RecordSystemEvent
 from refold.store import system_events
-from refold.system_events import BUILT_IN, RecordedEvent
+from refold.system_events import BUILT_IN, RecordedEvent, brief
 
 
 class SystemEventActivities:
@@ -30,17 +31,19 @@ class SystemEventActivities:
                 "correlation_id": order.correlation_id,
             }
         )
+        await announcing.clear_the_way(self._engine, order.projection)
         async with self._engine.begin() as connection:
             fresh = await system_events.record(connection, event, key=order.key)
             since = await system_events.latest(
                 connection, order.projection, limit=RECENT, after=order.known
             )
-        return RecordedNow(fresh=fresh, system_events=since)
+        return RecordedNow(fresh=fresh, system_events=[brief(one) for one in since])
 
     @activity.defn
     async def read_system_events(self, order: ReadSystemEvents) -> list[RecordedEvent]:
         """What has been recorded since, the latest of it."""
         async with self._engine.connect() as connection:
-            return await system_events.latest(
+            since = await system_events.latest(
                 connection, order.projection, limit=RECENT, after=order.known
             )
+        return [brief(one) for one in since]

@@ -71,6 +71,17 @@ async def own_transaction(
         raise
 
 
+def storable(value: Any) -> Any:
+    """JSON or text as PostgreSQL can store it: it has no NUL and no lone surrogates."""
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode().replace("\0", "\ufffd")
+    if isinstance(value, list):
+        return [storable(inner) for inner in value]
+    if isinstance(value, dict):
+        return {storable(name): storable(inner) for name, inner in value.items()}
+    return value
+
+
 def compiled(statement: Executable) -> tuple[str, list[Any]]:
     """A Core statement as text with ``$n`` placeholders, and its arguments in order."""
     result: Any = statement.compile(  # type: ignore[attr-defined]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
+from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
@@ -32,7 +32,8 @@ async def publish(
     Returns:
         Its correlation id: its own, or a new one.
     """
-    correlation_id = event.correlation_id or str(uuid4())
+    made = uuid4() if key is None else uuid5(NAMESPACE_URL, key)
+    correlation_id = event.correlation_id or str(made)
     correlated = event.model_copy(update={"correlation_id": correlation_id})
     if correlated.signal is None:
         async with engine.begin() as connection:

@@ -138,9 +138,12 @@ def load_registry(modules: Iterable[str]) -> Registry:
             for value in vars(module).values():
                 if isinstance(value, Projection):
                     found.setdefault(id(value), value)
-                elif isinstance(value, SystemHandler) and value.projection is None:
+                elif isinstance(value, SystemHandler):
                     handlers.setdefault(id(value), value)
-    return Registry(found.values(), handlers.values())
+    # Those of a projection come with it, if it is of the version that counts.
+    own = {id(handler) for one in found.values() for handler in one.system_handlers}
+    others = [handler for number, handler in handlers.items() if number not in own]
+    return Registry(found.values(), others)
 
 
 def _import_all(name: str) -> Iterator[ModuleType]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, TypeVar
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from refold.errors import InvalidRequest
@@ -31,7 +32,8 @@ class SystemEvent(BaseModel):
         correlation_id: Ties what comes of a request to the request.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # By name: as the fields are recorded, whatever aliases a subclass gives them.
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True)
 
     # What asks for something reaches the workflow as a signal of this name.
     signal: ClassVar[str | None] = None
@@ -287,9 +289,22 @@ class RecordedEvent(BaseModel):
 
 
 def own_fields(event: SystemEvent) -> dict[str, Any]:
-    """An event's own fields, as JSON has them; those left out are left out."""
-    base = {"projection", "correlation_id"}
-    return event.model_dump(mode="json", exclude=base, exclude_none=True)
+    """An event's own fields, as JSON has them; of a request only those that were given."""
+    own = set(type(event).model_fields) - {"projection", "correlation_id"}
+    asks = isinstance(event, ProjectionRequest)
+    return event.model_dump(mode="json", include=own, exclude_unset=asks)
+
+
+_MOST_BYTES = 2000
+
+
+def brief(recorded: RecordedEvent) -> RecordedEvent:
+    """The event as a workflow remembers it: without its fields if they are large."""
+    size = len(orjson.dumps(recorded.data))
+    if size <= _MOST_BYTES:
+        return recorded
+    said = {"left_out": f"{size:,} bytes: `refold log` shows them"}
+    return recorded.model_copy(update={"data": said})
 
 
 S = TypeVar("S", bound=SystemEvent)
@@ -329,8 +344,9 @@ def accept_event(given: Any, kind: type[E], projection: str, *, default_id: str)
         raise InvalidRequest(
             f"{kind.__name__}: expected one JSON object with its fields, got {given!r:.100}"
         )
+    named = {name: value for name, value in given.items() if value is not None}
     event = accept_request(
-        [{"projection": projection, "correlation_id": default_id, **given}], kind
+        [{"projection": projection, "correlation_id": default_id, **named}], kind
     )
     if event.projection != projection:
         raise InvalidRequest(

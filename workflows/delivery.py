@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -12,12 +13,20 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 from workflows.steps import heed_cancellation, step
 
 with workflow.unsafe.imports_passed_through():
-    from activities.delivery import DeliveryActivities
+    from activities.delivery import UNKNOWN_HANDLER, DeliveryActivities
     from refold.delivering import Delivery, DeliveryRequest, FailedDelivery, NextDeliveries
     from refold.errors import InvalidRequest
     from refold.requests import accept_request
 
 _LONGEST = timedelta(minutes=10)
+
+
+class _NotHere(Exception):
+    """The worker that was asked does not have the handler."""
+
+
+def _is_unknown_handler(error: ActivityError) -> bool:
+    return isinstance(error.cause, ApplicationError) and error.cause.type == UNKNOWN_HANDLER
 
 
 @workflow.defn(name="SystemEvents")
@@ -32,18 +41,25 @@ class SystemEvents:
         except InvalidRequest as error:
             raise ApplicationError(str(error), type="InvalidRequest", non_retryable=True) from None
         taken = inputs[1] if len(inputs) > 1 else 0
-        while (due := await self._next(request)).numbers:
-            for number in due.numbers:
-                taken += await self._deliver(request, number, due.max_attempts)
-                heed_cancellation()
-            if workflow.info().is_continue_as_new_suggested():
-                workflow.continue_as_new(args=[inputs[0], taken])
+        # A worker of other code has got it: a worker that knows the handler begins anew.
+        with suppress(_NotHere):
+            while (due := await self._next(request)).numbers:
+                for number in due.numbers:
+                    taken += await self._deliver(request, number, due.max_attempts)
+                    heed_cancellation()
+                if workflow.info().is_continue_as_new_suggested():
+                    workflow.continue_as_new(args=[inputs[0], taken])
         return int(taken)
 
     async def _next(self, request: DeliveryRequest) -> NextDeliveries:
-        return await workflow.execute_activity_method(
-            DeliveryActivities.next_deliveries, request, summary="what is next", **step()
-        )
+        try:
+            return await workflow.execute_activity_method(
+                DeliveryActivities.next_deliveries, request, summary="what is next", **step()
+            )
+        except ActivityError as error:
+            if _is_unknown_handler(error):
+                raise _NotHere from error
+            raise
 
     async def _deliver(self, request: DeliveryRequest, number: int, attempts: int) -> int:
         """1 when the handler has taken the event, 0 when it is given up."""
@@ -66,6 +82,8 @@ class SystemEvents:
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
+            if _is_unknown_handler(error):
+                raise _NotHere from error
             await workflow.execute_activity_method(
                 DeliveryActivities.give_up_delivery,
                 FailedDelivery(delivery=delivery, error=str(error.cause)),

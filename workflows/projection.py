@@ -70,6 +70,7 @@ class Projection(Requests):
         self._rebuilt_to = state.rebuilt_to
         self._health = state.health
         self._segment: asyncio.Task[LiveReport] | None = None
+        self._interrupted = False
         self._again = False
 
     # -- queries and signals -----------------------------------------------------------------
@@ -103,6 +104,7 @@ class Projection(Requests):
     def stop(self) -> None:
         """Stops at the next batch's end; the checkpoint stays."""
         self._stopped = True
+        self._stops += 1
         self._restart_at = None
         self._interrupt()
 
@@ -115,6 +117,7 @@ class Projection(Requests):
 
     def _interrupt(self) -> None:
         if self._segment is not None:
+            self._interrupted = True
             self._segment.cancel()
 
     # -- the run -----------------------------------------------------------------------------
@@ -155,19 +158,18 @@ class Projection(Requests):
 
     async def _follow(self, seconds: float) -> LiveReport | None:
         """Follows for one segment; None when it was interrupted, or failed."""
+        self._interrupted = False
         self._segment = asyncio.create_task(self._one_segment(seconds))
         try:
             report = await self._segment
-        except asyncio.CancelledError:
-            if asyncio.current_task() is not None and not (self._stopped or self._again):
-                raise  # by Temporal: the workflow itself is cancelled
-            return None
-        except ActivityError as error:
-            if is_cancelled_exception(error):
-                if self._stopped or self._again:
-                    return None
+        except (asyncio.CancelledError, ActivityError) as error:
+            heed_cancellation()  # by Temporal: the workflow itself is cancelled
+            if isinstance(error, ActivityError) and not is_cancelled_exception(error):
+                await self._fail(error)
+            elif self._interrupted:
+                self._started = True
+            else:
                 raise
-            await self._fail(error)
             return None
         finally:
             self._segment = None
@@ -193,7 +195,9 @@ class Projection(Requests):
 
     async def _fail(self, error: ActivityError) -> None:
         cause = error.cause if isinstance(error.cause, ApplicationError) else None
-        if cause is not None and cause.type == "UnknownProjection":
+        # At first it is a slip of the pen; later, a worker of other code.
+        first = self._health.report is None and not self._recent
+        if first and cause is not None and cause.type == "UnknownProjection":
             self._settle(LiveStatus.FAILED)
             raise ApplicationError(cause.message, type=cause.type, non_retryable=True) from error
         attempts = (self._health.error.attempts if self._health.error else 0) + 1
@@ -215,15 +219,19 @@ class Projection(Requests):
 
     async def _rebuild_if_wanted(self, report: LiveReport) -> None:
         """Once for each version: a rebuild that fails is for a person to look at."""
-        if report.rebuild_to is not None and report.rebuild_to != self._rebuilt_to:
-            self._rebuilt_to = report.rebuild_to
+        wanted = report.rebuild_to
+        if wanted is not None and wanted > (self._rebuilt_to or 0):
             request = BackfillRequest(projection=self._name, requested_by="auto_start")
-            await self._start_run("Rebuild", request)
+            if await self._start_run("Rebuild", request, asked=False):
+                self._rebuilt_to = wanted
 
     async def _pause(self, time: timedelta | None) -> None:
-        """Waits, until somebody wants something; None for as long as that takes."""
+        """Waits, until somebody wants something, or has; None for as long as that takes."""
+        self._run_ended = False
         try:
-            await workflow.wait_condition(lambda: self._again or self._stopped, timeout=time)
+            await workflow.wait_condition(
+                lambda: self._again or self._stopped or self._run_ended, timeout=time
+            )
         except TimeoutError:
             return
 

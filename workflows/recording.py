@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows.steps import step
 
@@ -44,19 +45,26 @@ class Recording:
     async def _record(self, event: SystemEvent, key: str) -> bool:
         """Records an event; False when it had been recorded under this key."""
         kind = type(event).__name__
-        now = await workflow.execute_activity_method(
-            SystemEventActivities.record_system_event,
-            RecordSystemEvent(
-                type=kind,
-                projection=event.projection,
-                data=own_fields(event),
-                correlation_id=event.correlation_id,
-                key=key,
-                known=self._known,
-            ),
-            summary=kind,
-            **step(),
-        )
+        try:
+            now = await workflow.execute_activity_method(
+                SystemEventActivities.record_system_event,
+                RecordSystemEvent(
+                    type=kind,
+                    projection=event.projection,
+                    data=own_fields(event),
+                    correlation_id=event.correlation_id,
+                    key=key,
+                    known=self._known,
+                ),
+                summary=kind,
+                **step(),
+            )
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            # What cannot be recorded is still carried out: the workflow must not end for it.
+            workflow.logger.error("%s cannot be recorded: %s", kind, error.cause)
+            return True
         self._learn(now.system_events)
         return now.fresh
 

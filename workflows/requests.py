@@ -42,6 +42,9 @@ class Requests(Recording):
     ) -> None:
         super().__init__(name, recent)
         self._restart_at = restart_at
+        self._stops = 0
+        # What it waits for may be there now.
+        self._run_ended = False
         self._watching: set[asyncio.Task[None]] = set()
 
     def restart(self) -> None:
@@ -76,8 +79,10 @@ class Requests(Recording):
     )
     async def restart_requested(self, *inputs: Any) -> None:
         """Restarts following, now or later."""
+        stops = self._stops
         event = await self._accepted_event(ProjectionRestartRequested, "Projection", inputs)
-        if event is None:
+        # A stop that has come meanwhile counts more.
+        if event is None or self._stops != stops:
             return
         if not event.delay_seconds:
             self.restart()
@@ -107,8 +112,17 @@ class Requests(Recording):
 
     # -- carrying out ------------------------------------------------------------------------
 
-    async def _start_run(self, kind: str, request: Request) -> None:
-        """Starts a run as a workflow of its own, under its default id."""
+    async def _start_run(self, kind: str, request: Request, *, asked: bool = True) -> bool:
+        """Starts a run as a workflow of its own, under its default id.
+
+        Args:
+            kind: The workflow type.
+            request: What it is started with.
+            asked: Somebody has asked for it, and is answered when it cannot be started.
+
+        Returns:
+            False when one is running under that id.
+        """
         workflow_id = f"{kind.lower()}/{self._name}"
         try:
             child = await workflow.start_child_workflow(
@@ -121,9 +135,11 @@ class Requests(Recording):
             )
         except WorkflowAlreadyStartedError:
             why = f"workflow {workflow_id!r} is running already: wait until it ends, or cancel it"
-            await self._refuse(kind, request.correlation_id, why, workflow.uuid4().hex)
-            return
+            if asked:
+                await self._refuse(kind, request.correlation_id, why, workflow.uuid4().hex)
+            return False
         self._watch(self._learn_the_end(child))
+        return True
 
     async def _refuse(self, kind: str, correlation_id: str | None, why: str, key: str) -> None:
         failed = ProjectionBackfillFailed(
@@ -138,6 +154,7 @@ class Requests(Recording):
     async def _learn_the_end(self, child: Any) -> None:
         with suppress(FailureError):  # the run has recorded it, with its reason
             await child
+        self._run_ended = True
         await self._catch_up()
 
     def _begin_waiting_for_restart(self) -> None:

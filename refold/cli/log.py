@@ -44,7 +44,7 @@ def log(
 
 
 def _what(event: RecordedEvent) -> str:
-    told = {**event.data}
+    told = {name: value for name, value in event.data.items() if value is not None}
     if event.correlation_id is not None:
         told["correlation_id"] = event.correlation_id
     return ", ".join(f"{name} {_text(value)}" for name, value in told.items())

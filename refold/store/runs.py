@@ -10,6 +10,7 @@ from sqlalchemy import func, null, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from refold.database import storable
 from refold.store.schema import runs
 
 RUNNING = "running"
@@ -139,5 +140,7 @@ async def end(connection: AsyncConnection, run_id: str, status: str, error: str 
     """Records how a run ended; the first ending stands."""
     statement = update(runs).where(runs.c.run_id == run_id, runs.c.ended_at.is_(None))
     await connection.execute(
-        statement.values(status=status, ended_at=func.now(), error=error or null())
+        statement.values(
+            status=status, ended_at=func.now(), error=storable(error) if error else null()
+        )
     )

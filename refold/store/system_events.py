@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from hashlib import sha256
 
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from refold.database import storable
 from refold.store.schema import system_event_counters, system_events
 from refold.system_events import RecordedEvent, SystemEvent, own_fields
+
+_LONGEST_KEY = 500
 
 _COLUMNS = (
     system_events.c.projection,
@@ -43,6 +47,7 @@ async def record(
     Returns:
         False when it had been recorded before.
     """
+    key = None if key is None else _short(key)
     statement = upsert(system_event_counters).values(projection=event.projection, last=1)
     counted = statement.on_conflict_do_update(
         index_elements=[system_event_counters.c.projection],
@@ -61,13 +66,19 @@ async def record(
                 projection=event.projection,
                 number=number,
                 type=type(event).__name__,
-                data=own_fields(event),
-                correlation_id=event.correlation_id,
+                data=storable(own_fields(event)),
+                correlation_id=storable(event.correlation_id),
                 run_id=run_id,
                 key=key,
             )
         )
     return True
+
+
+def _short(key: str) -> str:
+    """A key that an index can hold: people may send any in a signal."""
+    fits = len(key) <= _LONGEST_KEY and storable(key) == key
+    return key if fits else sha256(key.encode(errors="replace")).hexdigest()
 
 
 async def _is_known(connection: AsyncConnection, projection: str, key: str) -> bool:

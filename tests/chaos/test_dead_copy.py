@@ -30,7 +30,7 @@ async def copying(database: Database) -> bool:
 @pytest.mark.parametrize(
     ("kind", "how"),
     [
-        ("Snapshot", "frozen"),
+        pytest.param("Snapshot", "frozen", marks=pytest.mark.soak),
         ("Rollback", "killed"),
         pytest.param("Snapshot", "killed", marks=pytest.mark.soak),
         pytest.param("Rollback", "frozen", marks=pytest.mark.soak),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from refold import (
     ProjectionBackfillCompleted,
@@ -20,6 +21,7 @@ from refold.errors import InvalidProjection
 from refold.manager import ProjectionManager
 from refold.registry import Registry
 from refold.store import deliveries
+from refold.system_events import SystemHandlerFailed
 from tests.support.counters import counters
 from tests.support.databases import Database
 from tests.support.events import some
@@ -200,10 +202,92 @@ def test_handlers_are_found_where_projections_are_and_named_once() -> None:
     from refold.registry import load_registry
 
     found = load_registry(["tests.support.handled"])
-    (own, of_all) = sorted(found.system_handlers("handled"), key=lambda handler: handler.name)
+    (own, bound, of_all) = sorted(
+        found.system_handlers("handled"), key=lambda handler: handler.name
+    )
     assert own.name == "tests.support.handled:alert"
+    assert bound.name == "tests.support.handled:another"
     assert of_all.name == "tests.support.handled:note"
     with pytest.raises(InvalidProjection, match="two handlers of system events are named"):
         Registry([], [of_all, on_system_event(ProjectionStopped)(of_all.handle)])
     with pytest.raises(InvalidProjection, match="expected classes of system events"):
         on_system_event()
+
+
+async def test_a_worker_of_other_code_loses_no_event(client: Client, database: Database) -> None:
+    old, new = counters(), counters()
+    taken: list[str] = []
+
+    @new.on_system_event(ProjectionStopped)
+    def take(event: ProjectionStopped, context: SystemEventContext) -> None:
+        taken.append(context.id)
+
+    manager = ProjectionManager(client, database.url, task_queue=queue(database))
+    known = Registry([new])
+    # Only the old code is at work, while the new one's dispatcher has seen that there is something.
+    async with (
+        working(client, database, Registry([old])),
+        dispatching(client, database, known),
+    ):
+        await begun(database, 1)
+        await manager.publish(ProjectionStopped(projection="counters"))
+        first = await _ended_delivery(client)
+        assert (first, taken) == (0, [])
+    async with working(client, database, known), dispatching(client, database, known):
+
+        async def has_taken() -> bool:
+            return taken == ["counters/1"]
+
+        await until(has_taken)
+    assert [event.type for event in await recorded(database)] == ["ProjectionStopped"]
+
+
+async def _ended_delivery(client: Client) -> int:
+    workflow_id = (
+        "system-events/counters/tests.integration.test_delivery:"
+        "test_a_worker_of_other_code_loses_no_event.<locals>.take"
+    )
+
+    async def there() -> bool:
+        try:
+            await client.get_workflow_handle(workflow_id).describe()
+        except RPCError:
+            return False
+        return True
+
+    await until(there)
+    return int(await client.get_workflow_handle(workflow_id).result())
+
+
+async def test_a_handler_of_failed_handlers_does_not_feed_itself(
+    client: Client, database: Database
+) -> None:
+    projection = counters()
+    asked: list[str] = []
+
+    @projection.on_system_event(ProjectionStopped, SystemHandlerFailed, max_attempts=1)
+    def fails(event: SystemEvent, context: SystemEventContext) -> None:
+        asked.append(type(event).__name__)
+        raise ValueError("a text with \0 in it")
+
+    registry = Registry([projection])
+    manager = ProjectionManager(client, database.url, task_queue=queue(database))
+    async with (
+        working(client, database, registry),
+        dispatching(client, database, registry),
+    ):
+        await begun(database, 1)
+        await manager.publish(ProjectionStopped(projection="counters"))
+
+        async def both() -> bool:
+            return len(asked) >= 2
+
+        await until(both)
+        await manager.publish(ProjectionStopped(projection="counters"))
+
+        async def three() -> bool:
+            return len(asked) >= 4
+
+        await until(three)
+    assert asked == ["ProjectionStopped", "SystemHandlerFailed"] * 2
+    assert [event.type for event in await recorded(database)] == asked

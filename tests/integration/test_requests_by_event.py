@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import asyncpg
 import pytest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowFailureError
 
 from refold import (
+    BackfillPolicy,
     ProjectionBackfillRequested,
     ProjectionRestartRequested,
     ProjectionRollbackRequested,
     ProjectionStopped,
+    SystemEvent,
 )
 from refold.manager import ProjectionManager
 from refold.registry import Registry
@@ -225,3 +228,109 @@ async def test_a_new_version_is_rebuilt_by_itself_where_that_is_wanted(
             await until_position(database, 400)
         await assert_oracle(database.engine, new)
         assert await checkpoint(database.engine, new) == 400
+
+
+@pytest.mark.parametrize(
+    ("signal", "inputs"),
+    [
+        ("ProjectionBackfillRequested", [{"requested_by": "a\0b"}]),
+        ("ProjectionBackfillRequested", [{"a\0b": 1}]),
+        ("ProjectionBackfillRequested", [{"correlation_id": "\0"}]),
+        ("ProjectionRestartRequested", [{}, "k\0"]),
+        ("ProjectionRestartRequested", [{}, "k" * 6000]),
+    ],
+)
+async def test_what_postgresql_cannot_store_is_recorded_all_the_same(
+    client: Client, database: Database, signal: str, inputs: list[Any]
+) -> None:
+    async with (
+        ended_after(client, *DEFAULT_IDS),
+        working(client, database, registry_of(counters())),
+        live(client, database, stopped=True) as handle,
+    ):
+        await handle.signal(signal, args=inputs)
+
+        async def there() -> bool:
+            return bool(await recorded(database))
+
+        await until(there)
+        assert await handle.query("status") in ("stopped", "starting", "needs_rebuild")
+
+
+async def test_a_stop_and_a_start_in_one_breath_leave_it_running(
+    client: Client, database: Database
+) -> None:
+    await write(database.engine, some())
+    async with working(client, database, registry_of(counters())):
+        await run(client, database, "Rebuild", "counters")
+        async with live(client, database) as handle:
+            await until_status(handle, "live")
+            await handle.signal("stop")
+            await handle.signal("start")
+            await write(database.engine, some(start_at=300))
+            await until_position(database, 400)
+            await until_recorded(database, "ProjectionStarted", 1)
+            await handle.signal("stop")
+            await until_recorded(database, "ProjectionStopped")
+            # A cancellation that comes while it stops is not taken for the stop.
+            await handle.signal("start")
+            await until_recorded(database, "ProjectionStarted", 2)
+            await handle.signal("stop")
+            await handle.cancel()
+            with pytest.raises(WorkflowFailureError):
+                await asyncio.wait_for(handle.result(), 30)
+
+
+async def test_a_worker_of_older_code_brings_no_older_version_back(
+    client: Client, database: Database
+) -> None:
+    eager = BackfillPolicy(auto_start=True)
+    old, new = counters(), doubled()
+    old.backfill = new.backfill = eager
+    await write(database.engine, some())
+    async with ended_after(client, *DEFAULT_IDS):
+        async with working(client, database, registry_of(new)):
+            await run(client, database, "Rebuild", "counters")
+        async with working(client, database, registry_of(old)), live(client, database) as handle:
+            await until_status(handle, "needs_rebuild")
+            await asyncio.sleep(1)
+        assert await recorded_types(database) == [
+            "ProjectionBackfillStarted",
+            "ProjectionBackfillCompleted",
+            "ProjectionStarted",
+            "ProjectionCheckpointRestored",
+        ]
+
+
+async def test_large_events_of_an_application_do_not_weigh_the_workflow_down(
+    client: Client, database: Database
+) -> None:
+    class Large(SystemEvent):
+        text: str
+
+    manager = manager_of(client, database)
+    await manager.publish(Large(projection="counters", text="x" * 3_000_000))
+    await write(database.engine, some())
+    async with working(client, database, registry_of(counters())):
+        await run(client, database, "Rebuild", "counters")
+        async with live(client, database) as handle:
+            await until_status(handle, "live")
+            known = await handle.query("system_events")
+    assert "3,000,0" in known[0]["data"]["left_out"]
+    (large, *_) = await manager.get_system_events("counters")
+    assert len(large.data["text"]) == 3_000_000
+
+
+async def test_whoever_stopped_in_the_midst_of_recording_is_not_waited_for(
+    client: Client, database: Database
+) -> None:
+    await write(database.engine, some())
+    async with working(client, database, registry_of(counters())):
+        await run(client, database, "Rebuild", "counters")
+        stopped = await asyncpg.connect(database.url)
+        transaction = stopped.transaction()
+        await transaction.start()
+        await stopped.execute("UPDATE refold.system_event_counters SET last = last + 1")
+        async with live(client, database) as handle:
+            await until_status(handle, "live")
+        assert stopped.is_closed()

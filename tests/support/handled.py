@@ -35,3 +35,8 @@ async def alert(event: ProjectionFailed, context: SystemEventContext) -> None:
 @on_system_event(ProjectionStopped)
 def note(event: ProjectionStopped, context: SystemEventContext) -> None:
     """Would write it down."""
+
+
+@on_system_event(ProjectionFailed, projection="handled")
+def another(event: ProjectionFailed, context: SystemEventContext) -> None:
+    """Would do something else."""

@@ -35,7 +35,8 @@ async def live(
     try:
         yield handle
     finally:
-        await handle.terminate()
+        with suppress(RPCError):  # it may have ended
+            await handle.terminate()
 
 
 @asynccontextmanager
