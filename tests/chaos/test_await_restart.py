@@ -1,4 +1,4 @@
-"""Approval is awaited over a restart of everything: worker, Temporal, PostgreSQL."""
+"""A restart of everything, worker, Temporal and PostgreSQL: nothing that waits is forgotten."""
 
 from __future__ import annotations
 
@@ -30,6 +30,13 @@ async def connected(stack: Stack) -> Client:
     return await Client.connect(stack.temporal_address, data_converter=pydantic_data_converter)
 
 
+async def until_status(manager: ProjectionManager, status: str) -> None:
+    async def is_so() -> bool:
+        return bool(await manager.get_status("counting") == status)
+
+    await until(is_so)
+
+
 async def awaiting(handle: WorkflowHandle[Any, Any]) -> None:
     async def asked() -> bool:
         return bool(await handle.query("status") == "awaiting_approval")
@@ -37,9 +44,7 @@ async def awaiting(handle: WorkflowHandle[Any, Any]) -> None:
     await until(asked)
 
 
-async def test_approval_is_awaited_over_a_restart_of_everything(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_restart_of_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REFOLD_PROJECTIONS", "tests.support.counting")
     stack = make_stack(tmp_path / "stack")
     await asyncio.to_thread(stack.start)
@@ -47,7 +52,13 @@ async def test_approval_is_awaited_over_a_restart_of_everything(
         client = await connected(stack)
         engine = make_engine(Settings(database_url=stack.database_url))
         await write(engine, counted_events(KEYS))
-        await ProjectionManager(client, stack.database_url).rebuild("counting")
+        manager = ProjectionManager(client, stack.database_url)
+        await manager.rebuild("counting")
+        await manager.start("counting")
+        await until_status(manager, "live")
+        await manager.stop("counting")
+        await until_status(manager, "stopped")
+        stopped_at = await manager.get_current_checkpoint("counting")
         handle = await client.start_workflow(
             "Rebuild",
             {"projection": "counting", "approval": "manual"},
@@ -65,7 +76,9 @@ async def test_approval_is_awaited_over_a_restart_of_everything(
         manager = ProjectionManager(client, stack.database_url)
         engine = make_engine(Settings(database_url=stack.database_url))
         await awaiting(client.get_workflow_handle("rebuild/counting"))
+        await until_status(manager, "stopped")
         await write(engine, counted_events(KEYS))
+        assert await manager.get_current_checkpoint("counting") == stopped_at
         diff = await manager.get_diff("counting")
         assert diff is not None
         assert diff.is_same
@@ -74,6 +87,16 @@ async def test_approval_is_awaited_over_a_restart_of_everything(
         assert (result.status, result.generation) == ("completed", 2)
         assert len(await assert_oracle(engine, counting)) == KEYS
         assert await leftovers(engine) == []
+        # The live projection goes on at its checkpoint, which the swap has moved.
+        await write(engine, counted_events(KEYS))
+        await manager.start("counting")
+        await until_status(manager, "live")
+        health = await manager.get_health("counting")
+        assert (health.is_healthy, health.standing.lag_events) == (True, 0)
+        await assert_oracle(engine, counting)
+        told = [event.type for event in await manager.get_system_events("counting")]
+        assert told.count("ProjectionStarted") == 2
+        assert told.count("ProjectionStopped") == 1
         await engine.dispose()
     finally:
         await asyncio.to_thread(stack.stop)
