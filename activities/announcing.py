@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from refold.database import server_error
 from refold.messages import Plan, ProgressReport, RunStatus
 from refold.requests import Request
 from refold.store import generations, partitions, runs, schema, system_events
@@ -36,6 +42,21 @@ async def clear_the_way(engine: AsyncEngine, projection: str) -> None:
     """
     counters = schema.system_event_counters
     await take_over(engine, counters, counters.c.projection == projection)
+
+
+@asynccontextmanager
+async def sampling(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A transaction for recording what is only a sample.
+
+    Whoever holds others up must not hold the work up, too: then it is left out.
+    """
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(text("SET LOCAL lock_timeout = '1s'"))
+            yield connection
+    except DBAPIError as error:
+        if not isinstance(server_error(error), asyncpg.LockNotAvailableError):
+            raise
 
 
 async def started(connection: AsyncConnection, plan: Plan, kind: str, request: Request) -> None:

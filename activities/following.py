@@ -197,7 +197,8 @@ class FollowActivities:
                     break
             async with writer.begin():
                 report = await read_report(writer, plan.run_id)
-                await announcing.progressed(writer, plan.run_id, report)
+            async with announcing.sampling(self._engine) as connection:
+                await announcing.progressed(connection, plan.run_id, report)
             return FollowedSegment(
                 caught_up=follower.position >= upto,
                 position=follower.position,

@@ -38,7 +38,7 @@ class LifecycleActivities:
             while True:
                 report = await self._report(watch.run_id)
                 if report.refolded or clock() >= end or activity.is_worker_shutdown():
-                    async with self._engine.begin() as connection:
+                    async with announcing.sampling(self._engine) as connection:
                         await announcing.progressed(connection, watch.run_id, report)
                     return report
                 await asyncio.sleep(min(_LOOK_SECONDS, max(0.0, end - clock())))

@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 
-import asyncpg
-from sqlalchemy import func, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from activities import announcing
 from activities.following import Follower, take
 from activities.heartbeat import Heartbeat, heartbeating
-from refold.database import server_error
 from refold.errors import Fenced, RunEnded
 from refold.live import RECENT, LiveReport, LiveSegment, LiveStatus
 from refold.projection import Projection
@@ -215,14 +212,8 @@ class _Live:
 
     async def _record_checkpoint(self, position: int) -> None:
         saved = ProjectionCheckpointSaved(projection=self._name, position=position)
-        try:
-            async with self._writer.begin():
-                await self._writer.execute(text("SET LOCAL lock_timeout = '2s'"))
-                await system_events.record(self._writer, saved)
-        except DBAPIError as error:
-            # It is a sample: whoever holds others up must not hold the projection up, too.
-            if not isinstance(server_error(error), asyncpg.LockNotAvailableError):
-                raise
+        async with announcing.sampling(self._engine) as connection:
+            await system_events.record(connection, saved)
 
     async def _recorded(self) -> list[RecordedEvent]:
         found = await system_events.latest(
