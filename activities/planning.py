@@ -12,11 +12,12 @@ from activities.heads import settled_head
 from activities.heartbeat import Heartbeat, heartbeating
 from activities.previewing import preview
 from activities.shadowing import add_indexes
+from refold.criteria import Criteria
 from refold.errors import InvalidRequest
 from refold.messages import BeginRun, Plan, Planned
 from refold.projection import Projection
 from refold.registry import Registry
-from refold.requests import Approval, BackfillRequest, Criteria
+from refold.requests import Approval, BackfillRequest
 from refold.settings import Settings
 from refold.source.log import count_events
 from refold.source.slicing import Bounds, key_bounds, slice_totals
@@ -108,6 +109,8 @@ class PlanningActivities:
                 approval=request.approval or Approval.AUTO,
                 max_changed_percent=request.max_changed_percent,
                 max_removed_rows=request.max_removed_rows,
+                pacing=request.pacing(policy),
+                poison=request.poison(policy),
             )
             shown = await preview(
                 connection, way.projection, plan, active, exact=bool(request.dry_run)

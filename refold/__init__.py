@@ -1,8 +1,11 @@
 """Refold: durable backfills, rebuilds and rollbacks of the read models of event-sourced systems."""
 
+from refold.criteria import Criteria
 from refold.errors import RefoldError
 from refold.event import Event
-from refold.policy import BackfillPolicy
+from refold.limits import Throttle
+from refold.poison import OnPoison
+from refold.policy import BackfillPolicy, backfill_from, backfill_from_beginning
 from refold.projection import Handler, Projection, Row
 from refold.system_events import (
     ProjectionBackfillCompleted,
@@ -25,8 +28,10 @@ from refold.system_handlers import SystemEventContext, SystemHandler, on_system_
 
 __all__ = [
     "BackfillPolicy",
+    "Criteria",
     "Event",
     "Handler",
+    "OnPoison",
     "Projection",
     "ProjectionBackfillCompleted",
     "ProjectionBackfillFailed",
@@ -47,5 +52,8 @@ __all__ = [
     "SystemEvent",
     "SystemEventContext",
     "SystemHandler",
+    "Throttle",
+    "backfill_from",
+    "backfill_from_beginning",
     "on_system_event",
 ]

@@ -7,6 +7,9 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from refold.criteria import Selection
+from refold.limits import Pacing
+from refold.poison import Poison
 from refold.requests import Approval, BackfillRequest, RollbackRequest
 
 
@@ -216,6 +219,10 @@ class Plan(Message):
         approval: Who decides that a new table goes live.
         max_changed_percent: See `refold.requests.BackfillRequest`.
         max_removed_rows: See `refold.requests.BackfillRequest`.
+        selection: Which events name the keys that are repaired; None for all keys.
+        selected_keys: How many keys these are; None for all.
+        pacing: How fast it may go, and what it holds back for.
+        poison: What is done with poison events.
     """
 
     run_id: str
@@ -240,6 +247,10 @@ class Plan(Message):
     approval: Approval = Approval.AUTO
     max_changed_percent: float | None = None
     max_removed_rows: int | None = None
+    selection: Selection | None = None
+    selected_keys: int | None = None
+    pacing: Pacing = Pacing()
+    poison: Poison = Poison()
 
     def bringing_back(self) -> Plan:
         """The plan that puts the backup live again.

@@ -8,8 +8,10 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from refold.criteria import Criteria, Position, Selecting
 from refold.errors import InvalidRequest
-from refold.policy import BatchSize, Concurrency
+from refold.limits import BatchSize, Concurrency, Pacing
+from refold.poison import Poison
 
 
 class Request(BaseModel):
@@ -22,13 +24,6 @@ class Request(BaseModel):
     correlation_id: str | None = None
 
 
-class Criteria(StrEnum):
-    """What a backfill selects to repair."""
-
-    FULL_REBUILD = "full_rebuild"
-    INCREMENTAL_UPDATE = "incremental_update"
-
-
 class Approval(StrEnum):
     """Who decides that a new table goes live."""
 
@@ -38,18 +33,25 @@ class Approval(StrEnum):
 
 Percent = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Rows = Annotated[int, Field(ge=0)]
-Position = Annotated[int, Field(ge=0)]
 
+_FULL = (None, Criteria.FULL_REBUILD)
 _LIMITS = ("max_changed_percent", "max_removed_rows")
 _ASIDE_ONLY = ("approval", *_LIMITS)
 
 
-class BackfillRequest(Request):
+class BackfillRequest(Poison, Pacing, Selecting, Request):
     """What `Backfill` and `Rebuild` are started with.
+
+    `refold.criteria.Selecting`, `refold.limits.Pacing` and `refold.poison.Poison` have more.
 
     Attributes:
         projection: The projection's name.
-        criteria: What to repair; ``full_rebuild`` when left out.
+        criteria: What to repair. When left out: of a `Backfill` the projection's own, else
+            ``full_rebuild``.
+        tenant: Only keys of events of this tenant are repaired; the run shares the workers with
+            others tenant by tenant.
+        skip_events: With ``dead_letters``: positions of dead letters that are passed over from now
+            on, by every fold of this projection.
         is_atomic: Build a new table aside and swap it in; `Rebuild` always does.
         batch_size: Events in one transaction; the projection's own when left out.
         max_concurrency: Partitions at a time; the projection's own when left out.
@@ -70,7 +72,8 @@ class BackfillRequest(Request):
         correlation_id: Comes back in the system events that the run records.
     """
 
-    criteria: Criteria | None = None
+    tenant: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+    skip_events: list[Position] | None = None
     is_atomic: bool | None = None
     batch_size: BatchSize | None = None
     max_concurrency: Concurrency | None = None
@@ -89,12 +92,32 @@ class BackfillRequest(Request):
             raise ValueError(
                 f"{limited[0]}: expected with approval auto only: manual always waits for a person"
             )
-        if self.as_of is not None and self.criteria is Criteria.INCREMENTAL_UPDATE:
+        if self.as_of is not None and (self.tenant or self.criteria not in _FULL):
             raise ValueError(
-                "as_of: expected with criteria full_rebuild only: incremental_update goes on from "
-                "the checkpoint, to the head"
+                "as_of: expected with criteria full_rebuild only, and without a tenant: anything "
+                "else repairs a table that goes on to the head"
             )
+        if self.tenant is not None and self.criteria is Criteria.INCREMENTAL_UPDATE:
+            raise ValueError(
+                "tenant: expected with criteria that repair keys: incremental_update applies all "
+                "new events"
+            )
+        if self.skip_events is not None and self.criteria is not Criteria.DEAD_LETTERS:
+            raise ValueError("skip_events: expected with criteria dead_letters only")
         return self
+
+    def effective(self, declared: Selecting, *, atomic: bool) -> Selecting:
+        """What is to be repaired, with what the projection declares.
+
+        Args:
+            declared: The projection's own.
+            atomic: Of a `Rebuild`: it is full unless it says otherwise.
+        """
+        said = self if self.criteria is not None else declared
+        anew = self.criteria is None and (atomic or self.as_of is not None)
+        if said.criteria is None or anew:
+            return Selecting(criteria=Criteria.FULL_REBUILD)
+        return Selecting(**{name: getattr(said, name) for name in Selecting.model_fields})
 
     def require_fitting(self, *, aside: bool) -> None:
         """Checks the fields that only have a meaning aside.
@@ -179,6 +202,8 @@ def _describe(error: ValidationError, kind: type[BaseModel]) -> str:
             sentences.append(f"{field}: required, such as {_EXAMPLE}")
         elif problem["type"] == "extra_forbidden":
             sentences.append(f"{field}: not a field of the request; accepted: {accepted}")
+        elif problem["type"] == "value_error" and field:
+            sentences.append(f"{field}: {problem['ctx']['error']}, got {problem['input']!r:.100}")
         elif problem["type"] == "value_error":
             sentences.append(str(problem["ctx"]["error"]))
         elif not field:

@@ -25,6 +25,8 @@ class Settings(BaseSettings):
         heartbeat_timeout_seconds: Silence after which Temporal hands an activity to another
             worker, in seconds.
         system_events_days: How long system events are kept, in days.
+        tenant_path: Where an event names its tenant: ``metadata.tenant_id``, ``data.tenant``, or
+            ``stream_id``; None for events without tenants.
     """
 
     model_config = SettingsConfigDict(env_prefix="REFOLD_", extra="ignore")
@@ -35,6 +37,9 @@ class Settings(BaseSettings):
     segment_seconds: float = Field(default=10, gt=0, le=600)
     heartbeat_timeout_seconds: float = Field(default=10, ge=1, le=600)
     system_events_days: float = Field(default=30, gt=0)
+    tenant_path: str | None = Field(
+        default=None, pattern=r"^(stream_id|(data|metadata)(\.[^.]+)+)$"
+    )
 
     @field_validator("projections", mode="before")
     @classmethod

@@ -21,9 +21,10 @@ from refold.cli.requests import (
     RequestedBy,
     backfill_request,
 )
+from refold.criteria import Criteria
 from refold.errors import InvalidRequest
 from refold.manager import StartedRun
-from refold.requests import BackfillRequest, Criteria, RollbackRequest, accept_request
+from refold.requests import BackfillRequest, RollbackRequest, accept_request
 
 
 def backfill(

@@ -52,6 +52,8 @@ events = Table(
     Column("metadata", JSONB, nullable=False, server_default=text("'{}'")),
     _now("recorded_at"),
     UniqueConstraint("stream_id", "version"),
+    # Times mostly ascend with positions: a few pages tell where a date begins.
+    Index(None, "recorded_at", postgresql_using="brin"),
 )
 """The embedded event store; see `refold.source`."""
 
@@ -92,13 +94,20 @@ runs = Table(
     Column("plan", JSONB),
     Column("diff", _JSON),
     Column("followed_events", BigInteger, nullable=False, server_default="0"),
+    Column("controls", _JSON),
+    Column("paced_until", DateTime(timezone=True)),
+    Column("holding", Text),
     Column("requested_by", Text),
     _now("started_at"),
     Column("ended_at", DateTime(timezone=True)),
     Column("error", Text),
     Index(None, "projection", "started_at"),
 )
-"""One row per backfill or rebuild; `run_id` is Temporal's first run id, over continue-as-new."""
+"""One row per backfill or rebuild; `run_id` is Temporal's first run id, over continue-as-new.
+
+`controls` is what was asked of the run while it runs, `paced_until` how far its events a second are
+spent, `holding` why it holds back.
+"""
 
 partitions = Table(
     "partitions",
@@ -117,6 +126,43 @@ partitions = Table(
     ForeignKeyConstraint(["run_id"], ["refold.runs.run_id"], ondelete="CASCADE"),
 )
 """A run's slices of the keys: those above `low` (exclusive) up to `high` (inclusive)."""
+
+selected_keys = Table(
+    "selected_keys",
+    metadata,
+    Column("run_id", Text, nullable=False),
+    Column("key", JSONB, nullable=False),
+    Index(None, "run_id"),
+)
+"""The keys that a run repairs, if not all; a key may be there more than once."""
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("projection", Text, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("key", _JSON),
+    Column("position", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("stream_id", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("trace", Text),
+    Column("run_id", Text),
+    _now("recorded_at"),
+    Index(None, "projection", "generation"),
+)
+"""Events that a handler or key could not take; `key`, if there is one, is held in that copy."""
+
+skipped_events = Table(
+    "skipped_events",
+    metadata,
+    Column("projection", Text, primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("requested_by", Text),
+    _now("skipped_at"),
+)
+"""Events that every fold of a projection passes over."""
 
 leases = Table(
     "leases",

@@ -13,9 +13,10 @@ import pytest
 from pydantic import BaseModel
 
 from refold import BackfillPolicy, Event, Projection
+from refold.criteria import Criteria
 from refold.live import LiveRequest, LiveStatus
 from refold.messages import Phase, Progress, RunStatus
-from refold.requests import BackfillRequest, Criteria, RollbackRequest, SnapshotRequest
+from refold.requests import BackfillRequest, RollbackRequest, SnapshotRequest
 from refold.settings import Settings
 from refold.system_events import BUILT_IN
 from workflows import WORKFLOWS

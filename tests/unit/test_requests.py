@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from refold.criteria import Criteria
 from refold.errors import InvalidRequest
-from refold.requests import BackfillRequest, Criteria, accept_request
+from refold.requests import BackfillRequest, accept_request
 
 
 def refusal(*inputs: Any) -> str:

@@ -1,0 +1,41 @@
+"""What is done with a poison event: the policy, of a projection or of a run."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class OnPoison(StrEnum):
+    """What is done with an event that a handler or a key cannot take."""
+
+    FAIL = "fail"
+    SET_ASIDE = "set_aside"
+
+
+class Poison(BaseModel):
+    """The settings for poison events; a request's override the projection's own.
+
+    Attributes:
+        on_poison: ``fail`` (default): the run, or the live projection, stops there. ``set_aside``:
+            the event becomes a dead letter, and its key is held from further events.
+        max_dead_letters: Up to so many dead letters (inclusive) in a generation; one more stops
+            it. 100 when left out.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    on_poison: OnPoison | None = None
+    max_dead_letters: Annotated[int, Field(ge=0, le=100_000)] | None = None
+
+    def poison(self, declared: Poison) -> Poison:
+        """These settings, and for what they leave out the declared ones, then the defaults."""
+        most = self.max_dead_letters
+        if most is None:
+            most = declared.max_dead_letters
+        return Poison(
+            on_poison=self.on_poison or declared.on_poison or OnPoison.FAIL,
+            max_dead_letters=100 if most is None else most,
+        )
