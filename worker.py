@@ -87,6 +87,7 @@ def make_worker(
             delivery.handle_system_event,
             delivery.give_up_delivery,
             lifecycle.watch_progress,
+            lifecycle.control_run,
             lifecycle.find_plan,
             lifecycle.finish_run,
         ],

@@ -146,11 +146,11 @@ async def _restored(
     done: SystemEvent | None = None
     if plan is None or completed.position is None:
         return
-    if plan.copies is not None and plan.atomic:
+    if plan.copies is not None and plan.atomic and plan.selection is None:
         done = ProjectionSnapshotRestored(
             **about, generation=plan.copies, position=completed.position
         )
-    elif plan.copies is not None:
+    elif plan.copies is not None and not plan.atomic:
         made = await generations.get(connection, run.projection, plan.generation)
         if made is not None and made.position is not None:
             done = ProjectionSnapshotCreated(

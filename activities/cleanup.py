@@ -11,7 +11,15 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities import announcing
 from refold.errors import RunEnded
-from refold.store import generations, leases, partitions, read_models, runs, snapshots
+from refold.store import (
+    generations,
+    leases,
+    partitions,
+    read_models,
+    runs,
+    selected_keys,
+    snapshots,
+)
 from refold.store.leases import Lease
 from refold.system_events import ProjectionBackfillFailed
 
@@ -55,6 +63,7 @@ async def end_run(
         events = await announcing.count_events(connection, run) if run is not None else 0
         # First the partitions: that fences any attempt which is still at work.
         await partitions.remove(connection, run_id)
+        await selected_keys.remove(connection, run_id)
         for generation in await _built_by(connection, projection, run_id):
             if generation.generation == keeps:
                 await snapshots.freeze(connection, projection, keeps)

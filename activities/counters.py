@@ -27,4 +27,5 @@ async def read_report(connection: AsyncConnection, run_id: str) -> ProgressRepor
         ],
         followed_events=run.followed_events if run else 0,
         at=now,
+        holding=run.holding if run else None,
     )

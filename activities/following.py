@@ -12,6 +12,7 @@ from temporalio import activity
 from activities import announcing
 from activities.counters import read_report
 from activities.heartbeat import heartbeating
+from activities.pacing import Pace
 from refold.errors import RunEnded
 from refold.key import Key
 from refold.messages import FollowedSegment, FollowSegment, Plan
@@ -79,6 +80,7 @@ class Follower:
             after=old,
             upto=window,
             limit=self.batch_size,
+            since=self.projection.start_from,
         )
         new = events[-1].position if len(events) == self.batch_size else window
         # Only under this lock are the rows safe to read: an in-place refold may be at them.
@@ -179,6 +181,7 @@ class FollowActivities:
             await take_over(self._engine, schema.generations, row)
             async with writer.begin():
                 follower = await take_follower(writer, projection, plan)
+            pace = Pace(self._engine, plan, segment.controls, beat)
             if plan.stale:
                 upto = plan.position
             elif segment.to_live:
@@ -190,11 +193,16 @@ class FollowActivities:
                     seconds=_SETTLING_SECONDS,
                     waiting=lambda writers: beat.show(waiting_for=[str(w) for w in writers]),
                 )
-            while follower.position < upto:
-                await self._apply(writer, follower, plan, upto)
+            goes_on = follower.position < upto and await pace.begin(writer)
+            while goes_on:
+                follower.batch_size = pace.batch_size
+                events, told = await self._apply(writer, follower, plan, upto)
                 beat.show(position=follower.position, head=upto)
+                if follower.position >= upto or pace.is_told(told):
+                    break
                 if clock() > end or activity.is_worker_shutdown():
                     break
+                goes_on = await pace.wait(writer, events)
             async with writer.begin():
                 report = await read_report(writer, plan.run_id)
             async with announcing.sampling(self._engine) as connection:
@@ -212,12 +220,14 @@ class FollowActivities:
 
     async def _apply(
         self, writer: AsyncConnection, follower: Follower, plan: Plan, upto: int
-    ) -> None:
+    ) -> tuple[int, int]:
+        """Applies a batch; returns its events, and the revision of what the run has been told."""
         name = follower.projection.name
         with tracer.start_as_current_span("follow batch", attributes={"projection": name}) as span:
             async with writer.begin():
                 if follower.generation.status == BUILDING:
                     await writer.execute(text("SET LOCAL synchronous_commit = off"))
                 events = await follower.apply_batch(writer, upto)
-                await runs.add_followed(writer, plan.run_id, events)
+                told = await runs.add_followed(writer, plan.run_id, events)
             span.set_attribute("events", events)
+        return events, told

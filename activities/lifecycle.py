@@ -12,7 +12,7 @@ from activities.cleanup import end_run
 from activities.counters import read_report
 from activities.heartbeat import heartbeating
 from refold.ending import Finished, FinishRun
-from refold.messages import Planned, ProgressReport, WatchProgress
+from refold.messages import ControlRun, Planned, ProgressReport, WatchProgress
 from refold.store import generations, runs
 from refold.system_events import ProjectionBackfillFailed
 
@@ -42,6 +42,12 @@ class LifecycleActivities:
                         await announcing.progressed(connection, watch.run_id, report)
                     return report
                 await asyncio.sleep(min(_LOOK_SECONDS, max(0.0, end - clock())))
+
+    @activity.defn
+    async def control_run(self, control: ControlRun) -> None:
+        """Lets the segments at work know what the run has been told."""
+        async with self._engine.begin() as connection:
+            await runs.control(connection, control.run_id, control.controls)
 
     @activity.defn
     async def find_plan(self, run_id: str) -> Planned | None:

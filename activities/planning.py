@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from activities import announcing, leasing
+from activities.deciding import Way, decide, refolded_to, require_rebuild, wants_backup
 from activities.heads import settled_head
 from activities.heartbeat import Heartbeat, heartbeating
+from activities.measuring import Work, measure
 from activities.previewing import preview
+from activities.selecting import KeySelection, Selected
 from activities.shadowing import add_indexes
-from refold.criteria import Criteria
 from refold.errors import InvalidRequest
 from refold.messages import BeginRun, Plan, Planned
 from refold.projection import Projection
 from refold.registry import Registry
-from refold.requests import Approval, BackfillRequest
+from refold.requests import Approval
 from refold.settings import Settings
-from refold.source.log import count_events
-from refold.source.slicing import Bounds, key_bounds, slice_totals
-from refold.store import generations, leases, partitions, read_models, runs
+from refold.store import generations, leases, partitions, read_models, runs, selected_keys
 from refold.store.generations import BUILDING, RETAINED, Generation
+from refold.store.pressure import Pressure
 from refold.store.swap import plan_swap, require_none_refused
-
-# A partition smaller than this is not worth an activity of its own.
-_EVENTS_PER_PARTITION = 50_000
 
 
 class PlanningActivities:
@@ -42,6 +38,7 @@ class PlanningActivities:
         self._engine = engine
         self._registry = registry
         self._settings = settings
+        self._keys = KeySelection(engine, registry, settings.tenant_path)
 
     @activity.defn
     async def begin_run(self, begin: BeginRun) -> Planned:
@@ -77,15 +74,24 @@ class PlanningActivities:
                 connection, live, self._registry.get(request.projection).table.name
             )
             if active is not None and not there:
-                _require_rebuild(begin, active)
+                require_rebuild(begin, active)
                 active = None
-            way = _decide(begin, self._registry, active)
+            way = decide(begin, self._registry, active)
+            self._keys.check(way.asked, request.tenant)
+            throttle = request.pacing(way.projection.backfill).throttle
+            if throttle is not None:
+                await Pressure(self._engine, throttle).reasons()  # so that it fails at once
             head = request.as_of
             if head is None:
                 head = await settled_head(self._engine, active, beat)
             beat.show(doing="measuring what there is to do", head=head)
-            position = _refolded_to(way, active, head)
-            work = await self._measure(connection, request, way, position, head)
+            found = await self._select(connection, begin, way, head, beat)
+            if found is not None and not found.keys:
+                way = way.with_nothing_selected()
+            position = refolded_to(way, active, head)
+            work = await measure(
+                connection, request, way, position=position, head=head, found=found
+            )
             highest = await generations.highest(connection, request.projection)
             policy = way.projection.backfill
             plan = Plan(
@@ -103,25 +109,56 @@ class PlanningActivities:
                 heartbeat_seconds=self._settings.heartbeat_timeout_seconds,
                 note=way.note,
                 stale=request.as_of is not None,
-                backup=highest + 1 if _wants_backup(request, way) else None,
+                copies=_number(active) if way.aside and way.some_keys else None,
+                backup=highest + 1 if wants_backup(request, way) else None,
                 rollback_on_failure=bool(request.rollback_on_failure) and not way.aside,
                 keep_backup=bool(request.create_backup),
                 approval=request.approval or Approval.AUTO,
                 max_changed_percent=request.max_changed_percent,
                 max_removed_rows=request.max_removed_rows,
+                selection=found.selection if found else None,
+                selected_keys=found.keys if found else None,
                 pacing=request.pacing(policy),
                 poison=request.poison(policy),
             )
             shown = await preview(
-                connection, way.projection, plan, active, exact=bool(request.dry_run)
+                connection,
+                way.projection,
+                plan,
+                active,
+                exact=bool(request.dry_run),
+                selected_events=found.events if found else None,
             )
+            if request.dry_run:
+                return Planned(plan=plan, preview=shown)  # what it wrote is rolled back
+            known = await runs.get(connection, begin.run_id, lock=True)
+            if known is not None and known.plan is not None:
+                # Another attempt has planned meanwhile: its keys stand, not these.
+                return Planned.model_validate(known.plan)
+            await connection.commit()
+            if found is not None:
+                await selected_keys.analyze(connection)
         planned = Planned(plan=plan, preview=shown)
-        if request.dry_run:
-            return planned
         if plan.atomic or plan.backup is not None:
             require_none_refused(shown.refused, way.projection.table.fullname)
         await self._record(begin, planned, way.projection, active, work)
         return planned
+
+    async def _select(
+        self, connection: AsyncConnection, begin: BeginRun, way: Way, head: int, beat: Heartbeat
+    ) -> Selected | None:
+        """The keys that are repaired; None for all."""
+        if not way.some_keys:
+            return None
+        return await self._keys.select(
+            connection,
+            way.projection,
+            way.asked,
+            run_id=begin.run_id,
+            head=head,
+            tenant=begin.request.tenant,
+            beat=beat,
+        )
 
     async def _require_schema(self, connection: AsyncConnection, name: str) -> str:
         """The schema of the live table, which must be there."""
@@ -134,33 +171,13 @@ class PlanningActivities:
             )
         return live
 
-    async def _measure(
-        self,
-        connection: AsyncConnection,
-        request: BackfillRequest,
-        way: _Way,
-        position: int,
-        head: int,
-    ) -> _Work:
-        projection = way.projection
-        types = projection.event_types
-        if way.incremental:
-            return _Work(position, None, [0], await _events(connection, types, position, head))
-        beyond = await _events(connection, types, position, head)
-        if projection.key_paths is None:
-            return _Work(position, None, [await _events(connection, types, 0, position)], beyond)
-        slices = _slices(request, projection, position)
-        bounds = await key_bounds(connection, projection, upto=position, slices=slices)
-        totals = await slice_totals(connection, projection, bounds, upto=position)
-        return _Work(position, bounds, totals, beyond)
-
     async def _record(
         self,
         begin: BeginRun,
         planned: Planned,
         projection: Projection,
         active: Generation | None,
-        work: _Work,
+        work: Work,
     ) -> None:
         """Writes the plan and makes the shadow, in one transaction: all of it or nothing."""
         plan = planned.plan
@@ -171,7 +188,7 @@ class PlanningActivities:
                 position = 0 if work.bounds is None else None
                 shadow = await _create(connection, plan, projection, BUILDING, position)
                 await read_models.create_shadow(connection, projection, shadow.schema_name)
-                if work.bounds is None:
+                if work.bounds is None:  # a copy gets its indexes when it is filled
                     await add_indexes(connection, projection, shadow)
                 # Now its columns can be looked at, too.
                 swap = await plan_swap(connection, projection, shadow, active)
@@ -191,105 +208,6 @@ class PlanningActivities:
                 await partitions.create(connection, plan.run_id, work.bounds, work.totals)
             await runs.set_plan(connection, plan.run_id, planned.model_dump(mode="json"))
             await announcing.started(connection, plan, begin.kind, begin.request)
-
-
-@dataclass
-class _Way:
-    """How a request is carried out."""
-
-    projection: Projection
-    aside: bool
-    incremental: bool = False
-    note: str | None = None
-
-
-@dataclass
-class _Work:
-    """What there is to do: up to `position` by `bounds`, and what is beyond by following."""
-
-    position: int
-    bounds: Bounds | None
-    totals: list[int]
-    beyond: int
-
-
-def _require_rebuild(begin: BeginRun, active: Generation) -> None:
-    """Somebody has dropped the live table: it can only be built anew."""
-    if not begin.atomic:
-        raise InvalidRequest(
-            f"projection {active.projection!r}: expected its live table to be there, it has been "
-            "dropped: start a Rebuild"
-        )
-
-
-def _decide(begin: BeginRun, registry: Registry, active: Generation | None) -> _Way:
-    """Which version folds, in place or aside, and a note when that was not asked for."""
-    request, name = begin.request, begin.request.projection
-    incremental = request.criteria is Criteria.INCREMENTAL_UPDATE
-    newest = registry.get(name)
-    if incremental and begin.atomic:
-        raise InvalidRequest(
-            "criteria: expected full_rebuild for an atomic run, got incremental_update: leave "
-            "is_atomic out to bring the live table up to date"
-        )
-    if begin.atomic and request.as_of is not None:
-        _require_reached(request.as_of, name, active)
-        note = f"as of position {request.as_of}: it goes live without the events since"
-        return _Way(newest, aside=True, note=note)
-    if begin.atomic:
-        return _Way(newest, aside=True)
-    request.require_fitting(aside=False)
-    if request.create_backup and newest.backfill.retained_generations == 0:
-        raise InvalidRequest(
-            "create_backup: expected a projection that keeps replaced generations, its "
-            "retained_generations is 0: raise it, or leave create_backup out"
-        )
-    if active is None:
-        note = "there is nothing to repair yet: built aside, swapped in"
-        return _Way(newest, aside=True, note=note)
-    live = registry.version(name, active.version)
-    if live is None:
-        known = ", ".join(str(version) for version in registry.versions(name))
-        raise InvalidRequest(
-            f"projection {name!r}: the active generation was built by version {active.version}, "
-            f"registered is version {known}: start a Rebuild"
-        )
-    if live.key_paths is None and not incremental:
-        note = "its key is a function and cannot be selected in SQL: built aside, swapped in"
-        return _Way(live, aside=True, note=note)
-    return _Way(live, aside=False, incremental=incremental)
-
-
-def _require_reached(as_of: int, name: str, active: Generation | None) -> None:
-    """A checkpoint is set back, not ahead: whoever follows it goes on from there."""
-    if active is None or active.position is None:
-        raise InvalidRequest(
-            f"as_of: expected a read model with a checkpoint, {name!r} has none yet: start a "
-            "Rebuild without as_of"
-        )
-    if as_of > active.position:
-        raise InvalidRequest(
-            f"as_of: expected at most the checkpoint of {name!r}, {active.position}, got {as_of}"
-        )
-
-
-def _refolded_to(way: _Way, active: Generation | None, head: int) -> int:
-    """Up to where keys are refolded; from there on the generation is followed.
-
-    A shadow is refolded to the live table's checkpoint, where the two are compared; or only to
-    where it is asked to end. Not when the live table is far behind: following all the rest would
-    take longer than refolding it.
-    """
-    live = active.position if active is not None else None
-    if live is None:
-        return head
-    if way.aside and 2 * live < head:
-        return head
-    return min(live, head)
-
-
-def _wants_backup(request: BackfillRequest, way: _Way) -> bool:
-    return not way.aside and bool(request.create_backup or request.rollback_on_failure)
 
 
 def _number(active: Generation | None) -> int:
@@ -317,16 +235,3 @@ async def _create(
     planned = plan.generation if plan.atomic else plan.backup
     assert made.generation == planned, "the lease keeps others from making generations"
     return made
-
-
-def _slices(request: BackfillRequest, projection: Projection, upto: int) -> int:
-    if projection.backfill.partitions is not None:
-        return projection.backfill.partitions
-    most = request.max_concurrency or projection.backfill.max_concurrency
-    return max(1, min(most, -(-upto // _EVENTS_PER_PARTITION)))
-
-
-async def _events(connection: AsyncConnection, types: list[str], after: int, upto: int) -> int:
-    if upto <= after:
-        return 0
-    return await count_events(connection, types=types, after=after, upto=upto)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.messages import Plan, Preview
+from activities.foretelling import foretell
+from refold.messages import Plan
+from refold.preview import Preview
 from refold.projection import Projection
 from refold.source.slicing import count_keys
 from refold.store import generations, read_models, runs
@@ -30,6 +32,7 @@ async def preview(
     active: Generation | None,
     *,
     exact: bool,
+    selected_events: int | None = None,
 ) -> Preview:
     """Looks at what there is, and changes nothing.
 
@@ -38,13 +41,17 @@ async def preview(
         projection: In the version that folds.
         plan: What is going to be done.
         active: What readers query now.
-        exact: Count the keys, which reads all events once more; else they are estimated.
+        exact: Count the keys, which reads all events once more, and fold some of them; else they
+            are estimated.
+        selected_events: How many events name the keys that are repaired; None for all keys.
     """
     live = await read_models.live_schema(connection, projection)
     name = read_models.quoted(live, projection.table.name)
     size = (await connection.execute(_SIZE, {"name": name})).first()
     keys: int | None = round(size.rows) if size is not None and size.rows > 0 else None
-    if exact and projection.key_paths is not None:
+    if plan.selected_keys is not None:
+        keys = plan.selected_keys
+    elif exact and projection.key_paths is not None:
         keys = await count_keys(connection, projection, upto=plan.head)
     swaps = plan.atomic or plan.backup is not None
     adds_table = swaps or plan.copies is not None
@@ -65,6 +72,10 @@ async def preview(
         generation=plan.generation,
         atomic=plan.atomic,
         note=plan.note,
+        selection=plan.selection,
+        selected_events=selected_events,
+        selected_keys=plan.selected_keys,
+        foretold=await foretell(connection, projection, plan, active) if exact else None,
     )
     if not swaps:
         return shown

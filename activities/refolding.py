@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
+from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from activities.heartbeat import heartbeating
+from activities.pacing import Pace
 from refold.database import own_transaction, raw
 from refold.errors import RunEnded
 from refold.fold import Batch, Carry, KeyOrderFold
@@ -21,7 +23,8 @@ from refold.projection import Projection, Row
 from refold.registry import Registry
 from refold.settings import Settings
 from refold.source.reader import decoded, in_key_order, read_events, stream
-from refold.store import generations, partitions, schema
+from refold.source.selecting import without_events
+from refold.store import generations, partitions, schema, selected_keys
 from refold.store.partitions import Partition
 from refold.store.read_models import physical
 from refold.store.rows import RowStore
@@ -35,12 +38,13 @@ _WORK_PER_WAIT = 4.0
 
 @dataclass
 class _Target:
-    """Where a partition's rows go, and up to which position."""
+    """Where a partition's rows go, up to which position, and of which keys (None: of all)."""
 
     plan: Plan
     projection: Projection
     rows: RowStore
     position: int
+    among: Select[Any] | None
 
 
 class RefoldActivities:
@@ -88,25 +92,32 @@ class RefoldActivities:
                 return RefoldedSegment(done=True, events=0, batches=0)
             target = await self._target(writer, plan, projection)
             work = _PartitionWork(writer, partition, target)
+            pace = Pace(self._engine, plan, segment.controls, beat)
+            if not await pace.begin(writer):
+                return work.result(done=False)
             beat.show(partition=partition.partition, resumed_at=partition.processed_events)
             clock = asyncio.get_running_loop().time
             statement, carry = await work.remaining()
-            fold = KeyOrderFold(projection, plan.batch_size, carry)
+            fold = KeyOrderFold(projection, pace.batch_size, carry)
             async with AsyncExitStack() as reading:
                 async with self._sorting:
                     asked = clock()
                     chunks = await reading.enter_async_context(
-                        stream(reader, statement, fetch=plan.batch_size)
+                        stream(reader, statement, fetch=pace.batch_size)
                     )
                     records = await anext(chunks, None)
                     waited = clock() - asked
                 end = clock() + max(self._segment_seconds, _WORK_PER_WAIT * waited)
+                pace.starts()
                 while records is not None:
                     for batch in fold.feed(decoded(records)):
-                        await work.write(batch, done=False)
+                        told = await work.write(batch, done=False)
                         beat.show(partition=partition.partition, events=work.events)
-                        if clock() > end or activity.is_worker_shutdown():
+                        if pace.is_told(told) or clock() > end or activity.is_worker_shutdown():
                             return work.result(done=False)
+                        if not await pace.wait(writer, batch.events):
+                            return work.result(done=False)
+                        fold.batch_size = pace.batch_size
                     records = await anext(chunks, None)
             await work.write(fold.finish(), done=True)
             return work.result(done=True)
@@ -118,10 +129,14 @@ class RefoldActivities:
             generation = await generations.get(connection, projection.name, plan.generation)
         if generation is None:
             raise RunEnded(f"generation {plan.generation} of {projection.name!r} is gone")
-        position = plan.position if plan.atomic else generation.position
+        position = generation.position if plan.replaces_keys else plan.position
         assert position is not None
         table = physical(projection, generation.schema_name)
-        return _Target(plan, projection, RowStore(table), position)
+        among = None
+        if plan.selection is not None:
+            assert projection.key_paths is not None
+            among = selected_keys.of_run(projection.key_paths, plan.run_id)
+        return _Target(plan, projection, RowStore(table), position, among)
 
 
 class _PartitionWork:
@@ -158,11 +173,15 @@ class _PartitionWork:
             low=self._done_key,
             high=self._partition.high,
             resume=None if carry is None else (carry.key, carry.position),
+            among=self._target.among,
         )
         return statement, carry
 
-    async def write(self, batch: Batch, *, done: bool) -> None:
+    async def write(self, batch: Batch, *, done: bool) -> int:
         """Commits a batch: first the partition's checkpoint, then its rows.
+
+        Returns:
+            The revision of what the run has been told.
 
         Raises:
             Fenced: Another attempt has taken over; nothing is written.
@@ -171,31 +190,39 @@ class _PartitionWork:
             "refold batch",
             attributes={"projection": self._target.projection.name, "events": batch.events},
         ):
-            if self._target.plan.atomic:
-                await self._write_aside(batch, done=done)
+            if self._target.plan.replaces_keys:
+                told = await self._write_in_place(batch, done=done)
             else:
-                await self._write_in_place(batch, done=done)
+                told = await self._write_aside(batch, done=done)
         self._batches += 1
         self.events += batch.events
         if batch.last_key is not None:
             self._done_key = self._finished = batch.last_key
+        return told
 
-    async def _write_aside(self, batch: Batch, *, done: bool) -> None:
+    async def _write_aside(self, batch: Batch, *, done: bool) -> int:
         carry = await self._stored(batch.carry)
         async with own_transaction(self._writer) as driver:
-            await self._advance(driver, batch, carry, done=done)
+            told = await self._advance(driver, batch, carry, done=done)
             await self._target.rows.load(driver, batch.rows)
+        return told
 
-    async def _write_in_place(self, batch: Batch, *, done: bool) -> None:
+    async def _write_in_place(self, batch: Batch, *, done: bool) -> int:
         carry = await self._stored(batch.carry)
         plan, name = self._target.plan, self._target.projection.name
         async with self._writer.begin():
             # The checkpoint is held, so that the follower can neither overtake nor be undone.
-            position = await generations.hold_position(self._writer, name, plan.generation)
-            await self._advance(await raw(self._writer), batch, carry, done=done)
+            status = generations.BUILDING if plan.atomic else generations.ACTIVE
+            position = await generations.hold_position(
+                self._writer, name, plan.generation, status=status
+            )
+            told = await self._advance(await raw(self._writer), batch, carry, done=done)
             if batch.last_key is not None or done:
                 upto_key = self._partition.high if done else batch.last_key
                 await self._replace(batch, upto_key, position)
+            if done:
+                await self._remove_strays(position)
+        return told
 
     async def _advance(
         self,
@@ -204,8 +231,8 @@ class _PartitionWork:
         carry: dict[str, Any] | None,
         *,
         done: bool,
-    ) -> None:
-        await partitions.advance(
+    ) -> int:
+        return await partitions.advance(
             driver,
             self._partition,
             batch=self._batches,
@@ -225,15 +252,42 @@ class _PartitionWork:
         return {"key": stored_key(carry.key), "position": carry.position, "row": row}
 
     async def _replace(self, batch: Batch, upto_key: Key | None, position: int) -> None:
-        """Puts the keys up to `upto_key` in the live table right, as of its checkpoint."""
+        """Puts the keys up to `upto_key` right in a table that has rows, as of its checkpoint."""
         rows = self._target.rows
-        folded = {self._key_of(row): row for row in batch.rows}
+        folded: dict[Key, Row | None] = dict.fromkeys(batch.gone)
+        folded.update({self._key_of(row): row for row in batch.rows})
         if position > self._target.position:
             await self._fold_tail(folded, position, upto_key)
-        await rows.delete_others(self._writer, self._done_key, upto_key, list(folded))
-        await rows.upsert(self._writer, list(folded.values()))
+        there = {key: row for key, row in folded.items() if row is not None}
+        if self._target.among is None:
+            # Rows of keys that no event names are strays, too.
+            await rows.delete_others(self._writer, self._done_key, upto_key, list(there))
+        else:
+            await rows.delete(self._writer, [key for key in folded if key not in there])
+        await rows.upsert(self._writer, list(there.values()))
 
-    async def _fold_tail(self, folded: dict[Key, Row], position: int, upto_key: Key | None) -> None:
+    async def _remove_strays(self, position: int) -> None:
+        """Removes the rows of selected keys of this partition that have no event up to now.
+
+        Such a key was selected by an event after the live table's checkpoint.
+        """
+        target, partition = self._target, self._partition
+        if target.plan.selection is None or target.plan.selection.to_position <= position:
+            return
+        await target.rows.delete_found(
+            self._writer,
+            without_events(
+                target.projection,
+                selected_keys.of_run(target.projection.key_paths or (), partition.run_id),
+                low=partition.low,
+                high=partition.high,
+                upto=position,
+            ),
+        )
+
+    async def _fold_tail(
+        self, folded: dict[Key, Row | None], position: int, upto_key: Key | None
+    ) -> None:
         """Takes in what was followed since this segment's snapshot was taken."""
         projection = self._target.projection
         statement = in_key_order(
@@ -242,14 +296,12 @@ class _PartitionWork:
             upto=position,
             low=self._done_key,
             high=upto_key,
+            among=self._target.among,
         )
         for event in await read_events(self._writer, statement):
             for key in projection.keys_of(event):
-                after = projection.apply(folded.get(key), event, projection.key_fields(key))
-                if after is None:
-                    folded.pop(key, None)
-                else:
-                    folded[key] = after
+                fields = projection.key_fields(key)
+                folded[key] = projection.apply(folded.get(key), event, fields)
 
     def _key_of(self, row: Row) -> Key:
         columns = self._target.projection.key_columns

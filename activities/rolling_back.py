@@ -130,7 +130,11 @@ class RollbackActivities:
         self, connection: AsyncConnection, projection: Projection, target: Generation, head: int
     ) -> int:
         return await count_events(
-            connection, types=projection.event_types, after=target.position or 0, upto=head
+            connection,
+            types=projection.event_types,
+            after=target.position or 0,
+            upto=head,
+            since=projection.start_from,
         )
 
     def _why_stale(self, request: RollbackRequest, target: Generation) -> str:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from activities.following import take_follower
 from activities.shadowing import alone
-from activities.verifying import verify
+from activities.verifying import SAMPLED_KEYS, verify
 from refold.diff import Diff
 from refold.errors import VerificationFailed
+from refold.key import Key
 from refold.messages import Plan
 from refold.projection import Projection
 from refold.registry import Registry
-from refold.store import generations, read_models, runs
+from refold.store import generations, read_models, runs, selected_keys
 
 
 class VerifyActivities:
@@ -85,7 +86,19 @@ class VerifyActivities:
                 live=live,
                 live_table_schema=schema,
                 position=shadow.position,
+                keys=await self._repaired(comparing, projection, plan),
             )
+
+    async def _repaired(
+        self, connection: AsyncConnection, projection: Projection, plan: Plan
+    ) -> list[Key] | None:
+        """Some of the keys that were repaired, if not all were: the others are as they were."""
+        if plan.selection is None:
+            return None
+        assert projection.key_paths is not None
+        return await selected_keys.sample(
+            connection, projection.key_paths, plan.run_id, most=2 * SAMPLED_KEYS
+        )
 
     async def _catch_up(self, plan: Plan, upto: int) -> None:
         projection = self._registry.planned(plan.projection, plan.version)

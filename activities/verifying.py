@@ -7,9 +7,10 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.diff import Diff, DiffSample, WrongRow
+from refold.diff import Diff, WrongRow
 from refold.diff_values import plain, short_row, short_rows, some_names, within
 from refold.key import Key
+from refold.preview import DiffSample
 from refold.projection import Projection, Row
 from refold.source.sampling import folded_again, sample_logged_keys
 from refold.store.comparable import Place
@@ -37,6 +38,7 @@ async def verify(
     live: Generation | None,
     live_table_schema: str,
     position: int,
+    keys: list[Key] | None = None,
 ) -> Diff:
     """Compares a new generation with the live one, and folds some of its keys again.
 
@@ -50,6 +52,7 @@ async def verify(
         live: What readers query; None for a table that Refold does not know, or none at all.
         live_table_schema: Where the table that readers query is, or would be, if `live` is None.
         position: The new generation's checkpoint.
+        keys: Fold these keys again; None for some of both tables and log.
 
     Raises:
         PoisonEvent: An event that a handler or the key cannot take.
@@ -71,7 +74,11 @@ async def verify(
     if there and (live is None or live.position != position):
         at = None
         notes.append(_elsewhere(live, position))
-    again = await _checked(connection, projection, new, position, comparison.rows_shadow)
+    wanted = keys
+    if wanted is None:
+        rows = comparison.rows_shadow
+        wanted = await sampled_keys(connection, projection, new, upto=position, rows=rows)
+    again = await check_keys(connection, projection, new, wanted, upto=position)
     notes.append(again.note)
     beyond = len(comparison.columns) - _COLUMNS
     notes.append(f"Rows differ in {beyond:,} columns more." if beyond > 0 else None)
@@ -93,7 +100,7 @@ async def verify(
         samples=within(_mixed(comparison.samples), _SAMPLES_SIZE),
         folded_again=again.folded,
         folded_wrong=len(again.wrong),
-        wrong=within(_wrong_rows(projection, again.wrong), _WRONG_SIZE),
+        wrong=within(wrong_rows(projection, again.wrong), _WRONG_SIZE),
         compared_at=await _now(connection),
         note=" ".join(filter(None, notes)) or None,
     )
@@ -128,8 +135,14 @@ async def _now(connection: AsyncConnection) -> datetime:
 # -- the engine itself -----------------------------------------------------------------------
 
 
-class _Checked:
-    """What folding some keys again found."""
+class Checked:
+    """What folding some keys again found.
+
+    Attributes:
+        folded: How many were folded.
+        wrong: Of those that differ, the row as it must be, and as it was found; None for no row.
+        note: Why some were passed over; None when none was.
+    """
 
     def __init__(self, note: str | None) -> None:
         self.note = note
@@ -137,17 +150,28 @@ class _Checked:
         self.wrong: dict[Key, tuple[Row | None, Row | None]] = {}
 
 
-async def _checked(
-    connection: AsyncConnection, projection: Projection, place: Place, position: int, rows: int
-) -> _Checked:
+async def sampled_keys(
+    connection: AsyncConnection, projection: Projection, place: Place, *, upto: int, rows: int
+) -> list[Key]:
+    """Keys drawn at random from a table, and from the log: a row that is missing is only there."""
     table = physical(projection, place.schema)
-    store = RowStore(table)
-    # From the log, too: a row that is missing is not found in the table.
-    logged = await sample_logged_keys(connection, projection, upto=position, count=SAMPLED_KEYS)
+    logged = await sample_logged_keys(connection, projection, upto=upto, count=SAMPLED_KEYS)
     stored = await sample_keys(connection, table, count=SAMPLED_KEYS, rows=rows)
-    wanted = [key for pair in _paired(stored, logged) for key in pair]
-    folded = await folded_again(connection, projection, wanted, upto=position)
-    checked = _Checked(folded.note)
+    return [key for pair in _paired(stored, logged) for key in pair]
+
+
+async def check_keys(
+    connection: AsyncConnection, projection: Projection, place: Place, keys: list[Key], *, upto: int
+) -> Checked:
+    """Folds keys again and compares them with their rows in a table.
+
+    Raises:
+        PoisonEvent: An event that a handler or the key cannot take.
+        UnreadableEvent: An event whose JSON cannot be read.
+    """
+    store = RowStore(physical(projection, place.schema))
+    folded = await folded_again(connection, projection, keys, upto=upto)
+    checked = Checked(folded.note)
     found = await store.read(connection, list(folded.rows))
     for key, expected in folded.rows.items():
         checked.folded += 1
@@ -174,9 +198,10 @@ async def _alike(
     return bool(one == await store.freeze(connection, found))
 
 
-def _wrong_rows(
+def wrong_rows(
     projection: Projection, wrong: dict[Key, tuple[Row | None, Row | None]]
 ) -> list[WrongRow]:
+    """Some of the rows that differ, for people."""
     return [
         _wrong_row(projection, key, expected, found)
         for key, (expected, found) in list(wrong.items())[:_WRONG]

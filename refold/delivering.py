@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refold.messages import Message
+from refold.message import Message
 from refold.requests import Request
 
 

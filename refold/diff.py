@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import computed_field, model_validator
 
 from refold.diff_values import text_of
 from refold.markdown import escaped, table
-from refold.messages import Message
+from refold.message import Message
+from refold.preview import DiffSample
 
 _COMPUTED = frozenset({"changed_percent", "is_same"})
 
@@ -19,26 +20,6 @@ class ColumnDiff(Message):
 
     column: str
     rows: int
-
-
-class DiffSample(Message):
-    """One row that differs.
-
-    Values are as JSON has them if they are NULL, true, false or a whole number, and PostgreSQL's
-    text otherwise; long text is cut, which a "…" shows.
-
-    Attributes:
-        kind: ``added`` (only in the new table), ``removed`` (only in the live one) or ``changed``.
-        key: The key columns.
-        live: The other columns in the live table; of a changed row those that differ, None of an
-            added one.
-        shadow: The other columns in the new table, alike; None of a removed row.
-    """
-
-    kind: Literal["added", "removed", "changed"]
-    key: dict[str, Any]
-    live: dict[str, Any] | None
-    shadow: dict[str, Any] | None
 
 
 class WrongRow(Message):

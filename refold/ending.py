@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from refold.messages import Message, Plan, ProgressReport, RunStatus
+from refold.message import Message
+from refold.messages import Plan, ProgressReport, RunStatus
 
 
 class SwapSegment(Message):

@@ -32,13 +32,15 @@ class Batch:
     """What one transaction writes.
 
     Attributes:
-        rows: The rows of the finished keys, in key order; keys folded to nothing have none.
+        rows: The rows of the finished keys, in key order.
+        gone: The finished keys that are folded to no row.
         events: How many events were folded since the batch before.
         last_key: The highest finished key; None when none was finished.
         carry: The unfinished key, when the batch ends inside a key that is larger than a batch.
     """
 
     rows: list[Row] = field(default_factory=list)
+    gone: list[Key] = field(default_factory=list)
     events: int = 0
     last_key: Key | None = None
     carry: Carry | None = None
@@ -55,11 +57,14 @@ class KeyOrderFold:
         projection: Whose handlers fold.
         batch_size: Events a batch aims at.
         carry: The unfinished key to go on with, as a batch before left it.
+
+    Attributes:
+        batch_size: Events that a batch aims at; may be changed between two batches.
     """
 
     def __init__(self, projection: Projection, batch_size: int, carry: Carry | None = None) -> None:
         self._projection = projection
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._batch = Batch()
         self._key: Key | None = carry.key if carry else None
         self._stored_key: Any = _as_read(stored_key(carry.key)) if carry else None
@@ -90,7 +95,7 @@ class KeyOrderFold:
                     self._begin_key(key)
                     stored = key
                     fields, row = self._fields, None
-                    if self._batch.events >= self._batch_size:
+                    if self._batch.events >= self.batch_size:
                         event = None
                         yield self._take()
                 event = new(
@@ -107,7 +112,7 @@ class KeyOrderFold:
         self._row = row
         self._batch.events += counted
         self._key_events += counted
-        if self._key_events >= self._batch_size:
+        if self._key_events >= self.batch_size:
             self._key_events = 0
             yield self._take(Carry(self._key, position, row))
 
@@ -129,6 +134,8 @@ class KeyOrderFold:
         self._batch.last_key = self._key
         if self._row is not None:
             self._batch.rows.append(self._row)
+        else:
+            self._batch.gone.append(self._key)
 
     def _take(self, carry: Carry | None = None) -> Batch:
         batch, self._batch = self._batch, Batch(carry=None)

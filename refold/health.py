@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.live import LiveError, LiveStatus
-from refold.messages import Message
+from refold.message import Message
 from refold.source.head import SettledHead
 from refold.store import generations, leases
 from refold.store.schema import events

@@ -42,6 +42,30 @@ class Limits(BaseModel):
         return self
 
 
+class Controls(BaseModel):
+    """What a run has been told since it began; the higher revision counts.
+
+    Attributes:
+        revision: Goes up by one with everything that it is told.
+        paused: Whether it is to do nothing until it is resumed.
+        batch_size: Instead of the plan's; None for the plan's.
+        max_concurrency: Instead of the plan's; None for the plan's.
+        events_per_second: Instead of the plan's; None for the plan's, 0 for no limit.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    revision: int = 0
+    paused: bool = False
+    batch_size: int | None = None
+    max_concurrency: int | None = None
+    events_per_second: float | None = None
+
+    def told(self, **changes: object) -> Controls:
+        """These controls after something more was said."""
+        return self.model_copy(update={**changes, "revision": self.revision + 1})
+
+
 class Throttle(BaseModel):
     """What of the database makes a run hold back, until it is over; all are looked at.
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from refold.messages import Message
+from refold.message import Message
 from refold.requests import Request
 from refold.snapshots import SnapshotInfo
 from refold.system_events import RecordedEvent

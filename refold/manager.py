@@ -12,13 +12,17 @@ from temporalio.client import (
     WorkflowExecutionStatus,
     WorkflowHandle,
     WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
 )
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from refold.database import make_engine
 from refold.diff import Diff
 from refold.errors import RefoldError
-from refold.messages import BackfillResult, Preview, Progress, RunStatus
+from refold.limits import Limits
+from refold.messages import BackfillResult, Progress, RunStatus
+from refold.preview import Preview
 from refold.requests import BackfillRequest, RollbackRequest
 from refold.run_manager import AlreadyRunning, RunFailed, StartedRun
 from refold.settings import Settings
@@ -256,11 +260,61 @@ class ProjectionManager(SnapshotManager):
         Raises:
             NoRun: There is none, or it has ended.
         """
+        return await self._signal(name, "cancel", reason)
+
+    async def pause(self, name: str) -> StartedRun:
+        """Asks the projection's run to stand still once the batches in hand are done.
+
+        Raises:
+            NoRun: There is none, or it has ended.
+        """
+        return await self._signal(name, "pause")
+
+    async def resume(self, name: str) -> StartedRun:
+        """Lets the projection's run go on where it stands.
+
+        Raises:
+            NoRun: There is none, or it has ended.
+        """
+        return await self._signal(name, "resume")
+
+    async def set_limits(self, name: str, limits: Limits) -> Limits:
+        """Changes the limits of the projection's run while it goes on.
+
+        Returns:
+            The limits that it goes by now.
+
+        Raises:
+            NoRun: There is none, or it has ended.
+            RunFailed: It refuses them; the message says why.
+        """
+        run = await self.current_run(name)
+        handle = self._client.get_workflow_handle(run.workflow_id)
+        try:
+            changed: Limits | None = await handle.execute_update(
+                "set_limits",
+                limits.model_dump(mode="json", exclude_none=True),
+                result_type=Limits | None,  # type: ignore[arg-type]
+                rpc_timeout=_ANSWER_TIMEOUT,
+            )
+        except WorkflowUpdateFailedError as error:
+            cause = error.cause
+            raise RunFailed(
+                cause.message if isinstance(cause, ApplicationError) else str(cause)
+            ) from error
+        except RPCError as error:
+            raise self._ended(name, run, error) from None
+        return changed or limits
+
+    async def _signal(self, name: str, signal: str, *said: str | None) -> StartedRun:
         run = await self.current_run(name)
         try:
-            await self._client.get_workflow_handle(run.workflow_id).signal("cancel", reason)
+            await self._client.get_workflow_handle(run.workflow_id).signal(signal, args=said)
         except RPCError as error:
-            if error.status != RPCStatusCode.NOT_FOUND:
-                raise
-            raise NoRun(f"projection {name!r}: its run {run.workflow_id!r} has ended") from None
+            raise self._ended(name, run, error) from None
         return run
+
+    def _ended(self, name: str, run: StartedRun, error: RPCError) -> Exception:
+        if error.status != RPCStatusCode.NOT_FOUND:
+            return error
+        return NoRun(f"projection {name!r}: its run {run.workflow_id!r} has ended")

@@ -5,19 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from refold.criteria import Selection
-from refold.limits import Pacing
+from refold.limits import Controls, Limits, Pacing
+from refold.message import Message
 from refold.poison import Poison
+from refold.preview import Preview
 from refold.requests import Approval, BackfillRequest, RollbackRequest
-
-
-class Message(BaseModel):
-    """Base of what crosses Temporal: immutable, and strict about its fields."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
 
 # -- results ---------------------------------------------------------------------------------
 
@@ -27,6 +22,8 @@ class RunStatus(StrEnum):
 
     PENDING = "pending"
     RUNNING = "running"
+    PAUSING = "pausing"
+    PAUSED = "paused"
     AWAITING_APPROVAL = "awaiting_approval"
     CANCELLING = "cancelling"
     CANCELLED = "cancelled"
@@ -113,6 +110,7 @@ class Progress(Message):
         updated_at: When these numbers were read from the database.
         note: Why it is done otherwise than one might expect; None when it is not.
         waiting_for: Who or what holds the run up right now; empty when nothing does.
+        limits: Batch size, partitions at a time and events a second, as they are now.
     """
 
     status: RunStatus
@@ -127,49 +125,7 @@ class Progress(Message):
     updated_at: datetime | None = None
     note: str | None = None
     waiting_for: list[str] = Field(default_factory=list)
-
-
-class Preview(Message):
-    """The answer to the query `plan`: what a run is going to do, for people.
-
-    Attributes:
-        projection: The projection.
-        version: The projection's version that folds.
-        replaces_version: The version that built what readers query now; None for nothing.
-        position: How far events are folded at least: the head when the plan was made, or the
-            position that was asked for.
-        total_events: Events to fold.
-        keys: Rows to expect, an estimate; None when nothing can be said.
-        partitions: Slices of the keys, each refolded by an activity of its own.
-        max_concurrency: Partitions at a time.
-        batch_size: Events in one transaction.
-        estimated_seconds: By the projection's latest completed run, else by a cautious guess.
-        estimated_bytes: Disk that the new table takes beside the old one.
-        generation: The generation that is written.
-        atomic: Whether it is built aside and swapped in.
-        carried: What hangs on the live table and moves to the new one.
-        refused: What hangs on it and makes a swap impossible; a run, unlike a dry run, fails then.
-        swap: The swap's statements, in order.
-        note: Why it is done otherwise than one might expect; None when it is not.
-    """
-
-    projection: str
-    version: int
-    replaces_version: int | None
-    position: int
-    total_events: int
-    keys: int | None = None
-    partitions: int = 0
-    max_concurrency: int
-    batch_size: int
-    estimated_seconds: float | None = None
-    estimated_bytes: int | None = None
-    generation: int
-    atomic: bool
-    carried: list[str] = Field(default_factory=list)
-    refused: list[str] = Field(default_factory=list)
-    swap: list[str] = Field(default_factory=list)
-    note: str | None = None
+    limits: Limits | None = None
 
 
 # -- activities ------------------------------------------------------------------------------
@@ -252,6 +208,20 @@ class Plan(Message):
     pacing: Pacing = Pacing()
     poison: Poison = Poison()
 
+    @property
+    def replaces_keys(self) -> bool:
+        """Whether keys are refolded in a table that has rows: the live one, or a copy of it."""
+        return not self.atomic or self.copies is not None
+
+    def limits(self, controls: Controls) -> Limits:
+        """The limits that the run goes by: what it has been told, else what was planned."""
+        rate = controls.events_per_second
+        return Limits(
+            batch_size=controls.batch_size or self.batch_size,
+            max_concurrency=controls.max_concurrency or self.max_concurrency,
+            events_per_second=self.pacing.events_per_second if rate is None else rate,
+        )
+
     def bringing_back(self) -> Plan:
         """The plan that puts the backup live again.
 
@@ -279,18 +249,28 @@ class Continued(Message):
         progress: How far it is.
         planned: Its plan, as soon as there is one.
         approved: Whether a person has let its new table go live.
+        controls: What it has been told.
     """
 
     progress: Progress
     planned: Planned | None = None
     approved: bool = False
+    controls: Controls = Controls()
+
+
+class ControlRun(Message):
+    """Tells `control_run` what a run has been told."""
+
+    run_id: str
+    controls: Controls
 
 
 class RefoldSegment(Message):
-    """Tells `refold_segment` which partition to go on with."""
+    """Tells `refold_segment` which partition to go on with, and what it goes by."""
 
     plan: Plan
     partition: int
+    controls: Controls = Controls()
 
 
 class RefoldedSegment(Message):
@@ -302,11 +282,12 @@ class RefoldedSegment(Message):
 
 
 class ProgressReport(Message):
-    """The run's counters, as committed."""
+    """The run's counters, as committed; and why it holds back, if it does."""
 
     partitions: list[PartitionProgress]
     followed_events: int
     at: datetime
+    holding: str | None = None
 
     @property
     def refolded(self) -> bool:
@@ -320,10 +301,12 @@ class FollowSegment(Message):
     Attributes:
         plan: The plan.
         to_live: Up to the live table's checkpoint, not to the head.
+        controls: What it goes by.
     """
 
     plan: Plan
     to_live: bool = False
+    controls: Controls = Controls()
 
 
 class FollowedSegment(Message):

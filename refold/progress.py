@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from datetime import datetime, timedelta
 
+from refold.limits import Controls, Limits
 from refold.markdown import escaped, table
 from refold.messages import (
     PartitionProgress,
@@ -17,8 +18,11 @@ from refold.messages import (
 
 # The rate is measured over this time; a shorter run is measured whole.
 _WINDOW = timedelta(seconds=15)
-# Below this there is no rate to speak of, and no time left to foretell.
+# Below this there is no rate to speak of; below the next, no time left to foretell.
 _LEAST = timedelta(seconds=0.5)
+_LEAST_TO_FORETELL = timedelta(seconds=2)
+
+_CAN_BE_HELD = (RunStatus.RUNNING, RunStatus.AWAITING_APPROVAL, RunStatus.ROLLING_BACK)
 
 # Until the swap is made the work is not complete, whatever the counters say.
 _ALMOST = 99.9
@@ -36,6 +40,10 @@ class ProgressMeter:
         self.status = known.status
         self.phase = known.phase
         self.waiting_for: list[str] = known.waiting_for
+        # Asked to pause, or paused: shown instead of what it is doing otherwise.
+        self.held: RunStatus | None = None
+        self.controls = Controls()
+        self._holding: str | None = None
         self.completed = False
         self._plan: Plan | None = None
         self._partitions: list[PartitionProgress] = known.partitions
@@ -60,6 +68,7 @@ class ProgressMeter:
 
     def observe(self, report: ProgressReport) -> None:
         """Takes in a report; an older or smaller one changes nothing."""
+        self._holding = report.holding
         self._partitions = _furthest(self._partitions, report.partitions)
         refolded = sum(p.events_processed for p in self._partitions)
         events = max(self._events, refolded + report.followed_events)
@@ -87,17 +96,30 @@ class ProgressMeter:
         passed = ended - began
         return (last - first) / passed.total_seconds() if passed >= _LEAST else 0.0
 
+    def resumed(self) -> None:
+        """Forgets the time before: what was not done meanwhile says nothing of the rate."""
+        self._samples.clear()
+        self._holding = None
+
+    @property
+    def _observed(self) -> timedelta:
+        """The time that the rate is measured over."""
+        return self._samples[-1][0] - self._samples[0][0] if self._samples else timedelta(0)
+
     def progress(self) -> Progress:
         """The answer to the query `progress`."""
         rate = self.events_per_second
         left: float | None = None
         if self.status.ended:
             left = 0.0
-        elif rate > 0:
+        elif rate > 0 and self.held is None and self._observed >= _LEAST_TO_FORETELL:
             left = round((self._total - self._events) / rate, 1)
         completed = self.completed or self.status is RunStatus.COMPLETED
+        shown = self.status
+        if self.held is not None and self.status in _CAN_BE_HELD:
+            shown = self.held
         return Progress(
-            status=self.status,
+            status=shown,
             phase=self.phase,
             events_processed=self._events,
             total_events=self._total,
@@ -108,8 +130,18 @@ class ProgressMeter:
             partitions=self._partitions,
             updated_at=self._samples[-1][0] if self._samples else None,
             note=self._plan.note if self._plan else None,
-            waiting_for=self.waiting_for,
+            waiting_for=self._all_waited_for(),
+            limits=self._limits(),
         )
+
+    def _all_waited_for(self) -> list[str]:
+        if self.status.ended:
+            return self.waiting_for
+        return [*self.waiting_for, *([self._holding] if self._holding else [])]
+
+    def _limits(self) -> Limits | None:
+        """What it goes by now; None before the plan."""
+        return None if self._plan is None else self._plan.limits(self.controls)
 
 
 def _furthest(
@@ -134,6 +166,8 @@ def as_markdown(progress: Progress, title: str) -> str:
         ["seconds left", "not known yet" if left is None else f"{left:,.0f}"],
     ]
     lines = [f"### {title}", "", *table(["status", progress.status], rows)]
+    if progress.limits is not None:
+        lines += ["", _limits_in_words(progress.limits)]
     if progress.waiting_for:
         lines += ["", "waiting for " + escaped("; ".join(progress.waiting_for))]
     if progress.note:
@@ -150,3 +184,12 @@ def as_markdown(progress: Progress, title: str) -> str:
         ]
         lines += ["", *table(["partition", "events", "of", "state"], partitions)]
     return "\n".join(lines)
+
+
+def _limits_in_words(limits: Limits) -> str:
+    rate = limits.events_per_second
+    pace = "as fast as it can" if not rate else f"at most {rate:,.0f} events a second"
+    return (
+        f"limits: {limits.batch_size:,} events a batch, {limits.max_concurrency} partitions at a "
+        f"time, {pace}"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Table
@@ -130,6 +131,11 @@ class Projection:
         return register
 
     @property
+    def start_from(self) -> datetime | None:
+        """Events recorded before this moment are in no fold; None for the beginning of the log."""
+        return self.backfill.start_from
+
+    @property
     def event_types(self) -> list[str]:
         """The event types that are read, sorted."""
         return sorted(self.handlers)
@@ -244,7 +250,8 @@ class Projection:
         """The read model of these events in plain Python, without a database: the oracle.
 
         Args:
-            events: In order of position; types without a handler are passed over.
+            events: In order of position; types without a handler are passed over, and so are
+                events recorded before the projection's `start_from`.
 
         Raises:
             PoisonEvent: An event that a handler or the key cannot take.
@@ -260,7 +267,12 @@ class Projection:
         return rows
 
     def _handled(self, events: Iterable[Event]) -> Iterator[Event]:
-        return (event for event in events if event.type in self.handlers)
+        start = self.start_from
+        return (
+            event
+            for event in events
+            if event.type in self.handlers and (start is None or event.recorded_at >= start)
+        )
 
     def poison(self, event: Event, error: Exception) -> PoisonEvent:
         """The error that names this event as one that the projection cannot take."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from refold.criteria import Criteria, Position, Selecting
 from refold.errors import InvalidRequest
-from refold.limits import BatchSize, Concurrency, Pacing
+from refold.limits import BatchSize, Concurrency, Limits, Pacing
 from refold.poison import Poison
 
 
@@ -191,6 +191,22 @@ def accept_request(inputs: Sequence[Any], kind: type[R]) -> R:
         return kind.model_validate(inputs[0])
     except ValidationError as error:
         raise InvalidRequest(_describe(error, kind)) from None
+
+
+def accept_limits(inputs: Sequence[Any]) -> Limits:
+    """The limits among an update's arguments.
+
+    Raises:
+        InvalidRequest: There is not exactly one argument, or it is not limits.
+    """
+    example = '{"batch_size": 500, "events_per_second": 2000}'
+    if len(inputs) != 1 or not isinstance(inputs[0], dict):
+        got = f"{len(inputs)} arguments" if len(inputs) != 1 else repr(inputs[0])[:100]
+        raise InvalidRequest(f"limits: expected one JSON object such as {example}, got {got}")
+    try:
+        return Limits.model_validate(inputs[0])
+    except ValidationError as error:
+        raise InvalidRequest(_describe(error, Limits)) from None
 
 
 def _describe(error: ValidationError, kind: type[BaseModel]) -> str:

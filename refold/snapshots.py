@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from refold.messages import Message
+from refold.message import Message
 from refold.requests import SnapshotRequest
 
 

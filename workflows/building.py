@@ -14,7 +14,8 @@ from temporalio.workflow import ActivityCancellationType
 
 from workflows.moves import Moves
 from workflows.run import Undone
-from workflows.steps import at_most, step
+from workflows.slots import Slots, at_most
+from workflows.steps import step
 
 with workflow.unsafe.imports_passed_through():
     from activities.lifecycle import LifecycleActivities
@@ -93,6 +94,8 @@ class Building(Moves[BackfillRequest]):
         )
 
     async def _steps(self, plan: Plan) -> None:
+        if plan.copies is not None:
+            await self._copy(plan, "live table")
         await self._refold(plan)
         if plan.atomic:
             await self._index(plan)
@@ -108,22 +111,21 @@ class Building(Moves[BackfillRequest]):
         if not plan.partitions:
             return
         self._enter(Phase.REFOLDING)
+        slots = Slots(lambda: self._controls.max_concurrency or plan.max_concurrency)
         async with self._watching(plan):
-            await at_most(
-                plan.max_concurrency,
-                [self._partition(plan, number) for number in range(plan.partitions)],
-            )
-            self._continue_if_long()
+            await at_most(slots, [self._partition(plan, n, slots) for n in range(plan.partitions)])
+            await self._continue_if_long()
 
-    def _partition(self, plan: Plan, partition: int) -> Any:
+    def _partition(self, plan: Plan, partition: int, slots: Slots) -> Any:
         async def refold() -> None:
             done = False
             while not done and not self._is_long:
-                segment = await workflow.execute_activity_method(
+                await slots.step_aside()
+                segment = await self._do(
                     RefoldActivities.refold_segment,
-                    RefoldSegment(plan=plan, partition=partition),
+                    lambda: RefoldSegment(plan=plan, partition=partition, controls=self._controls),
                     summary=f"partition {partition + 1} of {plan.partitions}",
-                    **step(plan.heartbeat_seconds),
+                    options=step(plan.heartbeat_seconds),
                 )
                 done = segment.done
                 self._heed_cancellation()
@@ -131,14 +133,14 @@ class Building(Moves[BackfillRequest]):
         return refold
 
     async def _index(self, plan: Plan) -> None:
-        if not plan.partitions:
+        if not plan.partitions or plan.copies is not None:
             return
         self._enter(Phase.INDEXING)
-        await workflow.execute_activity_method(
+        await self._do(
             ShadowActivities.build_indexes,
-            plan,
+            lambda: plan,
             summary="keys and indexes of the new table",
-            **step(plan.heartbeat_seconds),
+            options=step(plan.heartbeat_seconds),
         )
         self._heed_cancellation()
 
@@ -146,11 +148,11 @@ class Building(Moves[BackfillRequest]):
         self._enter(Phase.VERIFYING)
         if not plan.partitions:
             await self._follow(plan, to_live=True)
-        self._diff = await workflow.execute_activity_method(
+        self._diff = await self._do(
             VerifyActivities.verify_generation,
-            plan,
+            lambda: plan,
             summary="compare with the live table",
-            **step(plan.heartbeat_seconds),
+            options=step(plan.heartbeat_seconds),
         )
         self._heed_cancellation()
 
@@ -167,7 +169,7 @@ class Building(Moves[BackfillRequest]):
         seconds = _FIRST_WAIT_SECONDS
         while not self._approved:
             await self._follow(plan)
-            self._continue_if_long()
+            await self._continue_if_long()
             try:
                 await workflow.wait_condition(
                     lambda: self._approved,
@@ -203,6 +205,7 @@ class Building(Moves[BackfillRequest]):
             while not refolded:
                 report = await self._look(plan, seconds)
                 refolded = report.refolded
+                await self._while_at_work()
                 seconds = min(seconds * 1.5, _LONGEST_LOOK_SECONDS)
 
         watcher = asyncio.create_task(watch())

@@ -13,6 +13,7 @@ from workflows.steps import step
 with workflow.unsafe.imports_passed_through():
     from activities.following import FollowActivities
     from activities.shadowing import ShadowActivities
+    from activities.snapshotting import SnapshotActivities
     from activities.swapping import SwapActivities
     from refold.ending import SwapSegment
     from refold.messages import FollowSegment, Phase, Plan
@@ -26,31 +27,42 @@ _ENDING_PAUSE = timedelta(seconds=20)
 class Moves(Run[R]):
     """Base of runs that follow and swap."""
 
+    async def _copy(self, plan: Plan, what: str) -> None:
+        """Fills the plan's generation with the rows of the one that it begins with."""
+        self._enter(Phase.COPYING)
+        await self._do(
+            SnapshotActivities.copy_generation,
+            lambda: plan,
+            summary=f"copy the {what}, generation {plan.copies}",
+            options=step(plan.heartbeat_seconds),
+        )
+        self._heed_cancellation()
+
     async def _follow(self, plan: Plan, *, to_live: bool = False) -> None:
         """Brings the plan's generation to the head, or to the live table's checkpoint."""
         caught_up = False
         while not caught_up:
-            segment = await workflow.execute_activity_method(
+            segment = await self._do(
                 FollowActivities.follow_segment,
-                FollowSegment(plan=plan, to_live=to_live),
+                lambda: FollowSegment(plan=plan, to_live=to_live, controls=self._controls),
                 summary="events since the plan",
-                **step(plan.heartbeat_seconds),
+                options=step(plan.heartbeat_seconds),
             )
             self._meter.observe(segment.report)
             self._show()
             caught_up = segment.caught_up
             self._heed_cancellation()
             if not caught_up:
-                self._continue_if_long()
+                await self._continue_if_long()
 
     async def _go_live(self, plan: Plan) -> None:
         """Prepares the plan's generation, brings it to the head once more, and swaps it in."""
         self._enter(Phase.PREPARING)
-        mark = await workflow.execute_activity_method(
+        mark = await self._do(
             ShadowActivities.prepare_swap,
-            plan,
+            lambda: plan,
             summary="statistics, and what hangs on the live table",
-            **step(plan.heartbeat_seconds),
+            options=step(plan.heartbeat_seconds),
         )
         self._heed_cancellation()
         if not plan.stale:
@@ -64,18 +76,18 @@ class Moves(Run[R]):
         """Swaps the plan's generation in; False when it has to be prepared again."""
         self._enter(Phase.SWAPPING)
         while True:
-            tried = await workflow.execute_activity_method(
+            tried = await self._do(
                 SwapActivities.swap_generation,
-                SwapSegment(plan=plan, mark=mark),
+                lambda: SwapSegment(plan=plan, mark=mark),
                 summary="swap the new table in",
-                **step(plan.heartbeat_seconds),
+                options=step(plan.heartbeat_seconds),
             )
             self._meter.waiting_for = tried.waiting_for
             self._show()
             if tried.done:
                 return True
             self._heed_cancellation()
-            self._continue_if_long()
+            await self._continue_if_long()
             if tried.changed:
                 return False
             if self._ending:

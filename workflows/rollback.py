@@ -11,7 +11,6 @@ from workflows.steps import step
 
 with workflow.unsafe.imports_passed_through():
     from activities.rolling_back import RollbackActivities
-    from activities.snapshotting import SnapshotActivities
     from refold.messages import BackfillResult, BeginRollback, Phase, Plan, Planned, RunStatus
     from refold.requests import RollbackRequest
 
@@ -46,18 +45,8 @@ class Rollback(Moves[RollbackRequest]):
 
     async def _steps(self, plan: Plan) -> None:
         if plan.copies is not None:
-            await self._copy(plan)
+            await self._copy(plan, "snapshot")
         if not plan.stale:
             self._enter(Phase.FOLLOWING)
             await self._follow(plan)
         await self._go_live(plan)
-
-    async def _copy(self, plan: Plan) -> None:
-        self._enter(Phase.COPYING)
-        await workflow.execute_activity_method(
-            SnapshotActivities.copy_generation,
-            plan,
-            summary=f"copy the snapshot, generation {plan.copies}",
-            **step(plan.heartbeat_seconds),
-        )
-        self._heed_cancellation()

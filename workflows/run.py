@@ -14,6 +14,7 @@ from temporalio.exceptions import (
     is_cancelled_exception,
 )
 
+from workflows.controlled import Controlled
 from workflows.steps import step, uncancelled
 
 with workflow.unsafe.imports_passed_through():
@@ -21,16 +22,9 @@ with workflow.unsafe.imports_passed_through():
     from activities.retention import RetentionActivities
     from refold.ending import DropGenerations, Finished, FinishRun
     from refold.errors import InvalidRequest
-    from refold.messages import (
-        BackfillResult,
-        Continued,
-        Phase,
-        Plan,
-        Planned,
-        Preview,
-        Progress,
-        RunStatus,
-    )
+    from refold.limits import Controls
+    from refold.messages import BackfillResult, Continued, Phase, Plan, Planned, Progress, RunStatus
+    from refold.preview import Preview
     from refold.progress import ProgressMeter, as_markdown
     from refold.requests import Request, accept_request
 
@@ -45,7 +39,7 @@ class Undone:
     said: str
 
 
-class Run(Generic[R]):
+class Run(Controlled, Generic[R]):
     """Base of the workflows that write a projection. What it does, in order, is `_steps`.
 
     A workflow class says what it is started with (`request_type`), what it is called while it
@@ -60,15 +54,18 @@ class Run(Generic[R]):
     def __init__(self, inputs: Sequence[Any]) -> None:
         continued = workflow.info().continued_run_id is not None and len(inputs) > 1
         self._before = Continued.model_validate(inputs[1]) if continued else None
-        self._meter = ProgressMeter(self._before.progress if self._before else None)
+        self._title = workflow.info().workflow_type
+        super().__init__(
+            ProgressMeter(self._before.progress if self._before else None),
+            self._before.controls if self._before else Controls(),
+        )
         self._work: asyncio.Task[None] | None = None
         self._planned = self._before.planned if self._before else None
+        self._can_tell = self._planned is not None
         self._cancel_reason: str | None = None
-        self._ending = False
         # Untyped on purpose: Temporal would leave a workflow with a wrong input running for ever,
         # trying to decode it. So it is decoded here, and what is wrong fails the run at once.
         self._inputs = inputs[:1] if continued else inputs
-        self._title = workflow.info().workflow_type
         self._show()
 
     # -- queries and signals -----------------------------------------------------------------
@@ -81,7 +78,7 @@ class Run(Generic[R]):
     @workflow.query(name="status", description="Where the run is in its life, in one word")
     def status(self) -> str:
         """See `refold.messages.RunStatus`."""
-        return self._meter.status.value
+        return self._meter.progress().status.value
 
     @workflow.query(name="plan", description="What the run is going to do; null while it plans")
     def plan(self) -> Preview | None:
@@ -114,6 +111,13 @@ class Run(Generic[R]):
 
     async def _to_the_end(self) -> BackfillResult:
         """Carries the request out, from the plan to the end, whatever the end."""
+        try:
+            return await self._carried_to_its_end()
+        finally:
+            # Whoever is being answered must not be left without.
+            await workflow.wait_condition(workflow.all_handlers_finished)
+
+    async def _carried_to_its_end(self) -> BackfillResult:
         request = self._accepted()
         self._work = asyncio.create_task(self._carry_out(request))
         if self._cancel_reason is not None:
@@ -144,6 +148,7 @@ class Run(Generic[R]):
             self._settle(self.working)
         self._planned = await self._begin(request)
         self._heed_cancellation()
+        self._can_tell = True
         self._meter.planned(self._planned.plan, workflow.now())
         self._show()
         if not self._is_dry(request):
@@ -165,14 +170,16 @@ class Run(Generic[R]):
         """Whether this history should end soon; once true it stays so."""
         return workflow.info().is_continue_as_new_suggested()
 
-    def _continue_if_long(self) -> None:
+    async def _continue_if_long(self) -> None:
         """Begins a new history when this one is long; plan and checkpoints are in the database."""
         if self._is_long and not self._ending:
+            await workflow.wait_condition(workflow.all_handlers_finished)
             carried = self._carried_over().model_dump(mode="json")
             workflow.continue_as_new(args=[*self._inputs, carried])
 
     def _carried_over(self) -> Continued:
-        return Continued(progress=self._meter.progress(), planned=self._planned)
+        progress = self._meter.progress().model_copy(update={"status": self._meter.status})
+        return Continued(progress=progress, planned=self._planned, controls=self._controls)
 
     # -- progress ----------------------------------------------------------------------------
 
@@ -198,7 +205,7 @@ class Run(Generic[R]):
         return workflow.info().first_execution_run_id
 
     async def _end_well(self, request: R) -> BackfillResult:
-        self._ending = True
+        self._begin_ending()
         self._enter(Phase.CLEANING_UP)
         if self._is_dry(request):
             self._meter.phase = Phase.DONE
@@ -215,7 +222,7 @@ class Run(Generic[R]):
         cancelled = is_cancelled_exception(error)
         if not cancelled and not isinstance(error, (ActivityError, ApplicationError)):
             raise error  # a defect in a workflow: Temporal retries the task until it is mended
-        self._ending = True
+        self._begin_ending()
         if cancelled:
             self._settle(RunStatus.CANCELLING)
         status = RunStatus.CANCELLED if cancelled else RunStatus.FAILED
@@ -235,6 +242,11 @@ class Run(Generic[R]):
         if self._cancel_reason is None:
             raise error  # cancelled by Temporal: the workflow ends as cancelled
         return self._result(request, finished, status)
+
+    def _begin_ending(self) -> None:
+        """From here on it is neither paused nor cancelled any more."""
+        self._ending = True
+        self._note_hold()
 
     async def _undo(self, request: R) -> Undone | None:
         """Brings back what stood there before; None when there is nothing to bring back."""

@@ -1,13 +1,12 @@
-"""How activities are called: their time limits, and waiting for several at once."""
+"""How activities are called: their time limits, and what cancels them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any, TypedDict, TypeVar
 
-from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.workflow import ActivityCancellationType
 
@@ -58,40 +57,6 @@ def heed_cancellation() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-
-
-async def at_most(concurrency: int, jobs: Iterable[Callable[[], Awaitable[Any]]]) -> None:
-    """Runs the jobs, so many at a time; all have ended when it returns or raises.
-
-    The first failure, or cancellation, cancels the jobs that are under way and is raised once they
-    have ended.
-    """
-    waiting = list(jobs)
-
-    async def work() -> None:
-        while waiting:
-            await waiting.pop(0)()
-
-    workers = [asyncio.create_task(work()) for _ in range(min(concurrency, len(waiting)))]
-    cancelled: asyncio.CancelledError | None = None
-    try:
-        await workflow.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
-    except asyncio.CancelledError as error:
-        cancelled = error
-    waiting.clear()
-    # What failed first is the cause; the others fail because they are cancelled for it.
-    failed = next((w for w in workers if w.done() and not w.cancelled() and w.exception()), None)
-    for worker in workers:
-        worker.cancel()
-    while not all(worker.done() for worker in workers):
-        try:
-            await workflow.wait(workers)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled
-    for worker in [failed] if failed is not None else workers:
-        worker.result()
 
 
 async def uncancelled(work: Coroutine[Any, Any, T]) -> T:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from refold.cli import checkpoint, events, live, log, runs, snapshots, stack
+from refold.cli import checkpoint, controls, events, live, log, runs, snapshots, stack
 from refold.cli import generations as generation_commands
 from refold.cli import status as status_commands
 from refold.command import leave
@@ -34,6 +34,9 @@ app.command()(runs.backfill)
 app.command()(runs.rebuild)
 app.command()(runs.rollback)
 app.command()(runs.watch)
+app.command()(controls.pause)
+app.command()(controls.resume)
+app.command()(controls.set_limits)
 app.command()(runs.cancel)
 app.command()(runs.diff)
 app.command()(runs.approve)

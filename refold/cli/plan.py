@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from refold.cli.output import console
-from refold.messages import Preview
+from refold.preview import Preview
 
 
 def show_plan(plan: Preview) -> None:

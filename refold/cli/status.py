@@ -120,7 +120,9 @@ async def _status_of(
     position = active.position if active is not None else None
     behind = None
     if position is not None:
-        behind = await count_events(connection, types=projection.event_types, after=position)
+        behind = await count_events(
+            connection, types=projection.event_types, after=position, since=projection.start_from
+        )
     return {
         "projection": projection.name,
         "version": projection.version,

@@ -100,6 +100,7 @@ async def count_events(
     types: Sequence[str] | None = None,
     after: int = 0,
     upto: int | None = None,
+    since: datetime | None = None,
 ) -> int:
     """Counts events.
 
@@ -108,12 +109,15 @@ async def count_events(
         types: Only these types; None for all.
         after: Only positions above this (exclusive).
         upto: Only positions up to this (inclusive); None for no bound.
+        since: Only those recorded at this moment or later; None for no bound.
     """
     condition = events.c.position > after
     if types is not None:
         condition = and_(condition, events.c.type.in_(types))
     if upto is not None:
         condition = and_(condition, events.c.position <= upto)
+    if since is not None:
+        condition = and_(condition, events.c.recorded_at >= since)
     counted = await connection.scalar(select(func.count()).select_from(events).where(condition))
     assert counted is not None
     return counted

@@ -43,7 +43,8 @@ _COLUMNS = (
 )
 
 
-def _as_json(*key: ColumnElement[Any]) -> ColumnElement[str]:
+def as_json(*key: ColumnElement[Any]) -> ColumnElement[str]:
+    """An event, and its key if given, as one column for `decoded`."""
     return cast(func.json_build_array(*_COLUMNS, *key), Text)
 
 
@@ -76,6 +77,16 @@ def _check_readable(text: str) -> None:
         ) from None
 
 
+def wanted(
+    types: Sequence[str], since: datetime | None, source: Any = events
+) -> list[ColumnElement[bool]]:
+    """The condition for events of these types, recorded at a moment or later, if one is given."""
+    conditions: list[ColumnElement[bool]] = [source.c.type.in_(types)]
+    if since is not None:
+        conditions.append(source.c.recorded_at >= since)
+    return conditions
+
+
 # -- in position order -----------------------------------------------------------------------
 
 
@@ -86,11 +97,15 @@ async def read_window(
     after: int,
     upto: int,
     limit: int,
+    since: datetime | None = None,
 ) -> list[Event]:
-    """Up to `limit` events of these types with after < position <= upto, in position order."""
+    """Up to `limit` events of these types with after < position <= upto, in position order.
+
+    With `since`, only events recorded at that moment or later.
+    """
     statement = (
-        select(_as_json())
-        .where(events.c.position > after, events.c.position <= upto, events.c.type.in_(types))
+        select(as_json())
+        .where(events.c.position > after, events.c.position <= upto, *wanted(types, since))
         .order_by(events.c.position)
         .limit(limit)
     )
@@ -101,6 +116,11 @@ async def read_events(connection: AsyncConnection, statement: Select[Any]) -> li
     """All events of a statement that this module made."""
     sql, arguments = compiled(statement)
     records = await (await raw(connection)).fetch(sql, *arguments)
+    return as_events(records)
+
+
+def as_events(records: Sequence[Any]) -> list[Event]:
+    """The events in records of statements made here."""
     return [
         Event(position, stream_id, version, kind, data, metadata, datetime.fromisoformat(at))
         for position, stream_id, version, kind, data, metadata, at, *_ in decoded(records)
@@ -117,7 +137,12 @@ def key_columns(paths: Sequence[KeyPath]) -> list[ColumnElement[Any]]:
 
 def key_compare(paths: Sequence[KeyPath], key: Key) -> tuple[Any, Any]:
     """The key's expression and a key's value, as two sides for a comparison."""
-    columns = key_columns(paths)
+    return _compare(key_columns(paths), paths, key)
+
+
+def _compare(
+    columns: Sequence[ColumnElement[Any]], paths: Sequence[KeyPath], key: Key
+) -> tuple[Any, Any]:
     parts = key if isinstance(key, (tuple, list)) else (key,)
     values = [literal(part, path.column.type) for path, part in zip(paths, parts, strict=True)]
     if len(columns) == 1:
@@ -128,20 +153,37 @@ def key_compare(paths: Sequence[KeyPath], key: Key) -> tuple[Any, Any]:
 def key_range(
     paths: Sequence[KeyPath], low: Key | None, high: Key | None
 ) -> list[ColumnElement[bool]]:
-    """The condition low < key <= high; None leaves a side open."""
+    """The condition low < key <= high for events; None leaves a side open."""
+    return range_of(key_columns(paths), paths, low, high)
+
+
+def range_of(
+    columns: Sequence[ColumnElement[Any]],
+    paths: Sequence[KeyPath],
+    low: Key | None,
+    high: Key | None,
+) -> list[ColumnElement[bool]]:
+    """The condition low < key <= high, for keys whose parts are in these columns."""
     conditions: list[ColumnElement[bool]] = []
     if low is not None:
-        left, right = key_compare(paths, low)
+        left, right = _compare(columns, paths, low)
         conditions.append(left > right)
     if high is not None:
-        left, right = key_compare(paths, high)
+        left, right = _compare(columns, paths, high)
         conditions.append(left <= right)
     return conditions
 
 
-def key_among(paths: Sequence[KeyPath], keys: Sequence[Key]) -> ColumnElement[bool]:
-    """The condition for events of these keys."""
+def one_of(paths: Sequence[KeyPath], keys: Sequence[Key] | Select[Any]) -> ColumnElement[bool]:
+    """The condition for events of these keys, or of those that a statement finds."""
     columns = key_columns(paths)
+    left: Any = columns[0] if len(columns) == 1 else tuple_(*columns)
+    among = keys if isinstance(keys, Select) else _listed(paths, keys)
+    condition: ColumnElement[bool] = left.in_(among)
+    return condition
+
+
+def _listed(paths: Sequence[KeyPath], keys: Sequence[Key]) -> Select[Any]:
     parts = [key if len(paths) > 1 else (key,) for key in keys]
     # Arrays, one a path: a list of values would run into the limit of 32,767 parameters.
     arrays = [
@@ -149,14 +191,14 @@ def key_among(paths: Sequence[KeyPath], keys: Sequence[Key]) -> ColumnElement[bo
         for i, path in enumerate(paths)
     ]
     listed = func.unnest(*arrays).table_valued(*[f"k{i}" for i in range(len(paths))])
-    left: Any = columns[0] if len(columns) == 1 else tuple_(*columns)
-    condition: ColumnElement[bool] = left.in_(select(*listed.render_derived().c))
-    return condition
+    return select(*listed.render_derived().c)
 
 
-def keyed_events(paths: Sequence[KeyPath], types: Sequence[str]) -> list[ColumnElement[bool]]:
-    """The condition for events that a projection reads and that have a key."""
-    return [events.c.type.in_(types), *[column.is_not(None) for column in key_columns(paths)]]
+def keyed_events(projection: Projection, source: Any = events) -> list[ColumnElement[bool]]:
+    """The condition for events that a projection whose key is made of paths reads."""
+    assert projection.key_paths is not None
+    has_key = [path.sql(source).is_not(None) for path in projection.key_paths]
+    return [*wanted(projection.event_types, projection.start_from, source), *has_key]
 
 
 def in_key_order(
@@ -167,7 +209,7 @@ def in_key_order(
     low: Key | None,
     high: Key | None,
     resume: tuple[Key, int] | None = None,
-    among: Sequence[Key] | None = None,
+    among: Sequence[Key] | Select[Any] | None = None,
 ) -> Select[Any]:
     """Events ordered by key and position, for `decoded`.
 
@@ -178,7 +220,7 @@ def in_key_order(
         low: Only keys above this (exclusive); None for no bound.
         high: Only keys up to this (inclusive); None for no bound.
         resume: Within the key `resume[0]`, only positions above `resume[1]`; later keys whole.
-        among: Only these keys; None for all.
+        among: Only these keys, or those that a statement finds; None for all.
     """
     paths = projection.key_paths
     assert paths is not None
@@ -188,7 +230,7 @@ def in_key_order(
     statement = select(*_COLUMNS, *labelled).where(
         events.c.position > after,
         events.c.position <= upto,
-        *keyed_events(paths, projection.event_types),
+        *keyed_events(projection),
         *key_range(paths, low, high),
     )
     if resume is not None:
@@ -197,7 +239,7 @@ def in_key_order(
         past = (left == right) & (events.c.position > position)
         statement = statement.where((left > right) | past)
     if among is not None:
-        statement = statement.where(key_among(paths, among))
+        statement = statement.where(one_of(paths, among))
     # Sorted first, made JSON of afterwards: while one event is folded, the next becomes JSON.
     found = statement.order_by(*columns, events.c.position).offset(0).subquery()
     keys = [found.c[name] for name in names]

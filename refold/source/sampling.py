@@ -11,14 +11,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, select, tablesample
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.key import Key, KeyPath
+from refold.key import Key
 from refold.projection import Projection, Row
 from refold.source.log import count_events
 from refold.source.reader import (
     in_key_order,
-    key_among,
     key_columns,
     keyed_events,
+    one_of,
     read_events,
     read_window,
 )
@@ -66,7 +66,7 @@ async def sample_logged_keys(
         return []
     keys: list[Key] = []
     for size in _DRAWN_FROM:
-        found = _found(paths, projection.event_types, upto, size)
+        found = _found(projection, upto, size)
         rows = await connection.execute(found.order_by(func.random()).limit(count))
         keys = [_key(row) for row in rows]
         if len(keys) == count or size >= upto:
@@ -74,15 +74,15 @@ async def sample_logged_keys(
     return keys
 
 
-def _found(paths: Sequence[KeyPath], types: Sequence[str], upto: int, size: int) -> Select[Any]:
+def _found(projection: Projection, upto: int, size: int) -> Select[Any]:
     """The keys of the events on the pages of about `size` events."""
+    assert projection.key_paths is not None
     source: Any = events
     if upto > size:
         source = tablesample(events, func.system(max(100 * size / upto, 0.001)))
-    columns = [path.sql(source).label(f"k{i}") for i, path in enumerate(paths)]
-    keyed = [column.is_not(None) for column in columns]
-    read = [source.c.position <= upto, source.c.type.in_(types)]
-    found = select(*columns).where(*read, *keyed).distinct().subquery()
+    columns = [path.sql(source).label(f"k{i}") for i, path in enumerate(projection.key_paths)]
+    read = [source.c.position <= upto, *keyed_events(projection, source)]
+    found = select(*columns).where(*read).distinct().subquery()
     return select(*found.c)
 
 
@@ -110,7 +110,7 @@ async def folded_again(
         return await _whole_log(connection, projection, wanted, upto)
     if not wanted:
         return Folded({})
-    among = key_among(projection.key_paths, wanted)
+    among = one_of(projection.key_paths, wanted)
     chosen, note = _affordable(wanted, await _counts(connection, projection, among, upto))
     if not chosen:
         return Folded({}, note)
@@ -147,7 +147,7 @@ async def _counts(
         select(*[column.label(f"k{i}") for i, column in enumerate(columns)])
         .where(
             events.c.position <= upto,
-            *keyed_events(projection.key_paths, projection.event_types),
+            *keyed_events(projection),
             among,
         )
         .subquery()
@@ -161,14 +161,17 @@ async def _whole_log(
     connection: AsyncConnection, projection: Projection, wanted: list[Key], upto: int
 ) -> Folded:
     types = projection.event_types
-    count = await count_events(connection, types=types, upto=upto)
+    since = projection.start_from
+    count = await count_events(connection, types=types, upto=upto, since=since)
     if count > MOST_EVENTS:
         return Folded(
             {},
             f"No key was folded again: the key is a function, and {count:,} events are too many to "
             "fold them all.",
         )
-    read = await read_window(connection, types=types, after=0, upto=upto, limit=MOST_EVENTS)
+    read = await read_window(
+        connection, types=types, after=0, upto=upto, limit=MOST_EVENTS, since=since
+    )
     rows = await asyncio.to_thread(projection.fold, read)
     others = list(rows.keys() - set(wanted))
     drawn = sample(others, min(len(others), max(len(wanted), 1)))

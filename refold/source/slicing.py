@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select, tablesample
+from sqlalchemy import ColumnElement, Select, func, or_, select, tablesample
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.errors import PoisonEvent
-from refold.key import Key, KeyPath
+from refold.key import Key
 from refold.projection import Projection
-from refold.source.reader import key_columns, key_range, keyed_events
+from refold.source.reader import key_columns, key_range, keyed_events, one_of, wanted
 from refold.store.schema import events
 
 Bounds = list[tuple[Key | None, Key | None]]
@@ -37,17 +36,15 @@ async def key_bounds(
     assert paths is not None
     cuts: list[Key] = []
     if slices > 1:
-        cuts = await _cuts(connection, paths, projection.event_types, upto, slices)
+        cuts = await _cuts(connection, projection, upto, slices)
     return list(zip([None, *cuts], [*cuts, None], strict=True))
 
 
 async def _cuts(
-    connection: AsyncConnection,
-    paths: Sequence[KeyPath],
-    types: Sequence[str],
-    upto: int,
-    slices: int,
+    connection: AsyncConnection, projection: Projection, upto: int, slices: int
 ) -> list[Key]:
+    paths = projection.key_paths
+    assert paths is not None
     sampled: Any = events
     if upto > _SAMPLE:
         sampled = tablesample(events, func.system(max(100 * _SAMPLE / upto, 0.01)))
@@ -56,11 +53,7 @@ async def _cuts(
     bucket = func.ntile(slices).over(order_by=columns).label("bucket")
     inner = (
         select(*columns, bucket)
-        .where(
-            sampled.c.position <= upto,
-            sampled.c.type.in_(types),
-            *[column.is_not(None) for column in columns],
-        )
+        .where(sampled.c.position <= upto, *keyed_events(projection, sampled))
         .subquery()
     )
     keys = [inner.c[name] for name in names]
@@ -76,17 +69,23 @@ async def _cuts(
 
 
 async def slice_totals(
-    connection: AsyncConnection, projection: Projection, bounds: Bounds, *, upto: int
+    connection: AsyncConnection,
+    projection: Projection,
+    bounds: Bounds,
+    *,
+    upto: int,
+    among: Select[Any] | None = None,
 ) -> list[int]:
-    """How many events each range has, up to a position (inclusive).
+    """How many events each range has, up to a position (inclusive); of some keys only, if given.
 
     Raises:
         PoisonEvent: An event's key does not fit its column.
     """
     paths = projection.key_paths
     assert paths is not None
-    types = projection.event_types
-    read = [events.c.position <= upto, events.c.type.in_(types)]
+    read = [events.c.position <= upto, *wanted(projection.event_types, projection.start_from)]
+    if among is not None:
+        read.append(one_of(paths, among))
     misfit = or_(*[path.misfits(events) for path in paths])
     columns: list[ColumnElement[int]] = [func.count().filter(misfit)]
     has_key = [column.is_not(None) for column in key_columns(paths)]
@@ -94,7 +93,7 @@ async def slice_totals(
         columns.append(func.count().filter(*has_key, *key_range(paths, low, high)))
     misfits, *totals = (await connection.execute(select(*columns).where(*read))).one()
     if misfits:
-        await _raise_misfit(connection, projection, [*read, misfit])
+        await raise_misfit(connection, projection, [*read, misfit])
     return list(totals)
 
 
@@ -102,17 +101,20 @@ async def count_keys(connection: AsyncConnection, projection: Projection, *, upt
     """How many keys have an event up to a position (inclusive); reads them all."""
     paths = projection.key_paths
     assert paths is not None
-    keys = select(*key_columns(paths)).where(
-        events.c.position <= upto, *keyed_events(paths, projection.event_types)
-    )
+    keys = select(*key_columns(paths)).where(events.c.position <= upto, *keyed_events(projection))
     counted = await connection.scalar(select(func.count()).select_from(keys.distinct().subquery()))
     assert counted is not None
     return counted
 
 
-async def _raise_misfit(
+async def raise_misfit(
     connection: AsyncConnection, projection: Projection, condition: list[ColumnElement[bool]]
 ) -> None:
+    """Raises for the first event that a condition finds, as one whose key does not fit.
+
+    Raises:
+        PoisonEvent: Always.
+    """
     columns = (events.c.position, events.c.type, events.c.stream_id)
     statement = select(*columns).where(*condition).order_by(events.c.position).limit(1)
     first = (await connection.execute(statement)).one()

@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.diff import ColumnDiff, DiffSample
+from refold.diff import ColumnDiff
 from refold.diff_values import plain, short_row, short_rows
+from refold.preview import DiffSample
 from refold.projection import Projection
 from refold.store.comparable import Place, Shared, TableColumn, columns_of
 from refold.store.read_models import count_rows, quoted

@@ -105,20 +105,22 @@ async def active(
     return None if row is None else Generation(*row)
 
 
-async def hold_position(connection: AsyncConnection, projection: str, generation: int) -> int:
-    """The active generation's checkpoint, which cannot move until the transaction ends.
+async def hold_position(
+    connection: AsyncConnection, projection: str, generation: int, *, status: str = ACTIVE
+) -> int:
+    """A generation's checkpoint, which cannot move until the transaction ends.
 
     Raises:
-        RunEnded: The generation is not the active one any more.
+        RunEnded: The generation is not of that status any more, or has no checkpoint.
     """
     statement = (
         select(generations.c.position)
-        .where(row_of(projection, generation), generations.c.status == ACTIVE)
+        .where(row_of(projection, generation), generations.c.status == status)
         .with_for_update(read=True)
     )
     position = await connection.scalar(statement)
     if position is None:
-        raise RunEnded(f"generation {generation} of {projection!r} is not active any more")
+        raise RunEnded(f"generation {generation} of {projection!r} is not {status} any more")
     return int(position)
 
 

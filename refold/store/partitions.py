@@ -25,7 +25,8 @@ from refold.database import compiled_names
 from refold.errors import Fenced, RunEnded
 from refold.key import Key, loaded_key, stored_key
 from refold.projection import Projection
-from refold.store.schema import partitions
+from refold.store.runs import REVISION
+from refold.store.schema import partitions, runs
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ async def advance(
     carry: dict[str, Any] | None,
     done: bool,
     durable: bool,
-) -> None:
+) -> int:
     """Commits one batch's progress; must come first in the transaction that writes its rows.
 
     Args:
@@ -133,6 +134,9 @@ async def advance(
         carry: The unfinished key; None when there is none.
         done: Whether the partition ends with this batch.
         durable: Whether the commit waits for the disk.
+
+    Returns:
+        The revision of what the run has been told.
 
     Raises:
         Fenced: Another attempt has taken the partition over, or its run has ended.
@@ -150,19 +154,21 @@ async def advance(
         "synchronous": "on" if durable else "off",
     }
     sql, names = _ADVANCE_TEXT
-    if await driver.fetchval(sql, *[values[name] for name in names]) is None:
+    moved = await driver.fetchrow(sql, *[values[name] for name in names])
+    if moved is None:
         raise Fenced(
             f"partition {partition.partition} of run {partition.run_id}: expected batch {batch} "
             f"under fence {partition.fence}; another attempt has taken over"
         )
+    return int(moved[1])
 
 
 def _json(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-# Compiled once: it runs with every batch. It also sets the transaction's synchronous_commit, which
-# saves a round trip.
+# Compiled once: it runs with every batch. It also sets the transaction's synchronous_commit and
+# says what the run has been told, which saves round trips.
 _ADVANCE = (
     update(partitions)
     .where(
@@ -183,7 +189,8 @@ _ADVANCE = (
             literal_column("'synchronous_commit'"),
             bindparam("synchronous", type_=Text),
             literal_column("true"),
-        )
+        ),
+        select(REVISION).where(runs.c.run_id == partitions.c.run_id).scalar_subquery(),
     )
 )
 _ADVANCE_TEXT = compiled_names(_ADVANCE)

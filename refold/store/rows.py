@@ -13,6 +13,7 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Numeric,
+    Select,
     Table,
     Text,
     Uuid,
@@ -106,8 +107,16 @@ class RowStore:
         if keys:
             await connection.execute(delete(self.table).where(self._among(keys)))
 
+    async def delete_found(self, connection: AsyncConnection, keys: Select[Any]) -> None:
+        """Deletes the rows of the keys that a statement finds."""
+        await connection.execute(delete(self.table).where(self._compared().in_(keys)))
+
     async def delete_others(
-        self, connection: AsyncConnection, low: Key | None, high: Key | None, keep: Sequence[Key]
+        self,
+        connection: AsyncConnection,
+        low: Key | None,
+        high: Key | None,
+        keep: Sequence[Key],
     ) -> None:
         """Deletes the rows with low < key <= high (None: no bound), except those to keep."""
         condition: list[ColumnElement[bool]] = []

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, null, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    cast,
+    func,
+    literal_column,
+    null,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.database import storable
+from refold.limits import Controls
 from refold.store.schema import runs
 
 RUNNING = "running"
@@ -30,6 +41,7 @@ class RunRecord:
         plan: The plan, once it is made.
         diff: What the new table changes, once it is verified.
         followed_events: Events applied by following.
+        holding: Why it holds back now; None when it does not.
         requested_by: Who asked for it.
         started_at: When.
         ended_at: When it ended.
@@ -45,11 +57,17 @@ class RunRecord:
     plan: dict[str, Any] | None
     diff: dict[str, Any] | None
     followed_events: int
+    holding: str | None
     requested_by: str | None
     started_at: datetime
     ended_at: datetime | None
     error: str | None
 
+
+REVISION: ColumnElement[int] = func.coalesce(
+    cast(runs.c.controls.op("->>")(literal_column("'revision'")), BigInteger), literal_column("0")
+)
+"""How often a run has been told something."""
 
 _COLUMNS = tuple(runs.c[name] for name in RunRecord.__dataclass_fields__)
 
@@ -129,11 +147,16 @@ async def latest_rate(connection: AsyncConnection, projection: str) -> float | N
     return float(rate) if rate else None
 
 
-async def add_followed(connection: AsyncConnection, run_id: str, events: int) -> None:
-    """Counts events applied by following, in the transaction that applies them."""
+async def add_followed(connection: AsyncConnection, run_id: str, events: int) -> int:
+    """Counts events applied by following, in the transaction that applies them.
+
+    Returns:
+        The revision of what the run has been told.
+    """
     followed = runs.c.followed_events + events
     statement = update(runs).where(runs.c.run_id == run_id)
-    await connection.execute(statement.values(followed_events=followed))
+    counted = statement.values(followed_events=followed).returning(REVISION)
+    return await connection.scalar(counted) or 0
 
 
 async def end(connection: AsyncConnection, run_id: str, status: str, error: str | None) -> None:
@@ -144,3 +167,44 @@ async def end(connection: AsyncConnection, run_id: str, status: str, error: str 
             status=status, ended_at=func.now(), error=storable(error) if error else null()
         )
     )
+
+
+# -- what it is told, and its pace -----------------------------------------------------------
+
+
+# So much that went by unused may be made up for.
+_CREDIT = text("interval '1 second'")
+
+
+async def control(connection: AsyncConnection, run_id: str, controls: Controls) -> None:
+    """Records what a run has been told; what is older than what is known changes nothing."""
+    statement = update(runs).where(runs.c.run_id == run_id, controls.revision > REVISION)
+    await connection.execute(statement.values(controls=controls.model_dump(mode="json")))
+
+
+async def revision(connection: AsyncConnection, run_id: str) -> int:
+    """How often a run has been told something, in a transaction of its own."""
+    async with connection.begin():
+        found = await connection.scalar(select(REVISION).where(runs.c.run_id == run_id))
+    return found or 0
+
+
+async def spend(connection: AsyncConnection, run_id: str, seconds: float) -> float:
+    """Takes a run's time for a batch, in a transaction of its own; returns the seconds to wait.
+
+    All partitions of a run, wherever they are worked on, spend from the same clock.
+    """
+    now = func.clock_timestamp()
+    since = func.greatest(func.coalesce(runs.c.paced_until, now), now - _CREDIT)
+    until = since + timedelta(seconds=seconds)
+    statement = update(runs).where(runs.c.run_id == run_id).values(paced_until=until)
+    left = func.extract("epoch", runs.c.paced_until - now)
+    async with connection.begin():
+        found = await connection.scalar(statement.returning(left))
+    return max(0.0, float(found or 0))
+
+
+async def set_holding(connection: AsyncConnection, run_id: str, why: str | None) -> None:
+    """Records why a run holds back, or that it does not any more, in a transaction of its own."""
+    async with connection.begin():
+        await connection.execute(update(runs).where(runs.c.run_id == run_id).values(holding=why))

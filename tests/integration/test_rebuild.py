@@ -216,7 +216,7 @@ async def test_second_run_is_refused_naming_the_holder(client: Client, database:
         ([{"projection": "counters", "batch_size": "many"}], "batch_size: "),
         ([{"projection": "counters", "batch_size": 0}], "batch_size: "),
         ([{"projection": "counters", "speed": 1}], "speed: not a field of the request"),
-        ([{"projection": "counters", "criteria": "all"}], "'full_rebuild' or 'incremental_update'"),
+        ([{"projection": "counters", "criteria": "all"}], "'custom_predicate' or 'dead_letters'"),
     ],
 )
 async def test_bad_input_fails_at_once(

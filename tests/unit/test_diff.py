@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from refold.cli import diff as cli
-from refold.diff import ColumnDiff, Diff, DiffSample, WrongRow, as_markdown, headline, oracle_text
+from refold.diff import ColumnDiff, Diff, WrongRow, as_markdown, headline, oracle_text
 from refold.diff_values import (
     plain,
     short_row,
@@ -22,6 +22,7 @@ from refold.diff_values import (
     text_of,
     within,
 )
+from refold.preview import DiffSample
 
 
 def make(**fields: Any) -> Diff:

@@ -1,0 +1,76 @@
+"""What a backfill would change, found by folding some of its keys in memory; nothing is written."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from activities.verifying import check_keys, sampled_keys, wrong_rows
+from refold.errors import PoisonEvent
+from refold.messages import Plan
+from refold.preview import DiffSample, Foretold
+from refold.projection import Projection
+from refold.store import generations, selected_keys
+from refold.store.comparable import Place
+from refold.store.generations import Generation
+from refold.store.read_models import count_rows
+
+# So many keys are folded at most; fewer if they have many events.
+_KEYS = 200
+
+
+async def foretell(
+    connection: AsyncConnection, projection: Projection, plan: Plan, active: Generation | None
+) -> Foretold | None:
+    """Compares what keys fold to with what stands in the live table, at its checkpoint.
+
+    Args:
+        connection: In the transaction that has selected the keys; whoever follows the live table
+            waits until it ends.
+        projection: In the version that folds.
+        plan: What would be done.
+        active: What readers query now.
+
+    Returns:
+        None when there is nothing to compare: no live table, one of another version, or a run that
+        refolds no keys.
+    """
+    if active is None or active.position is None or active.version != projection.version:
+        return None
+    if not plan.partitions:
+        return None
+    place = Place(active.schema_name, active.table_name)
+    held = await generations.hold_position(connection, projection.name, active.generation)
+    everything = False
+    if plan.selection is not None:
+        assert projection.key_paths is not None
+        keys = await selected_keys.sample(connection, projection.key_paths, plan.run_id, most=_KEYS)
+        everything = plan.selected_keys == len(keys)
+    else:
+        rows = await count_rows(connection, *place)
+        keys = await sampled_keys(connection, projection, place, upto=held, rows=rows)
+    try:
+        checked = await check_keys(connection, projection, place, keys, upto=held)
+    except PoisonEvent as error:
+        return Foretold(keys=0, all_keys=False, added=0, removed=0, changed=0, note=str(error))
+    kinds = [_kind(expected, found) for expected, found in checked.wrong.values()]
+    samples = [
+        DiffSample(kind=kind, key=row.key, live=row.found, shadow=row.expected)
+        for kind, row in zip(kinds, wrong_rows(projection, checked.wrong), strict=False)
+    ]
+    return Foretold(
+        keys=checked.folded,
+        all_keys=everything and checked.folded == len(keys),
+        added=kinds.count("added"),
+        removed=kinds.count("removed"),
+        changed=kinds.count("changed"),
+        samples=samples,
+        note=checked.note,
+    )
+
+
+def _kind(expected: object, found: object) -> Literal["added", "removed", "changed"]:
+    if found is None:
+        return "added"
+    return "removed" if expected is None else "changed"

@@ -1,0 +1,83 @@
+"""Measuring what a run has to do: its events, cut into slices of keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from activities.deciding import Way
+from activities.selecting import Selected
+from refold.projection import Projection
+from refold.requests import BackfillRequest
+from refold.source.log import count_events
+from refold.source.slicing import Bounds, key_bounds, slice_totals
+from refold.store import selected_keys
+
+# A partition smaller than this is not worth an activity of its own.
+_EVENTS_PER_PARTITION = 50_000
+
+
+@dataclass
+class Work:
+    """What there is to do: up to `position` by `bounds`, and what is beyond by following."""
+
+    position: int
+    bounds: Bounds | None
+    totals: list[int]
+    beyond: int
+
+
+async def measure(
+    connection: AsyncConnection,
+    request: BackfillRequest,
+    way: Way,
+    *,
+    position: int,
+    head: int,
+    found: Selected | None,
+) -> Work:
+    """Counts the events, and cuts the keys into slices.
+
+    Args:
+        connection: Sees the keys that were selected.
+        request: What is asked for.
+        way: How it is carried out.
+        position: Up to where keys are refolded (inclusive).
+        head: Up to where events are followed from there (inclusive).
+        found: The keys that are repaired; None for all.
+
+    Raises:
+        PoisonEvent: The key of an event does not fit.
+    """
+    projection, paths = way.projection, way.projection.key_paths
+    beyond = await _events(connection, projection, position, head)
+    if way.follows_only:
+        return Work(position, None, [0], beyond)
+    if paths is None:
+        return Work(position, None, [await _events(connection, projection, 0, position)], beyond)
+    slices, among = _slices(request, projection, position), None
+    if found is None:
+        bounds = await key_bounds(connection, projection, upto=position, slices=slices)
+    else:
+        slices = min(slices, found.keys)
+        bounds = await selected_keys.bounds(connection, paths, found.run_id, slices=slices)
+        among = selected_keys.of_run(paths, found.run_id)
+    totals = await slice_totals(connection, projection, bounds, upto=position, among=among)
+    return Work(position, bounds, totals, beyond)
+
+
+def _slices(request: BackfillRequest, projection: Projection, upto: int) -> int:
+    if projection.backfill.partitions is not None:
+        return projection.backfill.partitions
+    most = request.max_concurrency or projection.backfill.max_concurrency
+    return max(1, min(most, -(-upto // _EVENTS_PER_PARTITION)))
+
+
+async def _events(
+    connection: AsyncConnection, projection: Projection, after: int, upto: int
+) -> int:
+    if upto <= after:
+        return 0
+    types, since = projection.event_types, projection.start_from
+    return await count_events(connection, types=types, after=after, upto=upto, since=since)

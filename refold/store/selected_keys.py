@@ -1,0 +1,117 @@
+"""Table `refold.selected_keys`: the keys that a run repairs, if not all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Select,
+    Uuid,
+    cast,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+)
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.key import Key, KeyPath, stored_key
+from refold.store.schema import selected_keys
+
+
+async def add_found(
+    connection: AsyncConnection, run_id: str, columns: Sequence[ColumnElement[Any]], found: Any
+) -> None:
+    """Adds the keys that a statement finds, each once.
+
+    Args:
+        connection: In a transaction.
+        run_id: Whose keys they are.
+        columns: The parts of a key.
+        found: The conditions for the events that name them.
+    """
+    keys = select(literal(run_id), func.jsonb_build_array(*columns)).where(*found).distinct()
+    await connection.execute(insert(selected_keys).from_select(["run_id", "key"], keys))
+
+
+async def add(connection: AsyncConnection, run_id: str, keys: Iterable[Key]) -> None:
+    """Adds keys; one that is there already does no harm."""
+    rows = [{"run_id": run_id, "key": stored_key(key)} for key in keys]
+    if rows:
+        await connection.execute(insert(selected_keys), rows)
+
+
+def of_run(paths: Sequence[KeyPath], run_id: str) -> Select[Any]:
+    """The statement for a run's keys, with the types that their parts have in events."""
+    return select(*_parts(paths)).where(selected_keys.c.run_id == run_id)
+
+
+def _parts(paths: Sequence[KeyPath]) -> list[ColumnElement[Any]]:
+    return [_typed(selected_keys.c.key[i].astext, path.column.type) for i, path in enumerate(paths)]
+
+
+def _typed(text: Any, kind: Any) -> ColumnElement[Any]:
+    part: ColumnElement[Any] = text
+    if isinstance(kind, Uuid):
+        part = cast(text, Uuid)
+    elif isinstance(kind, Integer):
+        part = cast(text, BigInteger)
+    elif getattr(kind, "collation", None) is not None:
+        part = text.collate(kind.collation)
+    return part
+
+
+async def count(connection: AsyncConnection, run_id: str) -> int:
+    """How many keys a run repairs."""
+    keys = select(selected_keys.c.key).where(selected_keys.c.run_id == run_id).distinct()
+    counted = await connection.scalar(select(func.count()).select_from(keys.subquery()))
+    assert counted is not None
+    return counted
+
+
+async def bounds(
+    connection: AsyncConnection, paths: Sequence[KeyPath], run_id: str, *, slices: int
+) -> list[tuple[Key | None, Key | None]]:
+    """Ranges that cover all keys, about equal in those of the run; see `refold.source.slicing`."""
+    names = [f"k{i}" for i in range(len(paths))]
+    inner = of_run(paths, run_id).distinct().subquery()
+    keys = [column.label(name) for column, name in zip(inner.c, names, strict=True)]
+    bucket = func.ntile(slices).over(order_by=keys).label("bucket")
+    cut = select(*keys, bucket).subquery()
+    highest = [cut.c[name] for name in names]
+    statement = (
+        select(*highest)
+        .ext(distinct_on(cut.c.bucket))
+        .order_by(cut.c.bucket, *[key.desc() for key in highest])
+    )
+    found = [tuple(row) for row in await connection.execute(statement)]
+    cuts: list[Key] = [row[0] if len(row) == 1 else row for row in found][:-1]
+    return list(zip([None, *cuts], [*cuts, None], strict=True))
+
+
+async def analyze(connection: AsyncConnection) -> None:
+    """Gathers the planner's statistics, in a transaction of its own: it has just been filled."""
+    await connection.execute(text("ANALYZE refold.selected_keys"))
+    await connection.commit()
+
+
+async def sample(
+    connection: AsyncConnection, paths: Sequence[KeyPath], run_id: str, *, most: int
+) -> list[Key]:
+    """Up to `most` of a run's keys, drawn at random."""
+    inner = of_run(paths, run_id).distinct().subquery()
+    statement = select(*inner.c).order_by(func.random()).limit(most)
+    rows = [tuple(row) for row in await connection.execute(statement)]
+    return [row[0] if len(row) == 1 else row for row in rows]
+
+
+async def remove(connection: AsyncConnection, run_id: str) -> None:
+    """Removes a run's keys; nothing happens when it has none."""
+    await connection.execute(delete(selected_keys).where(selected_keys.c.run_id == run_id))

@@ -1,0 +1,178 @@
+"""Each criterion on the real events: the selected keys are right after it, all others untouched."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, insert, update
+from temporalio.client import Client
+
+from refold import Event, Projection, Row
+from refold.key import Key
+from refold.registry import Registry
+from refold.source.importer import import_events
+from refold.stack.postgres import EmbeddedPostgres
+from tests.conftest import REAL_EVENTS
+from tests.support.databases import Database, drop_database, make_database
+from tests.support.runs import events_upto, leftovers, rows_of, run, working
+
+HEAD = 110_229
+NAMES = ["order-summary", "customer-summary", "product-sales"]
+
+
+@dataclass
+class Shop:
+    """The real events, all three read models of them, and what these must be."""
+
+    database: Database
+    registry: Registry
+    events: dict[str, list[Event]] = field(default_factory=dict)
+    right: dict[str, dict[Key, Row]] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+async def real(template: EmbeddedPostgres, client: Client, shop: Registry) -> AsyncIterator[Shop]:
+    if not REAL_EVENTS.exists():
+        pytest.skip(f"{REAL_EVENTS} is not here")
+    database = await make_database(template)
+    await import_events(database.engine, REAL_EVENTS)
+    made = Shop(database, shop)
+    async with working(client, database, shop):
+        for name in NAMES:
+            projection = shop.get(name)
+            await run(client, database, "Rebuild", name)
+            made.events[name] = await events_upto(database.engine, projection)
+            made.right[name] = projection.fold(made.events[name])
+        yield made
+    await drop_database(template, database)
+
+
+@pytest.fixture(scope="module")
+def client(temporal: Any) -> Client:
+    return temporal.client  # type: ignore[no-any-return]
+
+
+def date(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def days_since(text: str) -> int:
+    return (datetime.now(UTC) - date(text)).days
+
+
+@dataclass
+class Case:
+    """A criterion: what is asked for, and in plain Python which events that selects."""
+
+    name: str
+    asked: dict[str, Any]
+    selects: Callable[[Event], bool]
+
+
+DAYS = days_since("2011-02-25")
+CASES = [
+    Case(
+        "date_range",
+        {
+            "criteria": "date_range",
+            "from_date": "2011-01-10T00:00:00+01:00",
+            "to_date": "2011-01-12T00:00:00Z",
+        },
+        lambda event: (
+            datetime(2011, 1, 9, 23, tzinfo=UTC)
+            <= event.recorded_at
+            < datetime(2011, 1, 12, tzinfo=UTC)
+        ),
+    ),
+    Case(
+        "from_date",
+        {"criteria": "from_date", "from_date": "2011-02-27T09:59:00Z"},
+        lambda event: event.recorded_at >= datetime(2011, 2, 27, 9, 59, tzinfo=UTC),
+    ),
+    Case(
+        "last_n_days",
+        {"criteria": "last_n_days", "last_n": DAYS},
+        # Nothing happened in the small hours around the edge.
+        lambda event: (datetime.now(UTC) - event.recorded_at).total_seconds() <= DAYS * 86_400,
+    ),
+    Case(
+        "event_number_range",
+        {"criteria": "event_number_range", "from_position": 5000, "to_position": 5999},
+        lambda event: 5000 <= event.position <= 5999,
+    ),
+    Case(
+        "from_event_number",
+        {"criteria": "from_event_number", "from_position": HEAD - 400},
+        lambda event: event.position >= HEAD - 400,
+    ),
+    Case(
+        "last_n_events",
+        {"criteria": "last_n_events", "last_n": 777},
+        lambda event: event.position > HEAD - 777,
+    ),
+    Case(
+        "custom_predicate",
+        {
+            "criteria": "custom_predicate",
+            "predicate": 'event.metadata.country == "Iceland" && event.type.startsWith("Item")',
+        },
+        lambda event: event.metadata.get("country") == "Iceland" and event.type.startswith("Item"),
+    ),
+    Case("full_rebuild", {"criteria": "full_rebuild"}, lambda event: True),
+]
+
+
+async def corrupt(real: Shop, projection: Projection, selected: set[Key], seed: int) -> None:
+    """Changes, deletes and adds rows at random, of selected keys and of others."""
+    random = Random(seed)
+    table = projection.table
+    named = table.c[projection.key_columns[0]]
+    rows = real.right[projection.name]
+    number = next(c for c in table.columns if c.name in ("items", "total_orders", "units"))
+    chosen = random.sample(sorted(selected), min(20, len(selected)))
+    others = random.sample(sorted(rows.keys() - selected), min(20, len(rows.keys() - selected)))
+    async with real.database.engine.begin() as connection:
+        for keys in (chosen, others):
+            half = len(keys) // 2
+            await connection.execute(
+                update(table).where(named.in_(keys[:half])).values({number.name: -7})
+            )
+            await connection.execute(delete(table).where(named.in_(keys[half:])))
+        some = next(iter(rows.values()))
+        stray = {**some, named.name: f"stray-{seed}"}
+        await connection.execute(insert(table).values(stray))
+
+
+@pytest.mark.parametrize("atomic", [False, True], ids=["in-place", "atomic"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+async def test_selected_keys_are_right_and_others_untouched(
+    client: Client, real: Shop, case: Case, atomic: bool
+) -> None:
+    seed = CASES.index(case) + 1
+    # Each of the three read models has its turn: by stream, by metadata, by data.
+    projection = real.registry.get(NAMES[(seed + atomic) % 3])
+    events, right = real.events[projection.name], real.right[projection.name]
+    selected = {k for event in events if case.selects(event) for k in projection.keys_of(event)}
+    assert selected
+    await corrupt(real, projection, selected & right.keys(), seed)
+    before = await rows_of(real.database.engine, projection)
+    kind = "Rebuild" if atomic and seed % 2 else "Backfill"
+    more = {"is_atomic": True} if atomic else {}
+    result = await run(
+        client, real.database, kind, projection.name, **case.asked, **more, batch_size=500
+    )
+    assert (result.status, result.position) == ("completed", HEAD)
+    after = await rows_of(real.database.engine, projection)
+    assert {k: after.get(k) for k in selected} == {k: right.get(k) for k in selected}
+    if case.name == "full_rebuild":
+        assert after == right
+    else:
+        others = (before.keys() | after.keys()) - selected
+        assert {k: after.get(k) for k in others} == {k: before.get(k) for k in others}
+        assert after != right  # the others are still as wrong as they were
+    assert await leftovers(real.database.engine) == []

@@ -1,0 +1,151 @@
+"""What a running workflow can be told: pause, resume, other limits."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError
+
+from workflows.steps import StepOptions, step
+
+with workflow.unsafe.imports_passed_through():
+    from activities.lifecycle import LifecycleActivities
+    from refold.errors import InvalidRequest
+    from refold.limits import Controls, Limits
+    from refold.messages import ControlRun, RunStatus
+    from refold.progress import ProgressMeter
+    from refold.requests import accept_limits
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+
+class Controlled:
+    """Base of runs: each step of their work waits while they are paused.
+
+    What a run is told goes into the database, where the batches in hand see it. It is asked to
+    pause (``pausing``) until the last of them has ended; then it is ``paused``.
+    """
+
+    def __init__(self, meter: ProgressMeter, controls: Controls) -> None:
+        self._meter = meter
+        self._meter.controls = controls
+        self._busy = 0
+        self._ending = False
+        # Before the plan there is nobody to tell: steps are told as they begin.
+        self._can_tell = False
+        self._note_hold()
+
+    @property
+    def _controls(self) -> Controls:
+        return self._meter.controls
+
+    # -- signals and updates -----------------------------------------------------------------
+
+    @workflow.signal(name="pause", description="Finish the batches in hand, then stand still")
+    async def pause(self, by: Any = None) -> None:
+        """Asks the run to pause; nothing happens when it is paused or about to end."""
+        if not self._controls.paused:
+            await self._tell(paused=True)
+
+    @workflow.signal(name="resume", description="Go on after a pause")
+    async def resume(self, by: Any = None) -> None:
+        """Lets a paused run go on where it stands."""
+        if self._controls.paused:
+            self._meter.resumed()
+            await self._tell(paused=False)
+
+    @workflow.update(
+        name="set_limits",
+        description="batch_size, max_concurrency, events_per_second (0: no limit); each optional",
+    )
+    async def set_limits(self, *inputs: Any) -> Limits | None:
+        """Changes limits while the run goes on; answers with those that it goes by then."""
+        limits = accept_limits(inputs)
+        await self._tell(**limits.model_dump(exclude_none=True))
+        return self._meter.progress().limits
+
+    @set_limits.validator
+    def _refuse_wrong_limits(self, *inputs: Any) -> None:
+        try:
+            accept_limits(inputs)
+        except InvalidRequest as error:
+            raise ApplicationError(str(error), type="InvalidRequest", non_retryable=True) from None
+        if self._meter.status.ended or self._ending:
+            raise ApplicationError(
+                f"expected a run that goes on, it is {self._meter.status}",
+                type="InvalidRequest",
+                non_retryable=True,
+            )
+
+    async def _tell(self, **changes: Any) -> None:
+        self._meter.controls = controls = self._controls.told(**changes)
+        self._note_hold()
+        if self._can_tell and not self._ending:
+            await workflow.execute_activity_method(
+                LifecycleActivities.control_run,
+                ControlRun(run_id=workflow.info().first_execution_run_id, controls=controls),
+                summary=_in_words(changes),
+                **step(),
+            )
+
+    # -- steps -------------------------------------------------------------------------------
+
+    async def _do(
+        self,
+        method: Callable[[Any, A], Awaitable[T]],
+        argument: Callable[[], A],
+        *,
+        summary: str,
+        options: StepOptions,
+    ) -> T:
+        """One step of work; while the run is paused it waits.
+
+        Args:
+            method: The activity.
+            argument: Its argument, made when it begins: what was told meanwhile counts.
+            summary: What people read.
+            options: Its time limits.
+        """
+        await self._unless_paused()
+        self._busy += 1
+        self._note_hold()
+        try:
+            return await workflow.execute_activity_method(
+                method, argument(), summary=summary, **options
+            )
+        finally:
+            self._busy -= 1
+            self._note_hold()
+
+    async def _unless_paused(self) -> None:
+        if self._controls.paused and not self._ending:
+            await workflow.wait_condition(lambda: not self._controls.paused or self._ending)
+
+    async def _while_at_work(self) -> None:
+        """Waits as long as the run stands still because it is paused."""
+        if self._stands_still:
+            await workflow.wait_condition(lambda: not self._stands_still)
+
+    @property
+    def _stands_still(self) -> bool:
+        return self._controls.paused and self._busy == 0 and not self._ending
+
+    def _note_hold(self) -> None:
+        held = None
+        if self._controls.paused and not self._ending:
+            held = RunStatus.PAUSING if self._busy else RunStatus.PAUSED
+        if held is not self._meter.held:
+            self._meter.held = held
+            self._show()
+
+    def _show(self) -> None:
+        """Puts the progress where people see it."""
+
+
+def _in_words(changes: dict[str, Any]) -> str:
+    if "paused" in changes:
+        return "pause" if changes["paused"] else "resume"
+    return ", ".join(f"{name} {value:g}" for name, value in changes.items())
