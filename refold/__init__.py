@@ -3,6 +3,7 @@
 from refold.errors import RefoldError
 from refold.event import Event
 from refold.policy import BackfillPolicy
+from refold.predicates import predicate
 from refold.projection import Handler, Projection, Row
 from refold.system_events import (
     ProjectionBackfillCompleted,
@@ -48,4 +49,5 @@ __all__ = [
     "SystemEventContext",
     "SystemHandler",
     "on_system_event",
+    "predicate",
 ]
