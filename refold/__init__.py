@@ -6,6 +6,7 @@ from refold.event import Event
 from refold.limits import Throttle
 from refold.poison import OnPoison
 from refold.policy import BackfillPolicy, backfill_from, backfill_from_beginning
+from refold.predicates import predicate
 from refold.projection import Handler, Projection, Row
 from refold.system_events import (
     ProjectionBackfillCompleted,
@@ -56,4 +57,5 @@ __all__ = [
     "backfill_from",
     "backfill_from_beginning",
     "on_system_event",
+    "predicate",
 ]

@@ -12,6 +12,7 @@ RefoldError
 ├── SwapRefused             something hangs on the live table that a swap would break
 ├── VerificationFailed      a shadow whose rows are not the fold of their events
 ├── PoisonEvent             an event that the projection's code cannot take
+├── PredicateFailed         an event for which a predicate cannot be worked out
 ├── UnreadableEvent         an event whose JSON does not fit Python's numbers
 ├── RowRejected             the database refuses a row that the handlers made
 ├── WrongExpectedVersion    an append to a stream that has moved on
@@ -28,6 +29,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+
+from refold.event import Event
 
 
 class RefoldError(Exception):
@@ -123,6 +126,29 @@ class PoisonEvent(RefoldError):
             "event_type": self.event_type,
             "stream_id": self.stream_id,
         }
+
+
+class PredicateFailed(RefoldError):
+    """An event for which a predicate is neither true nor false."""
+
+    def __init__(
+        self, predicate: str, position: int, event_type: str, stream_id: str, reason: str
+    ) -> None:
+        self.predicate = predicate
+        self.position = position
+        self.event_type = event_type
+        self.stream_id = stream_id
+        self.reason = reason
+        shown = predicate if len(predicate) <= 200 else f"{predicate[:200]}…"
+        super().__init__(
+            f"predicate {shown!r} fails for event {position} "
+            f"({event_type} of stream {stream_id!r}): {reason}"
+        )
+
+    @classmethod
+    def of(cls, predicate: str, event: Event, reason: str) -> PredicateFailed:
+        """The error for an event."""
+        return cls(predicate, event.position, event.type, event.stream_id, reason)
 
 
 class UnreadableEvent(RefoldError):

@@ -1,4 +1,4 @@
-"""The projections that a process knows: found in the modules that REFOLD_PROJECTIONS names."""
+"""What a process knows by name, found in the modules that REFOLD_PROJECTIONS names."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
-from refold.errors import ConfigurationError, InvalidProjection, UnknownProjection, VersionChanged
+from refold.errors import (
+    ConfigurationError,
+    InvalidProjection,
+    InvalidRequest,
+    UnknownProjection,
+    VersionChanged,
+)
+from refold.predicates import NamedPredicate
 from refold.projection import Projection
 from refold.system_handlers import SystemHandler
 
 
 class Registry:
-    """Projections by name, in one version or several side by side; handlers of system events.
+    """Projections, in one version or several; handlers of system events; predicates by name.
 
     The highest version is the one that new runs fold with; the others keep what they built alive:
     a generation is followed, and so can be rolled back to, by the version that built it.
@@ -25,9 +32,11 @@ class Registry:
         self,
         projections: Iterable[Projection] = (),
         system_handlers: Iterable[SystemHandler] = (),
+        predicates: Iterable[NamedPredicate] = (),
     ) -> None:
         self._versions: dict[str, dict[int, Projection]] = {}
         self._system_handlers: dict[str, SystemHandler] = {}
+        self._predicates: dict[str, NamedPredicate] = {}
         for projection in projections:
             self._add(projection)
         for handler in system_handlers:
@@ -35,6 +44,15 @@ class Registry:
         for projection in self:
             for handler in projection.system_handlers:
                 self._add_handler(handler)
+        for predicate in predicates:
+            self._add_predicate(predicate)
+
+    def _add_predicate(self, predicate: NamedPredicate) -> None:
+        if self._predicates.setdefault(predicate.name, predicate) is not predicate:
+            raise InvalidProjection(
+                f"two predicates are named {predicate.name!r}: requests call them by their names, "
+                "rename one"
+            )
 
     def _add_handler(self, handler: SystemHandler) -> None:
         if self._system_handlers.setdefault(handler.name, handler) is not handler:
@@ -111,6 +129,17 @@ class Registry:
         """The handlers of a projection's system events: its own, and those of all projections."""
         return [h for h in self._system_handlers.values() if h.projection in (None, name)]
 
+    def predicate(self, name: str) -> NamedPredicate:
+        """The predicate of that name.
+
+        Raises:
+            InvalidRequest: There is none; the message lists those there are.
+        """
+        if name not in self._predicates:
+            known = ", ".join(sorted(self._predicates)) or "none: no module has a @predicate"
+            raise InvalidRequest(f"predicate: expected one of ({known}), got {name!r}")
+        return self._predicates[name]
+
     def __iter__(self) -> Iterator[Projection]:
         """The projections by name, each in its highest version."""
         return iter([self.get(name) for name in sorted(self._versions)])
@@ -126,13 +155,15 @@ def load_registry(modules: Iterable[str]) -> Registry:
 
     Raises:
         ConfigurationError: A module cannot be imported.
-        InvalidProjection: Two different projections have the same name, or one has no handler.
+        InvalidProjection: Two different projections or predicates have the same name, or a
+            projection has no handler.
     """
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
     found: dict[int, Projection] = {}
     handlers: dict[int, SystemHandler] = {}
+    predicates: dict[int, NamedPredicate] = {}
     for name in modules:
         for module in _import_all(name):
             for value in vars(module).values():
@@ -140,10 +171,12 @@ def load_registry(modules: Iterable[str]) -> Registry:
                     found.setdefault(id(value), value)
                 elif isinstance(value, SystemHandler):
                     handlers.setdefault(id(value), value)
+                elif isinstance(value, NamedPredicate):
+                    predicates.setdefault(id(value), value)
     # Those of a projection come with it, if it is of the version that counts.
     own = {id(handler) for one in found.values() for handler in one.system_handlers}
     others = [handler for number, handler in handlers.items() if number not in own]
-    return Registry(found.values(), others)
+    return Registry(found.values(), others, predicates.values())
 
 
 def _import_all(name: str) -> Iterator[ModuleType]:

@@ -30,6 +30,7 @@ _PURE = [
     "poison",
     "preview",
     "policy",
+    "predicates",
     "progress",
     "projection",
     "registry",
@@ -44,7 +45,8 @@ _KERNEL = [*_PURE_MODULES, "refold.database", "refold.telemetry"]
 
 # What a place may import of the project's own: modules, or packages with all that is in them.
 ALLOWED: dict[str, list[str]] = {
-    **{f"refold/{name}.py": _PURE_MODULES for name in _PURE},
+    **{f"refold/{name}.py": _PURE_MODULES for name in _PURE if name != "predicates"},
+    "refold/predicates": ["refold.errors", "refold.event", "refold.predicates"],
     "refold/store": [*_KERNEL, "refold.store"],
     "refold/source": [*_KERNEL, "refold.store.schema", "refold.source"],
     "refold/stack": ["refold.stack"],
