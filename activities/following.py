@@ -198,11 +198,12 @@ class FollowActivities:
                 follower.batch_size = pace.batch_size
                 events, told = await self._apply(writer, follower, plan, upto)
                 beat.show(position=follower.position, head=upto)
-                if follower.position >= upto or pace.is_told(told):
+                if follower.position >= upto:
+                    await pace.spend(writer, events)
                     break
+                goes_on = not pace.is_told(told) and await pace.wait(writer, events)
                 if clock() > end or activity.is_worker_shutdown():
                     break
-                goes_on = await pace.wait(writer, events)
             async with writer.begin():
                 report = await read_report(writer, plan.run_id)
             async with announcing.sampling(self._engine) as connection:

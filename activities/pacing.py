@@ -94,14 +94,18 @@ class Pace:
             which it must not do with a snapshot of the log in hand.
         """
         self._adapt(events, self._clock() - self._begun)
-        if self._rate and events:
-            left = await runs.spend(connection, self._plan.run_id, events / self._rate)
-            if not await self._sleep(connection, left):
-                return False
+        if not await self._sleep(connection, await self.spend(connection, events)):
+            return False
         if self._clock() - self._looked >= self._check_seconds and await self._reasons():
             return False
         self._begun = self._clock()
         return True
+
+    async def spend(self, connection: AsyncConnection, events: int) -> float:
+        """Counts events against the limit; returns the seconds until the next may be folded."""
+        if not self._rate or not events:
+            return 0
+        return await runs.spend(connection, self._plan.run_id, events / self._rate)
 
     async def _reasons(self) -> list[str]:
         """Why to hold back now."""
@@ -125,8 +129,7 @@ class Pace:
         while True:
             if activity.is_worker_shutdown():
                 return False
-            left = end - self._clock()
-            if left <= 0:
+            if (left := end - self._clock()) <= 0:
                 return True
             await asyncio.sleep(min(left, _LOOK_SECONDS))
             if left > _LOOK_SECONDS and self.is_told(

@@ -113,13 +113,14 @@ class RefoldActivities:
                     for batch in fold.feed(decoded(records)):
                         told = await work.write(batch, done=False)
                         beat.show(partition=partition.partition, events=work.events)
-                        if pace.is_told(told) or clock() > end or activity.is_worker_shutdown():
-                            return work.result(done=False)
-                        if not await pace.wait(writer, batch.events):
+                        goes_on = not pace.is_told(told) and await pace.wait(writer, batch.events)
+                        if not goes_on or clock() > end or activity.is_worker_shutdown():
                             return work.result(done=False)
                         fold.batch_size = pace.batch_size
                     records = await anext(chunks, None)
-            await work.write(fold.finish(), done=True)
+            last = fold.finish()
+            await work.write(last, done=True)
+            await pace.spend(writer, last.events)
             return work.result(done=True)
 
     async def _target(
