@@ -11,7 +11,7 @@ from refold import BackfillPolicy, Event, Projection, Row
 from refold.registry import Registry
 
 
-def counters(**policy: int) -> Projection:
+def counters(**policy: Any) -> Projection:
     """A projection ``counters``, keyed by ``data.key``; `Removed` deletes, `Broken` raises."""
     projection = Projection(
         "counters",
