@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from temporalio import workflow
+from temporalio.common import Priority
 from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
@@ -16,6 +17,7 @@ from workflows.recording import Recording
 
 with workflow.unsafe.imports_passed_through():
     from refold.errors import InvalidRequest
+    from refold.fairness import fairness_key
     from refold.requests import BackfillRequest, Request, RollbackRequest
     from refold.system_events import (
         ProjectionBackfillFailed,
@@ -132,6 +134,9 @@ class Requests(Recording):
                 parent_close_policy=ParentClosePolicy.ABANDON,
                 cancellation_type=ChildWorkflowCancellationType.ABANDON,
                 static_summary=f"{kind} of {self._name}",
+                priority=Priority(
+                    fairness_key=fairness_key(self._name, getattr(request, "tenant", None))
+                ),
             )
         except WorkflowAlreadyStartedError:
             why = f"workflow {workflow_id!r} is running already: wait until it ends, or cancel it"

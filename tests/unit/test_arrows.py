@@ -19,6 +19,7 @@ _PURE = [
     "ending",
     "errors",
     "event",
+    "fairness",
     "fold",
     "key",
     "limits",
