@@ -8,6 +8,8 @@ RefoldError
 ├── UnknownProjection       no projection of that name is registered
 ├── InvalidRequest          a request that can never be carried out as it stands
 ├── NoSnapshot              a projection has no snapshot of that number, or none at all
+├── NoSchedule              no schedule of that id starts runs
+├── ScheduleExists          there is a schedule of that id
 ├── ProjectionBusy          another run is writing the same projection
 ├── SwapRefused             something hangs on the live table that a swap would break
 ├── VerificationFailed      a shadow whose rows are not the fold of their events
@@ -79,6 +81,27 @@ class NoSnapshot(RefoldError):
         super().__init__(
             f"projection {projection!r}: expected the generation of a snapshot, there are "
             f"({known}){got}: `refold snapshots create {projection}` makes one"
+        )
+
+
+class NoSchedule(RefoldError):
+    """A schedule that is not there, or does not start runs."""
+
+    def __init__(self, schedule_id: str, there: Sequence[str]) -> None:
+        known = ", ".join(there) or "none"
+        super().__init__(
+            f"schedule: expected the id of one that starts runs, there are ({known}), got "
+            f"{schedule_id!r}: `refold schedule list` shows them"
+        )
+
+
+class ScheduleExists(RefoldError):
+    """A schedule of the same id is there."""
+
+    def __init__(self, schedule_id: str) -> None:
+        super().__init__(
+            f"schedule: expected a new id, {schedule_id!r} is there: give another one, or remove "
+            f"it with `refold schedule remove {schedule_id}`"
         )
 
 
