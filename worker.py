@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from activities.auto_start import AutoStart
 from activities.cleanup import sweep
 from activities.delivery import DeliveryActivities, dispatch
 from activities.failures import FailureInterceptor
@@ -131,6 +132,11 @@ async def run_worker(settings: Settings) -> None:
                 asyncio.create_task(
                     dispatch_now_and_then(engine, client, registry, settings.task_queue)
                 ),
+                asyncio.create_task(
+                    auto_start_now_and_then(
+                        AutoStart(engine, client, registry, settings.task_queue)
+                    )
+                ),
             ]
             await stopped
             logger.info("stopping: finishing the batches in hand")
@@ -173,6 +179,16 @@ async def dispatch_now_and_then(
         except Exception as error:
             logger.warning("system events: %s", error)
         await asyncio.sleep(_DISPATCH_SECONDS)
+
+
+async def auto_start_now_and_then(auto_start: AutoStart) -> None:
+    """Sees to it that projections which want to build themselves do."""
+    while True:
+        try:
+            await auto_start.look()
+        except Exception as error:
+            logger.warning("auto-start: %s", error)
+        await asyncio.sleep(_SWEEP_SECONDS)
 
 
 def _calm_garbage_collector() -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from activities import announcing
+from activities import announcing, auto_start
 from activities.following import Follower, take
 from activities.heartbeat import Heartbeat, heartbeating
 from refold.errors import Fenced, RunEnded
@@ -182,16 +182,14 @@ class _Live:
             events=self._events,
             at=await self._now(),
             note=note,
-            rebuild_to=self._rebuild_to(generation),
+            rebuild_to=await self._rebuild_to(),
             system_events=await self._recorded(),
             snapshots=[described(one) for one in await newest_first(self._looker, self._name)],
         )
 
-    def _rebuild_to(self, active: Generation | None) -> int | None:
+    async def _rebuild_to(self) -> int | None:
         newest = self._registry.get(self._name)
-        # A worker of older code does not bring an older version back.
-        current = active is not None and active.version >= newest.version
-        return newest.version if newest.backfill.auto_start and not current else None
+        return newest.version if await auto_start.wanted(self._looker, newest) else None
 
     async def _record_start(self) -> None:
         """Records that following begins, and from where, with the segment that begins it."""
@@ -238,7 +236,7 @@ class _Live:
             events=self._events,
             at=await self._now(),
             note=note,
-            rebuild_to=self._rebuild_to(active),
+            rebuild_to=await self._rebuild_to(),
             system_events=await self._recorded(),
             snapshots=[described(one) for one in await newest_first(self._looker, self._name)],
         )

@@ -23,8 +23,11 @@ RefoldError
 ├── ImportConflict          another writer appended to the same streams (source/importer)
 ├── RunFailed, NoRun, AlreadyRunning   what a manager's run came to (manager, run_manager)
 ├── RunEnded                the run was ended from outside; its work is gone
+├── NotDeployed             a worker without the version that builds itself (another one has it)
 ├── VersionChanged          another version of the projection was deployed during the run
-└── Fenced                  another attempt has taken over this work (the only retryable one)
+└── Fenced                  another attempt has taken over this work
+
+Retried are TemporalUnreachable, NotDeployed and Fenced; all others are final.
 """
 
 from __future__ import annotations
@@ -209,6 +212,19 @@ class RunEnded(RefoldError):
 
 class VersionChanged(RefoldError):
     """The run was planned for another version of the projection than this worker has."""
+
+
+class NotDeployed(RefoldError):
+    """This worker does not have the version that is to be built; another one does."""
+
+    retryable = True
+
+    def __init__(self, projection: str, wanted: int, known: int) -> None:
+        here = f"version {known} at most" if known else "no version of it"
+        super().__init__(
+            f"projection {projection!r}: version {wanted} is to be built, this worker has {here}: "
+            "it is left to a worker of newer code; cancel the run if there is to be none"
+        )
 
 
 class Fenced(RefoldError):

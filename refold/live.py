@@ -17,6 +17,15 @@ RECENT = 50
 """The latest system events that a live projection's workflow knows, for its query."""
 
 
+AUTO_START = "auto_start"
+"""Who asks for the rebuild of a projection that builds itself."""
+
+
+def auto_start_id(projection: str, version: int | str) -> str:
+    """The workflow id of the run with which a version of a projection builds itself."""
+    return f"auto-start/{projection}/{version}"
+
+
 class LiveRequest(Request):
     """What `Projection` is started with.
 

@@ -140,6 +140,10 @@ class Registry:
             raise InvalidRequest(f"predicate: expected one of ({known}), got {name!r}")
         return self._predicates[name]
 
+    def __contains__(self, name: str) -> bool:
+        """Whether a projection of that name is registered, in any version."""
+        return name in self._versions
+
     def __iter__(self) -> Iterator[Projection]:
         """The projections by name, each in its highest version."""
         return iter([self.get(name) for name in sorted(self._versions)])

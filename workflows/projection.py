@@ -16,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.live import LiveActivities
     from refold.errors import InvalidRequest
     from refold.live import (
+        AUTO_START,
         LiveError,
         LiveHealth,
         LiveReport,
@@ -23,6 +24,7 @@ with workflow.unsafe.imports_passed_through():
         LiveSegment,
         LiveState,
         LiveStatus,
+        auto_start_id,
     )
     from refold.live_text import as_markdown
     from refold.requests import BackfillRequest, accept_request
@@ -221,8 +223,11 @@ class Projection(Requests):
         """Once for each version: a rebuild that fails is for a person to look at."""
         wanted = report.rebuild_to
         if wanted is not None and wanted > (self._rebuilt_to or 0):
-            request = BackfillRequest(projection=self._name, requested_by="auto_start")
-            if await self._start_run("Rebuild", request, asked=False):
+            request = BackfillRequest(projection=self._name, requested_by=AUTO_START)
+            # The id that workers give it: whoever is first starts it, the others do not.
+            own_id = auto_start_id(self._name, wanted)
+            once = own_id if workflow.patched("auto-start-once") else None
+            if await self._start_run("Rebuild", request, asked=False, once=once) or once:
                 self._rebuilt_to = wanted
 
     async def _pause(self, time: timedelta | None) -> None:
