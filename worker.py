@@ -13,6 +13,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.auto_start import AutoStart
+from activities.automatic_snapshots import drop_expired_snapshots
 from activities.cleanup import sweep
 from activities.delivery import DeliveryActivities, dispatch
 from activities.failures import FailureInterceptor
@@ -162,6 +163,7 @@ async def _sweep_now_and_then(
             await sweep(engine, client)
             for projection in registry:
                 await drop_expired(engine, projection.name, projection.backfill)
+                await drop_expired_snapshots(engine, projection)
             async with engine.begin() as connection:
                 await prune(connection, timedelta(days=settings.system_events_days))
         except Exception as error:

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from activities import announcing, auto_start
+from activities import announcing, auto_start, automatic_snapshots
 from activities.following import Follower, take
 from activities.heartbeat import Heartbeat, heartbeating
 from refold.errors import Fenced, RunEnded
@@ -95,6 +95,7 @@ class _Live:
         self._writer = writer
         self._head = SettledHead()
         self._events = 0
+        self._began: int | None = None
 
     async def follow(self, bell: Bell, beat: Heartbeat) -> LiveReport:
         clock = asyncio.get_running_loop().time
@@ -135,13 +136,15 @@ class _Live:
         await take_over(self._engine, schema.generations, row)
         try:
             async with self._writer.begin():
-                batch_size = projection.backfill.batch_size
+                batch_size = projection.checkpoints.batch_size(projection.backfill.batch_size)
                 follower = await take(self._writer, projection, active.generation, batch_size)
                 if follower.generation.status != ACTIVE:
                     raise RunEnded(f"generation {active.generation} has just been replaced")
         except RunEnded:
             return await self._take()
         self._head = SettledHead(max(self._head.position, follower.position))
+        if self._began is None:
+            self._began = follower.position
         return follower
 
     def _followed_by(self, active: Generation | None) -> Projection | None:
@@ -172,6 +175,7 @@ class _Live:
             )
         if self._events:
             await self._record_checkpoint(follower.position)
+        began = follower.position if self._began is None else self._began
         return LiveReport(
             status=status,
             generation=generation.generation,
@@ -185,6 +189,13 @@ class _Live:
             rebuild_to=await self._rebuild_to(),
             system_events=await self._recorded(),
             snapshots=[described(one) for one in await newest_first(self._looker, self._name)],
+            tally=await automatic_snapshots.tally(
+                self._looker,
+                self._registry.get(self._name),
+                self._segment.tally,
+                began=began,
+                position=follower.position,
+            ),
         )
 
     async def _rebuild_to(self) -> int | None:

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 _PURE = [
     "approval",
+    "checkpoints",
     "columns",
     "criteria",
     "delivering",
@@ -38,6 +39,7 @@ _PURE = [
     "requests",
     "schedules",
     "settings",
+    "snapshot_policy",
     "snapshots",
     "system_events",
     "system_handlers",
