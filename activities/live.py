@@ -36,6 +36,8 @@ _LOOK_SECONDS = 0.05
 # as a rule, and for some seconds after something has come, as more may follow.
 _SOON_SECONDS = 0.02
 _BUSY_SECONDS = 2.0
+# What has been applied is told within this time, however long the segment was to be.
+_TELL_SECONDS = 10.0
 # Behind for so long it is catching up; for less it is live.
 _LAG_SECONDS = 1.0
 # Whoever has taken the checkpoint over, a backfill's last step, is let finish.
@@ -121,6 +123,8 @@ class _Live:
             if behind:
                 follower = await self._apply(follower)
                 busy_until = clock() + _BUSY_SECONDS
+                if self._events:
+                    end = min(end, clock() + _TELL_SECONDS)
             else:
                 soon = self._head.waiting_for or clock() < busy_until
                 pause = _SOON_SECONDS if soon else _LOOK_SECONDS
