@@ -24,7 +24,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from refold.errors import InvalidRequest, NoSchedule, ScheduleExists
 from refold.fairness import fairness_key
-from refold.messages import Preview
+from refold.preview import Preview
 from refold.requests import BackfillRequest
 from refold.schedules import ScheduleInfo
 from refold.snapshot_manager import SnapshotManager

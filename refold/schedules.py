@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from refold.messages import Message
+from refold.message import Message
 
 
 class ScheduleInfo(Message):

@@ -85,6 +85,18 @@ async def test_activities_and_runs_that_are_asked_for_carry_their_key(
             await child.result()
 
 
+async def test_a_run_for_a_tenant_carries_the_tenant(client: Client, database: Database) -> None:
+    await write(database.engine, some())
+    registry = registry_of(counters(partitions=2))
+    async with working(client, database, registry, tenant_path="stream_id"):
+        rebuild = await start(client, database, "Rebuild", {"projection": "counters"})
+        await rebuild.result()
+        request = {"projection": "counters", "criteria": "full_rebuild", "tenant": "s1"}
+        handle = await start(client, database, "Backfill", request)
+        assert (await handle.result()).status == "completed"
+        assert await _keys(client, handle.id) == {"s1"}
+
+
 async def _keys(client: Client, workflow_id: str) -> set[str]:
     history = await client.get_workflow_handle(workflow_id).fetch_history()
     scheduled = [

@@ -18,6 +18,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError
 
+from refold.criteria import Criteria
 from refold.errors import InvalidRequest, NoSchedule, ScheduleExists
 from refold.manager import ProjectionManager, RunFailed
 from refold.requests import Approval, BackfillRequest
@@ -64,12 +65,16 @@ async def test_a_schedule_is_made_and_runs_and_is_removed(
     client: Client, database: Database
 ) -> None:
     async with managed(client, database) as manager:
-        request = BackfillRequest(projection="counters", batch_size=50)
+        request = BackfillRequest(
+            projection="counters", criteria=Criteria.LAST_N_DAYS, last_n=36_500, batch_size=50
+        )
         made = await manager.add_schedule("counters", NIGHTLY, request, time_zone="Europe/Berlin")
         assert (made.id, made.projection) == ("schedule/counters", "counters")
         assert (made.when, made.time_zone) == ([NIGHTLY], "Europe/Berlin")
         assert made.request == {
             "projection": "counters",
+            "criteria": "last_n_days",
+            "last_n": 36_500,
             "batch_size": 50,
             "requested_by": "schedule/counters",
         }
