@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from activities.auto_start import AutoStart
+from activities.automatic_snapshots import drop_expired_snapshots
 from activities.cleanup import sweep
 from activities.delivery import DeliveryActivities, dispatch
 from activities.failures import FailureInterceptor
@@ -131,6 +133,11 @@ async def run_worker(settings: Settings) -> None:
                 asyncio.create_task(
                     dispatch_now_and_then(engine, client, registry, settings.task_queue)
                 ),
+                asyncio.create_task(
+                    auto_start_now_and_then(
+                        AutoStart(engine, client, registry, settings.task_queue)
+                    )
+                ),
             ]
             await stopped
             logger.info("stopping: finishing the batches in hand")
@@ -156,6 +163,7 @@ async def _sweep_now_and_then(
             await sweep(engine, client)
             for projection in registry:
                 await drop_expired(engine, projection.name, projection.backfill)
+                await drop_expired_snapshots(engine, projection)
             async with engine.begin() as connection:
                 await prune(connection, timedelta(days=settings.system_events_days))
         except Exception as error:
@@ -173,6 +181,16 @@ async def dispatch_now_and_then(
         except Exception as error:
             logger.warning("system events: %s", error)
         await asyncio.sleep(_DISPATCH_SECONDS)
+
+
+async def auto_start_now_and_then(auto_start: AutoStart) -> None:
+    """Sees to it that projections which want to build themselves do."""
+    while True:
+        try:
+            await auto_start.look()
+        except Exception as error:
+            logger.warning("auto-start: %s", error)
+        await asyncio.sleep(_SWEEP_SECONDS)
 
 
 def _calm_garbage_collector() -> None:

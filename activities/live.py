@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from activities import announcing
+from activities import announcing, auto_start, automatic_snapshots
 from activities.following import Follower, take
 from activities.heartbeat import Heartbeat, heartbeating
 from refold.errors import Fenced, RunEnded
@@ -36,6 +36,8 @@ _LOOK_SECONDS = 0.05
 # as a rule, and for some seconds after something has come, as more may follow.
 _SOON_SECONDS = 0.02
 _BUSY_SECONDS = 2.0
+# What has been applied is told within this time, however long the segment was to be.
+_TELL_SECONDS = 10.0
 # Behind for so long it is catching up; for less it is live.
 _LAG_SECONDS = 1.0
 # Whoever has taken the checkpoint over, a backfill's last step, is let finish.
@@ -95,6 +97,7 @@ class _Live:
         self._writer = writer
         self._head = SettledHead()
         self._events = 0
+        self._began: int | None = None
 
     async def follow(self, bell: Bell, beat: Heartbeat) -> LiveReport:
         clock = asyncio.get_running_loop().time
@@ -120,6 +123,8 @@ class _Live:
             if behind:
                 follower = await self._apply(follower)
                 busy_until = clock() + _BUSY_SECONDS
+                if self._events:
+                    end = min(end, clock() + _TELL_SECONDS)
             else:
                 soon = self._head.waiting_for or clock() < busy_until
                 pause = _SOON_SECONDS if soon else _LOOK_SECONDS
@@ -135,13 +140,15 @@ class _Live:
         await take_over(self._engine, schema.generations, row)
         try:
             async with self._writer.begin():
-                batch_size = projection.backfill.batch_size
+                batch_size = projection.checkpoints.batch_size(projection.backfill.batch_size)
                 follower = await take(self._writer, projection, active.generation, batch_size)
                 if follower.generation.status != ACTIVE:
                     raise RunEnded(f"generation {active.generation} has just been replaced")
         except RunEnded:
             return await self._take()
         self._head = SettledHead(max(self._head.position, follower.position))
+        if self._began is None:
+            self._began = follower.position
         return follower
 
     def _followed_by(self, active: Generation | None) -> Projection | None:
@@ -172,6 +179,7 @@ class _Live:
             )
         if self._events:
             await self._record_checkpoint(follower.position)
+        began = follower.position if self._began is None else self._began
         return LiveReport(
             status=status,
             generation=generation.generation,
@@ -182,16 +190,21 @@ class _Live:
             events=self._events,
             at=await self._now(),
             note=note,
-            rebuild_to=self._rebuild_to(generation),
+            rebuild_to=await self._rebuild_to(),
             system_events=await self._recorded(),
             snapshots=[described(one) for one in await newest_first(self._looker, self._name)],
+            tally=await automatic_snapshots.tally(
+                self._looker,
+                self._registry.get(self._name),
+                self._segment.tally,
+                began=began,
+                position=follower.position,
+            ),
         )
 
-    def _rebuild_to(self, active: Generation | None) -> int | None:
+    async def _rebuild_to(self) -> int | None:
         newest = self._registry.get(self._name)
-        # A worker of older code does not bring an older version back.
-        current = active is not None and active.version >= newest.version
-        return newest.version if newest.backfill.auto_start and not current else None
+        return newest.version if await auto_start.wanted(self._looker, newest) else None
 
     async def _record_start(self) -> None:
         """Records that following begins, and from where, with the segment that begins it."""
@@ -238,7 +251,7 @@ class _Live:
             events=self._events,
             at=await self._now(),
             note=note,
-            rebuild_to=self._rebuild_to(active),
+            rebuild_to=await self._rebuild_to(),
             system_events=await self._recorded(),
             snapshots=[described(one) for one in await newest_first(self._looker, self._name)],
         )

@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from activities import announcing, leasing
+from activities.auto_start import require_deployed
 from activities.deciding import Way, decide, refolded_to, require_rebuild, wants_backup
 from activities.heads import settled_head
 from activities.heartbeat import Heartbeat, heartbeating
@@ -52,8 +53,10 @@ class PlanningActivities:
             InvalidRequest: The request cannot be carried out on what there is.
             SwapRefused: Something hangs on the live table that cannot move.
             PoisonEvent: An event's key does not fit.
+            NotDeployed: The version that is to build itself is on other workers.
         """
         request = begin.request
+        require_deployed(self._registry, request.projection, activity.info().workflow_id or "")
         self._registry.get(request.projection)
         async with heartbeating(self._engine, begin.run_id) as beat:
             if not request.dry_run:

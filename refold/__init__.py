@@ -1,5 +1,6 @@
 """Refold: durable backfills, rebuilds and rollbacks of the read models of event-sourced systems."""
 
+from refold.checkpoints import Checkpoints
 from refold.criteria import Criteria
 from refold.errors import RefoldError
 from refold.event import Event
@@ -8,6 +9,7 @@ from refold.poison import OnPoison
 from refold.policy import BackfillPolicy, backfill_from, backfill_from_beginning
 from refold.predicates import predicate
 from refold.projection import Handler, Projection, Row
+from refold.snapshot_policy import Snapshots
 from refold.system_events import (
     ProjectionBackfillCompleted,
     ProjectionBackfillFailed,
@@ -29,6 +31,7 @@ from refold.system_handlers import SystemEventContext, SystemHandler, on_system_
 
 __all__ = [
     "BackfillPolicy",
+    "Checkpoints",
     "Criteria",
     "Event",
     "Handler",
@@ -50,6 +53,7 @@ __all__ = [
     "ProjectionStopped",
     "RefoldError",
     "Row",
+    "Snapshots",
     "SystemEvent",
     "SystemEventContext",
     "SystemHandler",

@@ -8,6 +8,8 @@ RefoldError
 ├── UnknownProjection       no projection of that name is registered
 ├── InvalidRequest          a request that can never be carried out as it stands
 ├── NoSnapshot              a projection has no snapshot of that number, or none at all
+├── NoSchedule              no schedule of that id starts runs
+├── ScheduleExists          there is a schedule of that id
 ├── ProjectionBusy          another run is writing the same projection
 ├── SwapRefused             something hangs on the live table that a swap would break
 ├── VerificationFailed      a shadow whose rows are not the fold of their events
@@ -21,8 +23,11 @@ RefoldError
 ├── ImportConflict          another writer appended to the same streams (source/importer)
 ├── RunFailed, NoRun, AlreadyRunning   what a manager's run came to (manager, run_manager)
 ├── RunEnded                the run was ended from outside; its work is gone
+├── NotDeployed             a worker without the version that builds itself (another one has it)
 ├── VersionChanged          another version of the projection was deployed during the run
-└── Fenced                  another attempt has taken over this work (the only retryable one)
+└── Fenced                  another attempt has taken over this work
+
+Retried are TemporalUnreachable, NotDeployed and Fenced; all others are final.
 """
 
 from __future__ import annotations
@@ -79,6 +84,27 @@ class NoSnapshot(RefoldError):
         super().__init__(
             f"projection {projection!r}: expected the generation of a snapshot, there are "
             f"({known}){got}: `refold snapshots create {projection}` makes one"
+        )
+
+
+class NoSchedule(RefoldError):
+    """A schedule that is not there, or does not start runs."""
+
+    def __init__(self, schedule_id: str, there: Sequence[str]) -> None:
+        known = ", ".join(there) or "none"
+        super().__init__(
+            f"schedule: expected the id of one that starts runs, there are ({known}), got "
+            f"{schedule_id!r}: `refold schedule list` shows them"
+        )
+
+
+class ScheduleExists(RefoldError):
+    """A schedule of the same id is there."""
+
+    def __init__(self, schedule_id: str) -> None:
+        super().__init__(
+            f"schedule: expected a new id, {schedule_id!r} is there: give another one, or remove "
+            f"it with `refold schedule remove {schedule_id}`"
         )
 
 
@@ -186,6 +212,19 @@ class RunEnded(RefoldError):
 
 class VersionChanged(RefoldError):
     """The run was planned for another version of the projection than this worker has."""
+
+
+class NotDeployed(RefoldError):
+    """This worker does not have the version that is to be built; another one does."""
+
+    retryable = True
+
+    def __init__(self, projection: str, wanted: int, known: int) -> None:
+        here = f"version {known} at most" if known else "no version of it"
+        super().__init__(
+            f"projection {projection!r}: version {wanted} is to be built, this worker has {here}: "
+            "it is left to a worker of newer code; cancel the run if there is to be none"
+        )
 
 
 class Fenced(RefoldError):

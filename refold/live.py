@@ -17,6 +17,15 @@ RECENT = 50
 """The latest system events that a live projection's workflow knows, for its query."""
 
 
+AUTO_START = "auto_start"
+"""Who asks for the rebuild of a projection that builds itself."""
+
+
+def auto_start_id(projection: str, version: int | str) -> str:
+    """The workflow id of the run with which a version of a projection builds itself."""
+    return f"auto-start/{projection}/{version}"
+
+
 class LiveRequest(Request):
     """What `Projection` is started with.
 
@@ -64,6 +73,22 @@ class LiveError(Message):
     next_attempt_at: datetime | None = None
 
 
+class SnapshotTally(Message):
+    """What has been counted towards the next snapshot that a projection makes by itself.
+
+    Attributes:
+        since: From this position (exclusive): of the latest snapshot, or where one was last tried.
+        upto: Up to this position (inclusive).
+        events: So many events that count are there between, at least.
+        due: Whether a snapshot is to be made now.
+    """
+
+    since: int
+    upto: int
+    events: int = 0
+    due: bool = False
+
+
 class LiveReport(Message):
     """What a segment of following came to.
 
@@ -80,6 +105,7 @@ class LiveReport(Message):
         rebuild_to: The version to rebuild it to by itself, where the projection says so.
         system_events: What has been recorded since the segment's `known`.
         snapshots: The projection's snapshots, the newest first.
+        tally: What counts towards the next one, of a projection that makes them by itself.
     """
 
     status: LiveStatus
@@ -94,6 +120,7 @@ class LiveReport(Message):
     rebuild_to: int | None = None
     system_events: list[RecordedEvent] = Field(default_factory=list)
     snapshots: list[SnapshotInfo] = Field(default_factory=list)
+    tally: SnapshotTally | None = None
 
 
 class LiveSegment(Message):
@@ -104,12 +131,14 @@ class LiveSegment(Message):
         seconds: For how long.
         started: Following begins with this segment: the key under which that is recorded.
         known: The number of the latest system event that the workflow knows.
+        tally: What has been counted towards the next snapshot.
     """
 
     projection: str
     seconds: Annotated[float, Field(gt=0)]
     started: str | None = None
     known: int = 0
+    tally: SnapshotTally | None = None
 
 
 class LiveHealth(Message):
@@ -138,6 +167,7 @@ class LiveState(Message):
         rebuilt_to: The version to which it has been rebuilt by itself, or tried to be.
         health: How it is.
         system_events: The latest ones, for the query.
+        tally: What has been counted towards the next snapshot.
     """
 
     stopped: bool
@@ -146,6 +176,7 @@ class LiveState(Message):
     rebuilt_to: int | None = None
     health: LiveHealth
     system_events: list[RecordedEvent] = Field(default_factory=list)
+    tally: SnapshotTally | None = None
 
 
 class RecordSystemEvent(Message):

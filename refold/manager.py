@@ -25,8 +25,8 @@ from refold.messages import BackfillResult, Progress, RunStatus
 from refold.preview import Preview
 from refold.requests import BackfillRequest, RollbackRequest
 from refold.run_manager import AlreadyRunning, RunFailed, StartedRun
+from refold.schedule_manager import ScheduleManager
 from refold.settings import Settings
-from refold.snapshot_manager import SnapshotManager
 from refold.store import leases
 
 __all__ = [
@@ -52,7 +52,7 @@ class NotAwaited(RefoldError):
     """An approval for a run that awaits none."""
 
 
-class ProjectionManager(SnapshotManager):
+class ProjectionManager(ScheduleManager):
     """Starts, watches and cancels runs; starts and stops live projections; keeps snapshots.
 
     Args:

@@ -10,11 +10,13 @@ from typing import Any
 
 from sqlalchemy import Table
 
+from refold.checkpoints import Checkpoints, as_checkpoints
 from refold.columns import Settle, WrongValue, is_mutable, settle_for
 from refold.errors import InvalidProjection, PoisonEvent
 from refold.event import Event
 from refold.key import Key, KeyDoesNotFit, KeyFunction, KeyPath, key_paths
-from refold.policy import BackfillPolicy
+from refold.policy import BackfillPolicy, backfill_from, backfill_from_beginning
+from refold.snapshot_policy import Snapshots
 from refold.system_events import SystemEvent
 from refold.system_handlers import Handle, SystemHandler, on_system_event
 
@@ -38,6 +40,8 @@ class Projection:
             tuple of these for a composite key, or a function ``event -> key | list of keys |
             None`` (None: the event is skipped).
         backfill: Defaults for backfills and rebuilds of this projection.
+        checkpoints: How often its checkpoint is moved while it is live.
+        snapshots: When it makes snapshots by itself; never when left out.
 
     Raises:
         InvalidProjection: The declaration cannot work; the message says why.
@@ -51,6 +55,8 @@ class Projection:
         table: Table,
         key: str | tuple[str, ...] | KeyFunction,
         backfill: BackfillPolicy | None = None,
+        checkpoints: Checkpoints | None = None,
+        snapshots: Snapshots | None = None,
     ) -> None:
         if not _NAME.fullmatch(name):
             raise InvalidProjection(
@@ -66,6 +72,8 @@ class Projection:
         self.version = version
         self.table = table
         self.backfill = backfill or BackfillPolicy()
+        self.checkpoints = checkpoints or Checkpoints()
+        self.snapshots = snapshots or Snapshots.none()
         self.key_columns: tuple[str, ...] = tuple(c.name for c in table.primary_key.columns)
         self.key_paths: tuple[KeyPath, ...] | None = None
         self._key_function: KeyFunction | None = None
@@ -129,6 +137,46 @@ class Projection:
             return handler
 
         return register
+
+    def with_checkpoints(
+        self, checkpoints: Checkpoints | None = None, **settings: Any
+    ) -> Projection:
+        """Sets how often the checkpoint is moved; returns the projection.
+
+        Args:
+            checkpoints: The settings; the projection's own when left out.
+            **settings: Those of `Checkpoints` that are to be otherwise.
+        """
+        self.checkpoints = as_checkpoints(checkpoints or self.checkpoints, settings)
+        return self
+
+    def with_snapshots(self, snapshots: Snapshots) -> Projection:
+        """Sets when snapshots are made; returns the projection."""
+        self.snapshots = snapshots
+        return self
+
+    def backfill_from_beginning(self, **settings: Any) -> Projection:
+        """Lets it build itself from all events when a worker first sees it; returns it.
+
+        Args:
+            **settings: More of `BackfillPolicy`; its other settings stay.
+        """
+        return self._with_backfill(backfill_from_beginning(start_from=None, **settings))
+
+    def backfill_from(self, start: datetime | str, **settings: Any) -> Projection:
+        """Lets it build itself from the events since a date; returns it.
+
+        Args:
+            start: The first moment (inclusive): an aware datetime, or RFC 3339.
+            **settings: More of `BackfillPolicy`; its other settings stay.
+        """
+        return self._with_backfill(backfill_from(start, **settings))
+
+    def _with_backfill(self, policy: BackfillPolicy) -> Projection:
+        both = (self.backfill, policy)
+        given = {name: getattr(one, name) for one in both for name in one.model_fields_set}
+        self.backfill = BackfillPolicy(**given)
+        return self
 
     @property
     def start_from(self) -> datetime | None:

@@ -79,6 +79,12 @@ class Registry:
                 f"{projection.name}: expected at least one handler: decorate a function with "
                 '@projection.on("EventType")'
             )
+        unread = [one for one in projection.snapshots.trigger_on if one not in projection.handlers]
+        if unread:
+            raise InvalidProjection(
+                f"{projection.name}: snapshots: trigger_on: expected event types with a handler "
+                f"({', '.join(projection.event_types)}), got {', '.join(unread)}"
+            )
 
     def get(self, name: str) -> Projection:
         """The projection of that name, in its highest version.
@@ -139,6 +145,10 @@ class Registry:
             known = ", ".join(sorted(self._predicates)) or "none: no module has a @predicate"
             raise InvalidRequest(f"predicate: expected one of ({known}), got {name!r}")
         return self._predicates[name]
+
+    def __contains__(self, name: str) -> bool:
+        """Whether a projection of that name is registered, in any version."""
+        return name in self._versions
 
     def __iter__(self) -> Iterator[Projection]:
         """The projections by name, each in its highest version."""

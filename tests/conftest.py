@@ -14,6 +14,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from refold.registry import Registry, load_registry
 from refold.stack.postgres import EmbeddedPostgres
+from refold.stack.temporal import FAIRNESS
 from tests.support.databases import Database, drop_database, make_database, make_template
 from tests.support.ports import free_port
 
@@ -54,6 +55,9 @@ async def temporal() -> AsyncIterator[WorkflowEnvironment]:
         dev_server_existing_path=which("temporal", path=_beside_python()),
         data_converter=pydantic_data_converter,
         dev_server_log_level="error",
+        dev_server_extra_args=[
+            part for setting in FAIRNESS for part in ("--dynamic-config-value", setting)
+        ],
     ) as environment:
         yield environment
 

@@ -16,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.delivery import UNKNOWN_HANDLER, DeliveryActivities
     from refold.delivering import Delivery, DeliveryRequest, FailedDelivery, NextDeliveries
     from refold.errors import InvalidRequest
+    from refold.fairness import fairness_key
     from refold.requests import accept_request
 
 _LONGEST = timedelta(minutes=10)
@@ -33,6 +34,14 @@ def _is_unknown_handler(error: ActivityError) -> bool:
 class SystemEvents:
     """Gives system events to a handler, in order; a worker starts it when there are any."""
 
+    def __init__(self) -> None:
+        self._fairness_key: str | None = None
+
+    @property
+    def fairness_key(self) -> str | None:
+        """With whom its activities take turns; None until the request is accepted."""
+        return self._fairness_key
+
     @workflow.run
     async def run(self, *inputs: Any) -> int:
         """Takes one `DeliveryRequest`; returns how many events the handler has taken."""
@@ -40,6 +49,7 @@ class SystemEvents:
             request = accept_request(inputs[:1], DeliveryRequest)
         except InvalidRequest as error:
             raise ApplicationError(str(error), type="InvalidRequest", non_retryable=True) from None
+        self._fairness_key = fairness_key(request.projection)
         taken = inputs[1] if len(inputs) > 1 else 0
         # A worker of other code has got it: a worker that knows the handler begins anew.
         with suppress(_NotHere):

@@ -16,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.live import LiveActivities
     from refold.errors import InvalidRequest
     from refold.live import (
+        AUTO_START,
         LiveError,
         LiveHealth,
         LiveReport,
@@ -23,9 +24,12 @@ with workflow.unsafe.imports_passed_through():
         LiveSegment,
         LiveState,
         LiveStatus,
+        SnapshotTally,
+        auto_start_id,
     )
     from refold.live_text import as_markdown
-    from refold.requests import BackfillRequest, accept_request
+    from refold.requests import BackfillRequest, SnapshotRequest, accept_request
+    from refold.snapshot_policy import MADE_BY_ITSELF
     from refold.snapshots import SnapshotInfo
     from refold.system_events import ProjectionFailed, ProjectionStopped
 
@@ -68,6 +72,7 @@ class Projection(Requests):
         self._stopped = state.stopped
         self._started = state.started
         self._rebuilt_to = state.rebuilt_to
+        self._tally = state.tally
         self._health = state.health
         self._segment: asyncio.Task[LiveReport] | None = None
         self._interrupted = False
@@ -143,6 +148,7 @@ class Projection(Requests):
                 seconds = _FIRST_SECONDS
                 continue
             await self._rebuild_if_wanted(report)
+            await self._snapshot_if_due(report)
             moved = report.events > 0 or report.status is LiveStatus.CATCHING_UP
             seconds = min(2 * seconds, _MOVING_SECONDS if moved else _IDLE_SECONDS)
             if report.status is LiveStatus.NEEDS_REBUILD and not moved:
@@ -188,6 +194,7 @@ class Projection(Requests):
                 seconds=seconds,
                 started=None if self._started else workflow.uuid4().hex,
                 known=self._known,
+                tally=self._tally,
             ),
             summary=f"follow for {seconds:.0f} s",
             **step(longest=timedelta(minutes=10)),
@@ -221,9 +228,22 @@ class Projection(Requests):
         """Once for each version: a rebuild that fails is for a person to look at."""
         wanted = report.rebuild_to
         if wanted is not None and wanted > (self._rebuilt_to or 0):
-            request = BackfillRequest(projection=self._name, requested_by="auto_start")
-            if await self._start_run("Rebuild", request, asked=False):
+            request = BackfillRequest(projection=self._name, requested_by=AUTO_START)
+            # The id that workers give it: whoever is first starts it, the others do not.
+            own_id = auto_start_id(self._name, wanted)
+            once = own_id if workflow.patched("auto-start-once") else None
+            if await self._start_run("Rebuild", request, asked=False, once=once) or once:
                 self._rebuilt_to = wanted
+
+    async def _snapshot_if_due(self, report: LiveReport) -> None:
+        """One that fails is tried again after as many events: the count begins anew with a try."""
+        self._tally = report.tally or self._tally
+        if report.tally is None or not report.tally.due:
+            return
+        request = SnapshotRequest(projection=self._name, requested_by=MADE_BY_ITSELF)
+        if await self._start_run("Snapshot", request, asked=False):
+            here = report.tally.upto
+            self._tally = SnapshotTally(since=here, upto=here)
 
     async def _pause(self, time: timedelta | None) -> None:
         """Waits, until somebody wants something, or has; None for as long as that takes."""
@@ -253,6 +273,7 @@ class Projection(Requests):
             started=self._started,
             restart_at=self._restart_at,
             rebuilt_to=self._rebuilt_to,
+            tally=self._tally,
             health=self._health,
             system_events=self._recent,
         )

@@ -11,6 +11,7 @@ from workflows.steps import step
 
 with workflow.unsafe.imports_passed_through():
     from activities.system_events import SystemEventActivities
+    from refold.fairness import fairness_key
     from refold.live import RECENT, ReadSystemEvents, RecordSystemEvent
     from refold.system_events import RecordedEvent, SystemEvent, own_fields
 
@@ -26,6 +27,11 @@ class Recording:
     def __init__(self, name: str, recent: Sequence[RecordedEvent]) -> None:
         self._name = name
         self._recent = list(recent)
+
+    @property
+    def fairness_key(self) -> str:
+        """With whom its activities take turns: those of other projections, and of tenants."""
+        return fairness_key(self._name)
 
     @workflow.query(
         name="system_events", description=f"The projection's latest {RECENT} system events"

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from temporalio import workflow
+from temporalio.common import Priority, WorkflowIDReusePolicy
 from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
@@ -16,6 +17,7 @@ from workflows.recording import Recording
 
 with workflow.unsafe.imports_passed_through():
     from refold.errors import InvalidRequest
+    from refold.fairness import fairness_key
     from refold.requests import BackfillRequest, Request, RollbackRequest
     from refold.system_events import (
         ProjectionBackfillFailed,
@@ -112,26 +114,36 @@ class Requests(Recording):
 
     # -- carrying out ------------------------------------------------------------------------
 
-    async def _start_run(self, kind: str, request: Request, *, asked: bool = True) -> bool:
+    async def _start_run(
+        self, kind: str, request: Request, *, asked: bool = True, once: str | None = None
+    ) -> bool:
         """Starts a run as a workflow of its own, under its default id.
 
         Args:
             kind: The workflow type.
             request: What it is started with.
             asked: Somebody has asked for it, and is answered when it cannot be started.
+            once: Instead: an id under which there is never a second one.
 
         Returns:
-            False when one is running under that id.
+            False when one is running under that id, or has been, if it is for once.
         """
-        workflow_id = f"{kind.lower()}/{self._name}"
+        workflow_id = once or f"{kind.lower()}/{self._name}"
+        reuse = WorkflowIDReusePolicy.ALLOW_DUPLICATE
+        if once is not None:
+            reuse = WorkflowIDReusePolicy.REJECT_DUPLICATE
         try:
             child = await workflow.start_child_workflow(
                 kind,
                 request.model_dump(mode="json", exclude_none=True),
                 id=workflow_id,
+                id_reuse_policy=reuse,
                 parent_close_policy=ParentClosePolicy.ABANDON,
                 cancellation_type=ChildWorkflowCancellationType.ABANDON,
                 static_summary=f"{kind} of {self._name}",
+                priority=Priority(
+                    fairness_key=fairness_key(self._name, getattr(request, "tenant", None))
+                ),
             )
         except WorkflowAlreadyStartedError:
             why = f"workflow {workflow_id!r} is running already: wait until it ends, or cancel it"

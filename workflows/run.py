@@ -22,6 +22,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.retention import RetentionActivities
     from refold.ending import DropGenerations, Finished, FinishRun
     from refold.errors import InvalidRequest
+    from refold.fairness import fairness_key
     from refold.limits import Controls
     from refold.messages import BackfillResult, Continued, Phase, Plan, Planned, Progress, RunStatus
     from refold.preview import Preview
@@ -63,6 +64,7 @@ class Run(Controlled, Generic[R]):
         self._planned = self._before.planned if self._before else None
         self._can_tell = self._planned is not None
         self._cancel_reason: str | None = None
+        self._fairness_key: str | None = None
         # Untyped on purpose: Temporal would leave a workflow with a wrong input running for ever,
         # trying to decode it. So it is decoded here, and what is wrong fails the run at once.
         self._inputs = inputs[:1] if continued else inputs
@@ -103,6 +105,11 @@ class Run(Controlled, Generic[R]):
 
     # -- the run -----------------------------------------------------------------------------
 
+    @property
+    def fairness_key(self) -> str | None:
+        """With whom its activities take turns; None until the request is accepted."""
+        return self._fairness_key
+
     async def _begin(self, request: R) -> Planned:
         raise NotImplementedError
 
@@ -141,6 +148,7 @@ class Run(Controlled, Generic[R]):
             self._settle(RunStatus.FAILED)
             raise ApplicationError(str(error), type="InvalidRequest", non_retryable=True) from None
         self._title = f"{self._title} {request.projection}"
+        self._fairness_key = fairness_key(request.projection, getattr(request, "tenant", None))
         return request
 
     async def _carry_out(self, request: R) -> None:

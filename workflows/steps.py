@@ -7,7 +7,8 @@ from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any, TypedDict, TypeVar
 
-from temporalio.common import RetryPolicy
+from temporalio import workflow
+from temporalio.common import Priority, RetryPolicy
 from temporalio.workflow import ActivityCancellationType
 
 T = TypeVar("T")
@@ -30,6 +31,7 @@ class StepOptions(TypedDict):
     heartbeat_timeout: timedelta
     retry_policy: RetryPolicy
     cancellation_type: ActivityCancellationType
+    priority: Priority
 
 
 def step(
@@ -49,7 +51,16 @@ def step(
         retry_policy=_RETRIES,
         # A cancelled run must not drop a table while an activity still writes to it.
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        priority=fair(),
     )
+
+
+def fair() -> Priority:
+    """Takes turns with other tenants and projections when all workers are busy.
+
+    The key is the workflow's own `fairness_key`: each class of ours has one.
+    """
+    return Priority(fairness_key=workflow.instance().fairness_key)
 
 
 def heed_cancellation() -> None:

@@ -2,34 +2,173 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from refold.cli.options import Fields
+from refold.criteria import Criteria
 from refold.errors import InvalidRequest
+from refold.poison import OnPoison
 from refold.requests import Approval, BackfillRequest, accept_request
 
-BatchSize = Annotated[int | None, typer.Option(min=1, max=100_000, help="Events a transaction.")]
-Concurrency = Annotated[int | None, typer.Option(min=1, max=64, help="Partitions at a time.")]
-Approve = Annotated[
-    Approval | None, typer.Option("--approval", help="Who lets the new table go live.")
-]
-MaxChangedPercent = Annotated[
-    float | None,
-    typer.Option(min=0, help="Await approval if more of the live rows change, in percent."),
-]
-MaxRemovedRows = Annotated[
-    int | None, typer.Option(min=0, help="Await approval if more live rows are removed.")
-]
 PlanOnly = Annotated[bool, typer.Option("--plan", help="Say what would be done; do nothing.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Start it and return at once.")]
 RequestedBy = Annotated[str | None, typer.Option(help="Who asks, for the record.")]
 
 
-def backfill_request(**fields: object) -> BackfillRequest:
-    """The request that these options make; left out or False is left to the defaults."""
-    given = {name: value for name, value in fields.items() if value is not None}
+def what_to_repair(
+    *,
+    full: Annotated[bool, typer.Option("--full", help="Every key.")] = False,
+    incremental: Annotated[
+        bool, typer.Option("--incremental", help="Apply new events only.")
+    ] = False,
+    from_date: Annotated[
+        str | None,
+        typer.Option(help="Keys of events since then: RFC 3339, as 2026-03-01T00:00:00Z."),
+    ] = None,
+    to_date: Annotated[
+        str | None, typer.Option(help="With --from-date: recorded before then (exclusive).")
+    ] = None,
+    last_days: Annotated[
+        int | None, typer.Option(min=1, help="Keys of events of the last so many days.")
+    ] = None,
+    last_events: Annotated[
+        int | None, typer.Option(min=1, help="Keys of the last so many events of the log.")
+    ] = None,
+    from_position: Annotated[
+        int | None, typer.Option(min=0, help="Keys of events from this position (inclusive).")
+    ] = None,
+    to_position: Annotated[
+        int | None, typer.Option(min=0, help="With --from-position: up to there (inclusive).")
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="CEL", help="Keys of events for which this is true; narrows others."),
+    ] = None,
+    predicate_name: Annotated[
+        str | None, typer.Option(help="Instead of --where: a predicate registered in Python.")
+    ] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only keys of events of this tenant.")] = None,
+) -> Fields:
+    """The criterion and its bounds; without one the projection's own counts.
+
+    Raises:
+        typer.BadParameter: Two criteria, or the end of a range without its beginning.
+    """
+    # What each says, and the options that say it; a range is one criterion of two options.
+    said: dict[Criteria | None, Fields] = {
+        Criteria.FULL_REBUILD: {"--full": full},
+        Criteria.INCREMENTAL_UPDATE: {"--incremental": incremental},
+        Criteria.LAST_N_DAYS: {"--last-days": last_days},
+        Criteria.LAST_N_EVENTS: {"--last-events": last_events},
+        (Criteria.FROM_DATE if to_date is None else Criteria.DATE_RANGE): {
+            "--from-date": from_date,
+            "--to-date": to_date,
+        },
+        (Criteria.FROM_EVENT_NUMBER if to_position is None else Criteria.EVENT_NUMBER_RANGE): {
+            "--from-position": from_position,
+            "--to-position": to_position,
+        },
+    }
+    given = {criteria: _given(options) for criteria, options in said.items() if _given(options)}
+    if len(given) > 1:
+        names = [options[0] for options in given.values()]
+        both = "both " if len(names) == 2 else ""
+        raise typer.BadParameter(
+            f"expected one criterion, got {both}{', '.join(names[:-1])} and {names[-1]}: --where "
+            "and --tenant narrow any that selects events"
+        )
+    for options in given.values():
+        if options[0].startswith("--to-"):
+            raise typer.BadParameter(
+                f"{options[0]}: expected with {options[0].replace('--to-', '--from-')}"
+            )
+    criteria = next(iter(given), None)
+    if criteria is None and not (where is predicate_name is None):
+        criteria = Criteria.CUSTOM_PREDICATE
+    return {
+        "criteria": criteria,
+        "from_date": from_date,
+        "to_date": to_date,
+        "last_n": last_days if last_days is not None else last_events,
+        "from_position": from_position,
+        "to_position": to_position,
+        "predicate": where,
+        "predicate_name": predicate_name,
+        "tenant": tenant,
+    }
+
+
+def _given(options: Fields) -> list[str]:
+    return [name for name, value in options.items() if value not in (None, False)]
+
+
+def where_to(
+    *,
+    atomic: Annotated[
+        bool, typer.Option("--atomic", help="Build a new table aside and swap it in.")
+    ] = False,
+    rollback_on_failure: Annotated[
+        bool,
+        typer.Option("--rollback-on-failure", help="Bring back what stood there if it fails."),
+    ] = False,
+    create_backup: Annotated[
+        bool, typer.Option("--create-backup", help="Keep what stood there, to roll back to.")
+    ] = False,
+) -> Fields:
+    """In place, and with which way back, or aside; a `Rebuild` is always aside."""
+    return {
+        "is_atomic": atomic or None,
+        "rollback_on_failure": rollback_on_failure or None,
+        "create_backup": create_backup or None,
+    }
+
+
+def how(
+    *,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="Events a transaction.")
+    ] = None,
+    max_concurrency: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Partitions at a time.")
+    ] = None,
+    events_per_second: Annotated[
+        float | None, typer.Option(min=0, help="Over all partitions; 0 for no limit.")
+    ] = None,
+    target_batch_seconds: Annotated[
+        float | None, typer.Option(help="Batches adapt until one takes about so long.")
+    ] = None,
+    on_poison: Annotated[
+        OnPoison | None, typer.Option(help="What is done with an event that cannot be taken.")
+    ] = None,
+    max_dead_letters: Annotated[
+        int | None, typer.Option(min=0, help="Fail when more events are set aside.")
+    ] = None,
+    approval: Annotated[
+        Approval | None, typer.Option(help="Who lets the new table go live.")
+    ] = None,
+    max_changed_percent: Annotated[
+        float | None,
+        typer.Option(min=0, help="Await approval if more of the live rows change, in percent."),
+    ] = None,
+    max_removed_rows: Annotated[
+        int | None, typer.Option(min=0, help="Await approval if more live rows are removed.")
+    ] = None,
+    requested_by: RequestedBy = None,
+) -> Fields:
+    """Pace, poison events, approval: each of them a field of the same name."""
+    return dict(locals())
+
+
+def backfill_request(name: str, fields: Fields) -> BackfillRequest:
+    """The request that these options make; what is left out is left to the defaults.
+
+    Raises:
+        typer.BadParameter: It can be no request; the message names each field.
+    """
+    given: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
     try:
-        return accept_request([given], BackfillRequest)
+        return accept_request([{"projection": name, **given}], BackfillRequest)
     except InvalidRequest as error:
         raise typer.BadParameter(str(error)) from None

@@ -8,94 +8,48 @@ import typer
 
 from refold.cli.diff import show_diff
 from refold.cli.following import follow, follow_or_tell, make_manager
+from refold.cli.options import Fields, taking
 from refold.cli.output import FAILED, Json, Name, console, finished, print_json
 from refold.cli.plan import show_plan
 from refold.cli.requests import (
-    Approve,
-    BatchSize,
-    Concurrency,
     Detach,
-    MaxChangedPercent,
-    MaxRemovedRows,
     PlanOnly,
     RequestedBy,
     backfill_request,
+    how,
+    what_to_repair,
+    where_to,
 )
-from refold.criteria import Criteria
 from refold.errors import InvalidRequest
 from refold.manager import StartedRun
 from refold.requests import BackfillRequest, RollbackRequest, accept_request
 
 
+@taking(what_to_repair, where_to, how)
 def backfill(
     name: Name,
+    fields: Fields,
     *,
-    full: Annotated[bool, typer.Option("--full", help="Refold every key (default).")] = False,
-    incremental: Annotated[
-        bool, typer.Option("--incremental", help="Apply new events only.")
-    ] = False,
-    atomic: Annotated[
-        bool, typer.Option("--atomic", help="Build a new table aside and swap it in.")
-    ] = False,
-    rollback_on_failure: Annotated[
-        bool,
-        typer.Option("--rollback-on-failure", help="Bring back what stood there if it fails."),
-    ] = False,
-    create_backup: Annotated[
-        bool, typer.Option("--create-backup", help="Keep what stood there, to roll back to.")
-    ] = False,
-    batch_size: BatchSize = None,
-    max_concurrency: Concurrency = None,
-    approval: Approve = None,
-    max_changed_percent: MaxChangedPercent = None,
-    max_removed_rows: MaxRemovedRows = None,
-    requested_by: RequestedBy = None,
     plan: PlanOnly = False,
     detach: Detach = False,
     json: Json = False,
 ) -> None:
-    """Repair a read model in place."""
-    if full and incremental:
-        raise typer.BadParameter("expected one of --full and --incremental, got both")
-    request = backfill_request(
-        projection=name,
-        criteria=Criteria.INCREMENTAL_UPDATE if incremental else Criteria.FULL_REBUILD,
-        is_atomic=atomic or None,
-        rollback_on_failure=rollback_on_failure or None,
-        create_backup=create_backup or None,
-        batch_size=batch_size,
-        max_concurrency=max_concurrency,
-        approval=approval,
-        max_changed_percent=max_changed_percent,
-        max_removed_rows=max_removed_rows,
-        requested_by=requested_by,
-    )
+    """Repair a read model in place: what the projection declares, else every key."""
+    request = backfill_request(name, fields)
     finished(_build("Backfill", name, request, plan=plan, detach=detach, json=json))
 
 
+@taking(what_to_repair, how)
 def rebuild(
     name: Name,
+    fields: Fields,
     *,
-    batch_size: BatchSize = None,
-    max_concurrency: Concurrency = None,
-    approval: Approve = None,
-    max_changed_percent: MaxChangedPercent = None,
-    max_removed_rows: MaxRemovedRows = None,
-    requested_by: RequestedBy = None,
     plan: PlanOnly = False,
     detach: Detach = False,
     json: Json = False,
 ) -> None:
     """Build a read model anew, aside, and swap it in."""
-    request = backfill_request(
-        projection=name,
-        batch_size=batch_size,
-        max_concurrency=max_concurrency,
-        approval=approval,
-        max_changed_percent=max_changed_percent,
-        max_removed_rows=max_removed_rows,
-        requested_by=requested_by,
-    )
+    request = backfill_request(name, fields)
     finished(_build("Rebuild", name, request, plan=plan, detach=detach, json=json))
 
 

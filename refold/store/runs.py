@@ -9,10 +9,12 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    and_,
     cast,
     func,
     literal_column,
     null,
+    or_,
     select,
     text,
     update,
@@ -112,6 +114,24 @@ async def latest(connection: AsyncConnection, projection: str) -> RunRecord | No
     ordered = statement.order_by(runs.c.started_at.desc()).limit(1)
     row = (await connection.execute(ordered)).first()
     return None if row is None else RunRecord(*row)
+
+
+async def has_built(
+    connection: AsyncConnection,
+    projection: str,
+    version: int,
+    *,
+    tried_by: str,
+    tried_under: str,
+) -> bool:
+    """Whether a version has been built; or tried to be, by this one or under this workflow id."""
+    built = or_(runs.c.status.in_(("completed", "rolled_back")), runs.c.requested_by == tried_by)
+    planned = runs.c.plan["plan"]["version"].as_integer() == version
+    statement = select(runs.c.run_id).where(
+        runs.c.projection == projection,
+        or_(runs.c.workflow_id == tried_under, and_(planned, built)),
+    )
+    return await connection.scalar(statement.limit(1)) is not None
 
 
 async def unfinished(connection: AsyncConnection, projection: str | None = None) -> list[RunRecord]:

@@ -47,6 +47,22 @@ def test_rebuild_backfill_and_status(dev: DevStack, shop_events: int) -> None:
     assert "product-sales" in shown.out
 
 
+def test_a_criterion_of_each_kind_by_its_options(dev: DevStack, shop_events: int) -> None:
+    assert dev.refold("rebuild", "order-summary", "--json").status == DONE
+    for options in (
+        ("--from-date", "2010-12-01T00:00:00Z", "--to-date", "2010-12-03T00:00:00Z"),
+        ("--last-days", "1"),
+        ("--last-events", "50", "--where", 'event.type == "OrderPlaced"'),
+        ("--from-position", "1", "--to-position", "90", "--events-per-second", "100000"),
+    ):
+        backfilled = dev.refold("backfill", "order-summary", *options, "--json")
+        assert backfilled.status == DONE, backfilled.err
+        assert backfilled.json()["status"] == "completed"
+    wrong = dev.refold("backfill", "order-summary", "--where", "event.type ==")
+    assert wrong.status == FAILED
+    assert "predicate" in wrong.err
+
+
 def test_watch_of_a_run_that_has_ended(dev: DevStack, shop_events: int) -> None:
     assert dev.refold("rebuild", "order-summary", "--detach", "--json").status == DONE
     watched = dev.refold("watch", "order-summary", "--json")

@@ -11,6 +11,7 @@ from typing import Any
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
+from refold import Snapshots
 from refold.messages import BackfillResult
 from tests.conftest import _beside_python
 from tests.support.counters import counters, registry_of
@@ -224,6 +225,22 @@ async def live(client: Client, database: Database) -> list[Handle]:
     return [handle]
 
 
+async def live_by_itself(client: Client, database: Database) -> list[Handle]:
+    """It is built, and copied, without being asked."""
+    projection = counters().with_snapshots(Snapshots.automatic(every_n_events=100))
+    await write(database.engine, some(40))
+    async with working(client, database, registry_of(projection.backfill_from_beginning())):
+        handle = await start(client, database, "Projection", {"projection": "counters"})
+
+        async def copied() -> bool:
+            return bool(await handle.query("snapshots"))
+
+        await until(copied)
+        await handle.cancel()
+        await ended(handle)
+    return [handle]
+
+
 async def refused_input(client: Client, database: Database) -> list[Handle]:
     async with working(client, database, registry_of(counters())):
         handle = await start(client, database, "Backfill", {"projection": 5})
@@ -262,6 +279,7 @@ SHAPES: dict[str, Shape] = {
         dry_run,
         brought_back,
         live,
+        live_by_itself,
     )
 }
 

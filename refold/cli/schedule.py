@@ -1,0 +1,107 @@
+"""schedule: backfills that Temporal starts by the calendar."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import orjson
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from refold.cli.following import make_manager
+from refold.cli.options import Fields, taking
+from refold.cli.output import Json, Name, console, finished, print_json
+from refold.cli.requests import backfill_request, how, what_to_repair, where_to
+from refold.schedules import ScheduleInfo
+
+app = typer.Typer(help="Backfills by the calendar.", no_args_is_help=True)
+
+
+@app.command()
+@taking(what_to_repair, where_to, how)
+def add(
+    name: Name,
+    fields: Fields,
+    *,
+    cron: Annotated[
+        str,
+        typer.Option(help="When: minute, hour, day, month, day of the week.", show_default=False),
+    ],
+    time_zone: Annotated[
+        str | None, typer.Option(help="Such as Europe/Berlin; UTC if left out.")
+    ] = None,
+    schedule_id: Annotated[
+        str | None, typer.Option("--id", help="schedule/NAME if left out.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Backfill a read model again and again; a worker says first whether that can be done."""
+    request = backfill_request(name, fields)
+
+    async def go() -> ScheduleInfo:
+        manager = await make_manager()
+        return await manager.add_schedule(
+            name, cron, request, schedule_id=schedule_id, time_zone=time_zone
+        )
+
+    made = finished(go())
+    if json:
+        print_json(made)
+    else:
+        console.print(f"{made.id}: the first run is at {_moment(made.next_run)}")
+
+
+@app.command("list")
+def list_(*, json: Json = False) -> None:
+    """List the schedules that start runs, whoever made them."""
+
+    async def look() -> list[ScheduleInfo]:
+        return await (await make_manager()).get_schedules()
+
+    found = finished(look())
+    if json:
+        print_json(found)
+    else:
+        _show(found)
+
+
+@app.command()
+def remove(
+    schedule_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The schedule's id.", show_default=False)
+    ],
+    *,
+    json: Json = False,
+) -> None:
+    """Remove a schedule; a run that it has started goes on."""
+
+    async def go() -> None:
+        await (await make_manager()).remove_schedule(schedule_id)
+
+    finished(go())
+    if json:
+        print_json({"id": schedule_id, "removed": True})
+    else:
+        console.print(f"{schedule_id} is removed")
+
+
+def _show(found: list[ScheduleInfo]) -> None:
+    table = Table("id", "projection", "when", "next run", "last run", "request", box=None)
+    for one in found:
+        asked = {key: value for key, value in one.request.items() if key != "projection"}
+        zone = f" {one.time_zone}" if one.time_zone else ""
+        table.add_row(
+            one.id,
+            one.projection,
+            f"{', '.join(one.when)}{zone}",
+            "paused" if one.paused else _moment(one.next_run),
+            _moment(one.last_run),
+            escape(f"{one.workflow} {orjson.dumps(asked).decode()}"),
+        )
+    console.print(table)
+
+
+def _moment(at: datetime | None) -> str:
+    return "none" if at is None else f"{at:%Y-%m-%d %H:%M:%S %Z}"

@@ -1,0 +1,33 @@
+"""Counting events of some types within a range of positions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.store.schema import events
+
+
+async def count_of_types(
+    connection: AsyncConnection, types: Collection[str], *, after: int, upto: int, most: int
+) -> int:
+    """How many events of these types there are in a range; it stops counting at `most`.
+
+    Args:
+        connection: The database.
+        types: The types.
+        after: Above this position (exclusive).
+        upto: Up to this one (inclusive).
+        most: Where it does not matter any more how many there are.
+    """
+    if upto <= after or most <= 0:
+        return 0
+    found = (
+        select(events.c.position)
+        .where(events.c.position > after, events.c.position <= upto, events.c.type.in_(types))
+        .limit(most)
+        .subquery()
+    )
+    return await connection.scalar(select(func.count()).select_from(found)) or 0

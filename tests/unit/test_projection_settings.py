@@ -1,0 +1,99 @@
+"""A projection's settings: given at once, or one after another."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from sqlalchemy import Column, MetaData, Table, Text
+
+from refold import BackfillPolicy, Checkpoints, Event, Projection, Row, Snapshots
+from refold.checkpoints import SAME_DATABASE
+from refold.errors import InvalidProjection
+from refold.registry import Registry
+
+
+def made(**settings: Any) -> Projection:
+    table = Table("kept", MetaData(), Column("id", Text, primary_key=True))
+    projection = Projection("kept", table=table, key="stream_id", **settings)
+
+    @projection.on("Opened", "Closed")
+    def seen(row: Row | None, event: Event) -> Row:
+        return {}
+
+    return projection
+
+
+def test_left_alone_nothing_is_copied_and_every_batch_moves_the_checkpoint() -> None:
+    projection = made()
+    assert projection.snapshots == Snapshots.none()
+    assert projection.snapshots.counted(projection.event_types) is None
+    assert projection.checkpoints == Checkpoints()
+    assert projection.checkpoints.batch_size(1000) == 1000
+
+
+def test_settings_one_after_another_are_those_given_at_once() -> None:
+    chained = (
+        made(backfill=BackfillPolicy(batch_size=7))
+        .with_checkpoints(every_n_events=10)
+        .with_snapshots(Snapshots.automatic(every_n_events=50, keep_last=2))
+        .backfill_from("2026-01-01T00:00:00Z", max_concurrency=2)
+    )
+    assert chained.backfill == BackfillPolicy(
+        batch_size=7,
+        max_concurrency=2,
+        auto_start=True,
+        start_from=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    at_once = made(
+        checkpoints=Checkpoints(every_n_events=10),
+        snapshots=Snapshots.automatic(every_n_events=50, keep_last=2),
+    )
+    assert chained.checkpoints == at_once.checkpoints
+    assert chained.snapshots == at_once.snapshots
+    assert chained.with_checkpoints(Checkpoints()).checkpoints == Checkpoints()
+    again = chained.backfill_from_beginning(partitions=3)
+    assert again is chained
+    assert again.backfill == BackfillPolicy(
+        batch_size=7, max_concurrency=2, auto_start=True, partitions=3
+    )
+
+
+def test_a_checkpoint_is_moved_at_least_as_often_as_asked() -> None:
+    checkpoints = Checkpoints(every_n_events=10)
+    assert [checkpoints.batch_size(wanted) for wanted in (1, 10, 1000)] == [1, 10, 10]
+    assert Checkpoints(storage=SAME_DATABASE) == Checkpoints()
+
+
+@pytest.mark.parametrize("storage", ["redis", "cosmos", "sql", ""])
+def test_a_checkpoint_apart_from_its_rows_is_refused(storage: str) -> None:
+    with pytest.raises(InvalidProjection, match=r"expected 'same_database', got .* transaction"):
+        Checkpoints(storage=storage)
+    with pytest.raises(InvalidProjection):
+        made().with_checkpoints(storage=storage)
+
+
+def test_what_counts_towards_a_snapshot() -> None:
+    types = ["Closed", "Opened"]
+    assert Snapshots.automatic().counted(types) == (types, 1000)
+    assert Snapshots.automatic().keep_last == 5
+    assert Snapshots.manual().counted(types) is None
+    assert Snapshots.manual(trigger_on="Closed").counted(types) == (["Closed"], 1)
+    assert Snapshots.manual(trigger_on=types, keep_last=3).keep_last == 3
+
+
+@pytest.mark.parametrize("settings", [{"every_n_events": 0}, {"keep_last": 0}])
+def test_numbers_that_cannot_be_are_refused(settings: dict[str, int]) -> None:
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        Snapshots.automatic(**settings)
+    with pytest.raises(ValidationError):
+        Checkpoints(every_n_events=0)
+
+
+def test_an_event_that_triggers_must_be_read() -> None:
+    Registry([made(snapshots=Snapshots.manual(trigger_on="Closed"))])
+    wrong = made(snapshots=Snapshots.manual(trigger_on=["Closed", "Forgotten"]))
+    with pytest.raises(InvalidProjection, match=r"\(Closed, Opened\), got Forgotten"):
+        Registry([wrong])
