@@ -13,6 +13,7 @@ _PURE = [
     "approval",
     "columns",
     "criteria",
+    "dead_letters",
     "delivering",
     "diff",
     "diff_values",
@@ -70,8 +71,15 @@ ALLOWED: dict[str, list[str]] = {
         "refold.store.snapshots",
         "refold.run_manager",
     ],
+    "refold/dead_letter_manager.py": [
+        *_KERNEL,
+        "refold.store.dead_letters",
+        "refold.store.generations",
+        "refold.run_manager",
+    ],
     "refold/manager.py": [
         *_KERNEL,
+        "refold.dead_letter_manager",
         "refold.store.leases",
         "refold.run_manager",
         "refold.snapshot_manager",
