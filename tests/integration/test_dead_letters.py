@@ -14,7 +14,7 @@ from refold import BackfillPolicy, Projection
 from refold.dead_letters import DeadLetter
 from refold.fold import fold_setting_aside
 from refold.key import Key
-from refold.manager import ProjectionManager
+from refold.manager import ProjectionManager, RunFailed
 from refold.poison import OnPoison
 from tests.support.counters import counters, registry_of, siblings
 from tests.support.databases import Database
@@ -146,20 +146,16 @@ async def test_large_keys_are_held_over_batches_and_segments(
 
 
 async def test_one_more_than_the_limit_fails_the_run(client: Client, database: Database) -> None:
-    bad = [("bad", "Broken", {"key": f"k{n:03}"}) for n in (3, 13, 23)]
-    await write(database.engine, some())
+    bad = [("bad", "Broken", {"key": f"k{n:03}"}) for n in (3, 13, 23, 33)]
+    two = "2 dead letters are set aside already, max_dead_letters is 2"
+    await write(database.engine, [*some(), *bad[:3]])
     async with working(client, database, registry_of(aside(most=2))):
-        await run(client, database, "Rebuild", "counters")
-        before = await rows_of(database.engine, aside())
-        await write(database.engine, bad)
         for kind in ("Rebuild", "Backfill"):
             handle = await start(client, database, kind, {"projection": "counters"})
             cause = await failed(handle)
             assert cause.type == "PoisonEvent"
-            assert "2 dead letters are set aside already, max_dead_letters is 2" in cause.message
-            # In place: those that were set aside before the failure hold keys that are right.
-            await assert_held_oracle(database, aside()) if kind == "Rebuild" else None
-            assert await rows_of(database.engine, aside()) == before
+            assert two in cause.message
+            assert await letters(database) == []
         result = await run(client, database, "Rebuild", "counters", max_dead_letters=3)
         assert result.dead_letters == 3
         # They are replaced, not added: a lower limit does not stand in the way.
@@ -168,16 +164,25 @@ async def test_one_more_than_the_limit_fails_the_run(client: Client, database: D
         await write(database.engine, some(start_at=700))
         fields = {"criteria": "incremental_update", "on_poison": "fail"}
         await run(client, database, "Backfill", "counters", **fields)
+        # One more is one too many, wherever it is met.
+        before = await assert_held_oracle(database, aside())
+        await write(database.engine, bad[3:])
+        for criteria in ("incremental_update", "full_rebuild"):
+            wanted = {"projection": "counters", "criteria": criteria, "max_dead_letters": 3}
+            handle = await start(client, database, "Backfill", wanted)
+            cause = await failed(handle)
+            assert "event 404" in cause.message
+            assert "3 dead letters are set aside already" in cause.message
+            assert await rows_of(database.engine, aside()) == before
         assert len(await held(database)) == 3
-        await assert_held_oracle(database, aside())
     assert await leftovers(database.engine) == []
 
 
-@pytest.mark.parametrize("how", ["retry", "skip"])
 async def test_a_live_projection_goes_on_and_is_healed(
-    client: Client, database: Database, how: str
+    client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = aside()
+    monkeypatch.setattr("activities.live._YIELD_SECONDS", 0.1)
+    broken, repaired = aside(), mended()
     await write(database.engine, some())
     manager = ProjectionManager(client, database.url, task_queue=queue(database))
     async with ended_after(client, "backfill/counters"), live(client, database) as handle:
@@ -185,34 +190,65 @@ async def test_a_live_projection_goes_on_and_is_healed(
             await run(client, database, "Rebuild", "counters")
             await handle.signal("restart")
             await until_status(handle, "live")
-            await write(database.engine, [BAD, ("s", "Removed", {"key": "k021"}), MISFIT])
+            other = ("bad", "Broken", {"key": "k030"})
+            await write(database.engine, [BAD, other, MISFIT, ("s", "Removed", {"key": "k021"})])
             await write(database.engine, some(start_at=50))
-            await until_position(database, 403)
-            assert await held(database) == {("k020",): 201, None: 203}
-            assert [one.run_id for one in await letters(database)] == [None, None]
+            await until_position(database, 404)
+            assert await held(database) == {("k020",): 201, ("k030",): 202, None: 203}
+            assert {one.run_id for one in await letters(database)} == {None}
             await assert_held_oracle(database, broken)
-            # A run that repairs meanwhile agrees with it.
-            assert (await run(client, database, "Backfill", "counters")).dead_letters == 2
-            await assert_held_oracle(database, broken)
-            if how == "skip":
-                with pytest.raises(Exception, match=r"dead letters of 'counters' \(201, 203\)"):
-                    await manager.skip_dead_letters("counters", [7])
-                result = await manager.skip_dead_letters("counters", [201, 203])
-                assert result.dead_letters == 0
-        repaired = mended()
-        async with working(client, database, registry_of(broken if how == "skip" else repaired)):
-            if how == "retry":
-                assert (await manager.retry_dead_letters("counters")).dead_letters == 1
+            with pytest.raises(RunFailed, match=r"dead letters of 'counters' \(201, 202, 203\)"):
+                await manager.skip_dead_letters("counters", [7, 202])
+            result = await manager.skip_dead_letters("counters", [202, 203])
+            assert result.dead_letters == 1
+            assert await held(database) == {("k020",): 201}
+            rows = await rows_of(database.engine, broken)
+            assert (rows["k020"]["count"], rows["k030"]["count"]) == (5, 10)
+        async with working(client, database, registry_of(repaired)):
+            assert (await manager.retry_dead_letters("counters")).dead_letters == 0
             await write(database.engine, some(start_at=90))
-            await until_position(database, 603)
-            if how == "skip":
-                # Every fold passes over them, also where all is verified.
-                result = await run(client, database, "Rebuild", "counters", on_poison="fail")
-                assert result.status == "completed"
+            await until_position(database, 604)
+            # Every fold passes over what is skipped, also the one that verifies.
+            result = await run(client, database, "Rebuild", "counters", on_poison="fail")
+            assert result.events_processed == 602
     rows = await rows_of(database.engine, repaired)
-    assert rows["k020"]["count"] == 15
+    assert (rows["k020"]["count"], rows["k021"]["count"], rows["k030"]["count"]) == (15, 10, 15)
     assert rows == fold_setting_aside(repaired, await events_upto(database.engine, repaired))
-    assert await held(database) == ({} if how == "skip" else {None: 203})
+    assert await letters(database) == []
+
+
+async def test_repairs_and_following_at_the_same_time_hold_the_same_keys(
+    client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activities.live._YIELD_SECONDS", 0.1)
+    projection = aside(10_000, batch_size=10, partitions=2)
+    await write(database.engine, some(60))
+    appended = 300
+    done = asyncio.Event()
+
+    async def appending() -> None:
+        nonlocal appended
+        while not done.is_set():
+            key = f"k{appended % 60:03}"
+            poison = [("bad", "Broken", {"key": key})] if appended < 700 else [MISFIT]
+            await write(database.engine, [*some(60, 1, start_at=appended)[:19], *poison])
+            appended += 20
+            await asyncio.sleep(0.01)
+
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        async with live(client, database):
+            writer = asyncio.create_task(appending())
+            for kind in ("Backfill", "Rebuild", "Backfill"):
+                await run(client, database, kind, "counters")
+                await asyncio.sleep(0.2)
+            done.set()
+            await writer
+            await until_position(database, appended)
+    await assert_held_oracle(database, projection)
+    found = await letters(database)
+    assert len({tuple(one.key) for one in found if one.key}) == sum(bool(one.key) for one in found)
+    assert len({one.position for one in found}) == len(found) > 3
 
 
 async def test_events_whose_key_does_not_fit_are_set_aside_without_a_key(
@@ -298,7 +334,7 @@ async def test_copies_take_letters_along_and_lose_them_when_they_are_dropped(
         await run(client, database, "Backfill", "counters", create_backup=True)
         assert await by_generation() == [(1, 1), (2, 1), (3, 1)]
         await write(database.engine, some(start_at=30))
-        for generation in (2, 3):
+        for generation in (3, 2):
             await run(client, database, "Rollback", "counters", to_generation=generation)
             rows = await assert_held_oracle(database, aside())
             assert (rows["k020"]["count"], rows["k021"]["count"]) == (5, 10)
