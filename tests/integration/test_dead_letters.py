@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -10,12 +11,14 @@ from sqlalchemy import Column, Integer, MetaData, Numeric, Table, Text, text
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from refold import BackfillPolicy, Projection
+from activities.following import take
+from refold import BackfillPolicy, Event, Projection, Row
+from refold.database import make_engine
 from refold.dead_letters import DeadLetter
 from refold.fold import fold_setting_aside
 from refold.key import Key
 from refold.manager import ProjectionManager, RunFailed
-from refold.poison import OnPoison
+from refold.poison import OnPoison, Poison
 from tests.support.counters import counters, registry_of, siblings
 from tests.support.databases import Database
 from tests.support.events import some
@@ -217,6 +220,49 @@ async def test_a_live_projection_goes_on_and_is_healed(
     assert await letters(database) == []
 
 
+async def test_what_was_followed_while_a_batch_was_folded_is_held_by_it(
+    client: Client, database: Database
+) -> None:
+    projection = aside(partitions=1, batch_size=1000)
+    added, met = projection.handlers["Added"], 0
+
+    def meanwhile() -> None:
+        """Follows as a live projection would; a handler that is not pure, for once."""
+
+        async def follow() -> None:
+            engine = make_engine(database.settings)
+            new = [BAD, *some(start_at=30), MISFIT, ("s", "Added", {"key": "k020", "n": 8})]
+            await write(engine, new)
+            async with engine.begin() as connection:
+                poison = projection.backfill.poison(Poison())
+                follower = await take(connection, projection, 1, 1000, poison)
+                assert await follower.apply_batch(connection, 403) == 203
+            await engine.dispose()
+
+        thread = Thread(target=lambda: asyncio.run(follow()))
+        thread.start()
+        thread.join()
+
+    def sneaky(row: Row | None, event: Event) -> Row | None:
+        nonlocal met
+        met += 1
+        if met == 100:
+            meanwhile()
+        return added(row, event)
+
+    await write(database.engine, some())
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        projection.handlers["Added"] = sneaky
+        result = await run(client, database, "Backfill", "counters")
+        assert result.dead_letters == 2
+        found = {one.position: one.run_id for one in await letters(database)}
+        assert found == {201: result.run_id, 402: None}
+        projection.handlers["Added"] = added
+        rows = await assert_held_oracle(database, projection)
+    assert (rows["k020"]["count"], rows["k021"]["count"]) == (5, 10)
+
+
 async def test_repairs_and_following_at_the_same_time_hold_the_same_keys(
     client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,15 +279,14 @@ async def test_repairs_and_following_at_the_same_time_hold_the_same_keys(
             poison = [("bad", "Broken", {"key": key})] if appended < 700 else [MISFIT]
             await write(database.engine, [*some(60, 1, start_at=appended)[:19], *poison])
             appended += 20
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.04)
 
     async with working(client, database, registry_of(projection)):
         await run(client, database, "Rebuild", "counters")
         async with live(client, database):
             writer = asyncio.create_task(appending())
-            for kind in ("Backfill", "Rebuild", "Backfill"):
+            for kind in ("Backfill", "Rebuild"):
                 await run(client, database, kind, "counters")
-                await asyncio.sleep(0.2)
             done.set()
             await writer
             await until_position(database, appended)
