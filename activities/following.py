@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import text
@@ -13,15 +14,20 @@ from activities import announcing
 from activities.counters import read_report
 from activities.heartbeat import heartbeating
 from activities.pacing import Pace
-from refold.errors import RunEnded
+from activities.setting_aside import most_letters
+from refold.database import raw
+from refold.dead_letters import Letter
+from refold.errors import PoisonEvent, RunEnded
+from refold.event import Event
 from refold.key import Key
 from refold.messages import FollowedSegment, FollowSegment, Plan
+from refold.poison import Poison
 from refold.projection import Projection, Row
 from refold.registry import Registry
 from refold.settings import Settings
 from refold.source.head import SettledHead
 from refold.source.reader import read_window
-from refold.store import generations, runs, schema
+from refold.store import dead_letters, generations, runs, schema
 from refold.store.generations import ACTIVE, BUILDING, RETAINED, Generation
 from refold.store.read_models import physical
 from refold.store.rows import RowStore
@@ -49,6 +55,9 @@ class Follower:
         rows: Its rows.
         position: Its checkpoint.
         batch_size: Events in one transaction.
+        poison: What is done with poison events.
+        run_id: The run that follows; None for the live projection.
+        skipped: Positions of events that are passed over.
     """
 
     projection: Projection
@@ -57,6 +66,9 @@ class Follower:
     rows: RowStore
     position: int
     batch_size: int
+    poison: Poison
+    run_id: str | None
+    skipped: Sequence[int]
 
     async def apply_batch(self, connection: AsyncConnection, upto: int) -> int:
         """Applies the next events in the caller's transaction, the checkpoint first.
@@ -81,6 +93,7 @@ class Follower:
             upto=window,
             limit=self.batch_size,
             since=self.projection.start_from,
+            passed_over=self.skipped,
         )
         new = events[-1].position if len(events) == self.batch_size else window
         # Only under this lock are the rows safe to read: an in-place refold may be at them.
@@ -92,20 +105,54 @@ class Follower:
             new=new,
             fence=self.fence,
         )
-        keyed = [(event, self.projection.keys_of(event)) for event in events]
+        keyed, letters = self._keyed(events)
         keys = list(dict.fromkeys(key for _, of_event in keyed for key in of_event))
+        held = await dead_letters.held_among(
+            connection, self.projection.name, self.generation.generation, keys
+        )
+        if held:
+            keys = [key for key in keys if key not in held]
         current: dict[Key, Row | None] = dict.fromkeys(keys)
         current.update(await self.rows.read(connection, keys))
         before = {key for key, row in current.items() if row is not None}
         for event, of_event in keyed:
             for key in of_event:
+                if key in held:
+                    continue
                 fields = self.projection.key_fields(key)
-                current[key] = self.projection.apply(current[key], event, fields)
+                try:
+                    current[key] = self.projection.apply(current[key], event, fields)
+                except PoisonEvent as poison:
+                    letters.append(self._letter(poison, key))
+                    held.add(key)
         gone = [key for key, row in current.items() if row is None and key in before]
         await self.rows.delete(connection, gone)
         await self.rows.upsert(connection, [row for row in current.values() if row is not None])
+        await dead_letters.add(
+            await raw(connection),
+            self.projection.name,
+            self.generation.generation,
+            letters,
+            most=most_letters(self.poison),
+            run_id=self.run_id,
+        )
         self.position = new
         return len(events)
+
+    def _keyed(self, events: Sequence[Event]) -> tuple[list[tuple[Event, list[Key]]], list[Letter]]:
+        """The events with their keys, and those whose key does not fit, if they are set aside."""
+        keyed, letters = [], []
+        for event in events:
+            try:
+                keyed.append((event, self.projection.keys_of(event)))
+            except PoisonEvent as poison:
+                letters.append(self._letter(poison, None))
+        return keyed, letters
+
+    def _letter(self, poison: PoisonEvent, key: Key | None) -> Letter:
+        if not self.poison.sets_aside:
+            raise poison
+        return Letter.of(poison, key=key)
 
 
 async def take_follower(
@@ -116,14 +163,22 @@ async def take_follower(
     Raises:
         RunEnded: The generation is gone.
     """
-    follower = await take(connection, projection, plan.generation, plan.batch_size)
+    follower = await take(
+        connection, projection, plan.generation, plan.batch_size, plan.poison, run_id=plan.run_id
+    )
     if not _is_mine(follower.generation, plan):
         raise RunEnded(f"generation {plan.generation} of {projection.name!r} cannot be followed")
     return follower
 
 
 async def take(
-    connection: AsyncConnection, projection: Projection, number: int, batch_size: int
+    connection: AsyncConnection,
+    projection: Projection,
+    number: int,
+    batch_size: int,
+    poison: Poison,
+    *,
+    run_id: str | None = None,
 ) -> Follower:
     """Takes a generation over for following, in the caller's transaction.
 
@@ -135,7 +190,12 @@ async def take(
     if generation is None or generation.position is None:
         raise RunEnded(f"generation {number} of {projection.name!r} cannot be followed")
     rows = RowStore(physical(projection, generation.schema_name))
-    return Follower(projection, generation, fence, rows, generation.position, batch_size)
+    position = generation.position
+    # Skipped later are events that it has passed: those of dead letters.
+    skipped = await dead_letters.skipped(connection, projection.name, after=position)
+    return Follower(
+        projection, generation, fence, rows, position, batch_size, poison, run_id, skipped
+    )
 
 
 def _is_mine(generation: Generation, plan: Plan) -> bool:

@@ -7,11 +7,13 @@ from typing import Literal
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.verifying import check_keys, sampled_keys, wrong_rows
+from refold.criteria import Criteria
+from refold.dead_letters import HeldKeys
 from refold.errors import PoisonEvent
 from refold.messages import Plan
 from refold.preview import DiffSample, Foretold
 from refold.projection import Projection
-from refold.store import generations, selected_keys
+from refold.store import dead_letters, generations, selected_keys
 from refold.store.comparable import Place
 from refold.store.generations import Generation
 from refold.store.read_models import count_rows
@@ -49,9 +51,11 @@ async def foretell(
         everything = plan.selected_keys == len(keys)
     else:
         rows = await count_rows(connection, *place)
-        keys = await sampled_keys(connection, projection, place, upto=held, rows=rows)
+        keys = await sampled_keys(connection, projection, active, upto=held, rows=rows)
     try:
-        checked = await check_keys(connection, projection, place, keys, upto=held)
+        checked = await check_keys(
+            connection, projection, active, keys, upto=held, held=await _set_aside(connection, plan)
+        )
     except PoisonEvent as error:
         return Foretold(keys=0, all_keys=False, added=0, removed=0, changed=0, note=str(error))
     kinds = [_kind(expected, found) for expected, found in checked.wrong.values()]
@@ -68,6 +72,13 @@ async def foretell(
         samples=samples,
         note=checked.note,
     )
+
+
+async def _set_aside(connection: AsyncConnection, plan: Plan) -> HeldKeys:
+    """The keys that are left out: those that are held, unless they are what is retried."""
+    if plan.selection is not None and plan.selection.criteria is Criteria.DEAD_LETTERS:
+        return HeldKeys()
+    return await dead_letters.held_keys(connection, plan.projection, plan.generation)
 
 
 def _kind(expected: object, found: object) -> Literal["added", "removed", "changed"]:

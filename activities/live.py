@@ -14,6 +14,7 @@ from activities.following import Follower, take
 from activities.heartbeat import Heartbeat, heartbeating
 from refold.errors import Fenced, RunEnded
 from refold.live import RECENT, LiveReport, LiveSegment, LiveStatus
+from refold.poison import Poison
 from refold.projection import Projection
 from refold.registry import Registry
 from refold.source.head import SettledHead
@@ -141,7 +142,10 @@ class _Live:
         try:
             async with self._writer.begin():
                 batch_size = projection.checkpoints.batch_size(projection.backfill.batch_size)
-                follower = await take(self._writer, projection, active.generation, batch_size)
+                poison = projection.backfill.poison(Poison())
+                follower = await take(
+                    self._writer, projection, active.generation, batch_size, poison
+                )
                 if follower.generation.status != ACTIVE:
                     raise RunEnded(f"generation {active.generation} has just been replaced")
         except RunEnded:

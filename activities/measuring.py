@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.deciding import Way
 from activities.selecting import Selected
+from activities.setting_aside import totals_and_misfits
+from refold.dead_letters import Letter
 from refold.projection import Projection
 from refold.requests import BackfillRequest
 from refold.source.log import count_events
-from refold.source.slicing import Bounds, key_bounds, slice_totals
+from refold.source.slicing import Bounds, key_bounds
 from refold.store import selected_keys
 
 # A partition smaller than this is not worth an activity of its own.
@@ -20,12 +22,21 @@ _EVENTS_PER_PARTITION = 50_000
 
 @dataclass
 class Work:
-    """What there is to do: up to `position` by `bounds`, and what is beyond by following."""
+    """What there is to do: up to `position` by `bounds`, and what is beyond by following.
+
+    Attributes:
+        position: Up to here (inclusive) by `bounds`.
+        bounds: The ranges of keys; None when all is followed.
+        totals: Events of each range.
+        beyond: Events to be followed.
+        misfits: Events whose key does not fit, to be set aside.
+    """
 
     position: int
     bounds: Bounds | None
     totals: list[int]
     beyond: int
+    misfits: list[Letter] = field(default_factory=list)
 
 
 async def measure(
@@ -36,6 +47,7 @@ async def measure(
     position: int,
     head: int,
     found: Selected | None,
+    letters_of: int | None,
 ) -> Work:
     """Counts the events, and cuts the keys into slices.
 
@@ -46,9 +58,11 @@ async def measure(
         position: Up to where keys are refolded (inclusive).
         head: Up to where events are followed from there (inclusive).
         found: The keys that are repaired; None for all.
+        letters_of: The generation whose dead letters there are already: the one that is written,
+            or that is copied; None for none.
 
     Raises:
-        PoisonEvent: The key of an event does not fit.
+        PoisonEvent: The key of an event does not fit, and it is not set aside.
     """
     projection, paths = way.projection, way.projection.key_paths
     beyond = await _events(connection, projection, position, head)
@@ -63,8 +77,16 @@ async def measure(
         slices = min(slices, found.keys)
         bounds = await selected_keys.bounds(connection, paths, found.run_id, slices=slices)
         among = selected_keys.of_run(paths, found.run_id)
-    totals = await slice_totals(connection, projection, bounds, upto=position, among=among)
-    return Work(position, bounds, totals, beyond)
+    totals, misfits = await totals_and_misfits(
+        connection,
+        projection,
+        bounds,
+        upto=position,
+        among=among,
+        poison=request.poison(projection.backfill),
+        generation=letters_of,
+    )
+    return Work(position, bounds, totals, beyond, misfits)
 
 
 def _slices(request: BackfillRequest, projection: Projection, upto: int) -> int:

@@ -13,6 +13,7 @@ from activities.heartbeat import Heartbeat, heartbeating
 from activities.measuring import Work, measure
 from activities.previewing import preview
 from activities.selecting import KeySelection, Selected
+from activities.setting_aside import record_misfits
 from activities.shadowing import add_indexes
 from refold.errors import InvalidRequest
 from refold.messages import BeginRun, Plan, Planned
@@ -20,7 +21,15 @@ from refold.projection import Projection
 from refold.registry import Registry
 from refold.requests import Approval
 from refold.settings import Settings
-from refold.store import generations, leases, partitions, read_models, runs, selected_keys
+from refold.store import (
+    dead_letters,
+    generations,
+    leases,
+    partitions,
+    read_models,
+    runs,
+    selected_keys,
+)
 from refold.store.generations import BUILDING, RETAINED, Generation
 from refold.store.pressure import Pressure
 from refold.store.swap import plan_swap, require_none_refused
@@ -88,12 +97,25 @@ class PlanningActivities:
             if head is None:
                 head = await settled_head(self._engine, active, beat)
             beat.show(doing="measuring what there is to do", head=head)
+            if request.skip_events:
+                await dead_letters.skip(
+                    connection,
+                    request.projection,
+                    request.skip_events,
+                    requested_by=request.requested_by,
+                )
             found = await self._select(connection, begin, way, head, beat)
             if found is not None and not found.keys:
                 way = way.with_nothing_selected()
             position = refolded_to(way, active, head)
             work = await measure(
-                connection, request, way, position=position, head=head, found=found
+                connection,
+                request,
+                way,
+                position=position,
+                head=head,
+                found=found,
+                letters_of=_number(active) if way.some_keys or not way.aside else None,
             )
             highest = await generations.highest(connection, request.projection)
             policy = way.projection.backfill
@@ -160,6 +182,7 @@ class PlanningActivities:
             run_id=begin.run_id,
             head=head,
             tenant=begin.request.tenant,
+            poison=begin.request.poison(way.projection.backfill),
             beat=beat,
         )
 
@@ -207,6 +230,10 @@ class PlanningActivities:
                     connection, projection, backup.schema_name, source=active.schema_name
                 )
                 await add_indexes(connection, projection, backup)
+                await connection.execute(
+                    dead_letters.copied(projection.name, active.generation, backup.generation)
+                )
+            await record_misfits(connection, plan, work.misfits)
             if work.bounds is not None:
                 await partitions.create(connection, plan.run_id, work.bounds, work.totals)
             await runs.set_plan(connection, plan.run_id, planned.model_dump(mode="json"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import asyncpg
@@ -12,10 +12,12 @@ from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
+from activities import setting_aside
 from activities.heartbeat import heartbeating
 from activities.pacing import Pace
 from refold.database import own_transaction, raw
-from refold.errors import RunEnded
+from refold.dead_letters import Letter
+from refold.errors import PoisonEvent, RunEnded
 from refold.fold import Batch, Carry, KeyOrderFold
 from refold.key import Key, loaded_key, stored_key
 from refold.messages import Plan, RefoldedSegment, RefoldSegment
@@ -24,7 +26,7 @@ from refold.registry import Registry
 from refold.settings import Settings
 from refold.source.reader import decoded, in_key_order, read_events, stream
 from refold.source.selecting import without_events
-from refold.store import generations, partitions, schema, selected_keys
+from refold.store import dead_letters, generations, partitions, schema, selected_keys
 from refold.store.partitions import Partition
 from refold.store.read_models import physical
 from refold.store.rows import RowStore
@@ -38,13 +40,23 @@ _WORK_PER_WAIT = 4.0
 
 @dataclass
 class _Target:
-    """Where a partition's rows go, up to which position, and of which keys (None: of all)."""
+    """Where a partition's rows go, and of what they are folded.
+
+    Attributes:
+        plan: The run's plan.
+        projection: The version that folds.
+        rows: The table.
+        position: Of the events up to here (inclusive).
+        among: Of these keys; None for all.
+        passed_over: Without the events at these positions.
+    """
 
     plan: Plan
     projection: Projection
     rows: RowStore
     position: int
     among: Select[Any] | None
+    passed_over: list[int]
 
 
 class RefoldActivities:
@@ -98,7 +110,9 @@ class RefoldActivities:
             beat.show(partition=partition.partition, resumed_at=partition.processed_events)
             clock = asyncio.get_running_loop().time
             statement, carry = await work.remaining()
-            fold = KeyOrderFold(projection, pace.batch_size, carry)
+            fold = KeyOrderFold(
+                projection, pace.batch_size, carry, sets_aside=plan.poison.sets_aside
+            )
             async with AsyncExitStack() as reading:
                 async with self._sorting:
                     asked = clock()
@@ -128,6 +142,7 @@ class RefoldActivities:
     ) -> _Target:
         async with connection.begin():
             generation = await generations.get(connection, projection.name, plan.generation)
+            passed = await setting_aside.passed_over(connection, projection, plan.generation)
         if generation is None:
             raise RunEnded(f"generation {plan.generation} of {projection.name!r} is gone")
         position = generation.position if plan.replaces_keys else plan.position
@@ -137,7 +152,7 @@ class RefoldActivities:
         if plan.selection is not None:
             assert projection.key_paths is not None
             among = selected_keys.of_run(projection.key_paths, plan.run_id)
-        return _Target(plan, projection, RowStore(table), position, among)
+        return _Target(plan, projection, RowStore(table), position, among, passed)
 
 
 class _PartitionWork:
@@ -166,7 +181,8 @@ class _PartitionWork:
             async with self._writer.begin():
                 row = await self._target.rows.thaw(self._writer, stored["row"])
             key = loaded_key(projection.table, stored["key"])
-            carry = Carry(key, stored["position"], row)
+            held = stored.get("held")
+            carry = Carry(key, stored["position"], row, Letter(**held) if held else None)
         statement = in_key_order(
             projection,
             after=0,
@@ -175,6 +191,7 @@ class _PartitionWork:
             high=self._partition.high,
             resume=None if carry is None else (carry.key, carry.position),
             among=self._target.among,
+            passed_over=self._target.passed_over,
         )
         return statement, carry
 
@@ -206,6 +223,7 @@ class _PartitionWork:
         async with own_transaction(self._writer) as driver:
             told = await self._advance(driver, batch, carry, done=done)
             await self._target.rows.load(driver, batch.rows)
+            await self._set_aside(driver, batch.letters)
         return told
 
     async def _write_in_place(self, batch: Batch, *, done: bool) -> int:
@@ -250,15 +268,35 @@ class _PartitionWork:
             return None
         async with self._writer.begin():
             row = await self._target.rows.freeze(self._writer, carry.row)
-        return {"key": stored_key(carry.key), "position": carry.position, "row": row}
+        stored = {"key": stored_key(carry.key), "position": carry.position, "row": row}
+        # What holds the key is written with its row, when it is finished.
+        return stored if carry.held is None else {**stored, "held": asdict(carry.held)}
+
+    async def _set_aside(
+        self, driver: asyncpg.Connection[Any], letters: list[Letter], *, replaced: int = 0
+    ) -> None:
+        plan = self._target.plan
+        await dead_letters.add(
+            driver,
+            plan.projection,
+            plan.generation,
+            letters,
+            most=setting_aside.most_letters(plan.poison),
+            run_id=plan.run_id,
+            replaced=replaced,
+        )
 
     async def _replace(self, batch: Batch, upto_key: Key | None, position: int) -> None:
         """Puts the keys up to `upto_key` right in a table that has rows, as of its checkpoint."""
-        rows = self._target.rows
+        rows, plan, projection = self._target.rows, self._target.plan, self._target.projection
+        released = await setting_aside.release(
+            self._writer, projection, plan, self._done_key, upto_key
+        )
+        letters = list(batch.letters)
         folded: dict[Key, Row | None] = dict.fromkeys(batch.gone)
         folded.update({self._key_of(row): row for row in batch.rows})
         if position > self._target.position:
-            await self._fold_tail(folded, position, upto_key)
+            letters += await self._fold_tail(folded, letters, position, upto_key)
         there = {key: row for key, row in folded.items() if row is not None}
         if self._target.among is None:
             # Rows of keys that no event names are strays, too.
@@ -266,6 +304,7 @@ class _PartitionWork:
         else:
             await rows.delete(self._writer, [key for key in folded if key not in there])
         await rows.upsert(self._writer, list(there.values()))
+        await self._set_aside(await raw(self._writer), letters, replaced=released)
 
     async def _remove_strays(self, position: int) -> None:
         """Removes the rows of selected keys of this partition that have no event up to now.
@@ -287,10 +326,20 @@ class _PartitionWork:
         )
 
     async def _fold_tail(
-        self, folded: dict[Key, Row | None], position: int, upto_key: Key | None
-    ) -> None:
-        """Takes in what was followed since this segment's snapshot was taken."""
-        projection = self._target.projection
+        self,
+        folded: dict[Key, Row | None],
+        letters: list[Letter],
+        position: int,
+        upto_key: Key | None,
+    ) -> list[Letter]:
+        """Takes in what was followed since this segment's snapshot was taken.
+
+        Returns:
+            The poison events among it that hold keys which `letters` do not hold yet.
+        """
+        projection, plan = self._target.projection, self._target.plan
+        held = {loaded_key(projection.table, letter.key) for letter in letters if letter.key}
+        found = []
         statement = in_key_order(
             projection,
             after=self._target.position,
@@ -298,11 +347,22 @@ class _PartitionWork:
             low=self._done_key,
             high=upto_key,
             among=self._target.among,
+            # Anew: whoever followed may have set some aside meanwhile.
+            passed_over=await setting_aside.passed_over(self._writer, projection, plan.generation),
         )
         for event in await read_events(self._writer, statement):
             for key in projection.keys_of(event):
+                if key in held:
+                    continue
                 fields = projection.key_fields(key)
-                folded[key] = projection.apply(folded.get(key), event, fields)
+                try:
+                    folded[key] = projection.apply(folded.get(key), event, fields)
+                except PoisonEvent as poison:
+                    if not plan.poison.sets_aside:
+                        raise
+                    found.append(Letter.of(poison, key=key))
+                    held.add(key)
+        return found
 
     def _key_of(self, row: Row) -> Key:
         columns = self._target.projection.key_columns

@@ -11,6 +11,7 @@ from activities.heartbeat import Heartbeat, heartbeating
 from activities.previewing import preview
 from refold.errors import InvalidRequest
 from refold.messages import BeginRollback, Plan, Planned
+from refold.poison import Poison
 from refold.projection import Projection
 from refold.registry import Registry
 from refold.requests import RollbackRequest
@@ -94,6 +95,7 @@ class RollbackActivities:
                 restores=not copied,
                 stale=stale,
                 copies=target.generation if copied else None,
+                poison=projection.backfill.poison(Poison()),
             )
             shown = await preview(connection, projection, plan, active, exact=False)
         require_none_refused(shown.refused, projection.table.fullname)

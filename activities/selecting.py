@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, or_
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from activities import setting_aside
 from activities.heartbeat import Heartbeat
 from refold.criteria import Selecting, Selection
 from refold.errors import InvalidRequest
 from refold.event import Event
 from refold.key import Key
+from refold.poison import Poison
 from refold.predicates import NamedPredicate, Predicate, parse_predicate
 from refold.projection import Projection
 from refold.registry import Registry
@@ -91,6 +93,7 @@ class KeySelection:
         run_id: str,
         head: int,
         tenant: str | None,
+        poison: Poison,
         beat: Heartbeat,
     ) -> Selected:
         """Writes the keys of the selected events into `refold.selected_keys`.
@@ -102,17 +105,20 @@ class KeySelection:
             run_id: Whose keys they are; those of an earlier attempt are removed.
             head: A settled position; what comes after is not selected.
             tenant: Only this tenant's events; None for all.
+            poison: What is done with events whose key does not fit: if they are set aside, they
+                name no key.
             beat: To say what is being done.
 
         Raises:
             InvalidRequest: See `check`.
             PredicateFailed: The predicate cannot decide about an event.
-            PoisonEvent: The key of a selected event does not fit.
+            PoisonEvent: The key of a selected event does not fit, and it is not set aside.
         """
         assert projection.key_paths is not None
         predicate = self.check(asked, tenant)
         selection = await fixed(connection, asked, head=head, tenant=tenant)
         conditions = selected(projection, selection, self._tenant_path)
+        conditions += await setting_aside.selectable(connection, projection, selection, poison)
         exact = predicate is None
         if isinstance(predicate, Predicate):
             pushed = pushed_down(predicate)

@@ -7,12 +7,15 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from activities.setting_aside import passed_over
+from refold.dead_letters import HeldKeys
 from refold.diff import Diff, WrongRow
 from refold.diff_values import plain, short_row, short_rows, some_names, within
 from refold.key import Key
 from refold.preview import DiffSample
 from refold.projection import Projection, Row
 from refold.source.sampling import folded_again, sample_logged_keys
+from refold.store import dead_letters
 from refold.store.comparable import Place
 from refold.store.comparison import Comparison, compare
 from refold.store.generations import Generation
@@ -77,8 +80,9 @@ async def verify(
     wanted = keys
     if wanted is None:
         rows = comparison.rows_shadow
-        wanted = await sampled_keys(connection, projection, new, upto=position, rows=rows)
-    again = await check_keys(connection, projection, new, wanted, upto=position)
+        wanted = await sampled_keys(connection, projection, shadow, upto=position, rows=rows)
+    held = await dead_letters.held_keys(connection, projection.name, shadow.generation)
+    again = await check_keys(connection, projection, shadow, wanted, upto=position, held=held)
     notes.append(again.note)
     beyond = len(comparison.columns) - _COLUMNS
     notes.append(f"Rows differ in {beyond:,} columns more." if beyond > 0 else None)
@@ -151,26 +155,38 @@ class Checked:
 
 
 async def sampled_keys(
-    connection: AsyncConnection, projection: Projection, place: Place, *, upto: int, rows: int
+    connection: AsyncConnection, projection: Projection, there: Generation, *, upto: int, rows: int
 ) -> list[Key]:
     """Keys drawn at random from a table, and from the log: a row that is missing is only there."""
-    table = physical(projection, place.schema)
-    logged = await sample_logged_keys(connection, projection, upto=upto, count=SAMPLED_KEYS)
+    table = physical(projection, there.schema_name)
+    passed = await passed_over(connection, projection, there.generation)
+    logged = await sample_logged_keys(
+        connection, projection, upto=upto, count=SAMPLED_KEYS, passed_over=passed
+    )
     stored = await sample_keys(connection, table, count=SAMPLED_KEYS, rows=rows)
     return [key for pair in _paired(stored, logged) for key in pair]
 
 
 async def check_keys(
-    connection: AsyncConnection, projection: Projection, place: Place, keys: list[Key], *, upto: int
+    connection: AsyncConnection,
+    projection: Projection,
+    there: Generation,
+    keys: list[Key],
+    *,
+    upto: int,
+    held: HeldKeys,
 ) -> Checked:
-    """Folds keys again and compares them with their rows in a table.
+    """Folds keys again and compares them with their rows in a table, but for those that are held.
 
     Raises:
         PoisonEvent: An event that a handler or the key cannot take.
         UnreadableEvent: An event whose JSON cannot be read.
     """
-    store = RowStore(physical(projection, place.schema))
-    folded = await folded_again(connection, projection, keys, upto=upto)
+    store = RowStore(physical(projection, there.schema_name))
+    passed = await passed_over(connection, projection, there.generation)
+    folded = await folded_again(
+        connection, projection, keys, upto=upto, passed_over=passed, held=held
+    )
     checked = Checked(folded.note)
     found = await store.read(connection, list(folded.rows))
     for key, expected in folded.rows.items():

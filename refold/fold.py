@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
+from refold.dead_letters import Letter
+from refold.errors import PoisonEvent
 from refold.event import Event
 from refold.key import Key, loaded_key, stored_key
 from refold.projection import Projection, Row
@@ -18,13 +21,15 @@ class Carry:
 
     Attributes:
         key: The key.
-        position: The last event that is folded into the row.
+        position: The last event that is folded into the row, or passed over.
         row: The row so far; None when there is none.
+        held: The poison event that holds the key, if one does: its later events are passed over.
     """
 
     key: Key
     position: int
     row: Row | None
+    held: Letter | None = None
 
 
 @dataclass
@@ -37,6 +42,7 @@ class Batch:
         events: How many events were folded since the batch before.
         last_key: The highest finished key; None when none was finished.
         carry: The unfinished key, when the batch ends inside a key that is larger than a batch.
+        letters: The poison events that hold finished keys; these keys are folded up to there.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -44,6 +50,7 @@ class Batch:
     events: int = 0
     last_key: Key | None = None
     carry: Carry | None = None
+    letters: list[Letter] = field(default_factory=list)
 
 
 class KeyOrderFold:
@@ -57,12 +64,20 @@ class KeyOrderFold:
         projection: Whose handlers fold.
         batch_size: Events a batch aims at.
         carry: The unfinished key to go on with, as a batch before left it.
+        sets_aside: Whether a poison event holds its key, rather than ending all.
 
     Attributes:
         batch_size: Events that a batch aims at; may be changed between two batches.
     """
 
-    def __init__(self, projection: Projection, batch_size: int, carry: Carry | None = None) -> None:
+    def __init__(
+        self,
+        projection: Projection,
+        batch_size: int,
+        carry: Carry | None = None,
+        *,
+        sets_aside: bool = False,
+    ) -> None:
         self._projection = projection
         self.batch_size = batch_size
         self._batch = Batch()
@@ -70,6 +85,8 @@ class KeyOrderFold:
         self._stored_key: Any = _as_read(stored_key(carry.key)) if carry else None
         self._fields: Row = projection.key_fields(carry.key) if carry else {}
         self._row: Row | None = carry.row if carry else None
+        self._sets_aside = sets_aside
+        self._held: Letter | None = carry.held if carry else None
         self._key_events = 0
 
     def feed(self, events: Sequence[Sequence[Any]]) -> Iterator[Batch]:
@@ -79,42 +96,53 @@ class KeyOrderFold:
             PoisonEvent: An event that a handler cannot take.
         """
         # The loop that a rebuild spends its time in: it does what `Projection.apply` does, with
-        # fewer calls.
+        # fewer calls. What is rare, a poison event, leaves it and comes back.
         projection, new, instant = self._projection, tuple.__new__, datetime.fromisoformat
         handlers, copied, settled = projection.handlers, projection.copier, projection.settled
         stored, fields, row = self._stored_key, self._fields, self._row
         counted = position = 0
         event: Any = None
-        try:
-            for position, stream_id, version, kind, data, metadata, at, key in events:
-                if key != stored:
-                    self._row = row
-                    self._batch.events += counted
-                    self._key_events = counted = 0
-                    self._finish_key()
-                    self._begin_key(key)
-                    stored = key
-                    fields, row = self._fields, None
-                    if self._batch.events >= self.batch_size:
-                        event = None
-                        yield self._take()
-                event = new(
-                    Event, (position, stream_id, version, kind, data, metadata, instant(at))
-                )
-                before = None if row is None else copied(row)
-                row = settled(row, handlers[kind](before, event), fields)
-                counted += 1
-                event = None
-        except Exception as error:
-            if event is None:
-                raise
-            raise projection.poison(event, error) from error
+        source: Iterator[Sequence[Any]] = iter(events)
+        if self._held is not None:
+            source, counted, position = _after_key(source, stored, position)
+        while True:
+            try:
+                for position, stream_id, version, kind, data, metadata, at, key in source:
+                    if key != stored:
+                        self._row = row
+                        self._batch.events += counted
+                        self._key_events = counted = 0
+                        self._finish_key()
+                        self._begin_key(key)
+                        stored = key
+                        fields, row = self._fields, None
+                        if self._batch.events >= self.batch_size:
+                            event = None
+                            yield self._take()
+                    event = new(
+                        Event, (position, stream_id, version, kind, data, metadata, instant(at))
+                    )
+                    before = None if row is None else copied(row)
+                    row = settled(row, handlers[kind](before, event), fields)
+                    counted += 1
+                    event = None
+                break
+            except Exception as error:
+                if event is None:
+                    raise
+                poison = projection.poison(event, error)
+                if not self._sets_aside:
+                    raise poison from error
+                self._held = Letter.of(poison, error, key=self._key)
+            event = None
+            source, passed, position = _after_key(source, stored, position)
+            counted += 1 + passed
         self._row = row
         self._batch.events += counted
         self._key_events += counted
         if self._key_events >= self.batch_size:
             self._key_events = 0
-            yield self._take(Carry(self._key, position, row))
+            yield self._take(Carry(self._key, position, row, self._held))
 
     def _begin_key(self, stored: Any) -> None:
         self._stored_key = stored
@@ -136,11 +164,60 @@ class KeyOrderFold:
             self._batch.rows.append(self._row)
         else:
             self._batch.gone.append(self._key)
+        if self._held is not None:
+            self._batch.letters.append(self._held)
+            self._held = None
 
     def _take(self, carry: Carry | None = None) -> Batch:
         batch, self._batch = self._batch, Batch(carry=None)
         batch.carry = carry
         return batch
+
+
+def _after_key(
+    records: Iterator[Sequence[Any]], key: Any, position: int
+) -> tuple[Iterator[Sequence[Any]], int, int]:
+    """Passes over the records of a key.
+
+    Returns:
+        The records after them, how many they were, and the position of the last one; the given
+        position when there was none.
+    """
+    passed = 0
+    for record in records:
+        if record[7] != key:
+            return chain([record], records), passed, position
+        passed += 1
+        position = record[0]
+    return iter(()), passed, position
+
+
+def fold_setting_aside(projection: Projection, events: Iterable[Event]) -> dict[Key, Row]:
+    """`Projection.fold`, but each key up to its first poison event.
+
+    Events whose key does not fit, or whose key function raises, are passed over.
+
+    Args:
+        projection: Whose handlers fold.
+        events: In order of position; types without a handler are passed over.
+    """
+    rows: dict[Key, Row | None] = {}
+    held: set[Key] = set()
+    for event in events:
+        if event.type not in projection.handlers:
+            continue
+        try:
+            keys = projection.keys_of(event)
+        except PoisonEvent:
+            continue
+        for key in keys:
+            if key in held:
+                continue
+            try:
+                rows[key] = projection.apply(rows.get(key), event, projection.key_fields(key))
+            except PoisonEvent:
+                held.add(key)
+    return {key: row for key, row in rows.items() if row is not None}
 
 
 def _as_read(parts: list[Any]) -> Any:

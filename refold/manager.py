@@ -18,6 +18,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from refold.database import make_engine
+from refold.dead_letter_manager import DeadLetterManager
 from refold.diff import Diff
 from refold.errors import RefoldError
 from refold.limits import Limits
@@ -52,7 +53,7 @@ class NotAwaited(RefoldError):
     """An approval for a run that awaits none."""
 
 
-class ProjectionManager(ScheduleManager):
+class ProjectionManager(DeadLetterManager, ScheduleManager):
     """Starts, watches and cancels runs; starts and stops live projections; keeps snapshots.
 
     Args:

@@ -72,6 +72,7 @@ class BackfillResult(Message):
         reason: Why it was cancelled, if anybody said.
         plan: Of a dry run: what would have been done.
         is_snapshot: Whether `generation` is a snapshot, which readers do not query.
+        dead_letters: Poison events that are set aside in the generation that the run has written.
     """
 
     status: RunStatus
@@ -83,6 +84,7 @@ class BackfillResult(Message):
     reason: str | None = None
     plan: Preview | None = None
     is_snapshot: bool = False
+    dead_letters: int = 0
 
 
 class PartitionProgress(Message):
@@ -111,6 +113,8 @@ class Progress(Message):
         note: Why it is done otherwise than one might expect; None when it is not.
         waiting_for: Who or what holds the run up right now; empty when nothing does.
         limits: Batch size, partitions at a time and events a second, as they are now.
+        dead_letters: Poison events that are set aside in `generation`; unlike the others it goes
+            down, too, as keys that were held are refolded.
     """
 
     status: RunStatus
@@ -126,6 +130,7 @@ class Progress(Message):
     note: str | None = None
     waiting_for: list[str] = Field(default_factory=list)
     limits: Limits | None = None
+    dead_letters: int = 0
 
 
 # -- activities ------------------------------------------------------------------------------
@@ -288,6 +293,7 @@ class ProgressReport(Message):
     followed_events: int
     at: datetime
     holding: str | None = None
+    dead_letters: int = 0
 
     @property
     def refolded(self) -> bool:

@@ -7,6 +7,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MOST = 100
+"""Dead letters in a generation, unless something else is said."""
+
 
 class OnPoison(StrEnum):
     """What is done with an event that a handler or a key cannot take."""
@@ -30,6 +33,11 @@ class Poison(BaseModel):
     on_poison: OnPoison | None = None
     max_dead_letters: Annotated[int, Field(ge=0, le=100_000)] | None = None
 
+    @property
+    def sets_aside(self) -> bool:
+        """Whether poison events become dead letters."""
+        return self.on_poison is OnPoison.SET_ASIDE
+
     def poison(self, declared: Poison) -> Poison:
         """These settings, and for what they leave out the declared ones, then the defaults."""
         most = self.max_dead_letters
@@ -37,5 +45,5 @@ class Poison(BaseModel):
             most = declared.max_dead_letters
         return Poison(
             on_poison=self.on_poison or declared.on_poison or OnPoison.FAIL,
-            max_dead_letters=100 if most is None else most,
+            max_dead_letters=MOST if most is None else most,
         )

@@ -45,6 +45,7 @@ class ProgressMeter:
         self.controls = Controls()
         self._holding: str | None = None
         self.completed = False
+        self.dead_letters = known.dead_letters
         self._plan: Plan | None = None
         self._partitions: list[PartitionProgress] = known.partitions
         self._events = known.events_processed
@@ -67,7 +68,8 @@ class ProgressMeter:
             self._samples.append((at, self._events))
 
     def observe(self, report: ProgressReport) -> None:
-        """Takes in a report; an older or smaller one changes nothing."""
+        """Takes in a report; an older or smaller one changes no events."""
+        self.dead_letters = report.dead_letters
         self._holding = report.holding
         self._partitions = _furthest(self._partitions, report.partitions)
         refolded = sum(p.events_processed for p in self._partitions)
@@ -132,6 +134,7 @@ class ProgressMeter:
             note=self._plan.note if self._plan else None,
             waiting_for=self._all_waited_for(),
             limits=self._limits(),
+            dead_letters=self.dead_letters,
         )
 
     def _all_waited_for(self) -> list[str]:
@@ -165,6 +168,8 @@ def as_markdown(progress: Progress, title: str) -> str:
         ["events a second", f"{progress.events_per_second:,.0f}"],
         ["seconds left", "not known yet" if left is None else f"{left:,.0f}"],
     ]
+    if progress.dead_letters:
+        rows.append(["dead letters", f"{progress.dead_letters:,}"])
     lines = [f"### {title}", "", *table(["status", progress.status], rows)]
     if progress.limits is not None:
         lines += ["", _limits_in_words(progress.limits)]

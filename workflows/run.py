@@ -309,6 +309,7 @@ class Run(Controlled, Generic[R]):
             events_processed=self._meter.events_processed,
             reason=self._cancel_reason or None,
             plan=self.plan() if self._is_dry(request) else None,
+            dead_letters=self._meter.dead_letters,
         )
 
 

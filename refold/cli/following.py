@@ -99,10 +99,15 @@ def figures(progress: Progress) -> str:
     left = progress.estimated_seconds_remaining
     time_left = "" if left is None or progress.status.ended else f", {left:,.0f} s left"
     held = f", waiting for {'; '.join(progress.waiting_for)}" if progress.waiting_for else ""
+    aside = f", {_letters(progress.dead_letters)}" if progress.dead_letters else ""
     return (
         f"{progress.events_processed:,} of {progress.total_events:,} events, "
-        f"{progress.events_per_second:,.0f}/s{time_left}{held}"
+        f"{progress.events_per_second:,.0f}/s{time_left}{aside}{held}"
     )
+
+
+def _letters(count: int) -> str:
+    return "1 dead letter" if count == 1 else f"{count:,} dead letters"
 
 
 def summary(result: BackfillResult) -> str:
@@ -118,6 +123,8 @@ def summary(result: BackfillResult) -> str:
     live = f"generation {result.generation} is live"
     if result.position is not None:
         live += f" at position {result.position:,}"
+    if result.dead_letters:
+        live += f"; {_letters(result.dead_letters)}: `refold dead-letters list {result.projection}`"
     return (
         f"{result.projection}: {result.status}{why}, {result.events_processed:,} events folded, "
         f"{live}"

@@ -10,9 +10,12 @@ from typing import Any
 import orjson
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     ColumnElement,
     Select,
     Text,
+    all_,
+    any_,
     cast,
     func,
     literal,
@@ -98,18 +101,45 @@ async def read_window(
     upto: int,
     limit: int,
     since: datetime | None = None,
+    passed_over: Sequence[int] = (),
 ) -> list[Event]:
     """Up to `limit` events of these types with after < position <= upto, in position order.
 
-    With `since`, only events recorded at that moment or later.
+    With `since`, only events recorded at that moment or later. Those at the positions
+    `passed_over` are left out.
     """
     statement = (
         select(as_json())
-        .where(events.c.position > after, events.c.position <= upto, *wanted(types, since))
+        .where(
+            events.c.position > after,
+            events.c.position <= upto,
+            *wanted(types, since),
+            *not_at(passed_over),
+        )
         .order_by(events.c.position)
         .limit(limit)
     )
     return await read_events(connection, statement)
+
+
+async def read_at(connection: AsyncConnection, positions: Sequence[int]) -> list[Event]:
+    """The events at these positions, in order; those that there are."""
+    if not positions:
+        return []
+    statement = select(as_json()).where(at(positions))
+    return await read_events(connection, statement.order_by(events.c.position))
+
+
+def at(positions: Sequence[int]) -> ColumnElement[bool]:
+    """The condition for events at these positions."""
+    return events.c.position == any_(literal(list(positions), ARRAY(BigInteger)))
+
+
+def not_at(positions: Sequence[int], source: Any = events) -> list[ColumnElement[bool]]:
+    """The condition for events at other positions than these; none for none."""
+    if not positions:
+        return []
+    return [source.c.position != all_(literal(list(positions), ARRAY(BigInteger)))]
 
 
 async def read_events(connection: AsyncConnection, statement: Select[Any]) -> list[Event]:
@@ -210,6 +240,7 @@ def in_key_order(
     high: Key | None,
     resume: tuple[Key, int] | None = None,
     among: Sequence[Key] | Select[Any] | None = None,
+    passed_over: Sequence[int] = (),
 ) -> Select[Any]:
     """Events ordered by key and position, for `decoded`.
 
@@ -221,6 +252,7 @@ def in_key_order(
         high: Only keys up to this (inclusive); None for no bound.
         resume: Within the key `resume[0]`, only positions above `resume[1]`; later keys whole.
         among: Only these keys, or those that a statement finds; None for all.
+        passed_over: Not the events at these positions.
     """
     paths = projection.key_paths
     assert paths is not None
@@ -232,6 +264,7 @@ def in_key_order(
         events.c.position <= upto,
         *keyed_events(projection),
         *key_range(paths, low, high),
+        *not_at(passed_over),
     )
     if resume is not None:
         resumed_key, position = resume

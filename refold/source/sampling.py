@@ -11,6 +11,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, select, tablesample
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from refold.dead_letters import HeldKeys
+from refold.fold import fold_setting_aside
 from refold.key import Key
 from refold.projection import Projection, Row
 from refold.source.log import count_events
@@ -18,6 +20,7 @@ from refold.source.reader import (
     in_key_order,
     key_columns,
     keyed_events,
+    not_at,
     one_of,
     read_events,
     read_window,
@@ -48,7 +51,12 @@ class Folded:
 
 
 async def sample_logged_keys(
-    connection: AsyncConnection, projection: Projection, *, upto: int, count: int
+    connection: AsyncConnection,
+    projection: Projection,
+    *,
+    upto: int,
+    count: int,
+    passed_over: Sequence[int] = (),
 ) -> list[Key]:
     """Up to `count` keys of events that a projection reads, drawn at random.
 
@@ -60,13 +68,14 @@ async def sample_logged_keys(
         projection: Any; one whose key is a function gets none (see `folded_again`).
         upto: Only positions up to this (inclusive).
         count: How many keys at most.
+        passed_over: Not of the events at these positions.
     """
     paths = projection.key_paths
     if paths is None:
         return []
     keys: list[Key] = []
     for size in _DRAWN_FROM:
-        found = _found(projection, upto, size)
+        found = _found(projection, upto, size, passed_over)
         rows = await connection.execute(found.order_by(func.random()).limit(count))
         keys = [_key(row) for row in rows]
         if len(keys) == count or size >= upto:
@@ -74,20 +83,30 @@ async def sample_logged_keys(
     return keys
 
 
-def _found(projection: Projection, upto: int, size: int) -> Select[Any]:
+def _found(projection: Projection, upto: int, size: int, passed_over: Sequence[int]) -> Select[Any]:
     """The keys of the events on the pages of about `size` events."""
     assert projection.key_paths is not None
     source: Any = events
     if upto > size:
         source = tablesample(events, func.system(max(100 * size / upto, 0.001)))
     columns = [path.sql(source).label(f"k{i}") for i, path in enumerate(projection.key_paths)]
-    read = [source.c.position <= upto, *keyed_events(projection, source)]
+    read = [
+        source.c.position <= upto,
+        *keyed_events(projection, source),
+        *not_at(passed_over, source),
+    ]
     found = select(*columns).where(*read).distinct().subquery()
     return select(*found.c)
 
 
 async def folded_again(
-    connection: AsyncConnection, projection: Projection, keys: Iterable[Key], *, upto: int
+    connection: AsyncConnection,
+    projection: Projection,
+    keys: Iterable[Key],
+    *,
+    upto: int,
+    passed_over: Sequence[int] = (),
+    held: HeldKeys | None = None,
 ) -> Folded:
     """Folds all events of some keys by `Projection.fold`.
 
@@ -100,21 +119,34 @@ async def folded_again(
         projection: The projection.
         keys: Which keys, the most wanted first.
         upto: Only positions up to this (inclusive).
+        passed_over: Not the events at these positions.
+        held: Keys that are held for a dead letter: they are left out.
 
     Raises:
         PoisonEvent: An event that a handler or the key cannot take.
         UnreadableEvent: An event whose JSON cannot be read.
     """
-    wanted = list(dict.fromkeys(keys))
+    held = held or HeldKeys()
+    wanted = [key for key in dict.fromkeys(keys) if key not in held]
     if projection.key_paths is None:
-        return await _whole_log(connection, projection, wanted, upto)
+        return await _whole_log(
+            connection, projection, wanted, upto, passed_over=passed_over, held=held
+        )
     if not wanted:
         return Folded({})
     among = one_of(projection.key_paths, wanted)
     chosen, note = _affordable(wanted, await _counts(connection, projection, among, upto))
     if not chosen:
         return Folded({}, note)
-    statement = in_key_order(projection, after=0, upto=upto, low=None, high=None, among=chosen)
+    statement = in_key_order(
+        projection,
+        after=0,
+        upto=upto,
+        low=None,
+        high=None,
+        among=chosen,
+        passed_over=passed_over,
+    )
     # In key order, not in position order: an event has one key, so each fold sees the same.
     # In a thread: heartbeats must go on, however slow the handlers are.
     rows = await asyncio.to_thread(projection.fold, await read_events(connection, statement))
@@ -158,7 +190,13 @@ async def _counts(
 
 
 async def _whole_log(
-    connection: AsyncConnection, projection: Projection, wanted: list[Key], upto: int
+    connection: AsyncConnection,
+    projection: Projection,
+    wanted: list[Key],
+    upto: int,
+    *,
+    passed_over: Sequence[int],
+    held: HeldKeys,
 ) -> Folded:
     types = projection.event_types
     since = projection.start_from
@@ -170,10 +208,19 @@ async def _whole_log(
             "fold them all.",
         )
     read = await read_window(
-        connection, types=types, after=0, upto=upto, limit=MOST_EVENTS, since=since
+        connection,
+        types=types,
+        after=0,
+        upto=upto,
+        limit=MOST_EVENTS,
+        since=since,
+        passed_over=passed_over,
     )
-    rows = await asyncio.to_thread(projection.fold, read)
-    others = list(rows.keys() - set(wanted))
+    # Who is held is left out; but for them nothing is poison.
+    rows = await asyncio.to_thread(
+        lambda: fold_setting_aside(projection, read) if held else projection.fold(read)
+    )
+    others = [key for key in rows.keys() - set(wanted) if key not in held]
     drawn = sample(others, min(len(others), max(len(wanted), 1)))
     return Folded({key: rows.get(key) for key in [*wanted, *drawn]})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, or_, select, tablesample
@@ -11,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.errors import PoisonEvent
 from refold.key import Key
 from refold.projection import Projection
-from refold.source.reader import key_columns, key_range, keyed_events, one_of, wanted
+from refold.source.reader import key_columns, key_range, keyed_events, not_at, one_of, wanted
 from refold.store.schema import events
 
 Bounds = list[tuple[Key | None, Key | None]]
@@ -75,15 +76,22 @@ async def slice_totals(
     *,
     upto: int,
     among: Select[Any] | None = None,
+    passed_over: Sequence[int] = (),
 ) -> list[int]:
     """How many events each range has, up to a position (inclusive); of some keys only, if given.
+
+    Those at the positions `passed_over` do not count.
 
     Raises:
         PoisonEvent: An event's key does not fit its column.
     """
     paths = projection.key_paths
     assert paths is not None
-    read = [events.c.position <= upto, *wanted(projection.event_types, projection.start_from)]
+    read = [
+        events.c.position <= upto,
+        *wanted(projection.event_types, projection.start_from),
+        *not_at(passed_over),
+    ]
     if among is not None:
         read.append(one_of(paths, among))
     misfit = or_(*[path.misfits(events) for path in paths])

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypedDict
 
-from sqlalchemy import ColumnElement, func, insert, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.errors import Fenced, RunEnded
-from refold.store.schema import generations
+from refold.store.schema import dead_letters, generations
 
 BUILDING, ACTIVE, RETAINED, DISCARDED = "building", "active", "retained", "discarded"
 SNAPSHOT = "snapshot"
@@ -265,3 +265,5 @@ async def discard(connection: AsyncConnection, projection: str, generation: int)
     """Records that a generation's table has been dropped; its number is never used again."""
     statement = update(generations).where(row_of(projection, generation))
     await connection.execute(statement.values(status=DISCARDED, position=None))
+    letters = (dead_letters.c.projection == projection) & (dead_letters.c.generation == generation)
+    await connection.execute(delete(dead_letters).where(letters))

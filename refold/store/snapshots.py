@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.errors import NoSnapshot, ProjectionBusy
 from refold.projection import Projection
 from refold.snapshots import SnapshotInfo
-from refold.store import leases, read_models
+from refold.store import dead_letters, leases, read_models
 from refold.store.generations import (
     BUILDING,
     SNAPSHOT,
@@ -66,10 +66,9 @@ async def create_copy(
 async def fill(
     connection: AsyncConnection, projection: Projection, copy: Generation, source: Generation
 ) -> int:
-    """Copies a generation's rows and its checkpoint; returns how many rows.
+    """Copies a generation's rows, its dead letters and its checkpoint; returns how many rows.
 
-    One statement sees one moment: rows and checkpoint agree, while whoever follows the source goes
-    on.
+    One statement sees one moment: they agree, while whoever follows the source goes on.
     """
     new = read_models.physical(projection, copy.schema_name)
     old = read_models.physical(projection, source.schema_name)
@@ -81,7 +80,12 @@ async def fill(
         .returning(generations.c.position)
     )
     names = [column.name for column in old.columns]
-    statement = insert(new).from_select(names, select(*old.columns)).add_cte(placed.cte("placed"))
+    letters = dead_letters.copied(projection.name, source.generation, copy.generation)
+    statement = (
+        insert(new)
+        .from_select(names, select(*old.columns))
+        .add_cte(placed.cte("placed"), letters.cte("letters"))
+    )
     return (await connection.execute(statement)).rowcount
 
 

@@ -14,6 +14,7 @@ _PURE = [
     "checkpoints",
     "columns",
     "criteria",
+    "dead_letters",
     "delivering",
     "diff",
     "diff_values",
@@ -75,8 +76,15 @@ ALLOWED: dict[str, list[str]] = {
         "refold.run_manager",
     ],
     "refold/schedule_manager.py": [*_KERNEL, "refold.snapshot_manager"],
+    "refold/dead_letter_manager.py": [
+        *_KERNEL,
+        "refold.store.dead_letters",
+        "refold.store.generations",
+        "refold.run_manager",
+    ],
     "refold/manager.py": [
         *_KERNEL,
+        "refold.dead_letter_manager",
         "refold.store.leases",
         "refold.run_manager",
         "refold.schedule_manager",

@@ -203,6 +203,19 @@ def test_the_temporal_ui_shows_the_run_and_each_partition() -> None:
     assert "| 2 | 100 | 500 | in progress |" in shown
 
 
+def test_dead_letters_are_as_many_as_there_are_now() -> None:
+    meter = ProgressMeter()
+    meter.observe(report(1, 5).model_copy(update={"dead_letters": 3}))
+    assert meter.progress().dead_letters == 3
+    assert "dead letters" in as_markdown(meter.progress(), "Backfill")
+    # They are healed, or the run continues as new.
+    meter = ProgressMeter(meter.progress())
+    assert meter.dead_letters == 3
+    meter.observe(report(2, 9))
+    assert meter.progress().dead_letters == 0
+    assert "dead letters" not in as_markdown(meter.progress(), "Backfill")
+
+
 def test_the_temporal_ui_says_when_nothing_is_known_yet() -> None:
     shown = as_markdown(planned().progress(), "Rebuild of p")
     assert "| seconds left" in shown

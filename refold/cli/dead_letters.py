@@ -1,0 +1,104 @@
+"""dead-letters: poison events that were set aside, listed, retried and skipped."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from refold.cli.following import follow_or_tell, make_manager
+from refold.cli.output import Json, Name, console, finished, print_json
+from refold.cli.requests import Detach, RequestedBy
+from refold.dead_letters import DeadLetter
+from refold.registry import load_registry
+from refold.settings import load_settings
+
+app = typer.Typer(help="Poison events that were set aside.", no_args_is_help=True)
+
+# Of an error, in a table.
+_WIDTH = 100
+
+
+@app.command("list")
+def list_(
+    name: Name,
+    *,
+    trace: Annotated[bool, typer.Option("--trace", help="Show the handlers' tracebacks.")] = False,
+    json: Json = False,
+) -> None:
+    """List a projection's dead letters, the oldest first."""
+
+    async def look() -> list[DeadLetter]:
+        _require_known(name)
+        return await (await make_manager()).get_dead_letters(name)
+
+    found = finished(look())
+    if json:
+        print_json(found)
+    elif not found:
+        console.print(f"{name}: no dead letters")
+    else:
+        _show(found, trace=trace)
+
+
+@app.command()
+def retry(
+    name: Name,
+    *,
+    requested_by: RequestedBy = None,
+    detach: Detach = False,
+    json: Json = False,
+) -> None:
+    """Refold the keys that are held; events that still cannot be taken stay set aside."""
+    _start(name, [], requested_by=requested_by, detach=detach, json=json)
+
+
+@app.command()
+def skip(
+    name: Name,
+    positions: Annotated[
+        list[int],
+        typer.Argument(metavar="POSITION...", min=0, help="Of dead letters.", show_default=False),
+    ],
+    *,
+    requested_by: RequestedBy = None,
+    detach: Detach = False,
+    json: Json = False,
+) -> None:
+    """Pass over the events of dead letters for good, and refold the keys that are held."""
+    _start(name, positions, requested_by=requested_by, detach=detach, json=json)
+
+
+def _start(
+    name: str, positions: list[int], *, requested_by: str | None, detach: bool, json: bool
+) -> None:
+    async def go() -> None:
+        _require_known(name)
+        manager = await make_manager()
+        run = await manager.start_retry(name, skip=positions, requested_by=requested_by)
+        await follow_or_tell(manager, name, run, detach=detach, json=json)
+
+    finished(go())
+
+
+def _require_known(name: str) -> None:
+    load_registry(load_settings().projections).get(name)
+
+
+def _show(found: list[DeadLetter], *, trace: bool) -> None:
+    table = Table("id", "position", "type", "stream", "key", "error", "since", box=None)
+    for one in found:
+        table.add_row(
+            str(one.id),
+            str(one.position),
+            one.type,
+            one.stream_id,
+            "none" if one.key is None else ", ".join(str(part) for part in one.key),
+            one.error if len(one.error) <= _WIDTH else f"{one.error[: _WIDTH - 1]}…",
+            f"{one.recorded_at:%Y-%m-%d %H:%M:%S}",
+        )
+    console.print(table)
+    for one in found if trace else []:
+        console.print(f"\n{one.id}: event {one.position}", markup=False, soft_wrap=True)
+        console.print(one.trace or one.error, markup=False, soft_wrap=True)

@@ -1,0 +1,116 @@
+"""Events whose key does not fit its column, and those of them that fit after all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.dead_letters import Letter
+from refold.errors import PoisonEvent
+from refold.key import Key
+from refold.projection import Projection
+from refold.source.reader import (
+    at,
+    key_columns,
+    key_range,
+    keyed_events,
+    not_at,
+    one_of,
+    read_at,
+    wanted,
+)
+from refold.store.schema import events, selected_keys
+
+
+def is_misfit(projection: Projection) -> ColumnElement[bool]:
+    """The condition for events whose key does not fit; the key is made of paths."""
+    assert projection.key_paths is not None
+    return or_(*[path.misfits(events) for path in projection.key_paths])
+
+
+async def find_misfits(
+    connection: AsyncConnection,
+    projection: Projection,
+    *,
+    upto: int,
+    passed_over: Sequence[int] = (),
+    among: Select[Any] | None = None,
+    limit: int,
+) -> list[Letter]:
+    """The first events whose key does not fit, as letters without a key.
+
+    Args:
+        connection: In a transaction.
+        projection: One whose key is made of paths.
+        upto: Only positions up to this (inclusive).
+        passed_over: Not these.
+        among: Only of keys that this statement finds; None for all.
+        limit: At most so many.
+    """
+    statement = (
+        select(events.c.position)
+        .where(
+            events.c.position <= upto,
+            *wanted(projection.event_types, projection.start_from),
+            is_misfit(projection),
+            *not_at(passed_over),
+            *([] if among is None else [one_of(projection.key_paths or (), among)]),
+        )
+        .order_by(events.c.position)
+        .limit(limit)
+    )
+    found = []
+    for event in await read_at(connection, list((await connection.execute(statement)).scalars())):
+        try:
+            projection.keys_of(event)
+        except PoisonEvent as poison:
+            found.append(Letter.of(poison))
+    return found
+
+
+async def still_misfits(
+    connection: AsyncConnection, projection: Projection, positions: Sequence[int]
+) -> list[int]:
+    """Those of these positions whose event's key does not fit."""
+    if not positions or projection.key_paths is None:
+        return list(positions)
+    statement = select(events.c.position).where(at(positions), is_misfit(projection))
+    return list((await connection.execute(statement)).scalars())
+
+
+async def fitting_within(
+    connection: AsyncConnection,
+    projection: Projection,
+    positions: Sequence[int],
+    low: Key | None,
+    high: Key | None,
+    *,
+    selected_by: str | None = None,
+) -> list[int]:
+    """Those of these positions whose event has a key that fits, with low < key <= high.
+
+    Args:
+        connection: In a transaction.
+        projection: One whose key is made of paths.
+        positions: Which events.
+        low: Only keys above this (exclusive); None for no bound.
+        high: Only keys up to this (inclusive); None for no bound.
+        selected_by: Only keys that this run repairs, in ``refold.selected_keys``; None for all.
+    """
+    paths = projection.key_paths
+    assert paths is not None
+    condition = [
+        at(positions),
+        *keyed_events(projection),
+        ~is_misfit(projection),
+        *key_range(paths, low, high),
+    ]
+    if selected_by is not None:
+        stored: Any = func.jsonb_build_array(*key_columns(paths))
+        mine = select(selected_keys.c.key).where(selected_keys.c.run_id == selected_by)
+        condition.append(stored.in_(mine))
+    statement = select(events.c.position).where(*condition)
+    return list((await connection.execute(statement)).scalars())
