@@ -390,7 +390,6 @@ async def test_copies_take_letters_along_and_lose_them_when_they_are_dropped(
         assert [generation for generation, _ in kept] == [3, 4]
 
 
-@pytest.mark.skip(reason="until the selection of keys is there")
 async def test_a_retry_folds_only_the_keys_that_are_held(
     client: Client, database: Database
 ) -> None:

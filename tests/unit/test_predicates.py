@@ -320,7 +320,11 @@ class Waits:
         return True
 
 
-@pytest.mark.parametrize("function", [waits, waits_often, yields, Waits(), 5], ids=str)
+@pytest.mark.parametrize(
+    "function",
+    [waits, waits_often, yields, Waits(), 5],
+    ids=lambda one: type(one).__name__ + getattr(one, "__name__", ""),
+)
 def test_a_function_that_waits_is_refused(function: Any) -> None:
     with pytest.raises(InvalidProjection, match="expected a plain function of one event"):
         predicate("waits")(function)
