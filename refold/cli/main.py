@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from refold.cli import checkpoint, controls, events, live, log, runs, snapshots, stack
+from refold.cli import checkpoint, controls, dead_letters, events, live, log, runs, snapshots, stack
 from refold.cli import generations as generation_commands
 from refold.cli import status as status_commands
 from refold.command import leave
@@ -44,6 +44,7 @@ app.command()(runs.reject)
 app.command()(generation_commands.generations)
 app.add_typer(snapshots.app, name="snapshots")
 app.add_typer(checkpoint.app, name="checkpoint")
+app.add_typer(dead_letters.app, name="dead-letters")
 
 
 def main() -> None:
