@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from refold.cli import checkpoint, controls, events, live, log, runs, schedule, snapshots, stack
+from refold.cli import (
+    checkpoint,
+    controls,
+    dead_letters,
+    events,
+    live,
+    log,
+    runs,
+    schedule,
+    snapshots,
+    stack,
+)
 from refold.cli import generations as generation_commands
 from refold.cli import status as status_commands
 from refold.command import leave
@@ -45,6 +56,7 @@ app.command()(generation_commands.generations)
 app.add_typer(snapshots.app, name="snapshots")
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(schedule.app, name="schedule")
+app.add_typer(dead_letters.app, name="dead-letters")
 
 
 def main() -> None:

@@ -406,3 +406,30 @@ async def test_a_retry_folds_only_the_keys_that_are_held(
         # With nothing left to retry nothing is done.
         result = await run(client, database, "Backfill", "counters", criteria="dead_letters")
         assert (result.status, result.events_processed) == ("completed", 0)
+
+
+@pytest.mark.parametrize("is_atomic", [False, True])
+async def test_repairing_some_keys_releases_and_holds_only_these(
+    client: Client, database: Database, is_atomic: bool
+) -> None:
+    other = ("bad", "Broken", {"key": "k030"})
+    await write(database.engine, [*some(), BAD, other, MISFIT, *some(start_at=70)])
+    async with working(client, database, registry_of(aside())):
+        await run(client, database, "Rebuild", "counters")
+        assert await held(database) == {("k020",): 201, ("k030",): 202, None: 203}
+    repair: dict[str, Any] = {"from_position": 195, "to_position": 201, "is_atomic": is_atomic}
+    async with working(client, database, registry_of(mended())):
+        result = await run(client, database, "Backfill", "counters", **repair)
+        assert (result.generation, result.dead_letters) == (2 if is_atomic else 1, 2)
+        assert await held(database) == {("k030",): 202, None: 203}
+        rows = await rows_of(database.engine, aside())
+        assert (rows["k020"]["count"], rows["k030"]["count"]) == (10, 5)
+        # One that is new is set aside with its key; a predicate reads events one by one.
+        await write(database.engine, [MISFIT, ("s", "Added", {"key": "k036"})])
+        repair = {"predicate": 'event.type == "Added" && event.position > 190', **repair}
+        repair |= {"from_position": 0, "to_position": 500}
+        result = await run(client, database, "Backfill", "counters", **repair)
+        assert sorted(await held(database), key=str) == [("k036",), None]
+        assert result.dead_letters == 3
+        await assert_held_oracle(database, mended())
+    assert await leftovers(database.engine) == []
