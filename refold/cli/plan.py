@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from refold.cli.output import console
-from refold.preview import Preview
+from refold.preview import Foretold, Preview
 
 
 def show_plan(plan: Preview) -> None:
@@ -14,6 +14,8 @@ def show_plan(plan: Preview) -> None:
     for name, value in _lines(plan):
         table.add_row(name, value)
     console.print(table)
+    if plan.foretold is not None:
+        _show_foretold(plan.foretold)
     _listed("moves with the table", plan.carried)
     _listed("stands in the way", plan.refused)
     if plan.swap:
@@ -39,6 +41,8 @@ def _lines(plan: Preview) -> list[tuple[str, str]]:
         ("partitions", f"{plan.partitions}, {plan.max_concurrency} at a time"),
         ("batch size", f"{plan.batch_size:,} events"),
     ]
+    if plan.selection is not None:
+        lines.insert(2, ("selects", _selected(plan)))
     if plan.estimated_seconds is not None:
         lines.append(("time", f"about {plan.estimated_seconds:,.0f} s"))
     if plan.estimated_bytes is not None:
@@ -53,3 +57,37 @@ def _listed(title: str, things: list[str]) -> None:
         console.print(f"\n{title}:")
         for thing in things:
             console.print(f"  {thing}", soft_wrap=True, markup=False)
+
+
+def _selected(plan: Preview) -> str:
+    assert plan.selection is not None
+    what = plan.selection
+    bounds = f"positions {what.from_position:,} to {what.to_position:,}"
+    if what.from_position > what.to_position:
+        bounds = "no position"
+    parts = [bounds]
+    if what.from_date is not None:
+        parts.append(f"recorded from {what.from_date:%Y-%m-%d %H:%M:%S %Z}")
+    if what.to_date is not None:
+        parts.append(f"before {what.to_date:%Y-%m-%d %H:%M:%S %Z}")
+    narrowed = [what.predicate, what.predicate_name, what.tenant and f"tenant {what.tenant}"]
+    parts += [one for one in narrowed if one]
+    events, keys = plan.selected_events or 0, plan.selected_keys or 0
+    return f"{events:,} events of {keys:,} keys ({what.criteria}: {'; '.join(parts)})"
+
+
+def _show_foretold(foretold: Foretold) -> None:
+    of = "all" if foretold.all_keys else f"{foretold.keys:,} of them, as a sample"
+    console.print(
+        f"\nfolded in memory ({of}): it would add {foretold.added:,} rows, remove "
+        f"{foretold.removed:,} and change {foretold.changed:,}"
+    )
+    for sample in foretold.samples:
+        key = ", ".join(str(value) for value in sample.key.values())
+        console.print(
+            f"  {sample.kind} {key}: {sample.live or 'no row'} → {sample.shadow or 'no row'}",
+            soft_wrap=True,
+            markup=False,
+        )
+    if foretold.note:
+        console.print(f"  {foretold.note}", soft_wrap=True, markup=False)

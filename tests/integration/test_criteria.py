@@ -14,6 +14,7 @@ from temporalio.client import Client
 
 from refold import Event, Projection, Row
 from refold.key import Key
+from refold.preview import Preview
 from refold.registry import Registry
 from refold.source.importer import import_events
 from refold.stack.postgres import EmbeddedPostgres
@@ -163,6 +164,14 @@ async def test_selected_keys_are_right_and_others_untouched(
     before = await rows_of(real.database.engine, projection)
     kind = "Rebuild" if atomic and seed % 2 else "Backfill"
     more = {"is_atomic": True} if atomic else {}
+    wrong = {key for key in selected if before.get(key) != right.get(key)}
+    plan = await foretold(client, real, kind, projection, {**case.asked, **more})
+    assert plan.selected_keys in (None, len(selected))
+    assert plan.foretold is not None
+    if plan.foretold.all_keys:
+        found = plan.foretold
+        assert found.added + found.removed + found.changed == len(wrong)
+    assert await rows_of(real.database.engine, projection) == before
     result = await run(
         client, real.database, kind, projection.name, **case.asked, **more, batch_size=500
     )
@@ -176,3 +185,12 @@ async def test_selected_keys_are_right_and_others_untouched(
         assert {k: after.get(k) for k in others} == {k: before.get(k) for k in others}
         assert after != right  # the others are still as wrong as they were
     assert await leftovers(real.database.engine) == []
+
+
+async def foretold(
+    client: Client, real: Shop, kind: str, projection: Projection, asked: dict[str, Any]
+) -> Preview:
+    """What it says that it would do."""
+    result = await run(client, real.database, kind, projection.name, **asked, dry_run=True)
+    assert result.plan is not None
+    return result.plan

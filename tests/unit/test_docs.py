@@ -13,7 +13,8 @@ import pytest
 from pydantic import BaseModel
 
 from refold import BackfillPolicy, Event, Projection
-from refold.criteria import Criteria
+from refold.criteria import Criteria, Selecting
+from refold.limits import Limits, Pacing, Throttle
 from refold.live import LiveRequest, LiveStatus
 from refold.messages import Phase, Progress, RunStatus
 from refold.requests import BackfillRequest, RollbackRequest, SnapshotRequest
@@ -154,6 +155,8 @@ def _request_of(line: str) -> type[BaseModel]:
     signal = re.search(r"--name (\w+Requested)", line)
     if signal:
         return BUILT_IN[signal[1]]
+    if "--name set_limits" in line:
+        return Limits
     return LiveRequest if "--type Projection" in line else BackfillRequest
 
 
@@ -171,8 +174,16 @@ def test_all_of_the_public_names_are_explained() -> None:
     fields = [name for request in requests for name in request.model_fields]
     for event in BUILT_IN:
         assert f"`{event}`" in (ROOT / "docs/system-events.md").read_text()
-    for name in [*fields, *Criteria, *(w.__name__ for w in WORKFLOWS)]:
+    for name in [*fields, *(w.__name__ for w in WORKFLOWS)]:
         assert f"`{name}`" in request
+    criteria = (ROOT / "docs/criteria.md").read_text()
+    for name in [*Criteria, *Selecting.model_fields]:
+        assert f"`{name}`" in criteria
+    controls = (ROOT / "docs/controls.md").read_text()
+    for name in [*Pacing.model_fields, *Limits.model_fields]:
+        assert f"`{name}`" in controls
+    for name in Throttle.model_fields:
+        assert name in controls
     for name in [*Progress.model_fields, *Phase, *RunStatus]:
         assert f"`{name}`" in progress
     for name in Settings.model_fields:
