@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from refold.criteria import Criteria, Position, Selecting
 from refold.errors import InvalidRequest
 from refold.limits import BatchSize, Concurrency, Limits, Pacing
-from refold.poison import Poison
+from refold.poison import OnPoison, Poison
 
 
 class Request(BaseModel):
@@ -105,6 +105,12 @@ class BackfillRequest(Poison, Pacing, Selecting, Request):
         if self.skip_events is not None and self.criteria is not Criteria.DEAD_LETTERS:
             raise ValueError("skip_events: expected with criteria dead_letters only")
         return self
+
+    def poison(self, declared: Poison) -> Poison:
+        """See `refold.poison.Poison`; whoever retries dead letters has them set aside again."""
+        retries = self.criteria is Criteria.DEAD_LETTERS and self.on_poison is None
+        own = self.model_copy(update={"on_poison": OnPoison.SET_ASIDE}) if retries else self
+        return Poison.poison(own, declared)
 
     def effective(self, declared: Selecting, *, atomic: bool) -> Selecting:
         """What is to be repaired, with what the projection declares.
