@@ -83,6 +83,51 @@ async def backfill_in_place(client: Client, database: Database) -> list[Handle]:
     return [handle]
 
 
+async def _selected(client: Client, database: Database, **more: Any) -> list[Handle]:
+    await rebuild(client, database)
+    async with working(client, database, registry_of(counters(batch_size=7, partitions=3))):
+        request = {"projection": "counters", "from_position": 190, **more}
+        handle = await start(client, database, "Backfill", request)
+        await ended(handle)
+    return [handle]
+
+
+async def selected_in_place(client: Client, database: Database) -> list[Handle]:
+    return await _selected(client, database)
+
+
+async def selected_on_a_copy(client: Client, database: Database) -> list[Handle]:
+    return await _selected(client, database, is_atomic=True)
+
+
+async def nothing_selected(client: Client, database: Database) -> list[Handle]:
+    return await _selected(client, database, is_atomic=True, predicate="false")
+
+
+async def controlled(client: Client, database: Database) -> list[Handle]:
+    """Paused before its plan, resumed, limited up and down, paused again, resumed."""
+    await write(database.engine, some(40))
+
+    async def is_(status: str) -> bool:
+        return bool(await handle.query("status") == status)
+
+    policy = {"batch_size": 3, "partitions": 4, "max_concurrency": 2, "events_per_second": 100}
+    handle = await start(client, database, "Rebuild", {"projection": "counters"})
+    await handle.signal("pause")
+    async with working(client, database, registry_of(counters(**policy))):
+        await until(lambda: is_("paused"))
+        await handle.signal("resume")
+        await until_batches(database, 3)
+        await handle.execute_update("set_limits", {"max_concurrency": 1})
+        await handle.execute_update("set_limits", {"max_concurrency": 3, "batch_size": 5})
+        await handle.signal("pause")
+        await until(lambda: is_("paused"))
+        await handle.execute_update("set_limits", {"events_per_second": 0})
+        await handle.signal("resume")
+        await ended(handle)
+    return [handle]
+
+
 async def incremental_update(client: Client, database: Database) -> list[Handle]:
     await rebuild(client, database)
     await write(database.engine, some(40, start_at=500))
@@ -265,6 +310,10 @@ SHAPES: dict[str, Shape] = {
     for shape in (
         rebuild,
         backfill_in_place,
+        selected_in_place,
+        selected_on_a_copy,
+        nothing_selected,
+        controlled,
         incremental_update,
         cancelled_by_signal,
         cancelled_by_temporal,
