@@ -79,3 +79,12 @@ def client(temporal: WorkflowEnvironment) -> Client:
 def shop() -> Registry:
     """The sample projections."""
     return load_registry(["projections"])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps together what shares a server: a file's tests, and all that need `refold dev`."""
+    for item in items:
+        shares = (
+            "dev" if "dev" in getattr(item, "fixturenames", ()) else item.nodeid.partition("::")[0]
+        )
+        item.add_marker(pytest.mark.xdist_group(shares))

@@ -139,6 +139,12 @@ def how(
     target_batch_seconds: Annotated[
         float | None, typer.Option(help="Batches adapt until one takes about so long.")
     ] = None,
+    min_batch_size: Annotated[
+        int | None, typer.Option(help="Batches that adapt do not become smaller.")
+    ] = None,
+    max_batch_size: Annotated[
+        int | None, typer.Option(help="Batches that adapt do not become larger.")
+    ] = None,
     on_poison: Annotated[
         OnPoison | None, typer.Option(help="What is done with an event that cannot be taken.")
     ] = None,
@@ -159,6 +165,26 @@ def how(
 ) -> Fields:
     """Pace, poison events, approval: each of them a field of the same name."""
     return dict(locals())
+
+
+def holds_back(
+    *,
+    max_replication_lag_seconds: Annotated[
+        float | None, typer.Option(min=0, help="Hold back while a replica is further behind.")
+    ] = None,
+    max_active_sessions: Annotated[
+        int | None, typer.Option(min=0, help="Hold back while more sessions are at work.")
+    ] = None,
+    max_wal_bytes_per_second: Annotated[
+        float | None, typer.Option(min=0, help="Hold back while the server writes more.")
+    ] = None,
+    hold_while: Annotated[
+        str | None, typer.Option(metavar="SQL", help="Hold back while this expression is true.")
+    ] = None,
+) -> Fields:
+    """What of the database's load makes the run hold back: its throttle."""
+    given = {name: value for name, value in locals().items() if value is not None}
+    return {"throttle": given or None}
 
 
 def backfill_request(name: str, fields: Fields) -> BackfillRequest:

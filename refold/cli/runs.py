@@ -16,6 +16,7 @@ from refold.cli.requests import (
     PlanOnly,
     RequestedBy,
     backfill_request,
+    holds_back,
     how,
     what_to_repair,
     where_to,
@@ -25,7 +26,7 @@ from refold.manager import StartedRun
 from refold.requests import BackfillRequest, RollbackRequest, accept_request
 
 
-@taking(what_to_repair, where_to, how)
+@taking(what_to_repair, where_to, how, holds_back)
 def backfill(
     name: Name,
     fields: Fields,
@@ -39,7 +40,7 @@ def backfill(
     finished(_build("Backfill", name, request, plan=plan, detach=detach, json=json))
 
 
-@taking(what_to_repair, how)
+@taking(what_to_repair, how, holds_back)
 def rebuild(
     name: Name,
     fields: Fields,
