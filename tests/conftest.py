@@ -84,7 +84,7 @@ def shop() -> Registry:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keeps together what shares a server: a file's tests, and all that need `refold dev`."""
     for item in items:
-        shares = (
-            "dev" if "dev" in getattr(item, "fixturenames", ()) else item.nodeid.partition("::")[0]
-        )
+        shares = item.nodeid.partition("::")[0]
+        if "dev" in getattr(item, "fixturenames", ()):
+            shares = "dev"
         item.add_marker(pytest.mark.xdist_group(shares))

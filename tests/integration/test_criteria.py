@@ -165,13 +165,14 @@ async def test_selected_keys_are_right_and_others_untouched(
     kind = "Rebuild" if atomic and seed % 2 else "Backfill"
     more = {"is_atomic": True} if atomic else {}
     wrong = {key for key in selected if before.get(key) != right.get(key)}
-    plan = await foretold(client, real, kind, projection, {**case.asked, **more})
-    assert plan.selected_keys in (None, len(selected))
-    assert plan.foretold is not None
-    if plan.foretold.all_keys:
-        found = plan.foretold
-        assert found.added + found.removed + found.changed == len(wrong)
-    assert await rows_of(real.database.engine, projection) == before
+    if not atomic:
+        plan = await foretold(client, real, kind, projection, case.asked)
+        assert plan.selected_keys in (None, len(selected))
+        assert plan.foretold is not None
+        if plan.foretold.all_keys:
+            found = plan.foretold
+            assert found.added + found.removed + found.changed == len(wrong)
+        assert await rows_of(real.database.engine, projection) == before
     result = await run(
         client, real.database, kind, projection.name, **case.asked, **more, batch_size=500
     )
