@@ -81,6 +81,8 @@ def shop() -> Registry:
     return load_registry(["projections"])
 
 
+# Before xdist looks at the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keeps together what shares a server: a file's tests, and all that need `refold dev`."""
     for item in items:

@@ -142,7 +142,7 @@ async def test_a_poison_event_can_be_stepped_back_before(
     ("kind", "fields", "expected"),
     [
         ("Rebuild", {"as_of": 201}, "as_of: expected at most the checkpoint of 'counters', 200, "),
-        ("Rebuild", {"as_of": 10**30}, f"200, got {10**30}"),
+        ("Rebuild", {"as_of": 10**30}, "as_of: Input should be less than"),
         ("Rebuild", {"as_of": -1}, "as_of: Input should be greater than or equal to 0, got -1"),
         ("Rebuild", {"as_of": "then"}, "as_of: Input should be a valid integer"),
         (
