@@ -6,11 +6,13 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from shutil import which
+from typing import Any
 
 import pytest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
+from xdist.scheduler import LoadFileScheduling
 
 from refold.registry import Registry, load_registry
 from refold.stack.postgres import EmbeddedPostgres
@@ -81,12 +83,17 @@ def shop() -> Registry:
     return load_registry(["projections"])
 
 
-# Before xdist looks at the groups.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps together what shares a server: a file's tests, and all that need `refold dev`."""
-    for item in items:
-        shares = item.nodeid.partition("::")[0]
-        if "dev" in getattr(item, "fixturenames", ()):
-            shares = "dev"
-        item.add_marker(pytest.mark.xdist_group(shares))
+class _ByFile(LoadFileScheduling):  # type: ignore[misc]
+    """A file's tests in one process, and those of `refold dev` all in one: it is started once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "dev" if file.startswith("tests/acceptance/") and file not in _ALONE else file
+
+
+_ALONE = ("tests/acceptance/test_steering.py",)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
+    """How tests are given to processes."""
+    return _ByFile(config, log)
