@@ -238,7 +238,7 @@ class FollowActivities:
             self._engine.connect() as writer,
         ):
             row = generations.row_of(projection.name, plan.generation)
-            await take_over(self._engine, schema.generations, row)
+            await take_over(self._engine, schema.generations, row, spares_work=not plan.atomic)
             async with writer.begin():
                 follower = await take_follower(writer, projection, plan)
             pace = Pace(self._engine, plan, segment.controls, beat)

@@ -138,7 +138,7 @@ class _Live:
         if active is None or projection is None or active.position is None:
             return None
         row = generations.row_of(self._name, active.generation)
-        await take_over(self._engine, schema.generations, row)
+        await take_over(self._engine, schema.generations, row, spares_work=True)
         try:
             async with self._writer.begin():
                 batch_size = projection.checkpoints.batch_size(projection.backfill.batch_size)

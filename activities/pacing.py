@@ -16,6 +16,8 @@ from refold.store.pressure import Pressure
 
 # So often a segment that waits looks whether it has been told something.
 _LOOK_SECONDS = 0.25
+# So long a segment holds back: only between two segments can the workflow begin a new history.
+_HOLD_SECONDS = 60.0
 # A limited rate is kept by batches of at most so much time each.
 _SMOOTH_SECONDS = 0.25
 # A batch that adapts does not change by more than this at once, and stays between these.
@@ -68,7 +70,10 @@ class Pace:
         """
         goes_on = True
         held = False
+        end = self._clock() + _HOLD_SECONDS
         while goes_on and (reasons := await self._reasons()):
+            if self._clock() >= end:
+                return False  # the next segment holds on
             held = True
             await runs.set_holding(connection, self._plan.run_id, "; ".join(reasons))
             self._beat.show(holding=reasons)

@@ -15,7 +15,7 @@ from activities.previewing import preview
 from activities.selecting import KeySelection, Selected
 from activities.setting_aside import record_misfits
 from activities.shadowing import add_indexes
-from refold.errors import InvalidRequest
+from refold.errors import InvalidRequest, RunEnded
 from refold.messages import BeginRun, Plan, Planned
 from refold.projection import Projection
 from refold.registry import Registry
@@ -160,6 +160,9 @@ class PlanningActivities:
             if known is not None and known.plan is not None:
                 # Another attempt has planned meanwhile: its keys stand, not these.
                 return Planned.model_validate(known.plan)
+            if known is not None and known.ended_at is not None:
+                # Nobody would remove the keys any more.
+                raise RunEnded(f"run {begin.run_id} was ended while it was planned")
             await connection.commit()
             if found is not None:
                 await selected_keys.analyze(connection)

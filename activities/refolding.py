@@ -110,6 +110,7 @@ class RefoldActivities:
             beat.show(partition=partition.partition, resumed_at=partition.processed_events)
             clock = asyncio.get_running_loop().time
             statement, carry = await work.remaining()
+            await work.find_strays()
             fold = KeyOrderFold(
                 projection, pace.batch_size, carry, sets_aside=plan.poison.sets_aside
             )
@@ -165,6 +166,7 @@ class _PartitionWork:
         self._done_key = partition.done_key if partition.done_key is not None else partition.low
         self._finished = partition.done_key
         self._batches = partition.batches
+        self._strays: list[Key] = []
         self.events = 0
 
     def result(self, *, done: bool) -> RefoldedSegment:
@@ -194,6 +196,26 @@ class _PartitionWork:
             passed_over=self._target.passed_over,
         )
         return statement, carry
+
+    async def find_strays(self) -> None:
+        """Finds the rows of selected keys that have no event so far: no batch will have them.
+
+        Such a key was selected by an event after the checkpoint. Its row is removed with the keys
+        around it, before whoever follows can go on with it, unless the event has come meanwhile.
+        """
+        target, partition = self._target, self._partition
+        if target.plan.selection is None or target.plan.selection.to_position <= target.position:
+            return
+        assert target.among is not None
+        without = without_events(
+            target.projection,
+            target.among,
+            low=self._done_key,
+            high=partition.high,
+            upto=target.position,
+        )
+        async with self._writer.begin():
+            self._strays = await target.rows.find(self._writer, without)
 
     async def write(self, batch: Batch, *, done: bool) -> int:
         """Commits a batch: first the partition's checkpoint, then its rows.
@@ -239,8 +261,6 @@ class _PartitionWork:
             if batch.last_key is not None or done:
                 upto_key = self._partition.high if done else batch.last_key
                 await self._replace(batch, upto_key, position)
-            if done:
-                await self._remove_strays(position)
         return told
 
     async def _advance(
@@ -303,27 +323,12 @@ class _PartitionWork:
             await rows.delete_others(self._writer, self._done_key, upto_key, list(there))
         else:
             await rows.delete(self._writer, [key for key in folded if key not in there])
+            if self._strays:
+                await rows.delete_others(
+                    self._writer, self._done_key, upto_key, list(there), among=self._strays
+                )
         await rows.upsert(self._writer, list(there.values()))
         await self._set_aside(await raw(self._writer), letters, replaced=released)
-
-    async def _remove_strays(self, position: int) -> None:
-        """Removes the rows of selected keys of this partition that have no event up to now.
-
-        Such a key was selected by an event after the live table's checkpoint.
-        """
-        target, partition = self._target, self._partition
-        if target.plan.selection is None or target.plan.selection.to_position <= position:
-            return
-        await target.rows.delete_found(
-            self._writer,
-            without_events(
-                target.projection,
-                selected_keys.of_run(target.projection.key_paths or (), partition.run_id),
-                low=partition.low,
-                high=partition.high,
-                upto=position,
-            ),
-        )
 
     async def _fold_tail(
         self,

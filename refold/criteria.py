@@ -116,7 +116,11 @@ class Selecting(BaseModel):
             return given
         said = {name for name in _BOUNDS if given.get(name) is not None}
         criteria = _SAID.get(frozenset(said))
-        if criteria is None and not said and any(given.get(name) for name in _PREDICATES):
+        if (
+            criteria is None
+            and not said
+            and any(given.get(name) is not None for name in _PREDICATES)
+        ):
             criteria = Criteria.CUSTOM_PREDICATE
         return given if criteria is None else {**given, "criteria": criteria.value}
 

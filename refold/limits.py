@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 BatchSize = Annotated[int, Field(ge=1, le=100_000)]
 """Events in one database transaction, from 1 to 100,000."""
@@ -12,8 +12,18 @@ BatchSize = Annotated[int, Field(ge=1, le=100_000)]
 Concurrency = Annotated[int, Field(ge=1, le=64)]
 """Partitions worked on at the same time, from 1 to 64."""
 
-Rate = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
-"""Events a second; 0 for no limit."""
+
+def _rate(value: float) -> float:
+    if 0 < value < _SLOWEST:
+        raise ValueError(f"expected 0, for no limit, or {_SLOWEST} or more")
+    return value
+
+
+# An event in a quarter of an hour: whoever wants less wants it to pause.
+_SLOWEST = 0.001
+
+Rate = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False), AfterValidator(_rate)]
+"""Events a second, from 0.001 to 1e9; 0 for no limit."""
 
 _Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 

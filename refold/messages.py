@@ -236,7 +236,14 @@ class Plan(Message):
         if self.backup is None:
             raise ValueError("expected a plan with a backup")
         return self.model_copy(
-            update={"generation": self.backup, "atomic": True, "restores": True, "partitions": 0}
+            update={
+                "generation": self.backup,
+                "atomic": True,
+                "restores": True,
+                "partitions": 0,
+                # Readers wait for it: it does not.
+                "pacing": Pacing(),
+            }
         )
 
 

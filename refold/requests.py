@@ -32,7 +32,8 @@ class Approval(StrEnum):
 
 
 Percent = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Rows = Annotated[int, Field(ge=0)]
+Rows = Annotated[int, Field(ge=0, lt=2**63)]
+_Number = Field(lt=2**31)  # as PostgreSQL's integer
 
 _FULL = (None, Criteria.FULL_REBUILD)
 _LIMITS = ("max_changed_percent", "max_removed_rows")
@@ -158,8 +159,8 @@ class RollbackRequest(Request):
         correlation_id: Comes back in the system events that the run records.
     """
 
-    to_generation: Annotated[int, Field(ge=1)] | None = None
-    to_version: Annotated[int, Field(ge=0)] | None = None
+    to_generation: Annotated[int, Field(ge=1), _Number] | None = None
+    to_version: Annotated[int, Field(ge=0), _Number] | None = None
     allow_stale: bool = False
 
     @model_validator(mode="after")
@@ -193,10 +194,33 @@ def accept_request(inputs: Sequence[Any], kind: type[R]) -> R:
     if len(inputs) != 1:
         got = f"{len(inputs)} arguments" if inputs else "no input"
         raise InvalidRequest(f"input: expected one JSON object such as {_EXAMPLE}, got {got}")
+    if (unfit := _not_storable(inputs[0])) is not None:
+        raise InvalidRequest(
+            f"invalid request: {unfit or 'input'}: expected text without NUL and lone surrogates: "
+            "PostgreSQL has none"
+        )
     try:
         return kind.model_validate(inputs[0])
     except ValidationError as error:
         raise InvalidRequest(_describe(error, kind)) from None
+
+
+def _not_storable(value: Any, place: str = "") -> str | None:
+    """Where there is text that PostgreSQL cannot store; None for nowhere."""
+    inner: list[tuple[str, Any]] = []
+    if isinstance(value, dict):
+        inner = [(f"{place}.{name}".lstrip("."), held) for name, held in value.items()]
+        inner += [(place, name) for name in value]
+    elif isinstance(value, list):
+        inner = [(place, held) for held in value]
+    elif isinstance(value, str) and ("\0" in value or not _is_unicode(value)):
+        return place
+    found = (_not_storable(held, within) for within, held in inner)
+    return next((one for one in found if one is not None), None)
+
+
+def _is_unicode(value: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def accept_limits(inputs: Sequence[Any]) -> Limits:

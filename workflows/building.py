@@ -26,6 +26,7 @@ with workflow.unsafe.imports_passed_through():
     from refold.approval import reasons_to_wait
     from refold.diff import Diff
     from refold.diff import as_markdown as diff_as_markdown
+    from refold.limits import Controls
     from refold.messages import (
         BeginRun,
         Continued,
@@ -247,6 +248,7 @@ class Building(Moves[BackfillRequest]):
             return None
         self._settle(RunStatus.ROLLING_BACK)
         self._enter(Phase.BRINGING_BACK)
+        self._meter.controls = Controls(revision=self._controls.revision)
         try:
             await self._go_live(plan.bringing_back())
         except ActivityError as error:

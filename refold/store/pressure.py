@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from refold.database import server_error
+from refold.database import raw, server_error
 from refold.errors import InvalidRequest
 from refold.limits import Throttle
 
@@ -27,6 +27,9 @@ _WAL = text("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
 # Below this, the bytes between two looks say little of a rate.
 _LEAST_SECONDS = 0.5
 _EXPRESSION_MILLISECONDS = 1000
+# Errors that say nothing of the expression, by their class: connections, conflicts, resources,
+# locks, the server being stopped, its own defects.
+_PASSING = ("08", "40", "53", "55", "57", "58", "XX")
 
 
 @dataclass
@@ -104,14 +107,21 @@ class Pressure:
                 await connection.exec_driver_sql(limit)
                 # In a sub-select of its own: nothing can follow it that is not part of it.
                 statement = f"SELECT coalesce((SELECT ({expression}\n))::boolean, false)"
-                return bool((await connection.exec_driver_sql(statement)).scalar_one())
-        except DBAPIError as error:
+                prepared = await (await raw(connection)).prepare(statement)
+                if prepared.get_parameters():
+                    raise _refusal(expression, "there is no value for its $1")
+                return bool(await prepared.fetchval())
+        except (DBAPIError, asyncpg.PostgresError) as error:
             refused = server_error(error)
             if isinstance(refused, asyncpg.QueryCanceledError):
                 return True
-            if isinstance(refused, asyncpg.PostgresConnectionError) or refused is None:
+            if refused is None or (refused.sqlstate or "")[:2] in _PASSING:
                 raise
-            raise InvalidRequest(
-                f"throttle.hold_while: expected an SQL expression that is true or false, got "
-                f"{expression!r}: {refused}"
-            ) from error
+            raise _refusal(expression, refused) from error
+
+
+def _refusal(expression: str, why: object) -> InvalidRequest:
+    return InvalidRequest(
+        f"throttle.hold_while: expected an SQL expression that is true or false, got "
+        f"{expression!r}: {why}"
+    )

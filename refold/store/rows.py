@@ -75,6 +75,12 @@ class RowStore:
             found[parts[0] if len(parts) == 1 else parts] = row
         return found
 
+    async def find(self, connection: AsyncConnection, keys: Select[Any]) -> list[Key]:
+        """Those of the keys that a statement finds which have a row."""
+        statement = select(*self._key).where(self._compared().in_(keys))
+        rows = [tuple(row) for row in await connection.execute(statement)]
+        return [row[0] if len(row) == 1 else row for row in rows]
+
     def _row(self, record: Any) -> Row:
         row = dict(record._mapping)
         for name, correct in self._corrections:
@@ -107,19 +113,20 @@ class RowStore:
         if keys:
             await connection.execute(delete(self.table).where(self._among(keys)))
 
-    async def delete_found(self, connection: AsyncConnection, keys: Select[Any]) -> None:
-        """Deletes the rows of the keys that a statement finds."""
-        await connection.execute(delete(self.table).where(self._compared().in_(keys)))
-
     async def delete_others(
         self,
         connection: AsyncConnection,
         low: Key | None,
         high: Key | None,
         keep: Sequence[Key],
+        *,
+        among: Sequence[Key] | None = None,
     ) -> None:
-        """Deletes the rows with low < key <= high (None: no bound), except those to keep."""
-        condition: list[ColumnElement[bool]] = []
+        """Deletes the rows with low < key <= high (None: no bound), except those to keep.
+
+        With `among`, only those of these keys.
+        """
+        condition = [] if among is None else [self._among(among)]
         if low is not None:
             condition.append(self._compared() > self._literal(low))
         if high is not None:

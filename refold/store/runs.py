@@ -199,7 +199,9 @@ _CREDIT = text("interval '1 second'")
 async def control(connection: AsyncConnection, run_id: str, controls: Controls) -> None:
     """Records what a run has been told; what is older than what is known changes nothing."""
     statement = update(runs).where(runs.c.run_id == run_id, controls.revision > REVISION)
-    await connection.execute(statement.values(controls=controls.model_dump(mode="json")))
+    told = controls.model_dump(mode="json")
+    # What was spent at another rate does not count.
+    await connection.execute(statement.values(controls=told, paced_until=null()))
 
 
 async def revision(connection: AsyncConnection, run_id: str) -> int:

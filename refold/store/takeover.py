@@ -9,9 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import timedelta
 
 import asyncpg
-from sqlalchemy import ColumnElement, Integer, Table, column, func, literal_column, select, table
+from sqlalchemy import (
+    ColumnElement,
+    DateTime,
+    Integer,
+    Table,
+    Text,
+    column,
+    func,
+    literal_column,
+    select,
+    table,
+)
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -22,24 +34,40 @@ logger = logging.getLogger(__name__)
 # No batch of ours takes as long; whoever holds the lock longer is not at work any more.
 _GRACE_SECONDS = 5.0
 _LOOK_SECONDS = 0.1
+_LOOK_AGAIN_SECONDS = 1.0
 
 _LOCKS = table("pg_locks", column("pid", Integer), column("locktype"), column("granted"))
+_ACTIVITY = table(
+    "pg_stat_activity",
+    column("pid", Integer),
+    column("state", Text),
+    column("wait_event_type", Text),
+    column("state_change", DateTime(timezone=True)),
+)
 
 
-async def take_over(engine: AsyncEngine, row_table: Table, row: ColumnElement[bool]) -> None:
+async def take_over(
+    engine: AsyncEngine,
+    row_table: Table,
+    row: ColumnElement[bool],
+    *,
+    spares_work: bool = False,
+) -> None:
     """Waits until the row can be locked; ends the connection of who holds it for too long.
 
     Args:
         engine: The database, as the role that the workers use: it may end its own connections.
         row_table: One of Refold's own tables.
         row: Which row; nothing happens when there is none.
+        spares_work: Whether others hold the row, too, while one statement of theirs takes long,
+            such as the copy of a table: then only who is silent is ended.
     """
     clock = asyncio.get_running_loop().time
     patience = clock() + _GRACE_SECONDS
     while not await _is_free(engine, row_table, row):
         if clock() > patience:
-            await _end_holder(engine, row_table, row)
-            patience = clock() + _GRACE_SECONDS
+            await _end_holder(engine, row_table, row, spares_work=spares_work)
+            patience = clock() + _LOOK_AGAIN_SECONDS
         await asyncio.sleep(_LOOK_SECONDS)
 
 
@@ -55,16 +83,27 @@ async def _is_free(engine: AsyncEngine, row_table: Table, row: ColumnElement[boo
     return True
 
 
-async def _end_holder(engine: AsyncEngine, row_table: Table, row: ColumnElement[bool]) -> None:
+async def _end_holder(
+    engine: AsyncEngine, row_table: Table, row: ColumnElement[bool], *, spares_work: bool
+) -> None:
     # The row's xmax is the transaction that has changed or locked it and not ended.
     holds = (
         (_LOCKS.c.locktype == "transactionid")
         & _LOCKS.c.granted
         & (column("transactionid") == literal_column(f"{row_table.fullname}.xmax"))
     )
-    statement = select(_LOCKS.c.pid, func.pg_terminate_backend(_LOCKS.c.pid))
+    # The server waits for it, between two statements or in one, rather than it for the server.
+    since = func.clock_timestamp() - timedelta(seconds=_GRACE_SECONDS)
+    awaited = (_ACTIVITY.c.state != "active") | (_ACTIVITY.c.wait_event_type == "Client")
+    silent = awaited & (_ACTIVITY.c.state_change <= since)
+    statement = (
+        select(_LOCKS.c.pid, func.pg_terminate_backend(_LOCKS.c.pid))
+        .join_from(row_table, _LOCKS, holds)
+        .join(_ACTIVITY, _ACTIVITY.c.pid == _LOCKS.c.pid)
+        .where(row, *([silent] if spares_work else []))
+    )
     async with engine.begin() as connection:
-        ended = await connection.execute(statement.join_from(row_table, _LOCKS, holds).where(row))
+        ended = await connection.execute(statement)
         for holder in ended:
             logger.warning(
                 "a stopped attempt held a row of %s: ended its connection (pid %s)",

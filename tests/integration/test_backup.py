@@ -131,3 +131,31 @@ async def test_backup_only_for_failure_is_gone_when_the_run_completes(
         )
         assert [tuple(row) for row in kept] == [(1, "active"), (2, "discarded")]
     assert await leftovers(database.engine) == []
+
+
+async def test_what_is_brought_back_does_not_wait_for_the_throttle(
+    client: Client, database: Database
+) -> None:
+    """Nor goes it by a low limit: readers see a table that is half repaired meanwhile."""
+    projection = counters(batch_size=1)
+    await write(database.engine, some())
+    moved = "(SELECT position FROM refold.generations WHERE status = 'active') > 200"
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        await write(
+            database.engine,
+            [("s1", "Added", {"key": "k001", "n": 1}), ("bad", "Broken", {"key": "k020"})],
+        )
+        with pytest.raises(WorkflowFailureError) as failed:
+            await run(
+                client,
+                database,
+                "Backfill",
+                "counters",
+                rollback_on_failure=True,
+                batch_size=1,
+                throttle={"hold_while": moved, "check_seconds": 60},
+                from_position=200,
+            )
+    assert isinstance(failed.value.cause, ApplicationError)
+    assert "what stood there before was brought back" in failed.value.cause.message

@@ -9,11 +9,15 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
+from activities import pacing
+from refold.errors import InvalidRequest
 from refold.limits import Limits, Throttle
 from refold.manager import NoRun, ProjectionManager, RunFailed
 from refold.messages import Progress
@@ -310,3 +314,51 @@ async def recorded_batches(database: Database) -> AsyncIterator[list[int]]:
     async with database.engine.connect() as connection:
         found = await connection.execute(text("SELECT events FROM seen ORDER BY number"))
         batches.extend(found.scalars())
+
+
+async def test_a_long_hold_leaves_room_for_a_new_history(
+    client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One segment after another holds back: between two, the workflow can continue as new."""
+    monkeypatch.setattr(pacing, "_HOLD_SECONDS", 0.3)
+    await write(database.engine, _spread(200))
+    throttle = {"hold_while": "true", "check_seconds": 0.1}
+    async with working(client, database, registry_of(counters(partitions=1))):
+        request = {"projection": "counters", "throttle": throttle}
+        handle = await start(client, database, "Rebuild", request)
+
+        async def segments() -> int:
+            events = (await handle.fetch_history()).events
+            begun = [e.activity_task_scheduled_event_attributes for e in events]
+            return sum(one.activity_type.name == "refold_segment" for one in begun)
+
+        async def several() -> bool:
+            return await segments() > 3
+
+        await until(several, 30)
+        shown = await progress_of(handle)
+        assert shown.waiting_for == ["hold_while is true: true"]
+        assert await processed(database) == 0
+        await handle.signal("cancel")
+        assert (await asyncio.wait_for(handle.result(), 30)).status == "cancelled"
+
+
+async def test_what_passes_does_not_fail_the_expression(database: Database) -> None:
+    """The server is stopped while it evaluates: the next look is for another connection."""
+    ended = Throttle(hold_while="pg_terminate_backend(pg_backend_pid())")
+    with pytest.raises((DBAPIError, asyncpg.PostgresError)):
+        await Pressure(database.engine, ended).reasons()
+    with pytest.raises(InvalidRequest, match=r"there is no value for its \$1"):
+        await Pressure(database.engine, Throttle(hold_while="$1 = 1")).reasons()
+
+
+async def test_a_new_limit_forgets_what_the_old_one_was_owed(
+    client: Client, database: Database
+) -> None:
+    await write(database.engine, _spread(200))
+    async with working(client, database, registry_of(counters(batch_size=10))):
+        request = {"projection": "counters", "events_per_second": 0.001}
+        handle = await start(client, database, "Rebuild", request)
+        await until(lambda: _more(database, 0), 30)
+        await handle.execute_update("set_limits", {"events_per_second": 10_000})
+        assert (await asyncio.wait_for(handle.result(), 30)).status == "completed"

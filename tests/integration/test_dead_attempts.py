@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -12,14 +13,16 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.cleanup import end_run
 from activities.following import take_follower
+from activities.previewing import preview
 from activities.shadowing import ShadowActivities
 from refold import Projection
 from refold.errors import Fenced, RunEnded
 from refold.messages import Plan
+from refold.preview import Preview
 from refold.store import generations, leases, partitions, read_models, runs
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
-from tests.support.runs import assert_oracle, run, start, until, working, write
+from tests.support.runs import assert_oracle, queue, run, start, until, working, write
 
 
 def added(keys: int, each: int) -> list[tuple[str, str, dict[str, object]]]:
@@ -168,3 +171,32 @@ async def _is_waiting(database: Database) -> bool:
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
     async with database.engine.connect() as connection:
         return bool(await connection.scalar(text(waiting)))
+
+
+async def test_planning_that_comes_too_late_leaves_no_keys(
+    client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its run has ended while it selected them: nobody else would remove them."""
+    projection = counters()
+    await write(database.engine, added(5, 4))
+
+    async def ended_meanwhile(*arguments: Any, **more: Any) -> Preview:
+        found = await preview(*arguments, **more)
+        await client.get_workflow_handle(f"Backfill/{queue(database)}").terminate()
+        await end_run(
+            database.engine,
+            run_id=arguments[2].run_id,
+            projection="counters",
+            status="failed",
+            error="terminated",
+        )
+        return found
+
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        monkeypatch.setattr("activities.planning.preview", ended_meanwhile)
+        with pytest.raises(WorkflowFailureError):
+            await run(client, database, "Backfill", "counters", from_position=1)
+    async with database.engine.connect() as connection:
+        left = await connection.scalar(text("SELECT count(*) FROM refold.selected_keys"))
+    assert left == 0

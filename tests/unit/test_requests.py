@@ -117,3 +117,36 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 
 def test_a_long_value_is_cut() -> None:
     assert len(refusal("x" * 10_000)) < 300
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"tenant": "a\0b"}, "tenant"),
+        ({"requested_by": "a\ud800b"}, "requested_by"),
+        ({"throttle": {"hold_while": "'\0' = ''"}}, "throttle.hold_while"),
+        ({"a\0": 1}, "input"),
+    ],
+)
+def test_text_that_postgresql_cannot_store_is_refused(fields: dict[str, Any], named: str) -> None:
+    said = refusal({"projection": "p", **fields})
+    assert said.startswith(f"invalid request: {named}: expected text without NUL")
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"max_removed_rows": 1e30}, "max_removed_rows: "),
+        ({"events_per_second": 1e-300}, "events_per_second: expected 0, for no limit, or 0.001"),
+    ],
+)
+def test_numbers_that_nothing_can_be_done_with_are_refused(
+    fields: dict[str, Any], expected: str
+) -> None:
+    assert expected in refusal({"projection": "p", **fields})
+
+
+def test_an_empty_predicate_is_not_everything() -> None:
+    for name in ("predicate", "predicate_name"):
+        request = accept_request([{"projection": "p", name: ""}], BackfillRequest)
+        assert request.criteria is Criteria.CUSTOM_PREDICATE
