@@ -67,8 +67,8 @@ def decide(begin: BeginRun, registry: Registry, active: Generation | None) -> Wa
     some = wants_keys(asked, request.tenant)
     if incremental and begin.atomic:
         raise InvalidRequest(
-            "criteria: expected full_rebuild for an atomic run, got incremental_update: leave "
-            "is_atomic out to bring the live table up to date"
+            "criteria: expected any but incremental_update for an atomic run, which brings its "
+            "table up to date anyway: leave is_atomic out to bring the live table up to date"
         )
     if begin.atomic and request.as_of is not None:
         _require_reached(request.as_of, name, active)

@@ -52,10 +52,10 @@ async def foretell(
     else:
         rows = await count_rows(connection, *place)
         keys = await sampled_keys(connection, projection, active, upto=held, rows=rows)
+    aside = await _set_aside(connection, plan)
+    held_up = sum(1 for key in keys if key in aside)
     try:
-        checked = await check_keys(
-            connection, projection, active, keys, upto=held, held=await _set_aside(connection, plan)
-        )
+        checked = await check_keys(connection, projection, active, keys, upto=held, held=aside)
     except PoisonEvent as error:
         return Foretold(keys=0, all_keys=False, added=0, removed=0, changed=0, note=str(error))
     kinds = [_kind(expected, found) for expected, found in checked.wrong.values()]
@@ -70,7 +70,7 @@ async def foretell(
         removed=kinds.count("removed"),
         changed=kinds.count("changed"),
         samples=samples,
-        note=checked.note,
+        note=" ".join(filter(None, [checked.note, _held_in_words(plan, held_up)])) or None,
     )
 
 
@@ -79,6 +79,14 @@ async def _set_aside(connection: AsyncConnection, plan: Plan) -> HeldKeys:
     if plan.selection is not None and plan.selection.criteria is Criteria.DEAD_LETTERS:
         return HeldKeys()
     return await dead_letters.held_keys(connection, plan.projection, plan.generation)
+
+
+def _held_in_words(plan: Plan, count: int) -> str | None:
+    if not count:
+        return None
+    keys = "1 key is" if count == 1 else f"{count:,} keys are"
+    end = "they stay set aside" if plan.poison.sets_aside else "a run fails at them"
+    return f"{keys} held for dead letters and not folded here: if their events still fail, {end}."
 
 
 def _kind(expected: object, found: object) -> Literal["added", "removed", "changed"]:

@@ -57,6 +57,7 @@ async def preview(
     adds_table = swaps or plan.copies is not None
     per_row = size.bytes / size.rows if size is not None and size.rows > 0 else _BYTES_PER_ROW
     rate = await runs.latest_rate(connection, projection.name) or _CAUTIOUS_RATE
+    rate = min(rate, plan.pacing.events_per_second or rate)
     shown = Preview(
         projection=projection.name,
         version=projection.version,

@@ -159,7 +159,7 @@ class Selecting(BaseModel):
     def _predicate_agrees(self, criteria: Criteria) -> None:
         given = [name for name in _PREDICATES if getattr(self, name) is not None]
         if len(given) == 2:
-            raise ValueError("predicate_name: expected one of predicate and predicate_name")
+            raise ValueError("predicate_name: expected predicate or predicate_name, got both")
         if criteria is Criteria.CUSTOM_PREDICATE and not given:
             raise ValueError(
                 "predicate: required by criteria custom_predicate, such as "

@@ -13,11 +13,11 @@ from temporalio.client import (
     WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from refold.database import make_engine
 from refold.dead_letter_manager import DeadLetterManager
 from refold.diff import Diff
 from refold.errors import RefoldError
@@ -27,8 +27,7 @@ from refold.preview import Preview
 from refold.requests import BackfillRequest, RollbackRequest
 from refold.run_manager import AlreadyRunning, RunFailed, StartedRun
 from refold.schedule_manager import ScheduleManager
-from refold.settings import Settings
-from refold.store import leases
+from refold.store import leases, runs
 
 __all__ = [
     "AlreadyRunning",
@@ -171,12 +170,14 @@ class ProjectionManager(DeadLetterManager, ScheduleManager):
     # -- the run at hand ---------------------------------------------------------------------
 
     async def current_run(self, name: str) -> StartedRun:
-        """The run that holds the projection, else the latest under a default workflow id.
+        """The run that holds the projection, else one that has been started, else the latest.
+
+        Without a database it goes by the default workflow ids only.
 
         Raises:
             NoRun: There is none.
         """
-        held = await self._held(name)
+        held, recorded = await self._recorded(name)
         if held is not None:
             return held
         latest: tuple[Any, StartedRun] | None = None
@@ -190,25 +191,27 @@ class ProjectionManager(DeadLetterManager, ScheduleManager):
                 continue
             running = found.status == WorkflowExecutionStatus.RUNNING
             order = (running, found.start_time)
-            if latest is None or order > latest[0]:
+            # One that has ended counts only if nobody keeps a record: it may have been refused.
+            if (running or self._database_url is None) and (latest is None or order > latest[0]):
                 latest = (order, StartedRun(workflow_id, found.run_id))
-        if latest is None:
-            raise NoRun(
-                f"projection {name!r}: expected a run, found none: start one with "
-                f"`refold rebuild {name}`"
-            )
-        return latest[1]
+        if latest is not None:
+            return latest[1]
+        if recorded is not None:
+            return recorded
+        raise NoRun(
+            f"projection {name!r}: expected a run, found none: start one with "
+            f"`refold rebuild {name}`"
+        )
 
-    async def _held(self, name: str) -> StartedRun | None:
+    async def _recorded(self, name: str) -> tuple[StartedRun | None, StartedRun | None]:
+        """The run that holds the projection, and the latest one, as the database knows them."""
         if self._database_url is None:
-            return None
-        engine = make_engine(Settings(database_url=self._database_url), activities=0)
-        try:
-            async with engine.connect() as connection:
-                lease = await leases.holder(connection, name)
-        finally:
-            await engine.dispose()
-        return None if lease is None else StartedRun(lease.workflow_id, lease.run_id)
+            return None, None
+        async with self._connected() as connection:
+            lease = await leases.holder(connection, name)
+            run = await runs.latest(connection, name)
+        held = None if lease is None else StartedRun(lease.workflow_id, lease.run_id)
+        return held, None if run is None else StartedRun(run.workflow_id, run.run_id)
 
     async def get_diff(self, name: str) -> Diff | None:
         """What the projection's latest rebuild changes, or has changed; None until it is verified.
@@ -303,6 +306,11 @@ class ProjectionManager(DeadLetterManager, ScheduleManager):
             raise RunFailed(
                 cause.message if isinstance(cause, ApplicationError) else str(cause)
             ) from error
+        except WorkflowUpdateRPCTimeoutOrCancelledError:
+            raise RunFailed(
+                f"{run.workflow_id!r} does not answer: expected a worker on task queue "
+                f"{self._task_queue!r}; start one, or look at its log"
+            ) from None
         except RPCError as error:
             raise self._ended(name, run, error) from None
         return changed or limits

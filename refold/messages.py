@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from refold.criteria import Selection
+from refold.criteria import Criteria, Selection
 from refold.limits import Controls, Limits, Pacing
 from refold.message import Message
 from refold.poison import Poison
@@ -72,6 +72,8 @@ class BackfillResult(Message):
         reason: Why it was cancelled, if anybody said.
         plan: Of a dry run: what would have been done.
         is_snapshot: Whether `generation` is a snapshot, which readers do not query.
+        in_place: Whether it repairs the live table itself.
+        note: Why it did otherwise than one might expect; None when it did not.
         dead_letters: Poison events that are set aside in the generation that the run has written.
     """
 
@@ -84,6 +86,8 @@ class BackfillResult(Message):
     reason: str | None = None
     plan: Preview | None = None
     is_snapshot: bool = False
+    in_place: bool = False
+    note: str | None = None
     dead_letters: int = 0
 
 
@@ -212,6 +216,13 @@ class Plan(Message):
     selected_keys: int | None = None
     pacing: Pacing = Pacing()
     poison: Poison = Poison()
+
+    @property
+    def retries_only(self) -> bool:
+        """Whether it retries dead letters in the live table: new events are for others to apply."""
+        selection = self.selection
+        retries = selection is not None and selection.criteria is Criteria.DEAD_LETTERS
+        return retries and not self.atomic
 
     @property
     def replaces_keys(self) -> bool:

@@ -126,7 +126,7 @@ class ProgressMeter:
             events_processed=self._events,
             total_events=self._total,
             percent_complete=100.0 if completed else round(self._percent, 1),
-            events_per_second=round(rate, 1),
+            events_per_second=0.0 if shown is RunStatus.PAUSED else round(rate, 1),
             estimated_seconds_remaining=left,
             generation=self._plan.generation if self._plan else None,
             partitions=self._partitions,

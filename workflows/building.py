@@ -102,7 +102,7 @@ class Building(Moves[BackfillRequest]):
             await self._index(plan)
             await self._verify(plan)
             await self._approval(plan)
-        if not plan.stale:
+        if not plan.stale and not plan.retries_only:
             self._enter(Phase.FOLLOWING)
             await self._follow(plan)
         if plan.atomic:

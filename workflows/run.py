@@ -309,6 +309,8 @@ class Run(Controlled, Generic[R]):
             events_processed=self._meter.events_processed,
             reason=self._cancel_reason or None,
             plan=self.plan() if self._is_dry(request) else None,
+            in_place=self._planned is not None and not self._planned.plan.atomic,
+            note=self._planned.plan.note if self._planned else None,
             dead_letters=self._meter.dead_letters,
         )
 

@@ -16,6 +16,7 @@ from refold.temporal import connect
 
 # Into a file or a pipe there is no bar, but a line now and then.
 _LINE_SECONDS = 5.0
+_STANDS_STILL = (RunStatus.PAUSING, RunStatus.PAUSED)
 
 
 async def make_manager() -> ProjectionManager:
@@ -64,7 +65,7 @@ async def follow_with_bar(
         task = bar.add_task(run.workflow_id, total=100, events="waiting for a worker")
         said, said_at = "", 0.0
         async for progress in manager.watch(run):
-            phase = progress.status if progress.status.ended else progress.phase
+            phase = _doing(progress)
             bar.update(
                 task,
                 completed=progress.percent_complete,
@@ -82,9 +83,16 @@ async def follow_with_bar(
                 said, said_at = phase, now
 
 
+def _doing(progress: Progress) -> str:
+    """What people read first: how it ended, that it stands still, or what it does."""
+    if progress.status.ended or progress.status in _STANDS_STILL:
+        return progress.status.value
+    return progress.phase.value
+
+
 def _is_news(progress: Progress, said: str) -> bool:
     # It may wait for days: once is enough.
-    return progress.phase != said or progress.status is not RunStatus.AWAITING_APPROVAL
+    return _doing(progress) != said or progress.status is not RunStatus.AWAITING_APPROVAL
 
 
 def _hint(progress: Progress, run: StartedRun) -> str:
@@ -98,7 +106,7 @@ def figures(progress: Progress) -> str:
     """Progress as one line of figures."""
     left = progress.estimated_seconds_remaining
     time_left = "" if left is None or progress.status.ended else f", {left:,.0f} s left"
-    held = f", waiting for {'; '.join(progress.waiting_for)}" if progress.waiting_for else ""
+    held = f"; held up: {'; '.join(progress.waiting_for)}" if progress.waiting_for else ""
     aside = f", {_letters(progress.dead_letters)}" if progress.dead_letters else ""
     return (
         f"{progress.events_processed:,} of {progress.total_events:,} events, "
@@ -114,7 +122,10 @@ def summary(result: BackfillResult) -> str:
     """How a run ended, in one line."""
     why = f" ({result.reason})" if result.reason else ""
     if result.status is RunStatus.CANCELLED:
-        return f"{result.projection}: cancelled{why}; what it built aside is removed"
+        left = "what it built aside is removed"
+        if result.in_place:
+            left = "the rows that it has put right stay so; start it again for the others"
+        return f"{result.projection}: cancelled{why}; {left}"
     if result.is_snapshot:
         return (
             f"{result.projection}: the snapshot is generation {result.generation}, at position "
@@ -127,5 +138,5 @@ def summary(result: BackfillResult) -> str:
         live += f"; {_letters(result.dead_letters)}: `refold dead-letters list {result.projection}`"
     return (
         f"{result.projection}: {result.status}{why}, {result.events_processed:,} events folded, "
-        f"{live}"
+        f"{live}{f'; {result.note}' if result.note else ''}"
     )

@@ -29,14 +29,13 @@ def _end(statement: str) -> str:
 
 
 def _lines(plan: Preview) -> list[tuple[str, str]]:
-    replaces = (
-        "" if plan.replaces_version is None else f", replaces version {plan.replaces_version}"
-    )
+    replaced = plan.replaces_version if plan.atomic else None
+    replaces = "" if replaced is None else f", replaces version {replaced}"
     where = "built aside and swapped in" if plan.atomic else "in place"
     lines = [
         ("projection", f"{plan.projection} version {plan.version}{replaces}"),
         ("generation", f"{plan.generation}, {where}"),
-        ("events", f"{plan.total_events:,} up to position {plan.position:,}"),
+        ("to fold", f"{plan.total_events:,} events up to position {plan.position:,}"),
         ("keys", "not known" if plan.keys is None else f"about {plan.keys:,}"),
         ("partitions", f"{plan.partitions}, {plan.max_concurrency} at a time"),
         ("batch size", f"{plan.batch_size:,} events"),

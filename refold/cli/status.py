@@ -15,7 +15,7 @@ from refold.registry import load_registry
 from refold.settings import load_settings
 from refold.source.head import SettledHead
 from refold.source.log import count_events
-from refold.store import generations, leases, runs
+from refold.store import dead_letters, generations, leases, runs
 from refold.store.migrate import require_migrated
 
 
@@ -91,8 +91,23 @@ def _text(value: Any, unit: str = "") -> str:
 def _run_text(run: dict[str, Any] | None) -> str:
     if run is None:
         return "none"
-    error = f": {run['error']}" if run["error"] else ""
-    return f"{run['kind']} {run['status']}{error}"
+    why = run["error"] or run["holding"]
+    return f"{run['kind']} {run['status']}{f': {why}' if why else ''}"
+
+
+def _run_of(run: runs.RunRecord) -> dict[str, Any]:
+    going = run.ended_at is None
+    paused = going and bool(run.controls and run.controls["paused"])
+    return {
+        "run_id": run.run_id,
+        "kind": run.kind,
+        "workflow_id": run.workflow_id,
+        "status": "paused" if paused else run.status,
+        "holding": run.holding if going and not paused else None,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+        "error": run.error,
+    }
 
 
 async def _status(name: str | None) -> list[dict[str, Any]]:
@@ -132,15 +147,8 @@ async def _status_of(
         "head": head.position,
         "events_behind": behind,
         "held_by": lease.workflow_id if lease else None,
-        "run": None
-        if run is None
-        else {
-            "run_id": run.run_id,
-            "kind": run.kind,
-            "workflow_id": run.workflow_id,
-            "status": run.status,
-            "started_at": run.started_at,
-            "ended_at": run.ended_at,
-            "error": run.error,
-        },
+        "run": None if run is None else _run_of(run),
+        "dead_letters": 0
+        if active is None
+        else await dead_letters.count(connection, projection.name, active.generation),
     }

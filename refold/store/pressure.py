@@ -106,10 +106,13 @@ class Pressure:
                 limit = f"SET LOCAL statement_timeout = {_EXPRESSION_MILLISECONDS}"
                 await connection.exec_driver_sql(limit)
                 # In a sub-select of its own: nothing can follow it that is not part of it.
-                statement = f"SELECT coalesce((SELECT ({expression}\n))::boolean, false)"
+                statement = f"SELECT (SELECT ({expression}\n))"
                 prepared = await (await raw(connection)).prepare(statement)
                 if prepared.get_parameters():
                     raise _refusal(expression, "there is no value for its $1")
+                kind = prepared.get_attributes()[0].type.name
+                if kind != "bool":
+                    raise _refusal(expression, f"it is of type {kind}")
                 return bool(await prepared.fetchval())
         except (DBAPIError, asyncpg.PostgresError) as error:
             refused = server_error(error)

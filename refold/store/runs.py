@@ -29,6 +29,10 @@ from refold.store.schema import runs
 RUNNING = "running"
 
 
+# What a smaller run takes is mostly its steps, not its events.
+_LEAST_EVENTS = 10_000
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """One run.
@@ -44,6 +48,7 @@ class RunRecord:
         diff: What the new table changes, once it is verified.
         followed_events: Events applied by following.
         holding: Why it holds back now; None when it does not.
+        controls: What it has been told; None for nothing.
         requested_by: Who asked for it.
         started_at: When.
         ended_at: When it ended.
@@ -60,6 +65,7 @@ class RunRecord:
     diff: dict[str, Any] | None
     followed_events: int
     holding: str | None
+    controls: dict[str, Any] | None
     requested_by: str | None
     started_at: datetime
     ended_at: datetime | None
@@ -153,13 +159,14 @@ async def set_diff(connection: AsyncConnection, run_id: str, diff: dict[str, Any
 
 
 async def latest_rate(connection: AsyncConnection, projection: str) -> float | None:
-    """Events a second of the projection's latest completed run that took a second or more."""
+    """Events a second of the projection's latest completed run of some size, without limits."""
     seconds = func.extract("epoch", runs.c.ended_at - runs.c.started_at)
     events = runs.c.plan["plan"]["total_events"].as_float()
     statement = (
         select(events / seconds)
         .where(runs.c.projection == projection, runs.c.status == "completed")
-        .where(seconds >= 1, events > 0)
+        .where(seconds >= 1, events >= _LEAST_EVENTS)
+        .where(func.coalesce(runs.c.plan["plan"]["pacing"]["events_per_second"].as_float(), 0) == 0)
         .order_by(runs.c.started_at.desc())
         .limit(1)
     )

@@ -231,7 +231,7 @@ REFUSED = [
     ),
     (
         {"predicate": "true", "predicate_name": "is-spring"},
-        "predicate_name: expected one of predicate and predicate_name",
+        "predicate_name: expected predicate or predicate_name, got both",
     ),
     ({"predicate": 'event.type == "Added" &&& true'}, "predicate: line 1, column 25"),
     ({"predicate": "event.kind == 'x'"}, "predicate: line 1, column 1"),

@@ -86,6 +86,7 @@ ALLOWED: dict[str, list[str]] = {
         *_KERNEL,
         "refold.dead_letter_manager",
         "refold.store.leases",
+        "refold.store.runs",
         "refold.run_manager",
         "refold.schedule_manager",
     ],
