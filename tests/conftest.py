@@ -29,7 +29,9 @@ REAL_EVENTS = (
 def postgres() -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL server for the session, in a directory that no other session touches."""
     with tempfile.TemporaryDirectory(prefix="refold-tests-") as directory:
-        server = EmbeddedPostgres(Path(directory), free_port())
+        # No test takes the power away: what PostgreSQL has written, it finds again without fsync.
+        unsafe = {"fsync": "off", "full_page_writes": "off"}
+        server = EmbeddedPostgres(Path(directory), free_port(), unsafe)
         server.start()
         yield server
         server.stop()

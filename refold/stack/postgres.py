@@ -6,6 +6,7 @@ between all users of the machine.
 
 import asyncio
 import signal
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -35,13 +36,21 @@ class EmbeddedPostgres:
 
     Safe to use from any thread, one at a time. Errors: PartMissing, DataDirUnreachable,
     ServerEnded and ServerNotReady, all from `start` and `restart`.
+
+    Args:
+        data_dir: Where its data and its log are.
+        port: On 127.0.0.1.
+        settings: Of PostgreSQL, beside or instead of `SETTINGS`.
     """
 
-    def __init__(self, data_dir: Path, port: int) -> None:
+    def __init__(
+        self, data_dir: Path, port: int, settings: Mapping[str, str] | None = None
+    ) -> None:
         self._data_dir = data_dir.resolve()
         self._pgdata = self._data_dir / "postgres"
         self._log = self._data_dir / "postgres.log"
         self._port = port
+        self._settings = {**SETTINGS, **(settings or {})}
         self._process: ChildProcess | None = None
 
     @property
@@ -74,7 +83,7 @@ class EmbeddedPostgres:
         if account:
             give_tree(self._pgdata, account)
         leftovers.forget_postmaster(self._pgdata)
-        settings = {**SETTINGS, "port": str(self._port)}
+        settings = {**self._settings, "port": str(self._port)}
         options = [part for item in settings.items() for part in ("-c", "=".join(item))]
         self._process = ChildProcess(
             "PostgreSQL",

@@ -64,7 +64,13 @@ POINTS: dict[str, tuple[list[str], Callable[[AsyncEngine], Awaitable[bool]]]] = 
 }
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param(point, marks=pytest.mark.soak if point in ("before", "after commit") else ())
+        for point in POINTS
+    ],
+)
 async def test_one_generation_is_live_wherever_the_worker_dies(
     client: Client, database: Database, tmp_path: Path, point: str
 ) -> None:

@@ -47,7 +47,13 @@ PHASES: dict[str, tuple[str, dict[str, Any], str | None]] = {
 }
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize(
+    "phase",
+    [
+        pytest.param(phase, marks=pytest.mark.soak if phase in ("verifying", "following") else ())
+        for phase in PHASES
+    ],
+)
 async def test_terminated_run_leaves_readers_alone_and_nothing_behind(
     client: Client, database: Database, phase: str
 ) -> None:

@@ -238,7 +238,10 @@ REFUSED = [
     ({"predicate": "event.data.n + 'a' == 'b'"}, "fails for event 1 (Added of stream"),
     ({"predicate_name": "is-winter"}, "is-spring"),
     ({"criteria": "incremental_update", "tenant": "aut"}, "tenant: expected with criteria"),
-    ({"criteria": "incremental_update", "is_atomic": True}, "got incremental_update"),
+    (
+        {"criteria": "incremental_update", "is_atomic": True},
+        "any but incremental_update for an atomic",
+    ),
     (
         {"criteria": "from_event_number", "from_position": 1, "as_of": 3, "is_atomic": True},
         "as_of: expected with criteria full_rebuild only",

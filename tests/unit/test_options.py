@@ -107,7 +107,7 @@ def test_options_make_a_request(options: str, fields: dict[str, Any]) -> None:
         ("--from-position 5 --to-position 4", "expected from_position (5) or more, got 4"),
         ("--from-date yesterday", "expected RFC 3339"),
         ("--full --where true", "expected with criteria that select events"),
-        ("--where true --predicate-name big", "expected one of predicate and predicate_name"),
+        ("--where true --predicate-name big", "expected predicate or predicate_name, got both"),
         ("--incremental --tenant acme", "tenant: expected with criteria that repair keys"),
         ("--last-days 0", "--last-days"),
         ("--target-batch-seconds 0", "target_batch_seconds"),
