@@ -95,7 +95,8 @@ async def corrupt(database: Database, random: Random) -> None:
 @pytest.mark.parametrize(
     ("seed", "rounds"),
     [
-        *[pytest.param(seed, 1, id=f"seed {seed}") for seed in (1, 2)],
+        pytest.param(2, 1, id="seed 2"),
+        pytest.param(1, 1, id="seed 1", marks=pytest.mark.soak),
         *[pytest.param(None, 2, id=f"random {n}", marks=pytest.mark.soak) for n in range(25)],
     ],
 )

@@ -55,7 +55,11 @@ def chance_of(name: str) -> random.Random:
 
 @pytest.mark.parametrize(
     "kills",
-    [pytest.param(5, id="5 kills"), pytest.param(12, id="12 kills", marks=pytest.mark.soak)],
+    [
+        pytest.param(2, id="2 kills"),
+        pytest.param(5, id="5 kills", marks=pytest.mark.soak),
+        pytest.param(12, id="12 kills", marks=pytest.mark.soak),
+    ],
 )
 @pytest.mark.parametrize("kind", ["Rebuild", "Backfill"])
 async def test_every_event_is_folded_though_workers_are_killed(

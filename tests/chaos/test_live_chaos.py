@@ -101,7 +101,7 @@ async def assert_right_now(engine: AsyncEngine, projection: Projection) -> tuple
     return active.generation, position
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.soak)])
 async def test_it_goes_on_though_workers_are_killed(
     client: Client, database: Database, tmp_path: Path, kills: int
 ) -> None:

@@ -50,7 +50,9 @@ PHASES: dict[str, tuple[str, dict[str, Any], str | None]] = {
 @pytest.mark.parametrize(
     "phase",
     [
-        pytest.param(phase, marks=pytest.mark.soak if phase in ("verifying", "following") else ())
+        pytest.param(
+            phase, marks=pytest.mark.soak if phase not in ("refolding", "swapping") else ()
+        )
         for phase in PHASES
     ],
 )

@@ -22,7 +22,9 @@ async def corrupted(database: Database) -> None:
         await connection.execute(text("INSERT INTO counters VALUES ('by hand', 1, 1, 1)"))
 
 
-@pytest.mark.parametrize("how", ["poison", "signal", "temporal"])
+@pytest.mark.parametrize(
+    "how", ["poison", "signal", pytest.param("temporal", marks=pytest.mark.soak)]
+)
 async def test_what_stood_there_is_brought_back(
     client: Client, database: Database, how: str
 ) -> None:

@@ -172,6 +172,8 @@ async def test_it_selects(client: Client, logged: Database, case: Case) -> None:
     healed = {key for key in after if after[key]["count"] == 1}
     assert healed == case.keys
     assert after.keys() == before.keys() == ALL
+    if SELECTS.index(case) % 4:
+        return
     # Asked only, it says the same, and does nothing.
     plan = (await run(client, logged, "Backfill", "counters", **case.asked, dry_run=True)).plan
     assert plan is not None

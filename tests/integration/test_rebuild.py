@@ -25,6 +25,7 @@ from tests.support.runs import (
     working,
     write,
 )
+from tests.support.soaking import soak
 
 
 async def test_first_rebuild_makes_the_table(client: Client, database: Database) -> None:
@@ -137,7 +138,10 @@ async def test_poison_event_fails_the_run_and_leaves_everything_as_it_was(
     assert await leftovers(database.engine) == []
 
 
-@pytest.mark.parametrize("how", ["signal", "temporal", "terminate"])
+@pytest.mark.parametrize(
+    "how",
+    ["signal", *soak("temporal", "terminate")],
+)
 async def test_cancelled_run_leaves_everything_as_it_was(
     client: Client, database: Database, how: str
 ) -> None:

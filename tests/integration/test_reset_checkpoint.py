@@ -44,7 +44,9 @@ def by_function(**policy: int) -> Projection:
     return projection
 
 
-@pytest.mark.parametrize("position", [0, 1, 137, 201, 261])
+@pytest.mark.parametrize(
+    "position", [pytest.param(at, marks=pytest.mark.soak) for at in (1, 201, 261)] + [0, 137]
+)
 @pytest.mark.parametrize("make", [counters, by_function])
 async def test_readers_get_the_read_model_as_of_a_position(
     client: Client, database: Database, make: Any, position: int

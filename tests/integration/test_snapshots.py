@@ -34,6 +34,7 @@ from tests.support.runs import (
     working,
     write,
 )
+from tests.support.soaking import soak
 from tests.support.versions import doubled, reshaped
 from tests.support.watching import until_batches
 
@@ -173,7 +174,10 @@ async def test_snapshot_is_refused_while_a_run_holds_the_projection(
     assert await leftovers(database.engine) == []
 
 
-@pytest.mark.parametrize("how", ["signal", "temporal", "terminate"])
+@pytest.mark.parametrize(
+    "how",
+    ["signal", *soak("temporal", "terminate")],
+)
 async def test_snapshot_that_is_cancelled_leaves_nothing(
     client: Client, database: Database, how: str
 ) -> None:
@@ -205,7 +209,10 @@ async def test_snapshot_that_is_cancelled_leaves_nothing(
     assert await leftovers(database.engine) == []
 
 
-@pytest.mark.parametrize("how", ["poison", "cancel", "terminate"])
+@pytest.mark.parametrize(
+    "how",
+    ["poison", *soak("cancel", "terminate")],
+)
 async def test_restore_that_comes_to_nothing_leaves_everything_as_it_was(
     client: Client, database: Database, how: str
 ) -> None:

@@ -25,6 +25,7 @@ from tests.support.runs import (
     working,
     write,
 )
+from tests.support.soaking import soak
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,10 @@ async def test_long_run_continues_as_new_and_goes_on(
     assert await leftovers(database.engine) == []
 
 
-@pytest.mark.parametrize("how", ["watched", "signal", "temporal"])
+@pytest.mark.parametrize(
+    "how",
+    ["watched", *soak("signal", "temporal")],
+)
 async def test_progress_and_cancel_over_continuations(
     short_client: Client, database: Database, how: str
 ) -> None:
@@ -105,6 +109,7 @@ async def test_progress_and_cancel_over_continuations(
     assert await leftovers(database.engine) == []
 
 
+@pytest.mark.soak
 async def test_what_was_approved_is_not_asked_again_over_continuations(
     short_client: Client, database: Database
 ) -> None:
