@@ -32,7 +32,7 @@ async def copying(database: Database) -> bool:
     [
         pytest.param("Snapshot", "frozen", marks=pytest.mark.soak),
         pytest.param("Rollback", "killed", marks=pytest.mark.soak),
-        ("Snapshot", "killed"),
+        pytest.param("Snapshot", "killed", marks=pytest.mark.soak),
         pytest.param("Rollback", "frozen", marks=pytest.mark.soak),
     ],
 )

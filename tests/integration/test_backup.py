@@ -13,6 +13,7 @@ from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
 from tests.support.runs import assert_oracle, leftovers, rows_of, run, start, until, working, write
+from tests.support.soaking import soak
 
 
 async def corrupted(database: Database) -> None:
@@ -22,9 +23,7 @@ async def corrupted(database: Database) -> None:
         await connection.execute(text("INSERT INTO counters VALUES ('by hand', 1, 1, 1)"))
 
 
-@pytest.mark.parametrize(
-    "how", ["poison", "signal", pytest.param("temporal", marks=pytest.mark.soak)]
-)
+@pytest.mark.parametrize("how", ["poison", *soak("signal", "temporal")])
 async def test_what_stood_there_is_brought_back(
     client: Client, database: Database, how: str
 ) -> None:

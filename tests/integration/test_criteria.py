@@ -149,8 +149,23 @@ async def corrupt(real: Shop, projection: Projection, selected: set[Key], seed: 
         await connection.execute(insert(table).values(stray))
 
 
-@pytest.mark.parametrize("atomic", [False, True], ids=["in-place", "atomic"])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+# Atomic ones in the suite: by a range, by a predicate, and in full.
+QUICK = ("event_number_range", "custom_predicate", "full_rebuild")
+
+
+@pytest.mark.parametrize(
+    ("case", "atomic"),
+    [
+        pytest.param(
+            case,
+            atomic,
+            id=f"{case.name}-{'atomic' if atomic else 'in place'}",
+            marks=pytest.mark.soak if atomic and case.name not in QUICK else (),
+        )
+        for case in CASES
+        for atomic in (False, True)
+    ],
+)
 async def test_selected_keys_are_right_and_others_untouched(
     client: Client, real: Shop, case: Case, atomic: bool
 ) -> None:

@@ -27,6 +27,7 @@ from tests.support.runs import (
     working,
     write,
 )
+from tests.support.soaking import soak
 
 EVENTS = [*some(), ("s1", "Removed", {"key": "k001"}), *some(20, each=3, start_at=700)]
 
@@ -44,9 +45,7 @@ def by_function(**policy: int) -> Projection:
     return projection
 
 
-@pytest.mark.parametrize(
-    "position", [pytest.param(at, marks=pytest.mark.soak) for at in (1, 201, 261)] + [0, 137]
-)
+@pytest.mark.parametrize("position", [137, *soak(0, 1, 201, 261)])
 @pytest.mark.parametrize("make", [counters, by_function])
 async def test_readers_get_the_read_model_as_of_a_position(
     client: Client, database: Database, make: Any, position: int
