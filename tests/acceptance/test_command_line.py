@@ -47,6 +47,7 @@ def test_rebuild_backfill_and_status(dev: DevStack, shop_events: int) -> None:
     assert "product-sales" in shown.out
 
 
+@pytest.mark.soak
 def test_a_criterion_of_each_kind_by_its_options(dev: DevStack, shop_events: int) -> None:
     assert dev.refold("rebuild", "order-summary", "--json").status == DONE
     for options in (

@@ -24,6 +24,7 @@ from tests.support.databases import Database
 from tests.support.live import live
 from tests.support.processes import worker_environment, worker_processes
 from tests.support.runs import assert_oracle, checkpoint, queue, run, until, working, write
+from tests.support.soaking import soak
 
 
 @pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.soak)])
@@ -101,7 +102,7 @@ async def assert_right_now(engine: AsyncEngine, projection: Projection) -> tuple
     return active.generation, position
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kills", soak(2, 20))
 async def test_it_goes_on_though_workers_are_killed(
     client: Client, database: Database, tmp_path: Path, kills: int
 ) -> None:

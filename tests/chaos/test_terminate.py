@@ -50,9 +50,7 @@ PHASES: dict[str, tuple[str, dict[str, Any], str | None]] = {
 @pytest.mark.parametrize(
     "phase",
     [
-        pytest.param(
-            phase, marks=pytest.mark.soak if phase not in ("refolding", "swapping") else ()
-        )
+        pytest.param(phase, marks=pytest.mark.soak if phase != "refolding" else ())
         for phase in PHASES
     ],
 )

@@ -135,6 +135,7 @@ async def test_a_live_projection_and_workers_start_one_between_them(
     assert await recorded(database) == [("auto-start/shared/1", "auto_start", "completed")]
 
 
+@pytest.mark.soak
 async def test_a_live_projection_alone_starts_it_too(client: Client, database: Database) -> None:
     await write(database.engine, some())
     registry = registry_of(eager("alone"))

@@ -263,6 +263,7 @@ async def test_what_was_followed_while_a_batch_was_folded_is_held_by_it(
     assert (rows["k020"]["count"], rows["k021"]["count"]) == (5, 10)
 
 
+@pytest.mark.soak
 async def test_repairs_and_following_at_the_same_time_hold_the_same_keys(
     client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,6 +55,7 @@ async def test_it_follows_and_is_stopped_and_started(client: Client, database: D
     await assert_oracle(database.engine, projection)
 
 
+@pytest.mark.soak
 async def test_swaps_and_repairs_and_following_at_the_same_time(
     client: Client, database: Database
 ) -> None:
