@@ -11,7 +11,7 @@ from typing import Any
 from refold.dead_letters import Letter
 from refold.errors import PoisonEvent
 from refold.event import Event
-from refold.key import Key, loaded_key, stored_key
+from refold.key import Key, key_loader, stored_key
 from refold.projection import Projection, Row
 
 
@@ -79,6 +79,7 @@ class KeyOrderFold:
         sets_aside: bool = False,
     ) -> None:
         self._projection = projection
+        self._load_key = key_loader(projection.table)
         self.batch_size = batch_size
         self._batch = Batch()
         self._key: Key | None = carry.key if carry else None
@@ -89,7 +90,7 @@ class KeyOrderFold:
         self._held: Letter | None = carry.held if carry else None
         self._key_events = 0
 
-    def feed(self, events: Sequence[Sequence[Any]]) -> Iterator[Batch]:
+    def feed(self, events: Iterable[Sequence[Any]]) -> Iterator[Batch]:
         """Folds events (see `refold.source.reader.decoded`), yielding full batches.
 
         Raises:
@@ -146,8 +147,7 @@ class KeyOrderFold:
 
     def _begin_key(self, stored: Any) -> None:
         self._stored_key = stored
-        parts = stored if isinstance(stored, list) else [stored]
-        self._key = loaded_key(self._projection.table, parts)
+        self._key = self._load_key(stored if isinstance(stored, list) else [stored])
         self._fields = self._projection.key_fields(self._key)
 
     def finish(self) -> Batch:

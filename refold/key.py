@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -198,13 +199,21 @@ def stored_key(key: Key) -> list[Any]:
     return [str(part) if isinstance(part, UUID) else part for part in parts]
 
 
+def key_loader(table: Table) -> Callable[[Sequence[Any]], Key]:
+    """What makes a key from its stored form, with the types of the table's key columns."""
+    kinds = [UUID if isinstance(c.type, Uuid) else None for c in table.primary_key.columns]
+
+    def load(stored: Sequence[Any]) -> Key:
+        pairs = zip(kinds, stored, strict=True)
+        parts = [part if kind is None else kind(part) for kind, part in pairs]
+        return parts[0] if len(parts) == 1 else tuple(parts)
+
+    return itemgetter(0) if kinds == [None] else load
+
+
 def loaded_key(table: Table, stored: Sequence[Any]) -> Key:
     """A key from its stored form, with the types of the table's key columns."""
-    parts = [
-        UUID(part) if isinstance(column.type, Uuid) else part
-        for column, part in zip(table.primary_key.columns, stored, strict=True)
-    ]
-    return parts[0] if len(parts) == 1 else tuple(parts)
+    return key_loader(table)(stored)
 
 
 def _scalar_text(value: Any) -> str | None:

@@ -94,7 +94,7 @@ class RowStore:
         """Adds rows by COPY; the table must not have any of them yet."""
         if not rows:
             return
-        records = [self._values(row) for row in rows]
+        records = list(map(self._values, rows))
         if len(self._names) == 1:
             records = [(value,) for value in records]
         if self._binders:
