@@ -10,7 +10,8 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.worker import Worker, WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from activities.auto_start import AutoStart
 from activities.automatic_snapshots import drop_expired_snapshots
@@ -36,7 +37,7 @@ from refold.settings import Settings, load_settings
 from refold.store.migrate import require_migrated
 from refold.store.system_events import prune
 from refold.temporal import wait_until_connected
-from workflows import WORKFLOWS
+from workflows.all import WORKFLOWS
 
 logger = logging.getLogger("refold.worker")
 
@@ -50,9 +51,22 @@ _DISPATCH_SECONDS = 1.0
 
 
 def make_worker(
-    client: Client, engine: AsyncEngine, registry: Registry, settings: Settings
+    client: Client,
+    engine: AsyncEngine,
+    registry: Registry,
+    settings: Settings,
+    *,
+    workflow_runner: WorkflowRunner | None = None,
 ) -> Worker:
-    """A worker with all workflows and activities."""
+    """A worker with all workflows and activities.
+
+    Args:
+        client: Of the Temporal server.
+        engine: The database.
+        registry: The projections.
+        settings: For the task queue and the lengths of things.
+        workflow_runner: What workflows run in; None for Temporal's sandbox.
+    """
     planning = PlanningActivities(engine, registry, settings)
     rolling_back = RollbackActivities(engine, registry, settings)
     snapshotting = SnapshotActivities(engine, registry, settings)
@@ -93,6 +107,7 @@ def make_worker(
             lifecycle.find_plan,
             lifecycle.finish_run,
         ],
+        workflow_runner=workflow_runner or SandboxedWorkflowRunner(),
         interceptors=[FailureInterceptor()],
         max_concurrent_activities=MAX_ACTIVITIES + len(registry) + _handled_at_once(registry),
         max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,

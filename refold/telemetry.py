@@ -6,12 +6,7 @@ import os
 from collections.abc import Sequence
 
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from temporalio.client import Interceptor
-from temporalio.contrib.opentelemetry import TracingInterceptor
 
 # A proxy: its spans go wherever the provider that is set later sends them, or nowhere.
 tracer = trace.get_tracer("refold")
@@ -33,6 +28,13 @@ def set_up_telemetry() -> Sequence[Interceptor]:
     """
     if not is_wanted():
         return []
+    # Only now: commands that send no traces start sooner without these.
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from temporalio.contrib.opentelemetry import TracingInterceptor
+
     service = os.environ.get("OTEL_SERVICE_NAME", "refold")
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
@@ -42,6 +44,6 @@ def set_up_telemetry() -> Sequence[Interceptor]:
 
 def flush_telemetry() -> None:
     """Sends what has not been sent yet; waits for at most five seconds."""
-    provider = trace.get_tracer_provider()
-    if isinstance(provider, TracerProvider):
-        provider.force_flush(5_000)
+    force_flush = getattr(trace.get_tracer_provider(), "force_flush", None)
+    if force_flush is not None:
+        force_flush(5_000)

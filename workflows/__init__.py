@@ -1,20 +1,5 @@
-"""The workflow types: orchestration only; all work is done by activities."""
+"""The workflow types: orchestration only; all work is done by activities.
 
-from workflows.backfill import Backfill
-from workflows.delivery import SystemEvents
-from workflows.projection import Projection
-from workflows.rebuild import Rebuild
-from workflows.rollback import Rollback
-from workflows.snapshot import Snapshot
-
-WORKFLOWS = [Backfill, Rebuild, Rollback, Snapshot, Projection, SystemEvents]
-
-__all__ = [
-    "WORKFLOWS",
-    "Backfill",
-    "Projection",
-    "Rebuild",
-    "Rollback",
-    "Snapshot",
-    "SystemEvents",
-]
+Nothing is imported here: Temporal's sandbox imports a workflow's modules anew for each run, this
+one among them, and would import all types for the sake of one.
+"""

@@ -1,24 +1,29 @@
-"""`refold migrate`: brings the schema ``refold`` to this version, safely from several places."""
+"""`refold migrate`: brings the schema ``refold`` to this version, safely from several places.
+
+Alembic is imported by the functions that use it: most commands do without it, and start sooner.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from refold.errors import NotMigrated
 from refold.store.schema import SCHEMA
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 # Any constant that no other user of the database is likely to lock.
 _MIGRATION_LOCK = 0x5EF01D
 
 
 def _config(connection: Connection) -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
@@ -27,12 +32,17 @@ def _config(connection: Connection) -> Config:
 
 def _versions(connection: Connection) -> tuple[str | None, str | None]:
     """The schema's version in the database and the one this code needs."""
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
     needed = ScriptDirectory.from_config(_config(connection)).get_current_head()
     return context.get_current_revision(), needed
 
 
 def _upgrade(connection: Connection) -> None:
+    from alembic import command
+
     command.upgrade(_config(connection), "head")
 
 

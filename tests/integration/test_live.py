@@ -26,7 +26,7 @@ from tests.support.events import some
 from tests.support.live import live, until_position, until_status
 from tests.support.runs import assert_oracle, checkpoint, queue, run, start, until, working, write
 from tests.support.versions import doubled
-from workflows import WORKFLOWS
+from workflows.all import WORKFLOWS
 
 
 async def test_it_follows_and_is_stopped_and_started(client: Client, database: Database) -> None:

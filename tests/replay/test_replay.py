@@ -9,7 +9,7 @@ from temporalio.worker import Replayer
 
 from tests.replay.record import HISTORIES, files
 from tests.replay.shapes import CONTINUED, SHAPES
-from workflows import WORKFLOWS
+from workflows.all import WORKFLOWS
 
 RECORDED = sorted(HISTORIES.glob("*.json"))
 

@@ -36,7 +36,9 @@ async def make_template(server: EmbeddedPostgres) -> None:
 
 async def make_database(server: EmbeddedPostgres) -> Database:
     name = f"test_{next(_numbers)}"
-    await _execute(server, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
+    # Copied as files, not by way of the log: a third less work, with the small template and no
+    # fsync.
+    await _execute(server, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY file_copy")
     settings = _settings(_url(server, name))
     return Database(_url(server, name), make_engine(settings, activities=10), settings)
 

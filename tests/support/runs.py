@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from refold import Event, Projection, Row
 from refold.key import Key
@@ -32,8 +33,22 @@ async def working(
 ) -> AsyncIterator[Worker]:
     """A worker in this process, on a task queue of the database's own."""
     settings = database.settings.model_copy(update={"task_queue": queue(database), **changes})
-    async with make_worker(client, database.engine, registry, settings) as worker:
+    worker = make_worker(
+        client, database.engine, registry, settings, workflow_runner=_PreparedOnce()
+    )
+    async with worker:
         yield worker
+
+
+class _PreparedOnce(SandboxedWorkflowRunner):
+    """The sandbox, which looks at each workflow type once a process, not once a worker."""
+
+    _prepared: ClassVar[set[str]] = set()
+
+    def prepare_workflow(self, defn: Any) -> None:
+        if defn.name not in self._prepared:
+            super().prepare_workflow(defn)
+            self._prepared.add(defn.name)
 
 
 def queue(database: Database) -> str:

@@ -20,7 +20,7 @@ from refold.messages import Phase, Progress, RunStatus
 from refold.requests import BackfillRequest, RollbackRequest, SnapshotRequest
 from refold.settings import Settings
 from refold.system_events import BUILT_IN
-from workflows import WORKFLOWS
+from workflows.all import WORKFLOWS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
