@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 import orjson
+import pytest
 from sqlalchemy import func, select
 from temporalio.client import Client
 
@@ -16,6 +17,7 @@ from refold.store.schema import events
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.runs import assert_oracle, checkpoint, leftovers, run, until, working
+from tests.support.soaking import soak
 
 WRITERS = 6
 KEYS = 60
@@ -84,8 +86,19 @@ async def appending(database: Database, seed: int) -> AsyncIterator[list[_Writer
         await asyncio.gather(*tasks)
 
 
+_MOVES = [
+    ("Rebuild", None),
+    ("Backfill", "full_rebuild"),
+    ("Rebuild", None),
+    ("Backfill", "incremental_update"),
+    ("Backfill", "full_rebuild"),
+    ("Rebuild", None),
+]
+
+
+@pytest.mark.parametrize("runs", [2, *soak(6)])
 async def test_nothing_is_missed_while_transactions_commit_out_of_order(
-    client: Client, database: Database
+    client: Client, database: Database, runs: int
 ) -> None:
     seed = random.randrange(2**32)
     print(f"appending: seed {seed}")
@@ -100,14 +113,7 @@ async def test_nothing_is_missed_while_transactions_commit_out_of_order(
     async with working(client, database, registry_of(projection)):
         async with appending(database, seed) as writers:
             await until(some_are_there)
-            for kind, criteria in (
-                ("Rebuild", None),
-                ("Backfill", "full_rebuild"),
-                ("Backfill", "incremental_update"),
-                ("Rebuild", None),
-                ("Backfill", "full_rebuild"),
-                ("Rebuild", None),
-            ):
+            for kind, criteria in _MOVES[:runs]:
                 before = 0 if kind == "Rebuild" else await checkpoint(engine, projection)
                 fields = {"criteria": criteria} if criteria else {}
                 result = await run(client, database, kind, "counters", **fields)
