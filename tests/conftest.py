@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import pytest
@@ -32,13 +34,26 @@ _DROPPING: set[asyncio.Task[None]] = set()
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL server for the session, in a directory that no other session touches."""
-    with tempfile.TemporaryDirectory(prefix="refold-tests-") as directory:
+    with tempfile.TemporaryDirectory(prefix="refold-tests-", dir=_in_memory()) as directory:
         # No test takes the power away: what PostgreSQL has written, it finds again without fsync.
-        unsafe = {"fsync": "off", "full_page_writes": "off"}
+        unsafe = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "256MB"}
         server = EmbeddedPostgres(Path(directory), free_port(), unsafe)
         server.start()
         yield server
         server.stop()
+
+
+def _in_memory() -> str | None:
+    """A directory whose files are in memory, if there is one with room; else None.
+
+    Nearly every test has its own database: to copy one takes a fifth of the time there.
+    """
+    place = "/dev/shm"
+    roomy = os.access(place, os.W_OK) and shutil.disk_usage(place).free > _ROOMY_BYTES
+    return place if roomy else None
+
+
+_ROOMY_BYTES = 8 * 2**30
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +80,7 @@ async def database(template: EmbeddedPostgres) -> AsyncIterator[Database]:
 async def temporal() -> AsyncIterator[WorkflowEnvironment]:
     """A Temporal server for the session."""
     async with await WorkflowEnvironment.start_local(
-        dev_server_existing_path=which("temporal", path=_beside_python()),
+        dev_server_existing_path=shutil.which("temporal", path=_beside_python()),
         data_converter=pydantic_data_converter,
         dev_server_log_level="error",
         dev_server_extra_args=[
@@ -76,9 +91,6 @@ async def temporal() -> AsyncIterator[WorkflowEnvironment]:
 
 
 def _beside_python() -> str:
-    import os
-    import sys
-
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 

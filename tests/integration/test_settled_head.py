@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from itertools import count
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any, cast
 
 import asyncpg
@@ -15,50 +14,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.source.head import SettledHead, Writer
-from refold.source.reader import read_window
 from refold.stack.postgres import EmbeddedPostgres
-from tests.support.databases import Database, drop_database, make_database, make_template
-from tests.support.ports import free_port
-
-_streams = count(1)
-
-
-class Reader:
-    """Reads the log up to the settled head at each look, as a follower does."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self.head = SettledHead()
-        self.seen: list[int] = []
-        self._connection = connection
-        self._read = 0
-
-    async def look(self) -> list[int]:
-        """Looks once; returns the positions that are new."""
-        upto = await self.head.poll(self._connection)
-        events = await read_window(
-            self._connection, types=["T"], after=self._read, upto=upto, limit=1000
-        )
-        self._read = upto
-        positions = [event.position for event in events]
-        self.seen += positions
-        return positions
-
-
-@asynccontextmanager
-async def reading(database: Database) -> AsyncIterator[Reader]:
-    async with database.engine.connect() as connection:
-        yield Reader(await connection.execution_options(isolation_level="AUTOCOMMIT"))
-
-
-@asynccontextmanager
-async def session(database: Database) -> AsyncIterator[asyncpg.Connection[Any]]:
-    connection = await asyncpg.connect(
-        database.url, server_settings={"application_name": "a writer"}
-    )
-    try:
-        yield connection
-    finally:
-        await connection.close()
+from tests.support.databases import Database, drop_database, make_database
+from tests.support.settling import Reader, reading, session, write
 
 
 @pytest.fixture
@@ -77,16 +35,6 @@ async def one(database: Database) -> AsyncIterator[asyncpg.Connection[Any]]:
 async def other(database: Database) -> AsyncIterator[asyncpg.Connection[Any]]:
     async with session(database) as connection:
         yield connection
-
-
-async def write(connection: asyncpg.Connection[Any]) -> int:
-    """Appends an event to a stream of its own; returns its position."""
-    position: int = await connection.fetchval(
-        "INSERT INTO refold.events (stream_id, version, type, data) VALUES ($1, 1, 'T', '{}') "
-        "RETURNING position",
-        f"s-{next(_streams)}",
-    )
-    return position
 
 
 async def test_an_empty_log_is_settled(reader: Reader) -> None:
@@ -312,114 +260,6 @@ async def test_waiting_ends_when_the_time_is_up(
         await write(other)
         assert await head.wait(connection, seconds=0) == before
         await one.execute("ROLLBACK")
-
-
-# -- prepared transactions ---------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def two_phase(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A server of its own: prepared transactions must be allowed before it starts."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("two_phase"), free_port())
-    server.start()
-
-    async def allow() -> None:
-        connection = await asyncpg.connect(server.url)
-        await connection.execute("ALTER SYSTEM SET max_prepared_transactions = 5")
-        await connection.close()
-
-    asyncio.run(allow())
-    server.restart()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-async def two_phase_database(two_phase: EmbeddedPostgres) -> AsyncIterator[Database]:
-    async with _made_once(two_phase) as made:
-        yield made
-
-
-@asynccontextmanager
-async def _made_once(server: EmbeddedPostgres) -> AsyncIterator[Database]:
-    connection = await asyncpg.connect(server.url)
-    there = await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = 'refold_template'")
-    await connection.close()
-    if not there:
-        await make_template(server)
-    made = await make_database(server)
-    yield made
-    await drop_database(server, made)
-
-
-async def test_a_prepared_transaction_is_waited_for(two_phase_database: Database) -> None:
-    database = two_phase_database
-    async with reading(database) as reader, session(database) as one, session(database) as other:
-        await one.execute("BEGIN")
-        first = await write(one)
-        await one.execute("PREPARE TRANSACTION 'orphan'")
-        second = await write(other)
-        assert await reader.look() == []
-        assert [writer.pid for writer in reader.head.waiting_for] == [None]
-        await other.execute("COMMIT PREPARED 'orphan'")
-        assert await reader.look() == [first, second]
-
-
-async def test_a_prepared_transaction_is_named(two_phase_database: Database) -> None:
-    database = two_phase_database
-    async with reading(database) as reader, session(database) as one:
-        await one.execute("BEGIN")
-        await write(one)
-        await one.execute("PREPARE TRANSACTION 'orphan'")
-        await write(one)
-        await reader.look()
-        await one.execute("ROLLBACK PREPARED 'orphan'")
-    [writer] = reader.head.waiting_for
-    assert (writer.pid, writer.name) == (None, "prepared orphan")
-    assert str(writer).startswith("prepared orphan since 20")
-
-
-async def test_a_writer_that_is_prepared_while_it_is_waited_for_is_still_waited_for(
-    two_phase_database: Database,
-) -> None:
-    database = two_phase_database
-    async with reading(database) as reader, session(database) as one, session(database) as other:
-        await one.execute("BEGIN")
-        first = await write(one)
-        second = await write(other)
-        assert await reader.look() == []
-        await one.execute("PREPARE TRANSACTION 'later'")
-        for _ in range(3):
-            assert await reader.look() == []
-            assert reader.head.position < first
-        await other.execute("COMMIT PREPARED 'later'")
-        assert await reader.look() == [first, second]
-
-
-async def test_prepared_transactions_that_follow_each_other_do_not_hold_the_head_for_ever(
-    two_phase_database: Database,
-) -> None:
-    database = two_phase_database
-    async with reading(database) as reader, session(database) as one, session(database) as other:
-        await one.execute("BEGIN")
-        await write(one)
-        await write(other)
-        await reader.look()
-        # At each look another one is prepared, and the one before has ended.
-        await one.execute("PREPARE TRANSACTION 'g0'")
-        for number in range(1, 6):
-            await reader.look()
-            await one.execute("BEGIN")
-            await write(one)
-            await one.execute(f"PREPARE TRANSACTION 'g{number}'")
-            await other.execute(f"COMMIT PREPARED 'g{number - 1}'")
-        await reader.look()
-        assert reader.head.position > 0
-        await other.execute("COMMIT PREPARED 'g5'")
-        await reader.look()
-        await reader.look()
-        assert reader.seen == sorted(set(reader.seen))
-        assert len(reader.seen) == 7
 
 
 # -- many writers ------------------------------------------------------------------------------

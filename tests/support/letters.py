@@ -1,0 +1,75 @@
+"""Projections that set poison events aside, and what is known of their dead letters."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import ApplicationError
+
+from refold import BackfillPolicy, Projection
+from refold.dead_letters import DeadLetter
+from refold.fold import fold_setting_aside
+from refold.key import Key
+from refold.manager import ProjectionManager
+from refold.poison import OnPoison
+from tests.support.counters import counters
+from tests.support.databases import Database
+from tests.support.runs import (
+    checkpoint,
+    events_upto,
+    rows_of,
+)
+
+# An event that no handler takes, and one whose key does not fit.
+BAD = ("bad", "Broken", {"key": "k020"})
+MISFIT = ("bad", "Added", {"key": {"no": "key"}, "n": 1})
+
+
+def aside(most: int = 100, **policy: Any) -> Projection:
+    """The read model ``counters`` with the policy of setting aside."""
+    made = counters()
+    made.backfill = BackfillPolicy(
+        **{"batch_size": 40, "partitions": 3, **policy},
+        on_poison=OnPoison.SET_ASIDE,
+        max_dead_letters=most,
+    )
+    return made
+
+
+def mended(**policy: Any) -> Projection:
+    """The same, with a handler that takes what was poison."""
+    made = aside(**policy)
+    made.handlers["Broken"] = lambda row, event: row
+    return made
+
+
+async def letters(database: Database, projection: str = "counters") -> list[DeadLetter]:
+    """The letters of the active generation, with any connection."""
+    manager = ProjectionManager(None, database.url)  # type: ignore[arg-type]
+    return await manager.get_dead_letters(projection)
+
+
+async def held(database: Database, projection: str = "counters") -> dict[Any, int]:
+    """Which keys are held, and by which event."""
+    found = await letters(database, projection)
+    return {one.key and tuple(one.key): one.position for one in found}
+
+
+async def assert_held_oracle(database: Database, projection: Projection) -> dict[Key, Any]:
+    """Checks row by row: each key is folded up to its first poison event."""
+    position = await checkpoint(database.engine, projection)
+    read = await events_upto(database.engine, projection, position)
+    rows = await rows_of(database.engine, projection)
+    assert rows == fold_setting_aside(projection, read)
+    return rows
+
+
+async def failed(handle: Any) -> ApplicationError:
+    """Waits for a run to fail; returns its failure."""
+    with pytest.raises(WorkflowFailureError) as raised:
+        await asyncio.wait_for(handle.result(), 60)
+    assert isinstance(raised.value.cause, ApplicationError)
+    return raised.value.cause
