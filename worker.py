@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 from datetime import timedelta
@@ -32,6 +31,7 @@ from activities.system_events import SystemEventActivities
 from activities.verification import VerifyActivities
 from refold.command import leave, run_command
 from refold.database import make_engine, wait_until_reachable
+from refold.garbage import calm_garbage_collector
 from refold.registry import Registry, load_registry
 from refold.settings import Settings, load_settings
 from refold.store.migrate import require_migrated
@@ -140,7 +140,7 @@ async def run_worker(settings: Settings) -> None:
             return
         client = ready.result()
         names = ", ".join(projection.name for projection in registry) or "none"
-        _calm_garbage_collector()
+        calm_garbage_collector()
         async with make_worker(client, engine, registry, settings):
             logger.info("working on task queue %r, projections: %s", settings.task_queue, names)
             chores = [
@@ -206,17 +206,6 @@ async def auto_start_now_and_then(auto_start: AutoStart) -> None:
         except Exception as error:
             logger.warning("auto-start: %s", error)
         await asyncio.sleep(_SWEEP_SECONDS)
-
-
-def _calm_garbage_collector() -> None:
-    """Lets the cyclic collector look seldom.
-
-    A fold makes millions of short-lived objects and no cycles. With the default threshold the
-    collector walks them over and over, for a third of a rebuild's time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
 
 
 def main() -> int:

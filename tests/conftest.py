@@ -17,6 +17,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from xdist.scheduler import LoadFileScheduling
 
+from refold.garbage import calm_garbage_collector
 from refold.registry import Registry, load_registry
 from refold.stack.postgres import EmbeddedPostgres
 from refold.stack.temporal import FAIRNESS
@@ -125,6 +126,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long begins first, so that no process is left alone with it at the end."""
     items.sort(key=lambda item: _ORDER.get(item.nodeid.split("/")[1], 1))
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: as in a worker, nobody looks for garbage among it."""
+    calm_garbage_collector()
 
 
 _ORDER = {"acceptance": 0, "chaos": 0, "replay": 0, "unit": 2}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -110,15 +111,21 @@ class Controlled:
             options: Its time limits.
         """
         await self._unless_paused()
-        self._busy += 1
-        self._note_hold()
+        self._count_busy(1)
+        # Not `finally`: nothing may be shown when a worker that ends throws the coroutine away.
         try:
-            return await workflow.execute_activity_method(
+            done = await workflow.execute_activity_method(
                 method, argument(), summary=summary, **options
             )
-        finally:
-            self._busy -= 1
-            self._note_hold()
+        except (Exception, asyncio.CancelledError):
+            self._count_busy(-1)
+            raise
+        self._count_busy(-1)
+        return done
+
+    def _count_busy(self, more: int) -> None:
+        self._busy += more
+        self._note_hold()
 
     async def _unless_paused(self) -> None:
         if self._controls.paused and not self._ending:

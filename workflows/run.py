@@ -118,11 +118,18 @@ class Run(Controlled, Generic[R]):
 
     async def _to_the_end(self) -> BackfillResult:
         """Carries the request out, from the plan to the end, whatever the end."""
+        # Not `finally`: nothing may be awaited when a worker that ends throws the coroutine away.
         try:
-            return await self._carried_to_its_end()
-        finally:
-            # Whoever is being answered must not be left without.
-            await workflow.wait_condition(workflow.all_handlers_finished)
+            result = await self._carried_to_its_end()
+        except (Exception, asyncio.CancelledError, workflow.ContinueAsNewError):
+            await self._answered()
+            raise
+        await self._answered()
+        return result
+
+    async def _answered(self) -> None:
+        """Waits for the handlers of signals and updates: nobody is left without an answer."""
+        await workflow.wait_condition(workflow.all_handlers_finished)
 
     async def _carried_to_its_end(self) -> BackfillResult:
         request = self._accepted()

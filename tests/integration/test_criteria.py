@@ -149,8 +149,11 @@ async def corrupt(real: Shop, projection: Projection, selected: set[Key], seed: 
         await connection.execute(insert(table).values(stray))
 
 
-# Atomic ones in the suite: by a range, by a predicate, and in full.
-QUICK = ("event_number_range", "custom_predicate", "full_rebuild")
+# Those in the suite, by whether they are atomic: by dates, positions, a predicate, and in full.
+QUICK = {
+    False: ("date_range", "last_n_events", "custom_predicate", "full_rebuild"),
+    True: ("event_number_range", "custom_predicate"),
+}
 
 
 @pytest.mark.parametrize(
@@ -160,7 +163,7 @@ QUICK = ("event_number_range", "custom_predicate", "full_rebuild")
             case,
             atomic,
             id=f"{case.name}-{'atomic' if atomic else 'in place'}",
-            marks=pytest.mark.soak if atomic and case.name not in QUICK else (),
+            marks=() if case.name in QUICK[atomic] else pytest.mark.soak,
         )
         for case in CASES
         for atomic in (False, True)

@@ -92,6 +92,7 @@ ALLOWED: dict[str, list[str]] = {
     ],
     "refold/database.py": _PURE_MODULES,
     "refold/telemetry.py": _PURE_MODULES,
+    "refold/garbage.py": [],
     "refold/temporal.py": [*_KERNEL],
     "refold/command.py": [*_KERNEL],
     "refold/cli": ["refold", "worker"],
