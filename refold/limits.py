@@ -71,6 +71,12 @@ class Controls(BaseModel):
     max_concurrency: int | None = None
     events_per_second: float | None = None
 
+    @property
+    def limits(self) -> Limits | None:
+        """The limits that it has been told; None when it has been told none."""
+        told = {name: getattr(self, name) for name in Limits.model_fields}
+        return None if set(told.values()) == {None} else Limits(**told)
+
     def told(self, **changes: object) -> Controls:
         """These controls after something more was said."""
         return self.model_copy(update={**changes, "revision": self.revision + 1})

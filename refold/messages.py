@@ -116,7 +116,8 @@ class Progress(Message):
         updated_at: When these numbers were read from the database.
         note: Why it is done otherwise than one might expect; None when it is not.
         waiting_for: Who or what holds the run up right now; empty when nothing does.
-        limits: Batch size, partitions at a time and events a second, as they are now.
+        limits: Batch size, partitions at a time and events a second, as they are now; before the
+            plan only those that it has been told.
         dead_letters: Poison events that are set aside in `generation`; unlike the others it goes
             down, too, as keys that were held are refolded.
     """

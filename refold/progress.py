@@ -143,8 +143,8 @@ class ProgressMeter:
         return [*self.waiting_for, *([self._holding] if self._holding else [])]
 
     def _limits(self) -> Limits | None:
-        """What it goes by now; None before the plan."""
-        return None if self._plan is None else self._plan.limits(self.controls)
+        """What it goes by now; before the plan only what it has been told, None for nothing."""
+        return self.controls.limits if self._plan is None else self._plan.limits(self.controls)
 
 
 def _furthest(
@@ -192,9 +192,11 @@ def as_markdown(progress: Progress, title: str) -> str:
 
 
 def _limits_in_words(limits: Limits) -> str:
+    words = []
+    if limits.batch_size is not None:
+        words.append(f"{limits.batch_size:,} events a batch")
+    if limits.max_concurrency is not None:
+        words.append(f"{limits.max_concurrency} partitions at a time")
     rate = limits.events_per_second
-    pace = "as fast as it can" if not rate else f"at most {rate:,.0f} events a second"
-    return (
-        f"limits: {limits.batch_size:,} events a batch, {limits.max_concurrency} partitions at a "
-        f"time, {pace}"
-    )
+    words.append("as fast as it can" if not rate else f"at most {rate:,.0f} events a second")
+    return f"limits: {', '.join(words)}"

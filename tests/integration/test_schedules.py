@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from temporalio.client import (
@@ -54,11 +55,15 @@ async def managed(client: Client, database: Database) -> AsyncIterator[Projectio
 async def listed(manager: ProjectionManager, *ids: str) -> list[ScheduleInfo]:
     """The schedules, as soon as they are these."""
 
+    found: list[ScheduleInfo] = []
+
     async def there() -> bool:
-        return [one.id for one in await manager.get_schedules()] == list(ids)
+        nonlocal found
+        found = await manager.get_schedules()
+        return [one.id for one in found] == list(ids)
 
     await until(there, 20)
-    return await manager.get_schedules()
+    return found
 
 
 async def test_a_schedule_is_made_and_runs_and_is_removed(
@@ -204,16 +209,17 @@ async def test_schedules_made_otherwise_are_told_from_those_of_others(
 async def test_cron_expressions_are_shown_as_they_were_given(
     client: Client, cron: str, when: str
 ) -> None:
-    task_queue = "shown"
+    # A name of its own: one that was deleted is listed for a moment longer.
+    name = f"shown-{uuid4()}"
     action = ScheduleActionStartWorkflow(
-        "Backfill", {"projection": "counters"}, id="never", task_queue=task_queue
+        "Backfill", {"projection": "counters"}, id="never", task_queue=name
     )
     handle = await client.create_schedule(
-        "shown", Schedule(action=action, spec=ScheduleSpec(cron_expressions=[cron]))
+        name, Schedule(action=action, spec=ScheduleSpec(cron_expressions=[cron]))
     )
     try:
-        manager = ProjectionManager(client, task_queue=task_queue)
-        (found,) = await listed(manager, "shown")
+        manager = ProjectionManager(client, task_queue=name)
+        (found,) = await listed(manager, name)
         assert found.when == [when]
     finally:
         await handle.delete()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refold.limits import Limits
 from refold.messages import PartitionProgress, Phase, Plan, ProgressReport, RunStatus
 from refold.progress import ProgressMeter, as_markdown
 
@@ -220,3 +221,20 @@ def test_the_temporal_ui_says_when_nothing_is_known_yet() -> None:
     shown = as_markdown(planned().progress(), "Rebuild of p")
     assert "| seconds left" in shown
     assert "not known yet" in shown
+
+
+def test_limits_that_it_was_told_are_shown_before_the_plan_and_with_it() -> None:
+    meter = ProgressMeter()
+    assert meter.progress().limits is None
+    assert "limits" not in as_markdown(meter.progress(), "Rebuild of p")
+    meter.controls = meter.controls.told(events_per_second=20)
+    assert meter.progress().limits == Limits(events_per_second=20)
+    assert "limits: at most 20 events a second" in as_markdown(meter.progress(), "Rebuild of p")
+    meter.planned(plan(), at(0))
+    assert meter.progress().limits == Limits(
+        batch_size=100, max_concurrency=2, events_per_second=20
+    )
+    assert (
+        "limits: 100 events a batch, 2 partitions at a time, at most 20 events a second"
+        in as_markdown(meter.progress(), "Rebuild of p")
+    )
