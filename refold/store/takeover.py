@@ -86,27 +86,38 @@ async def _is_free(engine: AsyncEngine, row_table: Table, row: ColumnElement[boo
 async def _end_holder(
     engine: AsyncEngine, row_table: Table, row: ColumnElement[bool], *, spares_work: bool
 ) -> None:
-    # The row's xmax is the transaction that has changed or locked it and not ended.
+    # The row's xmax is the transaction that has changed or locked it and not ended. Of several
+    # that share it, it is a number for all of them, which does not say who they are: then it is
+    # whoever shares a row of this table and is silent.
     holds = (
         (_LOCKS.c.locktype == "transactionid")
         & _LOCKS.c.granted
         & (column("transactionid") == literal_column(f"{row_table.fullname}.xmax"))
     )
+    shares = (
+        (_LOCKS.c.locktype == "relation")
+        & _LOCKS.c.granted
+        & (column("mode") == "RowShareLock")
+        & (column("relation") == literal_column(f"'{row_table.fullname}'::regclass"))
+    )
     # The server waits for it, between two statements or in one, rather than it for the server.
     since = func.clock_timestamp() - timedelta(seconds=_GRACE_SECONDS)
     awaited = (_ACTIVITY.c.state != "active") | (_ACTIVITY.c.wait_event_type == "Client")
     silent = awaited & (_ACTIVITY.c.state_change <= since)
-    statement = (
-        select(_LOCKS.c.pid, func.pg_terminate_backend(_LOCKS.c.pid))
-        .join_from(row_table, _LOCKS, holds)
-        .join(_ACTIVITY, _ACTIVITY.c.pid == _LOCKS.c.pid)
-        .where(row, *([silent] if spares_work else []))
-    )
     async with engine.begin() as connection:
-        ended = await connection.execute(statement)
-        for holder in ended:
-            logger.warning(
-                "a stopped attempt held a row of %s: ended its connection (pid %s)",
-                row_table.fullname,
-                holder.pid,
+        for condition, only in ((holds, spares_work), (shares, True)):
+            statement = (
+                select(_LOCKS.c.pid, func.pg_terminate_backend(_LOCKS.c.pid))
+                .join_from(row_table, _LOCKS, condition)
+                .join(_ACTIVITY, _ACTIVITY.c.pid == _LOCKS.c.pid)
+                .where(row, *([silent] if only else []))
             )
+            ended = (await connection.execute(statement)).all()
+            for holder in ended:
+                logger.warning(
+                    "a stopped attempt held a row of %s: ended its connection (pid %s)",
+                    row_table.fullname,
+                    holder.pid,
+                )
+            if ended:
+                return

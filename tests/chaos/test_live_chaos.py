@@ -102,6 +102,7 @@ async def assert_right_now(engine: AsyncEngine, projection: Projection) -> tuple
     return active.generation, position
 
 
+@pytest.mark.timeout(900)  # up to a quarter of a minute a kill, until all time limits are over
 @pytest.mark.parametrize("kills", soak(2, 20))
 async def test_it_goes_on_though_workers_are_killed(
     client: Client, database: Database, tmp_path: Path, kills: int

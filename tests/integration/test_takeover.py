@@ -45,3 +45,29 @@ async def test_who_is_at_work_is_waited_for_and_who_is_silent_ended(
         )  # it says nothing meanwhile
         with pytest.raises(DBAPIError):
             await holder.execute(text("SELECT 1"))
+
+
+async def test_all_who_share_it_are_ended(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The partitions of a frozen worker hold the checkpoint together."""
+    monkeypatch.setattr(takeover, "_GRACE_SECONDS", 0.4)
+    monkeypatch.setattr(takeover, "_LOOK_AGAIN_SECONDS", 0.1)
+    async with database.engine.begin() as connection:
+        await generations.create(
+            connection,
+            "counters",
+            version=1,
+            status=generations.ACTIVE,
+            schema_name="public",
+            table_name="counters",
+            position=7,
+        )
+    row = generations.row_of("counters", 1)
+    async with database.engine.connect() as one, database.engine.connect() as other:
+        for holder in (one, other):
+            await generations.hold_position(holder, "counters", 1)
+        await asyncio.wait_for(take_over(database.engine, schema.generations, row), 10)
+        for holder in (one, other):
+            with pytest.raises(DBAPIError):
+                await holder.execute(text("SELECT 1"))
