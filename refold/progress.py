@@ -172,7 +172,7 @@ def as_markdown(progress: Progress, title: str) -> str:
         rows.append(["dead letters", f"{progress.dead_letters:,}"])
     lines = [f"### {title}", "", *table(["status", progress.status], rows)]
     if progress.limits is not None:
-        lines += ["", _limits_in_words(progress.limits)]
+        lines += ["", _limits_in_words(progress.limits, progress.phase)]
     if progress.waiting_for:
         lines += ["", "waiting for " + escaped("; ".join(progress.waiting_for))]
     if progress.note:
@@ -191,12 +191,15 @@ def as_markdown(progress: Progress, title: str) -> str:
     return "\n".join(lines)
 
 
-def _limits_in_words(limits: Limits) -> str:
+def _limits_in_words(limits: Limits, phase: Phase) -> str:
     words = []
     if limits.batch_size is not None:
         words.append(f"{limits.batch_size:,} events a batch")
     if limits.max_concurrency is not None:
         words.append(f"{limits.max_concurrency} partitions at a time")
     rate = limits.events_per_second
-    words.append("as fast as it can" if not rate else f"at most {rate:,.0f} events a second")
+    if rate:
+        words.append(f"at most {rate:,.0f} events a second")
+    elif rate == 0 or phase is not Phase.PLANNING:  # the plan may have a limit of its own
+        words.append("as fast as it can")
     return f"limits: {', '.join(words)}"

@@ -44,6 +44,9 @@ _ACTIVITY = table(
     column("wait_event_type", Text),
     column("state_change", DateTime(timezone=True)),
 )
+_THIS_DATABASE: ColumnElement[int] = literal_column(
+    "(SELECT oid FROM pg_database WHERE datname = current_database())"
+)
 
 
 async def take_over(
@@ -60,7 +63,8 @@ async def take_over(
         row_table: One of Refold's own tables.
         row: Which row; nothing happens when there is none.
         spares_work: Whether others hold the row, too, while one statement of theirs takes long,
-            such as the copy of a table: then only who is silent is ended.
+            such as the copy of a table: then only who is silent is ended. Of several that share
+            the row, it is always only who is silent.
     """
     clock = asyncio.get_running_loop().time
     patience = clock() + _GRACE_SECONDS
@@ -99,6 +103,8 @@ async def _end_holder(
         & _LOCKS.c.granted
         & (column("mode") == "RowShareLock")
         & (column("relation") == literal_column(f"'{row_table.fullname}'::regclass"))
+        # The locks are those of the whole server, and copies of a database have the same numbers.
+        & (column("database") == _THIS_DATABASE)
     )
     # The server waits for it, between two statements or in one, rather than it for the server.
     since = func.clock_timestamp() - timedelta(seconds=_GRACE_SECONDS)

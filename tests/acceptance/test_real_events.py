@@ -16,7 +16,6 @@ from refold.registry import Registry
 from refold.settings import Settings
 from tests.acceptance.stack import DevStack
 from tests.support.runs import assert_oracle
-from tests.support.soaking import soak
 
 NAMES = ["order-summary", "customer-summary", "product-sales"]
 
@@ -39,7 +38,7 @@ def test_all_events_are_imported(dev: DevStack, shop_events: int) -> None:
     assert (counted.status, counted.json()) == (0, {"events": 110_229})
 
 
-@pytest.mark.parametrize("name", [NAMES[2], *soak(*NAMES[:2])])
+@pytest.mark.parametrize("name", NAMES)
 async def test_rebuild_by_temporals_command_line(
     dev: DevStack, shop_events: int, engine: AsyncEngine, shop: Registry, name: str
 ) -> None:

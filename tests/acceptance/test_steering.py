@@ -145,12 +145,11 @@ async def test_each_criterion(temporal_cli: Shell, client: Client, database: Dat
         for number, (asked, keys) in enumerate(cases):
             await spoil(database)
             aside = {"is_atomic": True} if number % 2 else {}
-            if number in (1, 6):
-                planned = await temporal_cli.start("Backfill", **asked, **aside, dry_run=True)
-                plan = (await temporal_cli.result(planned))["plan"]
-                assert plan["selected_keys"] == len(keys)
-                assert plan["foretold"]["changed"] == len(keys)
-                assert await healed(database, projection) == set()
+            planned = await temporal_cli.start("Backfill", **asked, **aside, dry_run=True)
+            plan = (await temporal_cli.result(planned))["plan"]
+            assert plan["selected_keys"] in (None, len(keys))
+            assert plan["foretold"]["changed"] == len(keys)
+            assert await healed(database, projection) == set()
             done = await temporal_cli.start("Backfill", **asked, **aside)
             assert (await temporal_cli.result(done))["status"] == "completed"
             assert await healed(database, projection) == keys, asked

@@ -31,7 +31,7 @@ async def copying(database: Database) -> bool:
     ("kind", "how"),
     [
         pytest.param("Snapshot", "frozen", marks=pytest.mark.soak),
-        pytest.param("Rollback", "killed", marks=pytest.mark.soak),
+        ("Rollback", "killed"),
         pytest.param("Snapshot", "killed", marks=pytest.mark.soak),
         pytest.param("Rollback", "frozen", marks=pytest.mark.soak),
     ],

@@ -16,6 +16,7 @@ from tests.support.counting import counted_events, counting
 from tests.support.databases import Database
 from tests.support.processes import worker_environment, worker_processes
 from tests.support.runs import assert_oracle, leftovers, run, start, until, working, write
+from tests.support.soaking import soak
 
 KEYS = 60
 _SECONDS = 1.5
@@ -65,11 +66,7 @@ POINTS: dict[str, tuple[list[str], Callable[[AsyncEngine], Awaitable[bool]]]] = 
 
 
 @pytest.mark.parametrize(
-    "point",
-    [
-        pytest.param(point, marks=pytest.mark.soak if point != "in commit" else ())
-        for point in POINTS
-    ],
+    "point", ["in commit", *soak(*(point for point in POINTS if point != "in commit"))]
 )
 async def test_one_generation_is_live_wherever_the_worker_dies(
     client: Client, database: Database, tmp_path: Path, point: str

@@ -16,6 +16,7 @@ from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
 from tests.support.runs import assert_oracle, leftovers, rows_of, run, start, until, working, write
+from tests.support.soaking import soak
 
 
 async def in_phase(handle: WorkflowHandle[Any, Any], phase: str) -> None:
@@ -48,11 +49,7 @@ PHASES: dict[str, tuple[str, dict[str, Any], str | None]] = {
 
 
 @pytest.mark.parametrize(
-    "phase",
-    [
-        pytest.param(phase, marks=pytest.mark.soak if phase != "refolding" else ())
-        for phase in PHASES
-    ],
+    "phase", ["refolding", *soak(*(phase for phase in PHASES if phase != "refolding"))]
 )
 async def test_terminated_run_leaves_readers_alone_and_nothing_behind(
     client: Client, database: Database, phase: str

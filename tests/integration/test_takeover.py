@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import ColumnElement, text
 from sqlalchemy.exc import DBAPIError
 
+from refold.stack.postgres import EmbeddedPostgres
 from refold.store import generations, schema, takeover
 from refold.store.takeover import take_over
-from tests.support.databases import Database
+from tests.support.databases import Database, drop_database, make_database
 
 
-async def test_who_is_at_work_is_waited_for_and_who_is_silent_ended(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A backup of a large table holds its checkpoint for longer than any batch."""
+@pytest.fixture
+async def row(database: Database, monkeypatch: pytest.MonkeyPatch) -> ColumnElement[bool]:
+    """A generation's row, of which whoever takes it over loses patience soon."""
     monkeypatch.setattr(takeover, "_GRACE_SECONDS", 0.4)
     monkeypatch.setattr(takeover, "_LOOK_AGAIN_SECONDS", 0.1)
     async with database.engine.begin() as connection:
@@ -29,7 +29,13 @@ async def test_who_is_at_work_is_waited_for_and_who_is_silent_ended(
             table_name="counters",
             position=7,
         )
-    row = generations.row_of("counters", 1)
+    return generations.row_of("counters", 1)
+
+
+async def test_who_is_at_work_is_waited_for_and_who_is_silent_ended(
+    database: Database, row: ColumnElement[bool]
+) -> None:
+    """A backup of a large table holds its checkpoint for longer than any batch."""
     async with database.engine.connect() as holder:
         await generations.hold_position(holder, "counters", 1)
         taking = asyncio.create_task(
@@ -48,26 +54,22 @@ async def test_who_is_at_work_is_waited_for_and_who_is_silent_ended(
 
 
 async def test_all_who_share_it_are_ended(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    template: EmbeddedPostgres, database: Database, row: ColumnElement[bool]
 ) -> None:
     """The partitions of a frozen worker hold the checkpoint together."""
-    monkeypatch.setattr(takeover, "_GRACE_SECONDS", 0.4)
-    monkeypatch.setattr(takeover, "_LOOK_AGAIN_SECONDS", 0.1)
-    async with database.engine.begin() as connection:
-        await generations.create(
-            connection,
-            "counters",
-            version=1,
-            status=generations.ACTIVE,
-            schema_name="public",
-            table_name="counters",
-            position=7,
-        )
-    row = generations.row_of("counters", 1)
-    async with database.engine.connect() as one, database.engine.connect() as other:
+    elsewhere = await make_database(template)
+    async with (
+        database.engine.connect() as one,
+        database.engine.connect() as other,
+        elsewhere.engine.connect() as stranger,
+    ):
         for holder in (one, other):
             await generations.hold_position(holder, "counters", 1)
+        await stranger.execute(text("SELECT * FROM refold.generations FOR SHARE"))
+        await asyncio.sleep(0.5)  # it is silent for as long as they are
         await asyncio.wait_for(take_over(database.engine, schema.generations, row), 10)
         for holder in (one, other):
             with pytest.raises(DBAPIError):
                 await holder.execute(text("SELECT 1"))
+        await stranger.execute(text("SELECT 1"))
+    await drop_database(template, elsewhere)

@@ -56,7 +56,7 @@ async def test_long_run_continues_as_new_and_goes_on(
 
 @pytest.mark.parametrize(
     "how",
-    soak("watched", "signal", "temporal"),
+    ["watched", *soak("signal", "temporal")],
 )
 async def test_progress_and_cancel_over_continuations(
     short_client: Client, database: Database, how: str

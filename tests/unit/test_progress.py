@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.limits import Limits
+from refold.limits import Controls, Limits
 from refold.messages import PartitionProgress, Phase, Plan, ProgressReport, RunStatus
 from refold.progress import ProgressMeter, as_markdown
 
@@ -227,7 +227,10 @@ def test_limits_that_it_was_told_are_shown_before_the_plan_and_with_it() -> None
     meter = ProgressMeter()
     assert meter.progress().limits is None
     assert "limits" not in as_markdown(meter.progress(), "Rebuild of p")
-    meter.controls = meter.controls.told(events_per_second=20)
+    meter.controls = meter.controls.told(batch_size=100)
+    shown = as_markdown(meter.progress(), "Rebuild of p")
+    assert "limits: 100 events a batch\n" in f"{shown}\n"
+    meter.controls = Controls().told(events_per_second=20)
     assert meter.progress().limits == Limits(events_per_second=20)
     assert "limits: at most 20 events a second" in as_markdown(meter.progress(), "Rebuild of p")
     meter.planned(plan(), at(0))
