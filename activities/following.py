@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -14,6 +15,7 @@ from activities import announcing
 from activities.counters import read_report
 from activities.heartbeat import heartbeating
 from activities.pacing import Pace
+from activities.refused_rows import Tracing
 from activities.setting_aside import most_letters
 from refold.database import raw
 from refold.dead_letters import Letter
@@ -28,6 +30,7 @@ from refold.settings import Settings
 from refold.source.head import SettledHead
 from refold.source.reader import read_window
 from refold.store import dead_letters, generations, runs, schema
+from refold.store.changes import Change, Changes
 from refold.store.generations import ACTIVE, BUILDING, RETAINED, Generation
 from refold.store.read_models import physical
 from refold.store.rows import RowStore
@@ -114,7 +117,8 @@ class Follower:
             keys = [key for key in keys if key not in held]
         current: dict[Key, Row | None] = dict.fromkeys(keys)
         current.update(await self.rows.read(connection, keys))
-        before = {key for key, row in current.items() if row is not None}
+        before = dict(current)
+        last: dict[Key, int] = {}
         for event, of_event in keyed:
             for key in of_event:
                 if key in held:
@@ -122,12 +126,11 @@ class Follower:
                 fields = self.projection.key_fields(key)
                 try:
                     current[key] = self.projection.apply(current[key], event, fields)
+                    last[key] = event.position
                 except PoisonEvent as poison:
                     letters.append(self._letter(poison, key))
                     held.add(key)
-        gone = [key for key, row in current.items() if row is None and key in before]
-        await self.rows.delete(connection, gone)
-        await self.rows.upsert(connection, [row for row in current.values() if row is not None])
+        letters += await self._put(connection, keyed, before, current, last)
         await dead_letters.add(
             await raw(connection),
             self.projection.name,
@@ -138,6 +141,36 @@ class Follower:
         )
         self.position = new
         return len(events)
+
+    async def _put(
+        self,
+        connection: AsyncConnection,
+        keyed: Sequence[tuple[Event, list[Key]]],
+        before: dict[Key, Row | None],
+        current: dict[Key, Row | None],
+        last: dict[Key, int],
+    ) -> list[Letter]:
+        """Writes what the rows have become; returns the poison events behind those refused."""
+        # The earlier event gets what only one key can have.
+        made = [
+            Change(key, current[key])
+            for key, _ in sorted(last.items(), key=itemgetter(1))
+            if current[key] is not None or before[key] is not None
+        ]
+        changes = Changes(connection, self.rows)
+        refused = await changes.put(made)
+        if not refused:
+            return []
+        tracing = Tracing(connection, changes, self.projection, self.generation, self.rows.name)
+        letters = []
+        for key, why in sorted(refused.items(), key=lambda item: last[item[0]]):
+            events = [e for e, keys in keyed if key in keys and e.position <= last[key]]
+            traced = await tracing.trace(key, before[key], events, why)
+            if not self.poison.sets_aside:
+                raise traced.poison
+            await changes.put([Change(key, traced.row)])
+            letters.append(traced.letter(key))
+        return letters
 
     def _keyed(self, events: Sequence[Event]) -> tuple[list[tuple[Event, list[Key]]], list[Letter]]:
         """The events with their keys, and those whose key does not fit, if they are set aside."""

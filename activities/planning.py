@@ -33,6 +33,7 @@ from refold.store import (
 from refold.store.generations import BUILDING, RETAINED, Generation
 from refold.store.pressure import Pressure
 from refold.store.swap import plan_swap, require_none_refused
+from refold.store.trial import require_possible
 
 
 class PlanningActivities:
@@ -60,6 +61,7 @@ class PlanningActivities:
             UnknownProjection: The request names none that is registered.
             ProjectionBusy: Another run writes the projection.
             InvalidRequest: The request cannot be carried out on what there is.
+            InvalidProjection: PostgreSQL refuses the projection's table.
             SwapRefused: Something hangs on the live table that cannot move.
             PoisonEvent: An event's key does not fit.
             NotDeployed: The version that is to build itself is on other workers.
@@ -90,6 +92,8 @@ class PlanningActivities:
                 active = None
             way = decide(begin, self._registry, active)
             self._keys.check(way.asked, request.tenant)
+            if way.aside:
+                await require_possible(connection, way.projection)
             throttle = request.pacing(way.projection.backfill).throttle
             if throttle is not None:
                 await Pressure(self._engine, throttle).reasons()  # so that it fails at once
@@ -232,7 +236,7 @@ class PlanningActivities:
                 await read_models.create_copy(
                     connection, projection, backup.schema_name, source=active.schema_name
                 )
-                await add_indexes(connection, projection, backup)
+                await add_indexes(connection, projection, backup, refers=False)
                 await connection.execute(
                     dead_letters.copied(projection.name, active.generation, backup.generation)
                 )

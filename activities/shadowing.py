@@ -116,11 +116,22 @@ class ShadowActivities:
 
 
 async def add_indexes(
-    connection: AsyncConnection, projection: Projection, generation: Generation
+    connection: AsyncConnection,
+    projection: Projection,
+    generation: Generation,
+    *,
+    refers: bool = True,
 ) -> None:
-    """Adds what the projection's table declares, and records what that came to."""
+    """Adds what the projection's table declares, and records what that came to.
+
+    Args:
+        connection: In a transaction.
+        projection: The projection.
+        generation: Its table is loaded.
+        refers: With the foreign keys; a copy that is only kept has none.
+    """
     place, number = generation.schema_name, generation.generation
-    await read_models.add_indexes(connection, projection, place)
+    await read_models.add_indexes(connection, projection, place, refers=refers)
     built = await built_as(connection, place, generation.table_name)
     await generations.set_built_with(connection, projection.name, number, built)
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKeyConstraint, MetaData, Table, text
+from sqlalchemy import (
+    Column,
+    ForeignKeyConstraint,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    text,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable
+from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, ExecutableDDLElement
 
 from refold.database import DIALECT
 from refold.projection import Projection
+from refold.store.foreign_keys import foreign_keys
 
 
 def quoted(*names: str) -> str:
@@ -18,7 +26,12 @@ def quoted(*names: str) -> str:
 
 def physical(projection: Projection, schema: str) -> Table:
     """The projection's table as it stands, or will stand, in that schema."""
-    return projection.table.to_metadata(MetaData(), schema=schema)
+    return projection.table.to_metadata(
+        MetaData(),
+        schema=schema,
+        # What it refers to stays where it is.
+        referred_schema_fn=lambda table, to, constraint, referred: referred,
+    )
 
 
 async def live_schema(connection: AsyncConnection, projection: Projection) -> str:
@@ -78,17 +91,40 @@ async def is_indexed(connection: AsyncConnection, schema: str, table: str) -> bo
     return bool(found)
 
 
-async def add_indexes(connection: AsyncConnection, projection: Projection, schema: str) -> None:
-    """Adds the keys, checks and indexes that the projection's table declares."""
+async def declared(
+    connection: AsyncConnection, projection: Projection, schema: str, *, refers: bool = True
+) -> list[ExecutableDDLElement]:
+    """The statements that add the keys, checks and indexes that the projection's table declares.
+
+    Args:
+        connection: In a transaction.
+        projection: The projection.
+        schema: Where the table is.
+        refers: With its foreign keys; a copy that is only kept has none, as it must not stop
+            anybody from deleting what it refers to.
+    """
     table = physical(projection, schema)
-    await connection.execute(AddConstraint(table.primary_key))
-    for constraint in sorted(table.constraints, key=lambda c: str(c.name)):
-        if constraint is not table.primary_key and not isinstance(constraint, ForeignKeyConstraint):
-            await connection.execute(AddConstraint(constraint))
-    for foreign in table.foreign_key_constraints:
-        await connection.execute(AddConstraint(foreign))
-    for index in sorted(table.indexes, key=lambda i: str(i.name)):
-        await connection.execute(CreateIndex(index))
+    checks = [
+        constraint
+        for constraint in sorted(table.constraints, key=lambda c: str(c.name))
+        # Those of a column's type came with the column.
+        if not isinstance(constraint, (PrimaryKeyConstraint, ForeignKeyConstraint))
+        and not getattr(constraint, "_type_bound", False)
+    ]
+    foreign = await foreign_keys(connection, projection.table, schema) if refers else []
+    return [
+        *map(AddConstraint, [table.primary_key, *checks]),
+        *foreign,
+        *map(CreateIndex, sorted(table.indexes, key=lambda i: str(i.name))),
+    ]
+
+
+async def add_indexes(
+    connection: AsyncConnection, projection: Projection, schema: str, *, refers: bool = True
+) -> None:
+    """Adds the keys, checks and indexes that the projection's table declares; see `declared`."""
+    for statement in await declared(connection, projection, schema, refers=refers):
+        await connection.execute(statement)
 
 
 async def analyze(connection: AsyncConnection, schema: str, table: str) -> None:

@@ -60,6 +60,11 @@ class RowStore:
         ]
         self._upsert = self._make_upsert()
 
+    @property
+    def name(self) -> str:
+        """The table's name with its schema, quoted."""
+        return quoted(self.table.schema or "", self.table.name)
+
     # -- reading -----------------------------------------------------------------------------
 
     async def read(self, connection: AsyncConnection, keys: Sequence[Key]) -> dict[Key, Row]:
@@ -102,6 +107,11 @@ class RowStore:
         await driver.copy_records_to_table(
             self.table.name, schema_name=self.table.schema, columns=self._names, records=records
         )
+
+    async def insert(self, connection: AsyncConnection, rows: Sequence[Row]) -> None:
+        """Adds rows; the table must not have any of them yet."""
+        if rows:
+            await connection.execute(insert(self.table), list(rows))
 
     async def upsert(self, connection: AsyncConnection, rows: Sequence[Row]) -> None:
         """Puts rows in the place of those with the same key; equal rows are left alone."""

@@ -56,7 +56,12 @@ CONSTRAINTS = text(
     SELECT 'constraint ' || quote_ident(c.conname) AS what,
            CASE WHEN n.oid IS NULL THEN
                format('ALTER TABLE %s ADD CONSTRAINT %I %s', :target, c.conname,
-                      pg_get_constraintdef(c.oid)) END AS prepare
+                      -- What refers to the live table itself refers to the new one.
+                      CASE c.confrelid WHEN c.conrelid THEN
+                          replace(pg_get_constraintdef(c.oid),
+                                  ' REFERENCES ' || c.confrelid::regclass || '(',
+                                  ' REFERENCES ' || :target || '(')
+                      ELSE pg_get_constraintdef(c.oid) END) END AS prepare
     FROM pg_constraint c LEFT JOIN pg_constraint n
       ON n.conrelid = to_regclass(:target) AND n.conname = c.conname
     WHERE c.conrelid = to_regclass(:live) AND c.contype IN ('c', 'u', 'x', 'f')

@@ -51,8 +51,11 @@ _REFUSED = text(
     WHERE r.rulename <> '_RETURN' AND r.ev_class <> live.oid
     UNION ALL
     SELECT 'foreign key ' || quote_ident(conname) || ' of ' || conrelid::regclass
-           || ' refers to the live table: drop it'
-    FROM pg_constraint, live WHERE contype = 'f' AND confrelid = live.oid
+           || ' refers to the live table: drop it, and add it again after the rebuild: ALTER TABLE '
+           || conrelid::regclass || ' ADD CONSTRAINT ' || quote_ident(conname) || ' '
+           || pg_get_constraintdef(c.oid)
+    FROM pg_constraint c, live
+    WHERE contype = 'f' AND confrelid = live.oid AND conrelid <> live.oid
     UNION ALL
     SELECT 'function ' || objid::regprocedure || ' has it in its body (BEGIN ATOMIC): '
            || 'write the body as a string' FROM depends WHERE classid = 'pg_proc'::regclass
