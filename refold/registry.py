@@ -143,7 +143,7 @@ class Registry:
         """
         if name not in self._predicates:
             known = ", ".join(sorted(self._predicates)) or "none: no module has a @predicate"
-            raise InvalidRequest(f"predicate: expected one of ({known}), got {name!r}")
+            raise InvalidRequest(f"predicate_name: expected one of ({known}), got {name!r}")
         return self._predicates[name]
 
     def __contains__(self, name: str) -> bool:
