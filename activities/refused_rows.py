@@ -76,6 +76,11 @@ class Tracing:
         self._declared = None if built is None else built["names"]
         self._table = table
 
+    @property
+    def changes(self) -> Changes:
+        """How the rows are written."""
+        return self._changes
+
     async def trace(
         self, key: Key, before: Row | None, events: Sequence[Event], why: RefusedRow
     ) -> Traced:

@@ -22,8 +22,6 @@ from refold.projection import Row
 from refold.store.refused_row import RefusedRow, refused_row
 from refold.store.rows import RowStore
 
-_TAKEN = ("23505", "23P01")
-
 # Rows of others that a deletion would take along, or change.
 _CASCADES = text(
     "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND confdeltype IN ('c', 'n', 'd') "
@@ -79,8 +77,8 @@ class Changes:
                 break
         else:
             left = []
-        taken = [change for change, why in left if why.sqlstate in _TAKEN]
-        refused |= {change.key: why for change, why in left if why.sqlstate not in _TAKEN}
+        taken = [change for change, why in left if why.taken]
+        refused |= {change.key: why for change, why in left if not why.taken}
         whys = {change.key: why for change, why in left}
         refused |= await self._exchange(taken, whys)
         return refused

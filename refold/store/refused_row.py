@@ -13,7 +13,8 @@ from refold.projection import Projection
 _CLASSES = ("09", "22", "23", "27", "38", "39", "44", "54", "P0")
 
 # Another row has the value, or the row that it refers to is not there: it may be later.
-_OTHERS = ("23503", "23505", "23P01")
+_TAKEN = ("23505", "23P01")
+_OTHERS = ("23503", *_TAKEN)
 
 _MOST = 300
 
@@ -36,6 +37,11 @@ class RefusedRow:
     def others(self) -> bool:
         """Whether it depends on other rows: taken, or referred to."""
         return self.sqlstate in _OTHERS
+
+    @property
+    def taken(self) -> bool:
+        """Whether another row has what only one can have."""
+        return self.sqlstate in _TAKEN
 
     def reason(self, projection: Projection, *, by_hand: bool = False) -> str:
         """In a sentence, for people.

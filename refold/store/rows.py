@@ -65,6 +65,11 @@ class RowStore:
         """The table's name with its schema, quoted."""
         return quoted(self.table.schema or "", self.table.name)
 
+    @property
+    def key_names(self) -> list[str]:
+        """The key's columns."""
+        return [column.name for column in self._key]
+
     # -- reading -----------------------------------------------------------------------------
 
     async def read(self, connection: AsyncConnection, keys: Sequence[Key]) -> dict[Key, Row]:
