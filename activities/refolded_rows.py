@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlalchemy import Select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities import setting_aside
-from activities.refused_rows import Tracing
+from activities.refused_rows import Traced, Tracing
 from refold.dead_letters import Letter, letter_key
 from refold.event import Event
 from refold.key import Key
@@ -52,6 +53,10 @@ class Target:
     position: int
     among: Select[Any] | None
     passed_over: list[int]
+
+
+class _GivesIn(Exception):
+    """Ends a savepoint in which it was tried the other way round."""
 
 
 class RefoldedRows:
@@ -101,14 +106,55 @@ class RefoldedRows:
         for key, why in refused.items():
             mark = str(letter_key(key))
             letter = held.get(mark)
-            events = await self._events([key], letter)
-            traced = await self._tracing.trace(key, None, events, why)
+            traced = await self._tracing.trace(key, None, await self._events([key], letter), why)
+            other = await self._later_claim(key, folded[key], why, traced)
+            if other is not None:
+                loser, traced = other
+                mark = str(letter_key(loser))
+                held[mark] = traced.letter(loser)
             if not self._plan.poison.sets_aside:
                 raise traced.poison
+            if other is not None:
+                continue
             if not self._bare or traced.row is not None:
                 await self._changes.put([Change(key, traced.row)])
             held[mark] = traced.letter(key)
         return list(held.values())
+
+    async def _later_claim(
+        self, key: Key, row: Row | None, why: RefusedRow, traced: Traced
+    ) -> tuple[Key, Traced] | None:
+        """Who has what the key claims, if it came to it later: then it gives it up.
+
+        So the earlier event is taken and the later one is not, as when they are followed.
+
+        Returns:
+            The other key, with its event; its row and the key's are in place then. None when the
+            key has to give in.
+        """
+        others = await self._holders(row, why)
+        others -= await self._held(others)
+        if len(others) != 1:
+            return None
+        (other,) = others
+        current = (await self._rows.read(self._connection, [other])).get(other)
+        found: Traced | None = None
+        with suppress(_GivesIn):
+            async with self._connection.begin_nested():
+                await self._rows.delete(self._connection, [other])
+                if await self._changes.put([Change(key, row)]):
+                    raise _GivesIn
+                because = await self._changes.would_be_refused(Change(other, current))
+                if because is None:
+                    raise _GivesIn
+                events = await self._events([other], None)
+                found = await self._tracing.trace(other, None, events, because)
+                if found.poison.position < traced.poison.position:
+                    found = None
+                    raise _GivesIn
+                if not self._bare or found.row is not None:
+                    await self._changes.put([Change(other, found.row)])
+        return None if found is None else (other, found)
 
     async def _with_holders(
         self, folded: dict[Key, Row | None], refused: dict[Key, RefusedRow]

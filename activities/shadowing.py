@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from activities.heartbeat import Heartbeat, heartbeating
+from activities.indexed_rows import Indexing
 from refold.database import raw
 from refold.errors import RunEnded, SwapRefused
 from refold.messages import Plan
@@ -19,6 +20,7 @@ from refold.registry import Registry
 from refold.store import blockers, generations, partitions, read_models, schema
 from refold.store.attached import built_as
 from refold.store.generations import Generation
+from refold.store.refused_row import refused_row
 from refold.store.swap import plan_swap, require_none_refused
 from refold.store.takeover import take_over
 
@@ -45,6 +47,7 @@ class ShadowActivities:
 
         Raises:
             RunEnded: The generation is gone.
+            PoisonEvent: A row is refused, and its event is not set aside.
         """
         projection = self._registry.planned(plan.projection, plan.version)
         async with alone(self._engine, plan), self._engine.begin() as connection:
@@ -57,7 +60,8 @@ class ShadowActivities:
                     f"{sum(count.done for count in counted)}: the database has lost them"
                 )
             if not await read_models.is_indexed(connection, place, generation.table_name):
-                await add_indexes(connection, projection, generation)
+                await Indexing(connection, plan, projection, generation).add_all()
+                await _note_what_it_is(connection, projection, generation)
             await generations.set_loaded(
                 connection, projection.name, plan.generation, plan.position
             )
@@ -89,7 +93,16 @@ class ShadowActivities:
                     beat.show(doing=statement, number=number)
                     try:
                         await driver.execute(statement)
-                    except asyncpg.SyntaxOrAccessError as error:
+                    except asyncpg.PostgresError as error:
+                        refused = refused_row(error)
+                        if refused is not None:
+                            raise SwapRefused(
+                                f"table {table} cannot be swapped: the new rows break what was "
+                                f"added by hand to the live table, and is not declared "
+                                f"({statement}): {refused.said}: drop it, or mend the handlers"
+                            ) from error
+                        if not isinstance(error, asyncpg.SyntaxOrAccessError):
+                            raise
                         raise SwapRefused(
                             f"table {table} cannot be swapped: PostgreSQL refuses to give the new "
                             f"table what hangs on it ({statement}): {error}: remove it, or "
@@ -130,8 +143,15 @@ async def add_indexes(
         generation: Its table is loaded.
         refers: With the foreign keys; a copy that is only kept has none.
     """
-    place, number = generation.schema_name, generation.generation
+    place = generation.schema_name
     await read_models.add_indexes(connection, projection, place, refers=refers)
+    await _note_what_it_is(connection, projection, generation)
+
+
+async def _note_what_it_is(
+    connection: AsyncConnection, projection: Projection, generation: Generation
+) -> None:
+    place, number = generation.schema_name, generation.generation
     built = await built_as(connection, place, generation.table_name)
     await generations.set_built_with(connection, projection.name, number, built)
 

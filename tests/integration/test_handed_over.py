@@ -28,7 +28,7 @@ from tests.support.counters import registry_of
 from tests.support.databases import Database
 from tests.support.live import live
 from tests.support.many import run_all
-from tests.support.runs import assert_oracle, checkpoint, until, working, write
+from tests.support.runs import assert_oracle, checkpoint, last, until, working, write
 
 CONSTRAINTS: dict[str, Callable[[], Any]] = {
     "unique": lambda: UniqueConstraint("seat"),
@@ -160,9 +160,3 @@ async def test_values_changed_by_hand_are_repaired_in_place(
 
 
 FEW = ["unique", "of an expression", "exclusion"]
-
-
-async def last(database: Database) -> int:
-    async with database.engine.connect() as connection:
-        found = await connection.scalar(text("SELECT max(position) FROM refold.events"))
-    return int(found or 0)
