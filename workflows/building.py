@@ -146,9 +146,11 @@ class Building(Moves[BackfillRequest]):
         self._heed_cancellation()
 
     async def _verify(self, plan: Plan) -> None:
-        self._enter(Phase.VERIFYING)
         if not plan.partitions:
+            # Nothing was refolded: the new table is filled by following, then compared.
+            self._enter(Phase.FOLLOWING)
             await self._follow(plan, to_live=True)
+        self._enter(Phase.VERIFYING)
         self._diff = await self._do(
             VerifyActivities.verify_generation,
             lambda: plan,

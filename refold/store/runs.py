@@ -23,6 +23,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.database import storable
+from refold.errors import RunEnded
 from refold.limits import Controls
 from refold.store.schema import runs
 
@@ -52,6 +53,7 @@ class RunRecord:
         requested_by: Who asked for it.
         started_at: When.
         ended_at: When it ended.
+        ended_by: The workflow execution that ended it; None when it was given up.
         error: Why it failed.
     """
 
@@ -69,7 +71,16 @@ class RunRecord:
     requested_by: str | None
     started_at: datetime
     ended_at: datetime | None
+    ended_by: str | None
     error: str | None
+
+
+def ended_before(run: RunRecord) -> RunEnded:
+    """The refusal of an execution that takes up a run which has ended."""
+    return RunEnded(
+        f"run {run.run_id} of {run.projection!r}: expected a run that goes on, it ended as "
+        f"{run.status} at {run.ended_at:%Y-%m-%d %H:%M:%S %Z}"
+    )
 
 
 REVISION: ColumnElement[int] = func.coalesce(
@@ -186,12 +197,22 @@ async def add_followed(connection: AsyncConnection, run_id: str, events: int) ->
     return await connection.scalar(counted) or 0
 
 
-async def end(connection: AsyncConnection, run_id: str, status: str, error: str | None) -> None:
-    """Records how a run ended; the first ending stands."""
+async def end(
+    connection: AsyncConnection,
+    run_id: str,
+    status: str,
+    error: str | None,
+    *,
+    ended_by: str | None = None,
+) -> None:
+    """Records how a run ended, and which execution ended it; the first ending stands."""
     statement = update(runs).where(runs.c.run_id == run_id, runs.c.ended_at.is_(None))
     await connection.execute(
         statement.values(
-            status=status, ended_at=func.now(), error=storable(error) if error else null()
+            status=status,
+            ended_at=func.now(),
+            ended_by=ended_by,
+            error=storable(error) if error else null(),
         )
     )
 
