@@ -142,6 +142,10 @@ class ProjectionManager(DeadLetterManager, ScheduleManager):
         async for progress in self.watch(await self.current_run(name)):
             yield progress
 
+    async def get_progress(self, workflow_id: str) -> Progress | None:
+        """The progress of a run, as it stands; None when no worker answers for it in time."""
+        return await self._progress(self._client.get_workflow_handle(workflow_id))
+
     async def watch(self, run: StartedRun) -> AsyncIterator[Progress]:
         """The progress of a run, every half second until the end."""
         handle = self._client.get_workflow_handle(run.workflow_id)

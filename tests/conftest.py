@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import sys
@@ -105,6 +106,31 @@ def client(temporal: WorkflowEnvironment) -> Client:
 def shop() -> Registry:
     """The sample projections."""
     return load_registry(["projections"])
+
+
+class _Unretrieved(logging.Handler):
+    """What asyncio and Temporal say of tasks whose exception nobody took."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "never retrieved" in record.getMessage():
+            self.said.append(record.getMessage())
+
+
+_UNRETRIEVED = _Unretrieved()
+
+
+@pytest.fixture(autouse=True)
+def every_task_is_awaited() -> Iterator[None]:
+    """Fails the test in which it is found that a task's exception was never retrieved."""
+    for name in ("asyncio", "temporalio.worker._workflow_instance"):
+        logging.getLogger(name).addHandler(_UNRETRIEVED)  # once, however often it is added
+    _UNRETRIEVED.said.clear()
+    yield
+    assert _UNRETRIEVED.said == []
 
 
 class _ByFile(LoadFileScheduling):  # type: ignore[misc]

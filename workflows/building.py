@@ -216,7 +216,8 @@ class Building(Moves[BackfillRequest]):
             yield
         except (Exception, asyncio.CancelledError):
             watcher.cancel()
-            await workflow.wait([watcher])
+            # Gathered, not only waited for: an exception that nobody takes is a line in the log.
+            await asyncio.gather(watcher, return_exceptions=True)
             raise
         # After the last partition the watch ends by itself, with the final counters.
         await watcher

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    DateTime,
     and_,
     cast,
     func,
@@ -170,13 +171,18 @@ async def set_diff(connection: AsyncConnection, run_id: str, diff: dict[str, Any
 
 
 async def latest_rate(connection: AsyncConnection, projection: str) -> float | None:
-    """Events a second of the projection's latest completed run of some size, without limits."""
-    seconds = func.extract("epoch", runs.c.ended_at - runs.c.started_at)
+    """Events a second of the projection's latest completed run of some size, without limits.
+
+    What a person took to approve it does not count: a run that was verified ends there. One that
+    was paused, or told other limits, says nothing of the next.
+    """
+    verified = cast(runs.c.diff.op("->>")(literal_column("'compared_at'")), DateTime(timezone=True))
+    seconds = func.extract("epoch", func.coalesce(verified, runs.c.ended_at) - runs.c.started_at)
     events = runs.c.plan["plan"]["total_events"].as_float()
     statement = (
         select(events / seconds)
         .where(runs.c.projection == projection, runs.c.status == "completed")
-        .where(seconds >= 1, events >= _LEAST_EVENTS)
+        .where(seconds >= 1, events >= _LEAST_EVENTS, REVISION == 0)
         .where(func.coalesce(runs.c.plan["plan"]["pacing"]["events_per_second"].as_float(), 0) == 0)
         .order_by(runs.c.started_at.desc())
         .limit(1)
