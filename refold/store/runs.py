@@ -174,16 +174,18 @@ async def latest_rate(connection: AsyncConnection, projection: str) -> float | N
     """Events a second of the projection's latest completed run of some size, without limits.
 
     What a person took to approve it does not count: a run that was verified ends there. One that
-    was paused, or told other limits, says nothing of the next.
+    was paused, throttled, or told other limits, says nothing of the next.
     """
     verified = cast(runs.c.diff.op("->>")(literal_column("'compared_at'")), DateTime(timezone=True))
     seconds = func.extract("epoch", func.coalesce(verified, runs.c.ended_at) - runs.c.started_at)
     events = runs.c.plan["plan"]["total_events"].as_float()
+    pacing = runs.c.plan["plan"]["pacing"]
+    throttled = func.coalesce(func.jsonb_typeof(pacing["throttle"]), "null") != "null"
     statement = (
         select(events / seconds)
         .where(runs.c.projection == projection, runs.c.status == "completed")
         .where(seconds >= 1, events >= _LEAST_EVENTS, REVISION == 0)
-        .where(func.coalesce(runs.c.plan["plan"]["pacing"]["events_per_second"].as_float(), 0) == 0)
+        .where(func.coalesce(pacing["events_per_second"].as_float(), 0) == 0, ~throttled)
         .order_by(runs.c.started_at.desc())
         .limit(1)
     )
