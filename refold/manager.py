@@ -55,6 +55,9 @@ class NotAwaited(RefoldError):
 class ProjectionManager(DeadLetterManager, ScheduleManager):
     """Starts, watches and cancels runs; starts and stops live projections; keeps snapshots.
 
+    It keeps up to two connections to the database, for its life in one event loop: `close` gives
+    them back, or ``async with ProjectionManager(…) as manager``.
+
     Args:
         client: A Temporal client.
         database_url: PostgreSQL with Refold's schema; it is asked which run holds a projection,
