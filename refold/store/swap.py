@@ -153,7 +153,7 @@ async def prepare(
     return swap
 
 
-_PASSES = 3
+_PASSES = 4
 
 
 async def lock(connection: AsyncConnection, swap: Swap) -> None:

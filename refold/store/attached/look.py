@@ -29,7 +29,8 @@ class Attachments:
     Attributes:
         carried: What moves, in words.
         refused: What stands in the way, each with what to do about it.
-        prepare: What the target is given before the swap; may take long.
+        prepare: What the target is given, and loses, before the swap; may take long. Others may
+            become necessary by it.
         detach: What is taken from the outgoing table, under the swap's lock.
         attach: What is given to the target under the live table's name, under the same lock.
         fingerprint: The mark that `fingerprint_statement` found before all this was looked at.
@@ -86,10 +87,13 @@ async def look(
             )
         built = built_with or await _built_as(connection, live)
         parameters = {"live": live, "target": target, "declared": built["names"]}
+        settings = []
         for statement in PREPARING:
             for row in await _rows(connection, statement, parameters):
                 carried += [row.what] if row.what else []
-                prepare += [row.prepare] if row.prepare and target is not None else []
+                settings += [row.prepare] if row.prepare and target is not None else []
+        # First what the settings are settings of.
+        prepare = prepare or settings
         detach: list[str] = []
         attach: list[str] = []
         for statement in MOVING:

@@ -53,6 +53,20 @@ GRANTS = text(
     """
 )
 
+# What was taken from the owner of a table that was live before: the swap takes it away, where it is
+# so still.
+OWNERS_RIGHTS = text(
+    """
+    SELECT CAST(NULL AS text) AS what, format('GRANT %s ON TABLE %s TO %I', privilege_type,
+           :target, pg_get_userbyid(relowner)) AS prepare
+    FROM pg_class, aclexplode(acldefault('r', relowner)) AS all_rights
+    WHERE oid = to_regclass(:target) AND relacl IS NOT NULL AND NOT EXISTS (
+        SELECT FROM aclexplode(relacl) AS acl
+        WHERE acl.grantee = relowner AND acl.privilege_type = all_rights.privilege_type)
+    ORDER BY 2
+    """
+)
+
 OPTIONS = text(
     """
     WITH options AS (
@@ -259,5 +273,6 @@ PREPARING: tuple[TextClause, ...] = (
     REPLICA_IDENTITY,
     CLUSTERED,
     COMMENTS,
+    OWNERS_RIGHTS,
     GRANTS,
 )
