@@ -29,7 +29,8 @@ class SystemEventActivities:
                 **order.data,
                 "projection": order.projection,
                 "correlation_id": order.correlation_id,
-            }
+            },
+            extra="ignore",
         )
         await announcing.clear_the_way(self._engine, order.projection)
         async with self._engine.begin() as connection:

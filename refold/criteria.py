@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from refold.message import Message
+
 
 class Criteria(StrEnum):
     """What a backfill selects to repair."""
@@ -176,7 +178,7 @@ def _takers(name: str) -> str:
     return f"criteria {' or '.join(takers)}"
 
 
-class Selection(BaseModel):
+class Selection(Message):
     """Which events name the keys to repair; all that depends on the moment is fixed.
 
     Attributes:
@@ -189,8 +191,6 @@ class Selection(BaseModel):
         predicate_name: And satisfying this predicate registered in Python.
         tenant: And of this tenant.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     criteria: Criteria
     from_position: int

@@ -10,17 +10,17 @@ from decimal import Decimal
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict
 
 from refold.errors import PoisonEvent
 from refold.key import Key
+from refold.message import Message
 
 # Characters of an error and of a trace that are kept: of a trace the end, which says what happened.
 _ERROR_SIZE = 2_000
 _TRACE_SIZE = 8_000
 
 
-class DeadLetter(BaseModel):
+class DeadLetter(Message):
     """A poison event that was set aside, as it is kept in ``refold.dead_letters``.
 
     Attributes:
@@ -37,8 +37,6 @@ class DeadLetter(BaseModel):
         run_id: The run that set it aside; None for the live projection.
         recorded_at: Since when.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: int
     projection: str

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from refold.message import Message
+
 BatchSize = Annotated[int, Field(ge=1, le=100_000)]
 """Events in one database transaction, from 1 to 100,000."""
 
@@ -52,7 +54,7 @@ class Limits(BaseModel):
         return self
 
 
-class Controls(BaseModel):
+class Controls(Message):
     """What a run has been told since it began; the higher revision counts.
 
     Attributes:
@@ -62,8 +64,6 @@ class Controls(BaseModel):
         max_concurrency: Instead of the plan's; None for the plan's.
         events_per_second: Instead of the plan's; None for the plan's, 0 for no limit.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     revision: int = 0
     paused: bool = False

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
 from refold.criteria import Criteria, Selection
 from refold.limits import Controls, Limits, Pacing
-from refold.message import Message
+from refold.message import Message, open_to_new
 from refold.poison import Poison
 from refold.preview import Preview
 from refold.requests import Approval, BackfillRequest, RollbackRequest
@@ -134,7 +135,7 @@ class Progress(Message):
     updated_at: datetime | None = None
     note: str | None = None
     waiting_for: list[str] = Field(default_factory=list)
-    limits: Limits | None = None
+    limits: Annotated[Limits | None, open_to_new(Limits)] = None
     dead_letters: int = 0
 
 
@@ -146,7 +147,7 @@ class BeginRun(Message):
 
     run_id: str
     kind: str
-    request: BackfillRequest
+    request: Annotated[BackfillRequest, open_to_new(BackfillRequest)]
     atomic: bool
 
 
@@ -154,7 +155,7 @@ class BeginRollback(Message):
     """Tells `begin_rollback` who asks for what."""
 
     run_id: str
-    request: RollbackRequest
+    request: Annotated[RollbackRequest, open_to_new(RollbackRequest)]
 
 
 class Plan(Message):
@@ -215,8 +216,8 @@ class Plan(Message):
     max_removed_rows: int | None = None
     selection: Selection | None = None
     selected_keys: int | None = None
-    pacing: Pacing = Pacing()
-    poison: Poison = Poison()
+    pacing: Annotated[Pacing, open_to_new(Pacing)] = Pacing()
+    poison: Annotated[Poison, open_to_new(Poison)] = Poison()
 
     @property
     def retries_only(self) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
-from refold.message import Message
+from refold.message import Message, open_to_new
 from refold.requests import SnapshotRequest
 
 
@@ -30,7 +31,7 @@ class BeginSnapshot(Message):
     """Tells `begin_snapshot` who asks for what."""
 
     run_id: str
-    request: SnapshotRequest
+    request: Annotated[SnapshotRequest, open_to_new(SnapshotRequest)]
 
 
 class Copied(Message):

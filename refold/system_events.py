@@ -21,6 +21,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from refold.errors import InvalidRequest
+from refold.message import Message
 from refold.requests import BackfillRequest, RollbackRequest, accept_request
 
 
@@ -261,7 +262,7 @@ BUILT_IN: dict[str, type[SystemEvent]] = {
 """The system events that Refold knows, by their type's name."""
 
 
-class RecordedEvent(BaseModel):
+class RecordedEvent(Message):
     """A system event as it was recorded.
 
     Attributes:
@@ -272,8 +273,6 @@ class RecordedEvent(BaseModel):
         correlation_id: Ties what comes of a request to the request.
         recorded_at: When it was recorded.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     projection: str
     number: int
@@ -321,7 +320,8 @@ def as_event(recorded: RecordedEvent, kind: type[S]) -> S:
             **recorded.data,
             "projection": recorded.projection,
             "correlation_id": recorded.correlation_id,
-        }
+        },
+        extra="ignore",
     )
 
 

@@ -238,7 +238,7 @@ REFUSED = [
     ({"predicate": 'event.type == "Added" &&& true'}, "predicate: line 1, column 25"),
     ({"predicate": "event.kind == 'x'"}, "predicate: line 1, column 1"),
     ({"predicate": "event.data.n + 'a' == 'b'"}, "fails for event 1 (Added of stream"),
-    ({"predicate_name": "is-winter"}, "is-spring"),
+    ({"predicate_name": "is-winter"}, "predicate_name: expected one of (is-spring)"),
     ({"criteria": "incremental_update", "tenant": "aut"}, "tenant: expected with criteria"),
     (
         {"criteria": "incremental_update", "is_atomic": True},

@@ -1,0 +1,114 @@
+"""Messages grow: what a newer version has added, an older one passes over."""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+import types
+from datetime import datetime
+from enum import Enum
+from importlib import import_module
+from typing import Any, Literal, Union, get_args, get_origin
+
+import pytest
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+import refold
+from refold.dead_letters import DeadLetter
+from refold.limits import Limits, Pacing, Throttle
+from refold.message import Message
+from refold.poison import Poison
+from refold.requests import BackfillRequest, Request, RollbackRequest, SnapshotRequest
+from refold.system_events import BUILT_IN, RecordedEvent, as_event
+
+LIMITS = {"batch_size": 1}
+
+
+def every_message() -> list[type[Message]]:
+    for module in pkgutil.walk_packages(refold.__path__, "refold."):
+        if "migrations" not in module.name:
+            import_module(module.name)
+    found: list[type[Message]] = []
+    waiting = [Message]
+    while waiting:
+        for kind in waiting.pop().__subclasses__():
+            if not inspect.isabstract(kind) and kind.__module__.startswith("refold."):
+                found.append(kind)
+            waiting.append(kind)
+    return sorted(set(found), key=lambda kind: kind.__name__)
+
+
+def sample(annotation: Any) -> Any:  # noqa: PLR0911 - one for each kind of type
+    """JSON for a field of that type, with a field that nobody knows in each object."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return sample(next(kind for kind in inner if kind is not type(None)))
+    if origin is list:
+        return [sample(inner[0])]
+    if origin is dict:
+        return {}
+    if origin is Literal:
+        return inner[0]
+    if origin is not None:
+        return sample(inner[0])
+    if annotation is Limits:
+        return {**LIMITS, "from_a_newer_version": 1}
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return grown(annotation)
+    if inspect.isclass(annotation) and issubclass(annotation, Enum):
+        return next(iter(annotation)).value
+    if annotation is datetime:
+        return "2026-01-01T00:00:00Z"
+    return {str: "some", int: 1, float: 1.0, bool: False, Any: 1}[annotation]
+
+
+def grown(kind: type[BaseModel]) -> dict[str, Any]:
+    fields = {
+        name: sample(field.annotation)
+        for name, field in kind.model_fields.items()
+        if field.is_required() or _holds_model(field.annotation)
+    }
+    return {**fields, "from_a_newer_version": {"more": [1]}}
+
+
+def _holds_model(annotation: Any) -> bool:
+    if inspect.isclass(annotation):
+        return issubclass(annotation, BaseModel)
+    return any(_holds_model(inner) for inner in get_args(annotation))
+
+
+@pytest.mark.parametrize("kind", every_message(), ids=lambda kind: kind.__name__)
+def test_a_message_with_fields_that_are_not_known_loads(kind: type[Message]) -> None:
+    given = grown(kind)
+    loaded: Message = TypeAdapter(kind).validate_python(given)
+    again = kind.model_validate_json(loaded.model_dump_json())
+    assert again == loaded
+    assert "from_a_newer_version" not in loaded.model_dump_json()
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
+def test_a_recorded_event_with_fields_that_are_not_known_loads(name: str) -> None:
+    kind = BUILT_IN[name]
+    data = grown(kind)
+    recorded = RecordedEvent(
+        projection=data.pop("projection"),
+        number=1,
+        type=name,
+        data=data,
+        recorded_at=datetime(2026, 1, 1),
+    )
+    assert type(as_event(recorded, kind)) is kind
+
+
+@pytest.mark.parametrize(
+    "kind", [BackfillRequest, RollbackRequest, SnapshotRequest, Pacing, Poison, Throttle, Limits]
+)
+def test_what_people_send_stays_strict(kind: type[BaseModel]) -> None:
+    given = {"projection": "p"} if issubclass(kind, Request) else {}
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        kind.model_validate({**given, "batch_sise": 1})
+
+
+def test_messages_are_found() -> None:
+    assert len(every_message()) > 40
+    assert DeadLetter in every_message()
