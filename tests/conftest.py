@@ -75,7 +75,14 @@ async def database(template: EmbeddedPostgres) -> AsyncIterator[Database]:
     # It is dropped while the next test runs: that takes as long as making it.
     dropping = asyncio.create_task(drop_database(template, made))
     _DROPPING.add(dropping)
-    dropping.add_done_callback(_DROPPING.discard)
+    dropping.add_done_callback(_dropped)
+
+
+def _dropped(dropping: asyncio.Task[None]) -> None:
+    """Takes the task's exception: a database that could not be dropped goes with its server."""
+    _DROPPING.discard(dropping)
+    if not dropping.cancelled():
+        dropping.exception()
 
 
 @pytest.fixture(scope="session")

@@ -83,6 +83,10 @@ async def test_progress_comes_until_the_end_whenever_one_begins_to_watch(
         await until_awaited(manager)
         late = asyncio.create_task(_all(manager))
         assert await manager.current_run("counters") == run
+        now = await manager.get_progress(run.workflow_id)
+        assert now is not None
+        assert now.waiting_for == ["approval: manual"]
+        assert await manager.get_progress("rebuild/never-run") is None
         await asyncio.sleep(1)
         await manager.approve("counters")
         for seen in (await early, await late, await _all(manager)):
