@@ -291,6 +291,12 @@ class NotDeployed(RefoldError):
         )
 
 
+class MissingRight(RefoldError):
+    """This role may not do what only another one may; it can be granted while this is retried."""
+
+    retryable = True
+
+
 class Fenced(RefoldError):
     """Another attempt has taken over; this one must stop and change nothing more."""
 
