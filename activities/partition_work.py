@@ -14,6 +14,7 @@ from activities.refolded_rows import RefoldedRows, Target
 from refold.database import own_transaction, raw
 from refold.dead_letters import Letter
 from refold.errors import PoisonEvent
+from refold.event import Event
 from refold.fold import Batch, Carry
 from refold.key import Key, loaded_key, stored_key
 from refold.messages import RefoldedSegment
@@ -24,6 +25,7 @@ from refold.store import dead_letters, generations, partitions
 from refold.store.partitions import Partition
 from refold.store.refused_row import refused_row
 from refold.telemetry import tracer
+from refold.threads import Hand, in_thread
 
 
 class PartitionWork:
@@ -241,8 +243,6 @@ class PartitionWork:
             The poison events among it that hold keys which `letters` do not hold yet.
         """
         projection, plan = self._target.projection, self._target.plan
-        held = {loaded_key(projection.table, letter.key) for letter in letters if letter.key}
-        found = []
         statement = in_key_order(
             projection,
             after=self._target.position,
@@ -253,7 +253,17 @@ class PartitionWork:
             # Anew: whoever followed may have set some aside meanwhile.
             passed_over=await setting_aside.passed_over(self._writer, projection, plan.generation),
         )
-        for event in await read_events(self._writer, statement):
+        held = {loaded_key(projection.table, letter.key) for letter in letters if letter.key}
+        read = await read_events(self._writer, statement)
+        hand = Hand(projection.name)
+        return await in_thread(self._fold_events, read, folded, held, hand, hand=hand)
+
+    def _fold_events(
+        self, read: list[Event], folded: dict[Key, Row | None], held: set[Key], hand: Hand
+    ) -> list[Letter]:
+        projection = self._target.projection
+        found = []
+        for event in hand.each(read):
             for key in projection.keys_of(event):
                 if key in held:
                     continue
@@ -261,7 +271,7 @@ class PartitionWork:
                 try:
                     folded[key] = projection.apply(folded.get(key), event, fields)
                 except PoisonEvent as poison:
-                    if not plan.poison.sets_aside:
+                    if not self._target.plan.poison.sets_aside:
                         raise
                     found.append(Letter.of(poison, key=key))
                     held.add(key)

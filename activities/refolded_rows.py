@@ -24,6 +24,7 @@ from refold.store.conflicts import holders
 from refold.store.generations import Generation
 from refold.store.refused_row import RefusedRow
 from refold.store.rows import RowStore
+from refold.threads import Hand, in_thread
 
 # So many rows that stand in each other's way are put right together; more are left to their turn.
 _MOST_HOLDERS = 1000
@@ -197,7 +198,8 @@ class RefoldedRows:
 
     async def _folded(self, keys: Sequence[Key]) -> dict[Key, Row | None]:
         """The rows of other keys as they should be, so far as they can be folded."""
-        rows = self._projection.fold(await self._events(keys, None))
+        events, hand = await self._events(keys, None), Hand(self._projection.name)
+        rows = await in_thread(self._projection.fold, hand.each(events), hand=hand)
         return {key: rows.get(key) for key in keys}
 
     async def _events(self, keys: Sequence[Key], held: Letter | None) -> list[Event]:

@@ -16,6 +16,7 @@ from refold.projection import Projection, Row
 from refold.store.changes import Change, Changes
 from refold.store.generations import Generation
 from refold.store.refused_row import RefusedRow
+from refold.threads import Hand, in_thread
 
 _REFERS = "23503"
 
@@ -101,7 +102,8 @@ class Tracing:
         low, high, kept = 0, len(events), before
         while high - low > 1:
             middle = (low + high) // 2
-            row = self._folded(key, before, events[:middle])
+            hand = Hand(self._projection.name)
+            row = await in_thread(self._folded, key, before, events[:middle], hand, hand=hand)
             refused = await self._changes.would_be_refused(Change(key, row))
             if refused is None:
                 low, kept = middle, row
@@ -115,9 +117,11 @@ class Tracing:
         )
         return Traced(poison, kept)
 
-    def _folded(self, key: Key, before: Row | None, events: Sequence[Event]) -> Row | None:
+    def _folded(
+        self, key: Key, before: Row | None, events: Sequence[Event], hand: Hand
+    ) -> Row | None:
         row, fields = before, self._projection.key_fields(key)
-        for event in events:
+        for event in hand.each(events):
             row = self._projection.apply(row, event, fields)
         return row
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    DDL,
     Column,
     ForeignKeyConstraint,
     MetaData,
@@ -15,6 +16,8 @@ from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, Executabl
 
 from refold.database import DIALECT
 from refold.projection import Projection
+from refold.schemas import declared_schema
+from refold.store import generations
 from refold.store.foreign_keys import foreign_keys
 
 
@@ -35,12 +38,29 @@ def physical(projection: Projection, schema: str) -> Table:
 
 
 async def live_schema(connection: AsyncConnection, projection: Projection) -> str:
-    """The schema in which readers find the projection's table."""
-    if projection.table.schema is not None:
-        return projection.table.schema
-    schema = await connection.scalar(text("SELECT current_schema()"))
-    assert schema is not None
-    return str(schema)
+    """The schema in which readers find the projection's table.
+
+    It is the one where the active generation is recorded to stand: neither the session's
+    ``search_path`` nor a schema that appears later leads the next table elsewhere. Without an
+    active generation it is the one that the table declares.
+    """
+    active = await generations.active(connection, projection.name)
+    return active.schema_name if active is not None else declared_schema(projection.table)
+
+
+def misplaced(projection: Projection, live: str) -> str | None:
+    """Why the table cannot stay where it is, in words; None when it can."""
+    declared = projection.table.schema
+    if declared is None or declared == live:
+        return None
+    name = projection.table.name
+    return (
+        f"projection {projection.name!r}: its table is declared in schema {declared!r}, and the "
+        f"one that readers query stands in {live!r}: declare it there, or move it: "
+        f"ALTER TABLE {quoted(live, name)} SET SCHEMA {quoted(declared)}; UPDATE "
+        f"refold.generations SET schema_name = '{declared}' WHERE projection = "
+        f"'{projection.name}' AND status = 'active'"
+    )
 
 
 async def schema_exists(connection: AsyncConnection, schema: str) -> bool:
@@ -68,6 +88,12 @@ async def create_shadow(connection: AsyncConnection, projection: Projection, sch
     await connection.execute(
         CreateTable(Table(projection.table.name, MetaData(), *columns, schema=schema))
     )
+    # Without a key, a publication of all tables would refuse to let rows be replaced in it.
+    await connection.exec_driver_sql(_identity(schema, projection.table.name, "FULL"))
+
+
+def _identity(schema: str, table: str, by: str) -> str:
+    return f"ALTER TABLE {quoted(schema, table)} REPLICA IDENTITY {by}"
 
 
 async def create_copy(
@@ -113,7 +139,9 @@ async def declared(
     ]
     foreign = await foreign_keys(connection, projection.table, schema) if refers else []
     return [
-        *map(AddConstraint, [table.primary_key, *checks]),
+        AddConstraint(table.primary_key),
+        DDL(_identity(schema, table.name, "DEFAULT").replace("%", "%%")),  # type: ignore[no-untyped-call]
+        *map(AddConstraint, checks),
         *foreign,
         *map(CreateIndex, sorted(table.indexes, key=lambda i: str(i.name))),
     ]
