@@ -77,7 +77,7 @@ class Projection:
         self.backfill = backfill or BackfillPolicy()
         self.checkpoints = checkpoints or Checkpoints()
         self.snapshots = snapshots or Snapshots.none()
-        self.key_columns: tuple[str, ...] = tuple(c.name for c in table.primary_key.columns)
+        self.key_columns: tuple[str, ...] = tuple(str(c.name) for c in table.primary_key.columns)
         self.key_paths: tuple[KeyPath, ...] | None = None
         self._key_function: KeyFunction | None = None
         if callable(key):
@@ -88,15 +88,15 @@ class Projection:
         self.system_handlers: list[SystemHandler] = []
         try:
             written = written_columns(table)
-            settles = {c.name: settle_for(c) for c in written}
-            self._mutable = [c.name for c in written if is_mutable(c) and not c.primary_key]
+            settles = {str(c.name): settle_for(c) for c in written}
+            self._mutable = [str(c.name) for c in written if is_mutable(c) and not c.primary_key]
         except InvalidProjection as wrong:
             raise InvalidProjection(f"{name}: {wrong}") from None
         self._names = frozenset(settles)
         self._key_settle = [settles.pop(name) for name in self.key_columns]
         self._settles: dict[str, Settle] = settles
         self.copier: Callable[[Row], Row] = self.copied if self._mutable else dict.copy
-        self._defaults = {c.name: scalar_default(c) for c in written if c.name in settles}
+        self._defaults = {str(c.name): scalar_default(c) for c in written if c.name in settles}
 
     def __repr__(self) -> str:
         return f"Projection({self.name!r}, version={self.version})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -29,8 +30,11 @@ def quoted(*names: str) -> str:
     return ".".join(DIALECT.identifier_preparer.quote(name) for name in names)
 
 
+# SQLAlchemy keeps what it has compiled by the table object: with a new one for each segment, all
+# statements would be compiled again, and what was compiled before kept until the cache is full.
+@lru_cache(maxsize=256)
 def physical(projection: Projection, schema: str) -> Table:
-    """The projection's table as it stands, or will stand, in that schema."""
+    """The projection's table as it stands, or will stand, in that schema; not to be changed."""
     return projection.table.to_metadata(MetaData(), schema=schema)
 
 
@@ -128,7 +132,8 @@ async def add_indexes(connection: AsyncConnection, projection: Projection, schem
     await _identify(connection, schema, table.name, "DEFAULT")
     for constraint in sorted(_constraints(table), key=lambda c: str(c.name)):
         if constraint is not table.primary_key and not isinstance(constraint, ForeignKeyConstraint):
-            await connection.execute(AddConstraint(constraint))
+            # Not to be marked as made: the table is looked at again, by another attempt.
+            await connection.execute(AddConstraint(constraint, isolate_from_table=False))
     for foreign in table.foreign_key_constraints:
         await connection.execute(AddConstraint(foreign))
     for index in sorted(table.indexes, key=lambda i: str(i.name)):

@@ -21,10 +21,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.columns import kind_of
 from refold.key import Key
 from refold.projection import Row
-from refold.store.stored_types import driver_binder, has_no_equality, stored_table
+from refold.store.stored_types import driver_binder, has_no_equality, stored
 
 
 class RowStore:
@@ -35,8 +34,7 @@ class RowStore:
     """
 
     def __init__(self, table: Table) -> None:
-        self._kinds = {str(c.name): kind_of(c) for c in table.columns if c.computed is None}
-        self.table = stored_table(table, self._kinds)
+        self.table, self._kinds = stored(table)
         self._key = list(self.table.primary_key.columns)
         self._names = list(self._kinds)
         self._values = itemgetter(*self._names)
@@ -54,10 +52,10 @@ class RowStore:
         if not keys:
             return {}
         statement = select(self.table).where(self._among(keys))
-        names = [column.name for column in self._key]
+        names = [str(column.name) for column in self._key]
         found: dict[Key, Row] = {}
         for record in await connection.execute(statement):
-            row = dict(record._mapping)
+            row = dict(zip(self._names, record, strict=True))
             parts = tuple(row[name] for name in names)
             found[parts[0] if len(parts) == 1 else parts] = row
         return found

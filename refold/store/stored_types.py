@@ -7,13 +7,15 @@ NULL in a JSON column as JSON's null. A table of stored types is what `refold.co
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import JSON, Column, MetaData, Table, Text, TypeDecorator
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
-from refold.columns import Kind
+from refold.columns import Kind, kind_of
+from refold.columns.declared import written_columns
 from refold.columns.kind import same
 from refold.database import DIALECT
 
@@ -49,8 +51,11 @@ class _Stored(TypeDecorator[Any]):
         return self.read(value)
 
 
-def stored_table(table: Table, kinds: Mapping[str, Kind]) -> Table:
-    """A table with the columns of these kinds only, for statements about its rows."""
+# As long as the tables that it is made for: see `refold.store.read_models.physical`.
+@lru_cache(maxsize=256)
+def stored(table: Table) -> tuple[Table, Mapping[str, Kind]]:
+    """A table for statements about rows, with the columns that handlers fill, and their kinds."""
+    kinds = {str(column.name): kind_of(column) for column in written_columns(table)}
     columns: list[Column[Any]] = [
         Column(
             column.name,
@@ -59,10 +64,9 @@ def stored_table(table: Table, kinds: Mapping[str, Kind]) -> Table:
             nullable=column.nullable,
             autoincrement=False,
         )
-        for column in table.columns
-        if column.name in kinds
+        for column in written_columns(table)
     ]
-    return Table(table.name, MetaData(), *columns, schema=table.schema)
+    return Table(table.name, MetaData(), *columns, schema=table.schema), kinds
 
 
 def _type(kind: Kind) -> TypeEngine[Any]:
