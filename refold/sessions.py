@@ -70,6 +70,10 @@ class PooledConnection(_Connection):
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
         """As asyncpg's; a transaction begins with its settings, in the same round trip."""
         if not args and query.startswith("BEGIN"):
+            if "ISOLATION LEVEL" not in query:
+                query = query.replace("BEGIN", "BEGIN ISOLATION LEVEL READ COMMITTED", 1)
+            if "DEFERRABLE" not in query:
+                query = query.replace(";", " NOT DEFERRABLE;", 1)
             query += self.settings_statement
         return str(await super().execute(query, *args, timeout=timeout))
 
@@ -184,11 +188,11 @@ class Connector:
         later = {name: "0" for name, since in _LATER.items() if version >= since}
         if is_pooled(connection):
             pooled: Any = connection
-            pooled.settings_statement = _set_config(
+            pooled.settings_statement = _statements(
                 {**_from_options(self._url.options), **self._settings, **later}, local=True
             )
         elif later:
-            await connection.execute(_set_config(later, local=False))
+            await connection.execute(_statements(later, local=False))
 
 
 _CLOSE_SECONDS = 5.0
@@ -207,12 +211,22 @@ def _settings(url: DatabaseUrl) -> dict[str, str]:
     return own
 
 
-def _set_config(settings: Mapping[str, str], *, local: bool) -> str:
-    calls = (
-        f"pg_catalog.set_config({_literal(name)}, {_literal(value)}, {str(local).lower()})"
-        for name, value in settings.items()
-    )
-    return f"SELECT {', '.join(calls)};"
+def _statements(settings: Mapping[str, str], *, local: bool) -> str:
+    """Statements that take no snapshot: a transaction may be waiting to take its own later."""
+    verb = "SET LOCAL" if local else "SET"
+    return "".join(f"{verb} {name} = {_listed(name, s)};" for name, s in settings.items())
+
+
+# Each of their items is quoted by itself; other lists are one word.
+_LISTS = ("search_path", "temp_tablespaces")
+
+
+def _listed(name: str, value: str) -> str:
+    if name not in _LISTS:
+        return _literal(value)
+    items = re.findall(r'"((?:[^"]|"")*)"|([^",\s]+)', value)
+    named = [_literal(quoted.replace('""', '"') or plain.lower()) for quoted, plain in items]
+    return ", ".join(named) or "''"
 
 
 def _literal(text: str) -> str:
