@@ -89,11 +89,16 @@ class Connector:
 
     Args:
         url: The address.
+        writes: Whether a standby is refused, where the address does not say otherwise: it also
+            sees nothing of those who may still append.
         variable: What messages call it.
     """
 
-    def __init__(self, url: DatabaseUrl, *, variable: str = "REFOLD_DATABASE_URL") -> None:
+    def __init__(
+        self, url: DatabaseUrl, *, writes: bool = True, variable: str = "REFOLD_DATABASE_URL"
+    ) -> None:
         self._url = url
+        self._writes = writes
         self._variable = variable
         self._settings = _settings(url)
         self._pooled: bool | None = None
@@ -167,8 +172,11 @@ class Connector:
     def _more(self) -> dict[str, Any]:
         more: dict[str, Any] = {}
         driver = dict(self._url.driver)
-        if len(self._url.hosts) > 1 and "target_session_attrs" not in driver:
-            more["target_session_attrs"] = "read-write"  # after a failover, the one that writes
+        if "target_session_attrs" not in driver and "PGTARGETSESSIONATTRS" not in os.environ:
+            if len(self._url.hosts) > 1:
+                more["target_session_attrs"] = "read-write"  # after a failover, the one that writes
+            elif self._writes:
+                more["target_session_attrs"] = "primary"
         if self._url.user is None and not os.environ.get("PGUSER"):
             try:
                 getpass.getuser()
