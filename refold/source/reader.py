@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from itertools import chain
@@ -58,6 +58,8 @@ _SORT_MEMORY = "64MB"
 
 # Few enough to stay in the processor's cache from being decoded until they are folded.
 _DECODED_AT_ONCE = 100
+# The decoder takes twelve bytes of memory for each byte that it reads, whatever these are.
+_BYTES_AT_ONCE = 1 << 18
 
 
 def decoded(records: Sequence[Any]) -> Iterator[list[Any]]:
@@ -70,7 +72,13 @@ def decoded(records: Sequence[Any]) -> Iterator[list[Any]]:
         UnreadableEvent: While iterating, an event whose JSON cannot be decoded.
     """
     starts = range(0, len(records), _DECODED_AT_ONCE)
-    return chain.from_iterable(_decoded(records[at : at + _DECODED_AT_ONCE]) for at in starts)
+    return chain.from_iterable(_few(records[at : at + _DECODED_AT_ONCE]) for at in starts)
+
+
+def _few(records: Sequence[Any]) -> Iterable[list[Any]]:
+    if sum([len(record[0]) for record in records]) <= _BYTES_AT_ONCE:
+        return _decoded(records)
+    return chain.from_iterable(_decoded([record]) for record in records)
 
 
 def _decoded(records: Sequence[Any]) -> list[list[Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from sqlalchemy import Column, ForeignKeyConstraint, MetaData, Table, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable
@@ -18,8 +20,11 @@ def quoted(*names: str) -> str:
     return ".".join(DIALECT.identifier_preparer.quote(name) for name in names)
 
 
+# SQLAlchemy keeps what it has compiled by the table object: with a new one for each segment, all
+# statements would be compiled again, and what was compiled before kept until the cache is full.
+@lru_cache(maxsize=256)
 def physical(projection: Projection, schema: str) -> Table:
-    """The projection's table as it stands, or will stand, in that schema."""
+    """The projection's table as it stands, or will stand, in that schema; not to be changed."""
     return projection.table.to_metadata(MetaData(), schema=schema)
 
 
