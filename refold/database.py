@@ -39,7 +39,7 @@ def make_engine(
 
     Args:
         settings: For the address.
-        activities: How many work at a time.
+        activities: How many work at a time; where none does, a standby will do, too.
         pool_size: How many connections, if not as many as those need.
 
     Raises:
@@ -47,7 +47,7 @@ def make_engine(
             that cannot be honoured.
     """
     address = settings.database_address()
-    connector = Connector(address)
+    connector = Connector(address, writes=activities > 0)
     engine = create_async_engine(
         URL.create(
             "postgresql+asyncpg",
@@ -95,7 +95,7 @@ def _require_fresh(connection: Any, record: Any, proxy: Any) -> None:
     """Takes no connection from the pool that is broken, or leads to a server without writes.
 
     After a failover an old connection may live on, to the server that was the primary. A new one
-    is taken as it is: what the server it leads to refuses is for whoever asks for it.
+    is taken as it is.
 
     Raises:
         DisconnectionError: Another connection is to be opened instead.

@@ -64,6 +64,23 @@ def misplaced(projection: Projection, live: str) -> str | None:
     )
 
 
+async def others_named(connection: AsyncConnection, live: str, table: str) -> list[str]:
+    """Schemas where a table of that name stands, too, which somebody may take for the read model.
+
+    Neither Refold's own nor PostgreSQL's.
+    """
+    statement = text(
+        """
+        SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relname = :table AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname <> :live
+          AND n.nspname !~ '^(pg_|refold$|information_schema$|refold_[a-z0-9_]+_g[0-9]+$)'
+        ORDER BY 1
+        """
+    )
+    found = await connection.execute(statement, {"table": table, "live": live})
+    return list(found.scalars())
+
+
 async def schema_exists(connection: AsyncConnection, schema: str) -> bool:
     """Whether there is a schema of that name."""
     found = text("SELECT count(*) FROM pg_namespace WHERE nspname = :name")
