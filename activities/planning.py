@@ -199,7 +199,7 @@ class PlanningActivities:
         if not await read_models.schema_exists(connection, live):
             raise InvalidRequest(
                 f"projection {name!r}: its table is {table.fullname}, expected schema {live!r} to "
-                "be there: create it"
+                "be there: create it, or declare another one"
             )
         return live
 
