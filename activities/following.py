@@ -12,6 +12,7 @@ from temporalio import activity
 
 from activities import announcing
 from activities.counters import read_report
+from activities.deployment import Deployment
 from activities.heartbeat import heartbeating
 from activities.pacing import Pace
 from activities.setting_aside import most_letters
@@ -216,6 +217,7 @@ class FollowActivities:
     def __init__(self, engine: AsyncEngine, registry: Registry, settings: Settings) -> None:
         self._engine = engine
         self._registry = registry
+        self._deployment = Deployment(engine, registry, settings.deployment_seconds)
         self._segment_seconds = settings.segment_seconds
 
     @activity.defn
@@ -227,7 +229,7 @@ class FollowActivities:
             Fenced: Another attempt has taken over.
         """
         plan = segment.plan
-        projection = self._registry.planned(plan.projection, plan.version)
+        projection = await self._deployment.planned(plan)
         clock = asyncio.get_running_loop().time
         # Nobody watches meanwhile: a segment's end is what moves the run's progress.
         end = clock() + min(self._segment_seconds, _LONGEST_SECONDS)

@@ -6,8 +6,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
 from activities import announcing
-from activities.cleanup import give_up, is_alive
-from refold.errors import ProjectionBusy
+from activities.cleanup import give_up
+from activities.installations import installation_of
+from activities.standing import Standing, standing_of
 from refold.messages import Planned
 from refold.requests import Request
 from refold.store import leases, runs
@@ -46,18 +47,21 @@ async def _take_lease(engine: AsyncEngine, projection: str, run_id: str) -> None
 
 async def _acquire(engine: AsyncEngine, projection: str, run_id: str) -> bool:
     info = activity.info()
+    own = await installation_of(activity.client())
     async with engine.begin() as connection:
         return await leases.acquire(
             connection,
             projection,
             run_id=run_id,
             workflow_id=info.workflow_id or "",
-            namespace=info.workflow_namespace or info.namespace,
+            namespace=own.namespace,
+            installation=own.id,
         )
 
 
 async def _replace(engine: AsyncEngine, lease: leases.Lease) -> None:
-    if await is_alive(activity.client(), lease):
-        since = f"{lease.acquired_at:%Y-%m-%d %H:%M:%S %Z}"
-        raise ProjectionBusy(lease.projection, lease.workflow_id, lease.run_id, since)
-    await give_up(engine, lease)
+    standing = await standing_of(activity.client(), lease)
+    if standing is Standing.ENDED:
+        await give_up(engine, lease)
+    else:
+        raise leases.busy(lease, elsewhere=standing is Standing.ELSEWHERE)

@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from activities import announcing, leasing
+from activities.deployment import Deployment
 from activities.heads import settled_head
 from activities.heartbeat import Heartbeat, heartbeating
 from activities.previewing import preview
@@ -34,6 +35,7 @@ class RollbackActivities:
     def __init__(self, engine: AsyncEngine, registry: Registry, settings: Settings) -> None:
         self._engine = engine
         self._registry = registry
+        self._deployment = Deployment(engine, registry, settings.deployment_seconds)
         self._settings = settings
 
     @activity.defn
@@ -48,7 +50,7 @@ class RollbackActivities:
             SwapRefused: Something hangs on the live table that cannot move.
         """
         request = begin.request
-        self._registry.get(request.projection)
+        await self._deployment.any_version(request.projection)
         async with heartbeating(self._engine, begin.run_id) as beat:
             known = await leasing.begin(self._engine, request, run_id=begin.run_id, kind="Rollback")
             return known or await self._plan(begin, beat)
@@ -64,7 +66,7 @@ class RollbackActivities:
                     "it: roll back to another, or start a Rebuild"
                 )
             active = await generations.active(connection, request.projection)
-            projection = self._registry.version(request.projection, target.version)
+            projection = await self._deployment.version(request.projection, target.version)
             copied = target.status == SNAPSHOT
             stale = projection is None or target.position is None
             if stale and (copied or not request.allow_stale):

@@ -24,10 +24,11 @@ RefoldError
 ├── RunFailed, NoRun, AlreadyRunning   what a manager's run came to (manager, run_manager)
 ├── RunEnded                the run was ended from outside; its work is gone
 ├── NotDeployed             a worker without the version that builds itself (another one has it)
+├── NotOnThisWorker         a worker without the projection or version (another one may have it)
 ├── VersionChanged          another version of the projection was deployed during the run
 └── Fenced                  another attempt has taken over this work
 
-Retried are TemporalUnreachable, NotDeployed and Fenced; all others are final.
+Retried are TemporalUnreachable, NotDeployed, NotOnThisWorker and Fenced; all others are final.
 """
 
 from __future__ import annotations
@@ -111,12 +112,32 @@ class ScheduleExists(RefoldError):
 class ProjectionBusy(RefoldError):
     """Another run holds the projection; two writers on one read model are refused."""
 
-    def __init__(self, projection: str, workflow_id: str, run_id: str, since: str) -> None:
+    def __init__(
+        self,
+        projection: str,
+        workflow_id: str,
+        run_id: str,
+        since: str,
+        *,
+        namespace: str | None = None,
+        silent_since: str | None = None,
+    ) -> None:
+        """Args: the namespace only of a run of another installation; its silence only if long."""
         self.workflow_id = workflow_id
         self.run_id = run_id
+        place = "" if namespace is None else f" of another installation, namespace {namespace!r},"
+        silence = "" if silent_since is None else f", silent since {silent_since}"
+        there = "it" if namespace is None else "it there"
+        gone = ""
+        if namespace is not None:
+            gone = (
+                "; if that installation is gone for good, "
+                f"`refold release {projection} --run {run_id}` ends it"
+            )
         super().__init__(
             f"projection {projection!r} is being written by workflow {workflow_id!r} "
-            f"(run {run_id}) since {since}: wait until it ends, or cancel it"
+            f"(run {run_id}){place} since {since}{silence}: wait until it ends, or cancel "
+            f"{there}{gone}"
         )
 
 
@@ -224,6 +245,31 @@ class NotDeployed(RefoldError):
         super().__init__(
             f"projection {projection!r}: version {wanted} is to be built, this worker has {here}: "
             "it is left to a worker of newer code; cancel the run if there is to be none"
+        )
+
+
+class NotOnThisWorker(RefoldError):
+    """This worker lacks a projection, or a version of it, that another one may have."""
+
+    retryable = True
+
+    def __init__(
+        self,
+        worker: str,
+        projection: str,
+        version: int | None,
+        *,
+        has: str,
+        others: Sequence[str],
+        until: str,
+    ) -> None:
+        what = f"projection {projection!r}"
+        if version is not None:
+            what = f"version {version} of {what}"
+        there = f"workers that have it: {', '.join(others)}; " if others else ""
+        super().__init__(
+            f"worker {worker} does not have {what} (it has {has}): {there}the step is left to one "
+            f"that does until {until}: start one, or cancel"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +16,7 @@ from refold.registry import load_registry
 from refold.settings import load_settings
 from refold.source.head import SettledHead
 from refold.source.log import count_events
-from refold.store import dead_letters, generations, leases, runs
+from refold.store import dead_letters, generations, leases, left_behind, runs
 from refold.store.migrate import require_migrated
 
 
@@ -80,6 +81,12 @@ def status(
             _run_text(row["run"]),
         )
     console.print(table)
+    for row in rows:
+        for left in row["left_behind"]:
+            console.print(
+                f"{row['projection']}: {left['item']}, since {left['since']:%Y-%m-%d %H:%M:%S}: "
+                f"{left['reason']}"
+            )
 
 
 def _text(value: Any, unit: str = "") -> str:
@@ -148,6 +155,9 @@ async def _status_of(
         "events_behind": behind,
         "held_by": lease.workflow_id if lease else None,
         "run": None if run is None else _run_of(run),
+        "left_behind": [
+            asdict(left) for left in await left_behind.of_projection(connection, projection.name)
+        ],
         "dead_letters": 0
         if active is None
         else await dead_letters.count(connection, projection.name, active.generation),

@@ -9,12 +9,10 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    and_,
     cast,
     func,
     literal_column,
     null,
-    or_,
     select,
     text,
     update,
@@ -27,6 +25,7 @@ from refold.limits import Controls
 from refold.store.schema import runs
 
 RUNNING = "running"
+WORKED = ("completed", "rolled_back")
 
 
 # What a smaller run takes is mostly its steps, not its events.
@@ -131,13 +130,18 @@ async def has_built(
     tried_under: str,
 ) -> bool:
     """Whether a version has been built; or tried to be, by this one or under this workflow id."""
-    built = or_(runs.c.status.in_(("completed", "rolled_back")), runs.c.requested_by == tried_by)
-    planned = runs.c.plan["plan"]["version"].as_integer() == version
-    statement = select(runs.c.run_id).where(
-        runs.c.projection == projection,
-        or_(runs.c.workflow_id == tried_under, and_(planned, built)),
+    under = select(runs.c.run_id).where(
+        runs.c.projection == projection, runs.c.workflow_id == tried_under
     )
-    return await connection.scalar(statement.limit(1)) is not None
+    if await connection.scalar(under.limit(1)) is not None:
+        return True
+    of_version = select(runs.c.run_id).where(
+        runs.c.projection == projection, runs.c.version == version
+    )
+    for built in (runs.c.status.in_(WORKED), runs.c.requested_by == tried_by):
+        if await connection.scalar(of_version.where(built).limit(1)) is not None:
+            return True
+    return False
 
 
 async def unfinished(connection: AsyncConnection, projection: str | None = None) -> list[RunRecord]:
