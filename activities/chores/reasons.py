@@ -8,11 +8,16 @@ from refold.database import server_error
 
 _LONGEST = 500
 
+# The SDK has no class for it.
+_NEVER_CONNECTED = "Failed client connect"
+
 
 def reason_of(error: BaseException) -> str:
     """An error in the words of the server that refused, without statements and parameters."""
     if isinstance(error, RPCError):
         return f"Temporal does not answer ({error.status.name})"
+    if isinstance(error, RuntimeError) and str(error).startswith(_NEVER_CONNECTED):
+        return "Temporal does not answer (never connected)"
     refused = server_error(error)
     if refused is not None:
         detail = f" ({refused.detail})" if getattr(refused, "detail", None) else ""

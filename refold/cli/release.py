@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from refold.cli.requests import RequestedBy
 from refold.cli.output import Json, Name, console, finished, print_json
+from refold.cli.requests import RequestedBy
 from refold.database import make_engine
 from refold.errors import InvalidRequest
 from refold.settings import load_settings
