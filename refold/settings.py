@@ -10,7 +10,6 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from refold.database_url import EXAMPLE, DatabaseUrl, parse_database_url
 from refold.errors import ConfigurationError
 
-
 PATIENCE_SECONDS = 600.0
 """A rolling deployment takes less."""
 
