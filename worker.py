@@ -20,6 +20,7 @@ from activities.chores.dispatch import Dispatch
 from activities.chores.history import History
 from activities.chores.presence import Presence
 from activities.chores.retention import Retention, SnapshotRetention
+from activities.chores.stalls import Stalls
 from activities.chores.sweep import Sweep
 from activities.delivery import DeliveryActivities
 from activities.deployment import queue_of
@@ -126,6 +127,7 @@ def make_chores(
 ) -> list[Chore]:
     """What a worker sees to beside its activities; `Caretaker` runs it."""
     return [
+        Stalls(engine),
         Sweep(engine, client),
         Retention(engine, registry),
         SnapshotRetention(engine, registry),

@@ -17,10 +17,12 @@ from refold.store import (
     partitions,
     read_models,
     runs,
+    schema,
     selected_keys,
     snapshots,
 )
 from refold.store.leases import Lease
+from refold.store.takeover import take_over
 from refold.system_events import ProjectionBackfillFailed
 
 logger = logging.getLogger(__name__)
@@ -77,6 +79,19 @@ async def end_run(
             await announcing.ended(connection, run, status, error, events)
         elif refused is not None:
             await announcing.failed(connection, refused)
+
+
+async def clear_what_is_held(engine: AsyncEngine, run_id: str) -> None:
+    """Ends the sessions of attempts that stopped in the midst of the run's work.
+
+    Raises:
+        MissingRight: They are of another role, which this one may not end.
+    """
+    for rows in (schema.leases, schema.partitions, schema.runs):
+        await take_over(engine, rows, rows.c.run_id == run_id)
+    # What the run has put live is followed by others meanwhile.
+    generation = schema.generations
+    await take_over(engine, generation, generation.c.run_id == run_id, spares_work=True)
 
 
 async def _built_by(
@@ -137,6 +152,7 @@ async def give_up(engine: AsyncEngine, lease: Lease) -> None:
     why = "the workflow was ended from outside (terminated or timed out)"
     if lease.released_by is not None:
         why = f"its projection was released by {lease.released_by}"
+    await clear_what_is_held(engine, lease.run_id)
     await end_run(
         engine, run_id=lease.run_id, projection=lease.projection, status="failed", error=why
     )

@@ -11,7 +11,8 @@ from activities.installations import installation_of
 from activities.standing import Standing, standing_of
 from refold.messages import Planned
 from refold.requests import Request
-from refold.store import leases, runs
+from refold.store import leases, runs, schema
+from refold.store.takeover import take_over
 
 
 async def begin(engine: AsyncEngine, request: Request, *, run_id: str, kind: str) -> Planned | None:
@@ -24,6 +25,9 @@ async def begin(engine: AsyncEngine, request: Request, *, run_id: str, kind: str
         ProjectionBusy: Another run, which is still alive, holds the projection.
     """
     await announcing.clear_the_way(engine, request.projection)
+    # An earlier attempt of this run that stopped while it planned.
+    await take_over(engine, schema.leases, schema.leases.c.run_id == run_id)
+    await take_over(engine, schema.runs, schema.runs.c.run_id == run_id)
     await _take_lease(engine, request.projection, run_id)
     async with engine.begin() as connection:
         run = await runs.begin(

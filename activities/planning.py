@@ -173,8 +173,7 @@ class PlanningActivities:
         planned = Planned(plan=plan, preview=shown)
         if plan.atomic or plan.backup is not None:
             require_none_refused(shown.refused, way.projection.table.fullname)
-        await self._record(begin, planned, way.projection, active, work)
-        return planned
+        return await self._record(begin, planned, way.projection, active, work)
 
     async def _select(
         self, connection: AsyncConnection, begin: BeginRun, way: Way, head: int, beat: Heartbeat
@@ -214,11 +213,18 @@ class PlanningActivities:
         projection: Projection,
         active: Generation | None,
         work: Work,
-    ) -> None:
-        """Writes the plan and makes the shadow, in one transaction: all of it or nothing."""
+    ) -> Planned:
+        """Writes the plan and makes the shadow, in one transaction: all of it or nothing.
+
+        Returns:
+            The plan that stands: another attempt's, if that was sooner.
+        """
         plan = planned.plan
         async with self._engine.begin() as connection:
             await leases.require(connection, plan.run_id)
+            sooner = await runs.planned(connection, plan.run_id)
+            if sooner is not None:
+                return Planned.model_validate(sooner)
             if plan.atomic:
                 # Nothing to refold: following begins at the beginning.
                 position = 0 if work.bounds is None else None
@@ -248,6 +254,7 @@ class PlanningActivities:
                 await partitions.create(connection, plan.run_id, work.bounds, work.totals)
             await runs.set_plan(connection, plan.run_id, planned.model_dump(mode="json"))
             await announcing.started(connection, plan, begin.kind, begin.request)
+        return planned
 
 
 def _number(active: Generation | None) -> int:

@@ -102,8 +102,7 @@ class RollbackActivities:
             shown = await preview(connection, projection, plan, active, exact=False)
         require_none_refused(shown.refused, projection.table.fullname)
         planned = Planned(plan=plan, preview=shown)
-        await self._record(begin, planned, projection, target)
-        return planned
+        return await self._record(begin, planned, projection, target)
 
     async def _record(
         self,
@@ -111,11 +110,18 @@ class RollbackActivities:
         planned: Planned,
         projection: Projection,
         target: Generation,
-    ) -> None:
-        """Writes the plan and makes room for the copy of a snapshot: all of it or nothing."""
+    ) -> Planned:
+        """Writes the plan and makes room for the copy of a snapshot: all of it or nothing.
+
+        Returns:
+            The plan that stands: another attempt's, if that was sooner.
+        """
         plan = planned.plan
         async with self._engine.begin() as connection:
             await leases.require(connection, plan.run_id)
+            sooner = await runs.planned(connection, plan.run_id)
+            if sooner is not None:
+                return Planned.model_validate(sooner)
             # Whoever drops old generations or snapshots looks at the lease under this lock.
             still = await generations.get(connection, plan.projection, target.generation, lock=True)
             if still is None or still.status != target.status:
@@ -129,6 +135,7 @@ class RollbackActivities:
                 assert made.generation == plan.generation, "the lease keeps others from making any"
             await runs.set_plan(connection, plan.run_id, planned.model_dump(mode="json"))
             await announcing.started(connection, plan, "Rollback", begin.request)
+        return planned
 
     async def _behind(
         self, connection: AsyncConnection, projection: Projection, target: Generation, head: int

@@ -76,6 +76,9 @@ class SnapshotActivities:
         planned = Planned(plan=plan, preview=shown)
         async with self._engine.begin() as connection:
             await leases.require(connection, plan.run_id)
+            sooner = await runs.planned(connection, plan.run_id)
+            if sooner is not None:
+                return Planned.model_validate(sooner)
             made = await snapshots.create_copy(connection, projection, run_id=plan.run_id)
             assert made.generation == plan.generation, "the lease keeps others from making any"
             await runs.set_plan(connection, plan.run_id, planned.model_dump(mode="json"))

@@ -24,11 +24,13 @@ RefoldError
 ├── RunFailed, NoRun, AlreadyRunning   what a manager's run came to (manager, run_manager)
 ├── RunEnded                the run was ended from outside; its work is gone
 ├── NotDeployed             a worker without the version that builds itself (another one has it)
+├── MissingRight            a stopped worker's session that this worker's role may not end
 ├── NotOnThisWorker         a worker without the projection or version (another one may have it)
 ├── VersionChanged          another version of the projection was deployed during the run
 └── Fenced                  another attempt has taken over this work
 
-Retried are TemporalUnreachable, NotDeployed, NotOnThisWorker and Fenced; all others are final.
+Retried are TemporalUnreachable, NotDeployed, MissingRight, NotOnThisWorker and Fenced; all others
+are final.
 """
 
 from __future__ import annotations
@@ -245,6 +247,20 @@ class NotDeployed(RefoldError):
         super().__init__(
             f"projection {projection!r}: version {wanted} is to be built, this worker has {here}: "
             "it is left to a worker of newer code; cancel the run if there is to be none"
+        )
+
+
+class MissingRight(RefoldError):
+    """A stopped worker's session holds a run up, and this worker's role may not end it."""
+
+    retryable = True
+
+    def __init__(self, pid: int, role: str, own: str, why: str) -> None:
+        super().__init__(
+            f"a stopped worker's session (pid {pid}, role {role!r}) holds locks that are needed, "
+            f"and role {own!r} may not end it ({why}): GRANT pg_signal_backend, pg_read_all_stats "
+            f"TO {own}, or let all workers log in as one role; until then, SELECT "
+            f"pg_terminate_backend({pid})"
         )
 
 

@@ -21,6 +21,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.database import storable
+from refold.errors import RunEnded
 from refold.limits import Controls
 from refold.store.schema import runs
 
@@ -150,6 +151,20 @@ async def unfinished(connection: AsyncConnection, projection: str | None = None)
     if projection is not None:
         statement = statement.where(runs.c.projection == projection)
     return [RunRecord(*row) for row in await connection.execute(statement)]
+
+
+async def planned(connection: AsyncConnection, run_id: str) -> dict[str, Any] | None:
+    """What a run has planned, which nobody else can until the transaction ends; None for nothing.
+
+    Raises:
+        RunEnded: The run is gone, or has ended.
+    """
+    statement = select(runs.c.plan, runs.c.ended_at).where(runs.c.run_id == run_id)
+    found = (await connection.execute(statement.with_for_update())).first()
+    if found is None or found.ended_at is not None:
+        raise RunEnded(f"run {run_id} was ended while it was planned")
+    plan: dict[str, Any] | None = found.plan
+    return plan
 
 
 async def set_plan(connection: AsyncConnection, run_id: str, plan: dict[str, Any]) -> None:

@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import timedelta
 
 import asyncpg
 from sqlalchemy import (
     ColumnElement,
-    DateTime,
     Integer,
     Table,
-    Text,
     column,
-    func,
     literal_column,
     select,
     table,
@@ -28,6 +24,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from refold.database import server_error
+from refold.store.silent_sessions import end_sessions
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +34,6 @@ _LOOK_SECONDS = 0.1
 _LOOK_AGAIN_SECONDS = 1.0
 
 _LOCKS = table("pg_locks", column("pid", Integer), column("locktype"), column("granted"))
-_ACTIVITY = table(
-    "pg_stat_activity",
-    column("pid", Integer),
-    column("state", Text),
-    column("wait_event_type", Text),
-    column("state_change", DateTime(timezone=True)),
-)
 _THIS_DATABASE: ColumnElement[int] = literal_column(
     "(SELECT oid FROM pg_database WHERE datname = current_database())"
 )
@@ -65,6 +55,9 @@ async def take_over(
         spares_work: Whether others hold the row, too, while one statement of theirs takes long,
             such as the copy of a table: then only who is silent is ended. Of several that share
             the row, it is always only who is silent.
+
+    Raises:
+        MissingRight: It is held by a session of another role, which this one may not end.
     """
     clock = asyncio.get_running_loop().time
     patience = clock() + _GRACE_SECONDS
@@ -106,24 +99,16 @@ async def _end_holder(
         # The locks are those of the whole server, and copies of a database have the same numbers.
         & (column("database") == _THIS_DATABASE)
     )
-    # The server waits for it, between two statements or in one, rather than it for the server.
-    since = func.clock_timestamp() - timedelta(seconds=_GRACE_SECONDS)
-    awaited = (_ACTIVITY.c.state != "active") | (_ACTIVITY.c.wait_event_type == "Client")
-    silent = awaited & (_ACTIVITY.c.state_change <= since)
-    async with engine.begin() as connection:
-        for condition, only in ((holds, spares_work), (shares, True)):
-            statement = (
-                select(_LOCKS.c.pid, func.pg_terminate_backend(_LOCKS.c.pid))
-                .join_from(row_table, _LOCKS, condition)
-                .join(_ACTIVITY, _ACTIVITY.c.pid == _LOCKS.c.pid)
-                .where(row, *([silent] if only else []))
+    for condition, only in ((holds, spares_work), (shares, True)):
+        statement = select(_LOCKS.c.pid).distinct().join_from(row_table, _LOCKS, condition)
+        async with engine.connect() as connection:
+            found = (await connection.execute(statement.where(row))).scalars().all()
+        ended = await end_sessions(engine, found, grace_seconds=_GRACE_SECONDS, only_silent=only)
+        for pid in ended:
+            logger.warning(
+                "a stopped attempt held a row of %s: ended its connection (pid %s)",
+                row_table.fullname,
+                pid,
             )
-            ended = (await connection.execute(statement)).all()
-            for holder in ended:
-                logger.warning(
-                    "a stopped attempt held a row of %s: ended its connection (pid %s)",
-                    row_table.fullname,
-                    holder.pid,
-                )
-            if ended:
-                return
+        if ended:
+            return
