@@ -13,6 +13,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
+from activities.call_limit import CallLimit
 from activities.chores.auto_start import AutoStart
 from activities.chores.caretaker import Caretaker
 from activities.chores.chore import Chore
@@ -114,8 +115,11 @@ def make_worker(
             lifecycle.finish_run,
         ],
         workflow_runner=workflow_runner or SandboxedWorkflowRunner(),
-        interceptors=[FailureInterceptor()],
+        interceptors=[FailureInterceptor(), CallLimit(settings.handler_seconds)],
         max_concurrent_activities=MAX_ACTIVITIES + len(registry) + _handled_at_once(registry),
+        # Else whoever has the workflow gets its steps, whoever's turn it is, and gets those again
+        # that it has just left to others.
+        disable_eager_activity_execution=True,
         max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         graceful_shutdown_timeout=_GRACE,

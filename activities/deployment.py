@@ -14,7 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.client import Client
 
-from refold.errors import NotOnThisWorker, RefoldError, UnknownProjection, VersionChanged
+from refold.errors import (
+    NotOnAnyWorker,
+    NotOnThisWorker,
+    RefoldError,
+    UnknownProjection,
+    VersionChanged,
+)
 from refold.messages import Plan
 from refold.projection import Projection
 from refold.registry import Registry
@@ -84,8 +90,7 @@ class Deployment:
 
         Raises:
             NotOnThisWorker: This worker has no such version.
-            UnknownProjection: Nor did any other take the step in time, by no version of it.
-            VersionChanged: Nor did any other take the step in time.
+            NotOnAnyWorker: Nor did any other take the step in time.
         """
         try:
             return self.registry.planned(plan.projection, plan.version)
@@ -97,6 +102,7 @@ class Deployment:
 
         Raises:
             NotOnThisWorker: Another worker has it.
+            NotOnAnyWorker: But it did not take the step in time.
         """
         found = self.registry.version(name, version)
         if found is None and await self.others_with(name, version):
@@ -123,10 +129,10 @@ class Deployment:
         # It comes along with the step to whoever takes it next.
         activity.heartbeat({_SINCE: since})
         if time.time() >= until:
-            error.args = (
-                f"{error}; no worker that has it took the step within {self._patience:.0f} s",
+            raise NotOnAnyWorker(
+                f"{error}; no worker that has it took the step within {self._patience:.0f} s: "
+                "start one, then start again"
             )
-            raise error
         raise NotOnThisWorker(
             activity.client().identity,
             name,

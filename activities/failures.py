@@ -13,7 +13,7 @@ from temporalio.worker import (
 )
 
 from refold.database import server_error
-from refold.errors import PoisonEvent, RefoldError
+from refold.errors import HandlerOverdue, PoisonEvent, RefoldError
 
 # The same statement will be refused again, however often it is tried.
 _FINAL = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError)
@@ -23,9 +23,13 @@ def as_failure(error: Exception) -> Exception:
     """The error to raise from an activity: final ones are marked so, all others are retried."""
     if isinstance(error, RefoldError):
         # For whoever must know which event it was, without reading the message.
-        details = [error.place] if isinstance(error, PoisonEvent) else []
+        details = [error.place] if isinstance(error, (HandlerOverdue, PoisonEvent)) else []
         return ApplicationError(
-            str(error), *details, type=type(error).__name__, non_retryable=not error.retryable
+            str(error),
+            *details,
+            type=type(error).__name__,
+            non_retryable=not error.retryable,
+            next_retry_delay=error.retry_after,
         )
     refused = server_error(error)
     if isinstance(refused, _FINAL):

@@ -14,6 +14,8 @@ RefoldError
 ├── SwapRefused             something hangs on the live table that a swap would break
 ├── VerificationFailed      a shadow whose rows are not the fold of their events
 ├── PoisonEvent             an event that the projection's code cannot take
+├── HandlerOverdue          an event that the projection's code does not come to an end with
+├── NoThreadLeft            too many threads of this worker do not come back from people's code
 ├── PredicateFailed         an event for which a predicate cannot be worked out
 ├── UnreadableEvent         an event whose JSON does not fit Python's numbers
 ├── RowRejected             the database refuses a row that the handlers made
@@ -26,16 +28,18 @@ RefoldError
 ├── NotDeployed             a worker without the version that builds itself (another one has it)
 ├── MissingRight            a stopped worker's session that this worker's role may not end
 ├── NotOnThisWorker         a worker without the projection or version (another one may have it)
+├── NotOnAnyWorker          none of the workers had it, for long enough
 ├── VersionChanged          another version of the projection was deployed during the run
 └── Fenced                  another attempt has taken over this work
 
-Retried are TemporalUnreachable, NotDeployed, MissingRight, NotOnThisWorker and Fenced; all others
-are final.
+Retried are TemporalUnreachable, NoThreadLeft, NotDeployed, MissingRight, NotOnThisWorker and
+Fenced; all others are final.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from refold.event import Event
@@ -45,6 +49,8 @@ class RefoldError(Exception):
     """Base of all errors that Refold raises on purpose. Final unless its class says otherwise."""
 
     retryable = False
+    retry_after: timedelta | None = None
+    """When it is tried again, if sooner or later than others."""
 
 
 class ConfigurationError(RefoldError):
@@ -177,6 +183,68 @@ class PoisonEvent(RefoldError):
         }
 
 
+class HandlerOverdue(RefoldError):
+    """A call of people's code that does not return in time."""
+
+    def __init__(
+        self,
+        projection: str,
+        position: int,
+        event_type: str,
+        stream_id: str,
+        *,
+        seconds: float,
+        where: str,
+    ) -> None:
+        self.position = position
+        self.event_type = event_type
+        self.stream_id = stream_id
+        self.where = where
+        super().__init__(
+            f"projection {projection!r} does not come to an end with event {position} "
+            f"({event_type} of stream {stream_id!r}): expected each call of a handler, of a key "
+            f"function and of a predicate to return within {seconds:g} s, one stands at {where}: "
+            "mend it, or set REFOLD_HANDLER_SECONDS higher"
+        )
+
+    @classmethod
+    def of(cls, projection: str, event: Event, seconds: float, where: str) -> HandlerOverdue:
+        """The error for an event."""
+        return cls(
+            projection,
+            event.position,
+            event.type,
+            event.stream_id,
+            seconds=seconds,
+            where=where,
+        )
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Which event it is, as JSON has it."""
+        return {
+            "position": self.position,
+            "event_type": self.event_type,
+            "stream_id": self.stream_id,
+        }
+
+
+class HandlerInterrupted(BaseException):
+    """Raised in a thread whose call of people's code is overdue: nobody is to catch it."""
+
+
+class NoThreadLeft(RefoldError):
+    """Too many threads of this worker are in people's code that does not return."""
+
+    retryable = True
+
+    def __init__(self, left: int) -> None:
+        super().__init__(
+            f"this worker has {left} threads in people's code that does not return, and begins no "
+            "other: its log says where they stand; mend that, and start the worker again"
+        )
+
+
 class PredicateFailed(RefoldError):
     """An event for which a predicate is neither true nor false."""
 
@@ -229,6 +297,10 @@ class InvalidEventFile(RefoldError):
         super().__init__(f"line {line}: {reason}; nothing was imported")
 
 
+RESET = "a reset does not bring a run back, start a new one"
+"""What is said of a workflow that was reset after its run had ended."""
+
+
 class RunEnded(RefoldError):
     """The run's lease, partitions or generation are gone: it was ended from outside."""
 
@@ -251,23 +323,17 @@ class NotDeployed(RefoldError):
 
 
 class MissingRight(RefoldError):
-    """A stopped worker's session holds a run up, and this worker's role may not end it."""
+    """This role may not do what only another one may; it can be granted while this is retried."""
 
     retryable = True
-
-    def __init__(self, pid: int, role: str, own: str, why: str) -> None:
-        super().__init__(
-            f"a stopped worker's session (pid {pid}, role {role!r}) holds locks that are needed, "
-            f"and role {own!r} may not end it ({why}): GRANT pg_signal_backend, pg_read_all_stats "
-            f"TO {own}, or let all workers log in as one role; until then, SELECT "
-            f"pg_terminate_backend({pid})"
-        )
 
 
 class NotOnThisWorker(RefoldError):
     """This worker lacks a projection, or a version of it, that another one may have."""
 
     retryable = True
+    # Whoever asks for work next may be the same worker again.
+    retry_after = timedelta(milliseconds=500)
 
     def __init__(
         self,
@@ -287,6 +353,10 @@ class NotOnThisWorker(RefoldError):
             f"worker {worker} does not have {what} (it has {has}): {there}the step is left to one "
             f"that does until {until}: start one, or cancel"
         )
+
+
+class NotOnAnyWorker(RefoldError):
+    """A step has been left to other workers for so long that none can be expected any more."""
 
 
 class Fenced(RefoldError):

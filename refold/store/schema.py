@@ -106,6 +106,7 @@ runs = Table(
     Column("requested_by", Text),
     _now("started_at"),
     Column("ended_at", DateTime(timezone=True)),
+    Column("ended_by", Text),
     Column("error", Text),
     Column("version", Integer, Computed(_PLANNED_VERSION, persisted=True)),
     Index(None, "projection", "started_at"),
@@ -117,7 +118,8 @@ runs = Table(
 """One row per backfill or rebuild; `run_id` is Temporal's first run id, over continue-as-new.
 
 `controls` is what was asked of the run while it runs, `paced_until` how far its events a second are
-spent, `holding` why it holds back, `version` the projection's version that it was planned for.
+spent, `holding` why it holds back, `version` the projection's version that it was planned for,
+`ended_by` the execution that ended it, if one did.
 """
 
 partitions = Table(
@@ -141,6 +143,8 @@ partitions = Table(
 selected_keys = Table(
     "selected_keys",
     metadata,
+    # Of no meaning but to name the row: those who publish all tables cannot delete it otherwise.
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("run_id", Text, nullable=False),
     Column("key", JSONB, nullable=False),
     Index(None, "run_id"),

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from typing import Any
 
 import asyncpg
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -95,7 +96,7 @@ async def _end(
     ended = []
     for session in found.all():
         if session.hidden and only_silent:
-            raise MissingRight(session.pid, session.role, session.own, "may not see what it does")
+            raise _missing(session, "may not see whether it is at work")
         if only_silent and not session.silent:
             continue
         try:
@@ -106,7 +107,16 @@ async def _end(
         except DBAPIError as error:
             refused = server_error(error)
             if isinstance(refused, asyncpg.InsufficientPrivilegeError):
-                raise MissingRight(session.pid, session.role, session.own, str(refused)) from None
+                raise _missing(session, "may not end it") from None
             raise
         ended.append(session.pid)
     return ended
+
+
+def _missing(session: Row[Any], what: str) -> MissingRight:
+    role, own = session.role, session.own
+    return MissingRight(
+        f"a session of a stopped worker (pid {session.pid}, role {role!r}) holds others up, and "
+        f"role {own!r} {what}: let all workers log in as one role, or GRANT {role} TO {own}, or "
+        f"GRANT pg_signal_backend, pg_read_all_stats TO {own}"
+    )

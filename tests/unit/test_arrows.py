@@ -44,8 +44,10 @@ _PURE = [
     "settings",
     "snapshot_policy",
     "snapshots",
+    "standing",
     "system_events",
     "system_handlers",
+    "threads",
 ]
 _PURE_MODULES = [f"refold.{name}" for name in _PURE]
 _KERNEL = [*_PURE_MODULES, "refold.database", "refold.sessions", "refold.telemetry"]
