@@ -38,9 +38,10 @@ from activities.snapshotting import SnapshotActivities
 from activities.swapping import SwapActivities
 from activities.system_events import SystemEventActivities
 from activities.verification import VerifyActivities
+from refold.allocator import keep_little
 from refold.command import leave, run_command
 from refold.database import make_engine, wait_until_reachable
-from refold.garbage import calm_garbage_collector
+from refold.garbage import calm_garbage_collector, collect_now_and_then
 from refold.registry import Registry, load_registry
 from refold.settings import Settings, load_settings
 from refold.store.migrate import require_migrated
@@ -152,6 +153,7 @@ async def run_worker(settings: Settings) -> None:
     Raises:
         RefoldError: The settings, the projections or the database's schema cannot work.
     """
+    keep_little()
     registry = load_registry(settings.projections)
     engine = make_engine(settings, activities=MAX_ACTIVITIES + len(registry))
     stop = asyncio.Event()
@@ -170,9 +172,11 @@ async def run_worker(settings: Settings) -> None:
             logger.info("working on task queue %r, projections: %s", settings.task_queue, names)
             presence = Presence(engine, registry, queue_of(client, settings.task_queue))
             chores = make_chores(client, engine, registry, settings)
+            collector = asyncio.create_task(collect_now_and_then())
             caretaker = asyncio.create_task(Caretaker(engine, [presence, *chores]).work())
             await stopped
             logger.info("stopping: finishing the batches in hand")
+            collector.cancel()
             caretaker.cancel()
             with contextlib.suppress(Exception):
                 await presence.leave()
