@@ -9,20 +9,24 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-import orjson
 from sqlalchemy import URL, Executable, event, text
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
+from refold import exact_json, exact_times
 from refold.errors import ConfigurationError
 from refold.sessions import Connector
 from refold.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-DIALECT = asyncpg_dialect()  # type: ignore[no-untyped-call]
+DIALECT = asyncpg_dialect(  # type: ignore[no-untyped-call]
+    # This makes the ranges and strings of bits that the driver takes.
+    dbapi=asyncpg_dialect.import_dbapi(),  # type: ignore[no-untyped-call]
+    json_serializer=exact_json.dumps,
+)
 
 # A refold activity reads on one connection and writes on another.
 CONNECTIONS_PER_ACTIVITY = 2
@@ -56,8 +60,9 @@ def make_engine(
         max_overflow=0,
         # Of what fails, only the statement is shown: parameters may hold what nobody should see.
         hide_parameters=True,
-        # Alike wherever JSON is read: json.loads would make other numbers of large ones.
-        json_deserializer=orjson.loads,
+        # Alike wherever JSON is read or written: the numbers of rows and events are exact.
+        json_serializer=exact_json.dumps,
+        json_deserializer=exact_json.loads,
     )
 
     @event.listens_for(engine.sync_engine, "do_connect")
@@ -67,8 +72,13 @@ def make_engine(
         if await_only(connector.is_pooled()):
             parameters["prepared_statement_cache_size"] = 0
 
+    event.listen(engine.sync_engine, "connect", _with_exact_times)
     event.listen(engine.sync_engine, "checkout", _require_fresh)
     return engine
+
+
+def _with_exact_times(connection: Any, record: Any) -> None:
+    connection.run_async(exact_times.install)
 
 
 # Neither on a standby nor where transactions are read only, as they are on a server that was

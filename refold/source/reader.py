@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from refold import exact_json
 from refold.database import compiled, raw
 from refold.errors import UnreadableEvent
 from refold.event import Event
@@ -82,22 +83,24 @@ def _few(records: Sequence[Any]) -> Iterable[list[Any]]:
 
 
 def _decoded(records: Sequence[Any]) -> list[list[Any]]:
-    try:
-        fields: list[list[Any]] = orjson.loads(f"[{','.join([record[0] for record in records])}]")
-    except orjson.JSONDecodeError:
-        for record in records:
-            _check_readable(record[0])
-        raise
-    return fields
+    together = f"[{','.join([record[0] for record in records])}]".encode()
+    if not exact_json.may_lose(together):
+        try:
+            fields: list[list[Any]] = orjson.loads(together)
+            return fields
+        except orjson.JSONDecodeError:
+            pass  # one of them
+    return [_decoded_alone(record[0]) for record in records]
 
 
-def _check_readable(text: str) -> None:
+def _decoded_alone(text: str) -> list[Any]:
     try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError as error:
+        fields: list[Any] = exact_json.loads(text)
+        return fields
+    except ValueError as error:
         position = text[1:].partition(",")[0]
         raise UnreadableEvent(
-            f"event {position}: its JSON cannot be read ({error}), such as a number beyond 1e308"
+            f"event {position}: its JSON cannot be read ({error}), such as one nested too deep"
         ) from None
 
 
