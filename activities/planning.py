@@ -22,6 +22,7 @@ from refold.registry import Registry
 from refold.requests import Approval
 from refold.settings import Settings
 from refold.store import (
+    column_types,
     dead_letters,
     generations,
     leases,
@@ -90,6 +91,8 @@ class PlanningActivities:
                 active = None
             way = decide(begin, self._registry, active)
             self._keys.check(way.asked, request.tenant)
+            if (wrong := await column_types.unusable(connection, way.projection)) is not None:
+                raise InvalidRequest(f"projection {way.projection.name!r}: {wrong}")
             throttle = request.pacing(way.projection.backfill).throttle
             if throttle is not None:
                 await Pressure(self._engine, throttle).reasons()  # so that it fails at once
