@@ -27,6 +27,15 @@ def written_columns(table: Table) -> list[Column[Any]]:
         _check_name("column", column.name)
         _check_value(column)
     _check_name("table", table.name)
+    return [column for column in table.columns if column.computed is None]
+
+
+def check_table(table: Table) -> None:
+    """Refuses a table that cannot be said in PostgreSQL's SQL.
+
+    Raises:
+        InvalidProjection: It is such a table.
+    """
     try:
         # What foreign keys refer to may be known to the database alone.
         CreateTable(table, include_foreign_key_constraints=[]).compile(dialect=DIALECT)
@@ -34,7 +43,6 @@ def written_columns(table: Table) -> list[Column[Any]]:
         raise InvalidProjection(
             f"table {table.name!r}: expected one that PostgreSQL can have, got: {error}"
         ) from None
-    return [column for column in table.columns if column.computed is None]
 
 
 def scalar_default(column: Column[Any]) -> Any:
