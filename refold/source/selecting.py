@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.criteria import Criteria, Selecting, Selection
 from refold.key import Key
 from refold.projection import Projection
-from refold.source.reader import as_json, keyed_events, range_of, wanted
+from refold.source.chunks import as_json
+from refold.source.reader import keyed_events, range_of, wanted
 from refold.store.schema import events
 
 
