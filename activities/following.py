@@ -13,6 +13,7 @@ from temporalio import activity
 
 from activities import announcing
 from activities.counters import read_report
+from activities.deployment import Deployment
 from activities.heartbeat import heartbeating
 from activities.pacing import Pace
 from activities.setting_aside import most_letters
@@ -26,8 +27,8 @@ from refold.poison import Poison
 from refold.projection import Projection, Row
 from refold.registry import Registry
 from refold.settings import Settings
-from refold.source.chunks import BatchReader
 from refold.source.head import SettledHead
+from refold.source.portions import BatchReader
 from refold.source.reader import as_events, in_position_order
 from refold.store import dead_letters, generations, runs, schema
 from refold.store.generations import ACTIVE, BUILDING, RETAINED, Generation
@@ -277,6 +278,7 @@ class FollowActivities:
     def __init__(self, engine: AsyncEngine, registry: Registry, settings: Settings) -> None:
         self._engine = engine
         self._registry = registry
+        self._deployment = Deployment(engine, registry, settings.deployment_seconds)
         self._segment_seconds = settings.segment_seconds
 
     @activity.defn
@@ -288,7 +290,7 @@ class FollowActivities:
             Fenced: Another attempt has taken over.
         """
         plan = segment.plan
-        projection = self._registry.planned(plan.projection, plan.version)
+        projection = await self._deployment.planned(plan)
         clock = asyncio.get_running_loop().time
         # Nobody watches meanwhile: a segment's end is what moves the run's progress.
         end = clock() + min(self._segment_seconds, _LONGEST_SECONDS)
@@ -337,8 +339,9 @@ class FollowActivities:
             )
 
     async def _live_position(self, connection: AsyncConnection, plan: Plan) -> int:
+        """Where the live table stands; without one, or one that nobody followed, as planned."""
         active = await generations.active(connection, plan.projection)
-        return (active and active.position) or 0
+        return plan.head if active is None or active.position is None else active.position
 
     async def _apply(
         self, writer: AsyncConnection, follower: Follower, plan: Plan, upto: int

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
 from activities import announcing
-from activities.cleanup import end_run
+from activities.cleanup import clear_what_is_held, end_run
 from activities.counters import read_report
 from activities.heartbeat import heartbeating
 from refold.ending import Finished, FinishRun
@@ -63,17 +63,20 @@ class LifecycleActivities:
         Safe to repeat, and for a run that never got its lease.
 
         Raises:
-            RunEnded: The snapshot that it has made is gone: the run was ended from outside.
+            RunEnded: The snapshot that it has made is gone, or the run has ended before: it was
+                ended from outside, or its workflow was reset.
         """
         async with heartbeating(self._engine, finish.run_id):
             report = await self._report(finish.run_id)
             await announcing.clear_the_way(self._engine, finish.projection)
+            await clear_what_is_held(self._engine, finish.run_id)
             await end_run(
                 self._engine,
                 run_id=finish.run_id,
                 projection=finish.projection,
                 status=finish.status,
                 error=finish.error,
+                ended_by=activity.info().workflow_run_id,
                 refused=_refused(finish),
                 keeps=finish.keeps,
             )

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.cli.output import Json, console, finished, print_json
+from refold.cli.following import make_manager
+from refold.cli.output import Json, console, errors, finished, print_json
 from refold.database import make_engine
+from refold.errors import TemporalUnreachable
 from refold.projection import Projection
 from refold.registry import load_registry
 from refold.settings import load_settings
 from refold.source.head import SettledHead
 from refold.source.log import count_events
-from refold.store import dead_letters, generations, leases, runs
+from refold.store import dead_letters, generations, leases, left_behind, runs
 from refold.store.migrate import require_migrated
 
 
@@ -80,6 +84,12 @@ def status(
             _run_text(row["run"]),
         )
     console.print(table)
+    for row in rows:
+        for left in row["left_behind"]:
+            console.print(
+                f"{row['projection']}: {left['item']}, since {left['since']:%Y-%m-%d %H:%M:%S}: "
+                f"{left['reason']}"
+            )
 
 
 def _text(value: Any, unit: str = "") -> str:
@@ -91,7 +101,7 @@ def _text(value: Any, unit: str = "") -> str:
 def _run_text(run: dict[str, Any] | None) -> str:
     if run is None:
         return "none"
-    why = run["error"] or run["holding"]
+    why = run["error"] or run["holding"] or "; ".join(run["waiting_for"])
     return f"{run['kind']} {run['status']}{f': {why}' if why else ''}"
 
 
@@ -103,6 +113,8 @@ def _run_of(run: runs.RunRecord) -> dict[str, Any]:
         "kind": run.kind,
         "workflow_id": run.workflow_id,
         "status": "paused" if paused else run.status,
+        "phase": None,
+        "waiting_for": [],
         "holding": run.holding if going and not paused else None,
         "started_at": run.started_at,
         "ended_at": run.ended_at,
@@ -121,9 +133,30 @@ async def _status(name: str | None) -> list[dict[str, Any]]:
         async with looking.connect() as connection:
             head = SettledHead()
             await head.wait(connection, seconds=1)
-            return [await _status_of(connection, projection, head) for projection in wanted]
+            rows = [await _status_of(connection, projection, head) for projection in wanted]
     finally:
         await engine.dispose()
+    await _ask_runs([row for row in rows if row["run"] is not None and row["held_by"]])
+    return rows
+
+
+async def _ask_runs(rows: list[dict[str, Any]]) -> None:
+    """What runs that go on say of themselves: the database does not know what they wait for."""
+    if not rows:
+        return
+    try:
+        manager = await make_manager()
+    except TemporalUnreachable as error:
+        errors.print(f"runs are shown as the database last knew them: {error}", soft_wrap=True)
+        return
+    answers = await asyncio.gather(*(manager.get_progress(row["held_by"]) for row in rows))
+    for row, progress in zip(rows, answers, strict=True):
+        if progress is None:
+            row["run"]["waiting_for"] = ["no worker answers for it"]
+        elif row["run"]["ended_at"] is None:
+            row["run"]["status"] = progress.status.value
+            row["run"]["phase"] = progress.phase.value
+            row["run"]["waiting_for"] = progress.waiting_for
 
 
 async def _status_of(
@@ -148,6 +181,9 @@ async def _status_of(
         "events_behind": behind,
         "held_by": lease.workflow_id if lease else None,
         "run": None if run is None else _run_of(run),
+        "left_behind": [
+            asdict(left) for left in await left_behind.of_projection(connection, projection.name)
+        ],
         "dead_letters": 0
         if active is None
         else await dead_letters.count(connection, projection.name, active.generation),

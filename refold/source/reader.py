@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import Any
@@ -22,17 +22,20 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from refold import exact_json
 from refold.database import compiled, raw
 from refold.errors import UnreadableEvent
 from refold.event import Event
 from refold.key import Key, KeyPath
 from refold.projection import Projection
-from refold.source.chunks import COLUMNS, as_json, in_chunks
+from refold.source.portions import COLUMNS, in_portions, weighed
 from refold.store.schema import events
 from refold.threads import Hand
 
 # Few enough to stay in the processor's cache from being decoded until they are folded.
 _DECODED_AT_ONCE = 100
+# The decoder takes twelve bytes of memory for each byte that it reads, whatever these are.
+_BYTES_AT_ONCE = 1 << 18
 
 
 def decoded(records: Sequence[Any], hand: Hand | None = None) -> Iterator[list[Any]]:
@@ -49,29 +52,37 @@ def decoded(records: Sequence[Any], hand: Hand | None = None) -> Iterator[list[A
         UnreadableEvent: While iterating, an event whose JSON cannot be decoded.
     """
     starts = range(0, len(records), _DECODED_AT_ONCE)
-    return chain.from_iterable(_decoded(records[at : at + _DECODED_AT_ONCE], hand) for at in starts)
+    return chain.from_iterable(_few(records[at : at + _DECODED_AT_ONCE], hand) for at in starts)
 
 
-def _decoded(records: Sequence[Any], hand: Hand | None) -> list[list[Any]]:
-    json = f"[{','.join([record[0] for record in records])}]"
+def _few(records: Sequence[Any], hand: Hand | None) -> Iterable[list[Any]]:
+    size = sum([len(record[0]) for record in records])
     if hand is not None:
-        hand.size += len(json)
-    try:
-        fields: list[list[Any]] = orjson.loads(json)
-    except orjson.JSONDecodeError:
-        for record in records:
-            _check_readable(record[0])
-        raise
-    return fields
+        hand.size += size
+    if size <= _BYTES_AT_ONCE:
+        return _decoded(records)
+    return chain.from_iterable(_decoded([record]) for record in records)
 
 
-def _check_readable(text: str) -> None:
+def _decoded(records: Sequence[Any]) -> list[list[Any]]:
+    together = f"[{','.join([record[0] for record in records])}]".encode()
+    if not exact_json.may_lose(together):
+        try:
+            fields: list[list[Any]] = orjson.loads(together)
+            return fields
+        except orjson.JSONDecodeError:
+            pass  # one of them
+    return [_decoded_alone(record[0]) for record in records]
+
+
+def _decoded_alone(text: str) -> list[Any]:
     try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError as error:
+        fields: list[Any] = exact_json.loads(text)
+        return fields
+    except ValueError as error:
         position = text[1:].partition(",")[0]
         raise UnreadableEvent(
-            f"event {position}: its JSON cannot be read ({error}), such as a number beyond 1e308"
+            f"event {position}: its JSON cannot be read ({error}), such as one nested too deep"
         ) from None
 
 
@@ -116,7 +127,7 @@ def in_position_order(
 ) -> Select[Any]:
     """Events of these types with position <= upto in position order, for `decoded`."""
     return (
-        select(as_json())
+        select(weighed())
         .where(events.c.position <= upto, *wanted(types, since), *not_at(passed_over))
         .order_by(events.c.position)
     )
@@ -126,7 +137,7 @@ async def read_at(connection: AsyncConnection, positions: Sequence[int]) -> list
     """The events at these positions, in order; those that there are."""
     if not positions:
         return []
-    statement = select(as_json()).where(at(positions))
+    statement = select(weighed()).where(at(positions))
     return await read_events(connection, statement.order_by(events.c.position))
 
 
@@ -148,7 +159,7 @@ async def read_events(connection: AsyncConnection, statement: Select[Any]) -> li
     driver = await raw(connection)
     found = await driver.fetch(sql, *arguments)
     read: list[Event] = []
-    async for records in in_chunks(driver, found):
+    async for records in in_portions(driver, found):
         read += as_events(records)
     return read
 
@@ -281,4 +292,4 @@ def in_key_order(
     found = statement.order_by(*columns, events.c.position).offset(0).subquery()
     keys = [found.c[name] for name in names]
     key = keys[0] if len(keys) == 1 else func.json_build_array(*keys)
-    return select(as_json(found, key)).order_by(*keys, found.c.position)
+    return select(weighed(found, key)).order_by(*keys, found.c.position)

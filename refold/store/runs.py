@@ -9,12 +9,11 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    and_,
+    DateTime,
     cast,
     func,
     literal_column,
     null,
-    or_,
     select,
     text,
     update,
@@ -23,10 +22,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.database import storable
+from refold.errors import RunEnded
 from refold.limits import Controls
 from refold.store.schema import runs
 
 RUNNING = "running"
+WORKED = ("completed", "rolled_back")
 
 
 # What a smaller run takes is mostly its steps, not its events.
@@ -52,6 +53,7 @@ class RunRecord:
         requested_by: Who asked for it.
         started_at: When.
         ended_at: When it ended.
+        ended_by: The workflow execution that ended it; None when it was given up.
         error: Why it failed.
     """
 
@@ -69,7 +71,16 @@ class RunRecord:
     requested_by: str | None
     started_at: datetime
     ended_at: datetime | None
+    ended_by: str | None
     error: str | None
+
+
+def ended_before(run: RunRecord) -> RunEnded:
+    """The refusal of an execution that takes up a run which has ended."""
+    return RunEnded(
+        f"run {run.run_id} of {run.projection!r}: expected a run that goes on, it ended as "
+        f"{run.status} at {run.ended_at:%Y-%m-%d %H:%M:%S %Z}"
+    )
 
 
 REVISION: ColumnElement[int] = func.coalesce(
@@ -131,13 +142,18 @@ async def has_built(
     tried_under: str,
 ) -> bool:
     """Whether a version has been built; or tried to be, by this one or under this workflow id."""
-    built = or_(runs.c.status.in_(("completed", "rolled_back")), runs.c.requested_by == tried_by)
-    planned = runs.c.plan["plan"]["version"].as_integer() == version
-    statement = select(runs.c.run_id).where(
-        runs.c.projection == projection,
-        or_(runs.c.workflow_id == tried_under, and_(planned, built)),
+    under = select(runs.c.run_id).where(
+        runs.c.projection == projection, runs.c.workflow_id == tried_under
     )
-    return await connection.scalar(statement.limit(1)) is not None
+    if await connection.scalar(under.limit(1)) is not None:
+        return True
+    of_version = select(runs.c.run_id).where(
+        runs.c.projection == projection, runs.c.version == version
+    )
+    for built in (runs.c.status.in_(WORKED), runs.c.requested_by == tried_by):
+        if await connection.scalar(of_version.where(built).limit(1)) is not None:
+            return True
+    return False
 
 
 async def unfinished(connection: AsyncConnection, projection: str | None = None) -> list[RunRecord]:
@@ -146,6 +162,20 @@ async def unfinished(connection: AsyncConnection, projection: str | None = None)
     if projection is not None:
         statement = statement.where(runs.c.projection == projection)
     return [RunRecord(*row) for row in await connection.execute(statement)]
+
+
+async def planned(connection: AsyncConnection, run_id: str) -> dict[str, Any] | None:
+    """What a run has planned, which nobody else can until the transaction ends; None for nothing.
+
+    Raises:
+        RunEnded: The run is gone, or has ended.
+    """
+    statement = select(runs.c.plan, runs.c.ended_at).where(runs.c.run_id == run_id)
+    found = (await connection.execute(statement.with_for_update())).first()
+    if found is None or found.ended_at is not None:
+        raise RunEnded(f"run {run_id} was ended while it was planned")
+    plan: dict[str, Any] | None = found.plan
+    return plan
 
 
 async def set_plan(connection: AsyncConnection, run_id: str, plan: dict[str, Any]) -> None:
@@ -159,14 +189,21 @@ async def set_diff(connection: AsyncConnection, run_id: str, diff: dict[str, Any
 
 
 async def latest_rate(connection: AsyncConnection, projection: str) -> float | None:
-    """Events a second of the projection's latest completed run of some size, without limits."""
-    seconds = func.extract("epoch", runs.c.ended_at - runs.c.started_at)
+    """Events a second of the projection's latest completed run of some size, without limits.
+
+    What a person took to approve it does not count: a run that was verified ends there. One that
+    was paused, throttled, or told other limits, says nothing of the next.
+    """
+    verified = cast(runs.c.diff.op("->>")(literal_column("'compared_at'")), DateTime(timezone=True))
+    seconds = func.extract("epoch", func.coalesce(verified, runs.c.ended_at) - runs.c.started_at)
     events = runs.c.plan["plan"]["total_events"].as_float()
+    pacing = runs.c.plan["plan"]["pacing"]
+    throttled = func.coalesce(func.jsonb_typeof(pacing["throttle"]), "null") != "null"
     statement = (
         select(events / seconds)
         .where(runs.c.projection == projection, runs.c.status == "completed")
-        .where(seconds >= 1, events >= _LEAST_EVENTS)
-        .where(func.coalesce(runs.c.plan["plan"]["pacing"]["events_per_second"].as_float(), 0) == 0)
+        .where(seconds >= 1, events >= _LEAST_EVENTS, REVISION == 0)
+        .where(func.coalesce(pacing["events_per_second"].as_float(), 0) == 0, ~throttled)
         .order_by(runs.c.started_at.desc())
         .limit(1)
     )
@@ -186,12 +223,22 @@ async def add_followed(connection: AsyncConnection, run_id: str, events: int) ->
     return await connection.scalar(counted) or 0
 
 
-async def end(connection: AsyncConnection, run_id: str, status: str, error: str | None) -> None:
-    """Records how a run ended; the first ending stands."""
+async def end(
+    connection: AsyncConnection,
+    run_id: str,
+    status: str,
+    error: str | None,
+    *,
+    ended_by: str | None = None,
+) -> None:
+    """Records how a run ended, and which execution ended it; the first ending stands."""
     statement = update(runs).where(runs.c.run_id == run_id, runs.c.ended_at.is_(None))
     await connection.execute(
         statement.values(
-            status=status, ended_at=func.now(), error=storable(error) if error else null()
+            status=status,
+            ended_at=func.now(),
+            ended_by=ended_by,
+            error=storable(error) if error else null(),
         )
     )
 

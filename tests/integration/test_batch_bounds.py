@@ -13,8 +13,8 @@ from temporalio.client import Client
 from refold import fold
 from refold.key import key_loader
 from refold.projection import Projection
-from refold.source import chunks
-from refold.source.chunks import BatchReader, as_json, chunks_of
+from refold.source import portions
+from refold.source.portions import BatchReader, portions_of, weighed
 from refold.source.reader import as_events, decoded, in_key_order, in_position_order
 from refold.store.schema import events
 from tests.support.counters import counters, registry_of
@@ -26,10 +26,10 @@ LIGHT, CHUNK, BATCH = 200, 4000, 9000
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "_LIGHT_BYTES", LIGHT)
-    monkeypatch.setattr(chunks, "CHUNK_BYTES", CHUNK)
-    monkeypatch.setattr(chunks, "CHUNK_EVENTS", 20)
-    monkeypatch.setattr(chunks, "BATCH_BYTES", BATCH)
+    monkeypatch.setattr(portions, "_LIGHT_BYTES", LIGHT)
+    monkeypatch.setattr(portions, "PORTION_BYTES", CHUNK)
+    monkeypatch.setattr(portions, "PORTION_EVENTS", 20)
+    monkeypatch.setattr(portions, "BATCH_BYTES", BATCH)
     monkeypatch.setattr(fold, "BATCH_BYTES", BATCH)
 
 
@@ -59,10 +59,10 @@ async def test_chunks_are_bounded_and_nothing_is_lost(database: Database, seed: 
     load = key_loader(projection.table)
     async with database.engine.connect() as connection, connection.begin():
         await connection.execute(text("SELECT 1"))  # only now is it in a transaction
-        plain = select(as_json()).order_by(events.c.position)
-        by_position = [chunk async for chunk in chunks_of(connection, plain)]
+        plain = select(weighed()).order_by(events.c.position)
+        by_position = [chunk async for chunk in portions_of(connection, plain)]
         ordered = in_key_order(projection, after=0, upto=10**6, low=None, high=None)
-        by_key = [chunk async for chunk in chunks_of(connection, ordered)]
+        by_key = [chunk async for chunk in portions_of(connection, ordered)]
     for chunk in [*by_position, *by_key]:
         # What is measured is data and metadata; beside them an event has little.
         assert size_of(chunk) <= CHUNK + 200 * len(chunk) or len(chunk) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from typing import Any
 
@@ -114,7 +115,7 @@ async def test_a_role_called_refold_makes_no_table_among_refolds_own(
     "path",
     mostly_soak(
         *("''", "app, public", '"$user"', "app", "refold", "pg_catalog", "no_such_schema"),
-        suite=3,
+        suite=2,
     ),
 )
 async def test_a_path_that_changes_leads_the_next_generation_nowhere_else(
@@ -137,7 +138,7 @@ async def test_a_path_that_changes_leads_the_next_generation_nowhere_else(
     assert await rows(database, "public.marks") == [("a", "2"), ("b", "2")]
 
 
-@pytest.mark.parametrize("recorded", ["app", "refold"])
+@pytest.mark.parametrize("recorded", mostly_soak("refold", "app", suite=1))
 async def test_a_table_stays_where_its_generation_is_recorded(
     client: Client, database: Database, recorded: str
 ) -> None:
@@ -191,3 +192,19 @@ def test_a_table_in_somebody_elses_schema_is_refused_as_it_is_declared(schema: s
 def test_versions_may_name_the_default_schema_or_not() -> None:
     made = Registry([marks(), marks(schema="public", version=2)])
     assert made.get("marks").version == 2
+
+
+async def test_a_table_of_its_name_elsewhere_is_told_before_the_first_build(
+    client: Client, database: Database
+) -> None:
+    await mark(database, "1")
+    await execute(database, "CREATE SCHEMA app", "CREATE TABLE app.marks (id text)")
+    async with working(client, database, registry(marks())):
+        handle = await start(client, database, "Rebuild", {"projection": "marks", "dry_run": True})
+        await asyncio.wait_for(handle.result(), 60)
+        plan = await handle.query("plan")
+        assert "a table of its name is in app, too" in plan["note"]
+        await run(client, database, "Rebuild", "marks")
+        handle = await start(client, database, "Rebuild", {"projection": "marks", "dry_run": True})
+        await asyncio.wait_for(handle.result(), 60)
+        assert (await handle.query("plan"))["note"] is None

@@ -9,13 +9,22 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio.client import Client
 
-from refold.database import make_engine, own_transaction, raw
+from refold.database import check_reachable, make_engine, own_transaction, raw
+from refold.errors import ConfigurationError
 from refold.sessions import SETTINGS, is_pooled
 from refold.settings import Settings
-from tests.support.databases import Database
+from refold.stack.postgres import EmbeddedPostgres
+from refold.store.migrate import migrate
+from tests.support.counters import counters, registry_of, siblings
+from tests.support.databases import Database, drop_database, make_database
+from tests.support.events import some
 from tests.support.poolers import pgbouncer, until_answers
+from tests.support.ports import free_port
+from tests.support.runs import assert_oracle, run, working, write
 
 # As an administrator may have them: each is something else than Refold's own, or would end it.
 ODD = {
@@ -30,6 +39,7 @@ ODD = {
     "transform_null_equals": "on",
     "standard_conforming_strings": "off",
     "quote_all_identifiers": "on",
+    "gin_fuzzy_search_limit": "1",
     "search_path": "",
     "row_security": "off",
     "default_transaction_isolation": "serializable",
@@ -37,6 +47,7 @@ ODD = {
     "statement_timeout": "50ms",
     "lock_timeout": "50ms",
     "idle_in_transaction_session_timeout": "50ms",
+    "exit_on_error": "on",
     "idle_session_timeout": "50ms",
     "transaction_timeout": "50ms",
 }
@@ -81,6 +92,8 @@ async def test_a_session_has_its_own_settings(
                     assert is_pooled(await raw(connection)) is (kind == "pgbouncer")
                     seen = await _seen(connection.exec_driver_sql, list(ODD))
                     assert seen == {name.lower(): v for name, v in {**SETTINGS, **_LATER}.items()}
+                    assert await _shown(connection, "transaction_isolation") == "read committed"
+                    assert await _shown(connection, "transaction_deferrable") == "off"
                     await connection.execute(_SLEEP)
                     await asyncio.sleep(0.1)
                     await connection.execute(_SLEEP)
@@ -88,8 +101,17 @@ async def test_a_session_has_its_own_settings(
                     zone = await driver.fetchval("SELECT current_setting('TimeZone')")
                     assert zone == "UTC"
                     await driver.execute("SELECT pg_sleep(0.1)")
+                repeatable = engine.execution_options(isolation_level="REPEATABLE READ")
+                async with repeatable.connect() as connection:
+                    # Before the snapshot is taken.
+                    await connection.execute(text("LOCK TABLE refold.runs IN ACCESS SHARE MODE"))
+                    assert await _shown(connection, "transaction_isolation") == "repeatable read"
         finally:
             await engine.dispose()
+
+
+async def _shown(connection: AsyncConnection, setting: str) -> str:
+    return str(await connection.scalar(text(f"SHOW {setting}")))
 
 
 async def _seen(execute: object, names: list[str]) -> dict[str, str]:
@@ -105,7 +127,8 @@ async def _seen(execute: object, names: list[str]) -> dict[str, str]:
 async def test_the_address_says_where_names_are_looked_for_and_how_sessions_are_called(
     database: Database, tmp_path: Path, kind: str
 ) -> None:
-    options = "-c%20search_path=app%2C%5C%20public%20--work-mem=5MB%20-c%20statement_timeout=1"
+    path = "search_path=%22Public%5C%20Two%22%2C%5C%20app"
+    options = f"-c%20{path}%20--work-mem=5MB%20-c%20statement_timeout=1"
     async with address(kind, database, tmp_path) as url:
         engine = make_engine(
             Settings(database_url=f"{url}?options={options}&application_name=shop%20worker")
@@ -119,8 +142,88 @@ async def test_the_address_says_where_names_are_looked_for_and_how_sessions_are_
         finally:
             await engine.dispose()
     assert seen == {
-        "search_path": "app, public",
+        "search_path": '"Public Two", app',
         "work_mem": "5MB",
         "statement_timeout": "0",
         "application_name": "shop worker",
     }
+
+
+async def reach(url: str) -> None:
+    engine = make_engine(Settings(database_url=url))
+    try:
+        await check_reachable(engine)
+    finally:
+        await engine.dispose()
+
+
+async def test_the_first_host_that_takes_writes_is_taken(database: Database) -> None:
+    place, name = database.url.rsplit("/", 1)
+    live = place.split("@")[1]
+    user = place.split("@")[0]
+    for hosts in (f"127.0.0.1:{free_port()},{live}", f"{live},127.0.0.1:{free_port()}"):
+        await reach(f"{user}@{hosts}/{name}?connect_timeout=5")
+    await reach(f"{user}@/{name}?host=127.0.0.1&port={live.split(':')[1]}&sslmode=prefer")
+    await set_for_database(database.engine, {"default_transaction_read_only": "on"})
+    with pytest.raises(OSError, match="takes no writes"):
+        await reach(database.url)
+    with pytest.raises(OSError, match=f"none of {live},{live} takes writes"):
+        await reach(f"{user}@{live},{live}/{name}")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ("sslmode=disable", None),
+        ("sslmode=allow", None),
+        ("sslmode=prefer&channel_binding=prefer&gssencmode=prefer", None),
+        ("sslmode=require", "rejected SSL upgrade"),
+        ("sslmode=verify-full&sslrootcert=system", "rejected SSL upgrade|root certificates"),
+        ("sslrootcert=/no/such/file", "sslrootcert: expected a file"),
+        ("service=none&passfile=/no/such/file", None),
+        ("keepalives_idle=30&keepalives_count=3&tcp_user_timeout=9000&connect_timeout=9", None),
+        ("options=-c%20geqo%3Doff%20-c%20no_such%3D1", "parameter options: .*no_such"),
+        ("options=-c%20fsync%3Doff", "parameter options: .*fsync"),
+        ("target_session_attrs=primary", None),
+    ],
+)
+async def test_what_an_address_says_is_heeded_or_refused(
+    database: Database, parameters: str, expected: str | None
+) -> None:
+    url = f"{database.url.replace('postgres@', 'postgres:s3cret@')}?{parameters}"
+    if expected is None:
+        await reach(url)
+        return
+    with pytest.raises((ConfigurationError, OSError, DBAPIError), match=expected) as refused:
+        await reach(url)
+    assert "s3cret" not in str(refused.value)
+
+
+async def test_a_database_can_be_migrated_whatever_it_sets(template: EmbeddedPostgres) -> None:
+    made = await make_database(template)
+    try:
+        async with made.engine.begin() as connection:
+            await connection.exec_driver_sql("DROP SCHEMA refold CASCADE")
+        await set_for_database(made.engine, ODD)
+        assert await migrate(made.engine) is True
+        assert await migrate(made.engine) is False
+    finally:
+        await drop_database(template, made)
+
+
+async def test_runs_are_alike_whatever_the_database_sets(
+    client: Client, database: Database
+) -> None:
+    projections = [counters(batch_size=20), *siblings()]
+    await write(database.engine, some())
+    await set_for_database(database.engine, ODD)
+    async with working(client, database, registry_of(*projections)):
+        for projection in projections:
+            await run(client, database, "Rebuild", projection.name)
+        await write(database.engine, some(4))
+        chosen = {"criteria": "custom_predicate", "predicate": 'event.data.key == "k003"'}
+        await run(client, database, "Backfill", "counters", **chosen, is_atomic=True)
+        await run(client, database, "Backfill", "streams", criteria="incremental_update")
+        await run(client, database, "Rollback", "counters")
+    for projection in projections:
+        assert await assert_oracle(database.engine, projection)
