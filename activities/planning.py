@@ -23,6 +23,7 @@ from refold.registry import Registry
 from refold.requests import Approval
 from refold.settings import Settings
 from refold.store import (
+    column_types,
     dead_letters,
     generations,
     leases,
@@ -94,6 +95,8 @@ class PlanningActivities:
                 await self._deployment.version(request.projection, active.version)
             way = decide(begin, self._registry, active)
             self._keys.check(way.asked, request.tenant)
+            makes_table = way.aside or wants_backup(request, way)
+            await _require_usable(connection, way.projection, live if makes_table else None)
             throttle = request.pacing(way.projection.backfill).throttle
             if throttle is not None:
                 await Pressure(self._engine, throttle).reasons()  # so that it fails at once
@@ -202,7 +205,7 @@ class PlanningActivities:
         if not await read_models.schema_exists(connection, live):
             raise InvalidRequest(
                 f"projection {name!r}: its table is {table.fullname}, expected schema {live!r} to "
-                "be there: create it"
+                "be there: create it, or declare another one"
             )
         return live
 
@@ -255,6 +258,17 @@ class PlanningActivities:
             await runs.set_plan(connection, plan.run_id, planned.model_dump(mode="json"))
             await announcing.started(connection, plan, begin.kind, begin.request)
         return planned
+
+
+async def _require_usable(
+    connection: AsyncConnection, projection: Projection, live: str | None
+) -> None:
+    """Looks at the column types and, when a table is made, at the rights that this needs."""
+    if (wrong := await column_types.unusable(connection, projection)) is not None:
+        raise InvalidRequest(f"projection {projection.name!r}: {wrong}")
+    if live is not None:
+        lacks = await read_models.missing_rights(connection, live)
+        require_none_refused(lacks, projection.table.fullname)
 
 
 async def _note(connection: AsyncConnection, way: Way, live: str, *, first: bool) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -88,6 +89,7 @@ _WRITES = (
     "AND pg_catalog.current_setting('transaction_read_only') = 'off'"
 )
 _LOOK_SECONDS = 10.0
+_STATEMENT_POOLING = "statement pooling mode"  # PgBouncer's words
 _KNOWN = "refold_known"
 
 
@@ -186,12 +188,21 @@ async def check_reachable(engine: AsyncEngine) -> None:
                 raise OSError(
                     "it takes no writes: it is a standby, or default_transaction_read_only is on"
                 )
-    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as e:
+    except (
+        asyncpg.InvalidAuthorizationSpecificationError,
+        asyncpg.InvalidCatalogNameError,
+        ssl.SSLCertVerificationError,
+    ) as e:
         raise ConfigurationError(f"REFOLD_DATABASE_URL: the server refuses it: {e}") from e
     except DBAPIError as e:
         if _is(e, asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError):
             raise ConfigurationError(
                 f"REFOLD_DATABASE_URL: the server refuses it: {server_error(e)}"
+            ) from e
+        if _STATEMENT_POOLING in str(server_error(e)):
+            raise ConfigurationError(
+                "REFOLD_DATABASE_URL: expected a pooler that keeps transactions together, got one "
+                "in statement mode: set its pool_mode to transaction"
             ) from e
         raise
 

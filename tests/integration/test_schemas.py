@@ -115,7 +115,7 @@ async def test_a_role_called_refold_makes_no_table_among_refolds_own(
     "path",
     mostly_soak(
         *("''", "app, public", '"$user"', "app", "refold", "pg_catalog", "no_such_schema"),
-        suite=3,
+        suite=2,
     ),
 )
 async def test_a_path_that_changes_leads_the_next_generation_nowhere_else(
@@ -138,7 +138,7 @@ async def test_a_path_that_changes_leads_the_next_generation_nowhere_else(
     assert await rows(database, "public.marks") == [("a", "2"), ("b", "2")]
 
 
-@pytest.mark.parametrize("recorded", ["app", "refold"])
+@pytest.mark.parametrize("recorded", mostly_soak("refold", "app", suite=1))
 async def test_a_table_stays_where_its_generation_is_recorded(
     client: Client, database: Database, recorded: str
 ) -> None:
@@ -208,3 +208,30 @@ async def test_a_table_of_its_name_elsewhere_is_told_before_the_first_build(
         handle = await start(client, database, "Rebuild", {"projection": "marks", "dry_run": True})
         await asyncio.wait_for(handle.result(), 60)
         assert (await handle.query("plan"))["note"] is None
+
+
+async def test_rights_that_are_missing_are_named_before_any_work(
+    client: Client, database: Database
+) -> None:
+    await mark(database, "1")
+    name = database.url.rsplit("/", 1)[1]
+    await execute(
+        database,
+        "DROP ROLE IF EXISTS refold_poor",
+        "CREATE ROLE refold_poor LOGIN",
+        "GRANT pg_read_all_data, pg_write_all_data TO refold_poor",
+    )
+    poor = await with_setting(database, "application_name = 'poor'", role="refold_poor")
+    cures = [f"GRANT CREATE ON DATABASE {name} TO refold_poor"]
+    cures += ["GRANT CREATE ON SCHEMA public TO refold_poor"]
+    try:
+        async with working(client, poor, registry(marks())):
+            for cure in cures:
+                error = await failed(await start(client, poor, "Rebuild", {"projection": "marks"}))
+                assert error.type == "SwapRefused"
+                assert cure in error.message
+                await execute(database, cure)
+            await run(client, poor, "Rebuild", "marks")
+    finally:
+        await poor.engine.dispose()
+    assert await rows(database, "public.marks") == [("a", "1"), ("b", "1")]
