@@ -35,6 +35,7 @@ from refold.store import (
 from refold.store.generations import BUILDING, RETAINED, Generation
 from refold.store.pressure import Pressure
 from refold.store.swap import plan_swap, require_none_refused
+from refold.store.trial import require_possible
 
 
 class PlanningActivities:
