@@ -25,7 +25,11 @@ def as_failure(error: Exception) -> Exception:
         # For whoever must know which event it was, without reading the message.
         details = [error.place] if isinstance(error, (HandlerOverdue, PoisonEvent)) else []
         return ApplicationError(
-            str(error), *details, type=type(error).__name__, non_retryable=not error.retryable
+            str(error),
+            *details,
+            type=type(error).__name__,
+            non_retryable=not error.retryable,
+            next_retry_delay=error.retry_after,
         )
     refused = server_error(error)
     if isinstance(refused, _FINAL):

@@ -14,6 +14,7 @@ from temporalio import activity
 
 from activities import announcing
 from activities.counters import read_report
+from activities.deployment import Deployment
 from activities.heartbeat import heartbeating
 from activities.pacing import Pace
 from activities.refused_rows import Tracing
@@ -29,7 +30,8 @@ from refold.projection import Projection, Row
 from refold.registry import Registry
 from refold.settings import Settings
 from refold.source.head import SettledHead
-from refold.source.reader import as_events, read_records
+from refold.source.portions import BatchReader
+from refold.source.reader import as_events, in_position_order
 from refold.store import dead_letters, generations, runs, schema
 from refold.store.changes import Change, Changes
 from refold.store.generations import ACTIVE, BUILDING, RETAINED, Generation
@@ -86,6 +88,7 @@ class Follower:
         poison: What is done with poison events.
         run_id: The run that follows; None for the live projection.
         skipped: Positions of events that are passed over.
+        reader: How many events it reads at a time.
     """
 
     projection: Projection
@@ -97,9 +100,12 @@ class Follower:
     poison: Poison
     run_id: str | None
     skipped: Sequence[int]
+    reader: BatchReader = field(default_factory=BatchReader)
 
     async def apply_batch(self, connection: AsyncConnection, upto: int) -> int:
         """Applies the next events in the caller's transaction, the checkpoint first.
+
+        No more than a batch may have, in number and in bytes, and in the time that it takes.
 
         Args:
             connection: In a transaction.
@@ -114,21 +120,19 @@ class Follower:
         """
         old = self.position
         window = min(upto, old + self.batch_size * _WINDOW_PER_EVENT)
-        records = await read_records(
-            connection,
+        statement = in_position_order(
             types=self.projection.event_types,
-            after=old,
             upto=window,
-            limit=self.batch_size,
             since=self.projection.start_from,
             passed_over=self.skipped,
         )
+        read = await self.reader.read(connection, statement, after=old, limit=self.batch_size)
         hand = Hand(self.projection.name)
         keyed = _Keyed()
-        if records:
-            keyed = await in_thread(self._keyed, records, hand, hand=hand)
+        if read.records:
+            keyed = await in_thread(self._keyed, read.records, hand, hand=hand)
         new = window
-        if len(keyed.events) < len(records) or len(records) == self.batch_size:
+        if not read.all or len(keyed.events) < len(read.records):
             new = keyed.events[-1].position
         # Only under this lock are the rows safe to read: an in-place refold may be at them.
         await self._advance(connection, old, new)
@@ -139,7 +143,7 @@ class Follower:
         current: dict[Key, Row | None] = dict.fromkeys(keys)
         current.update(await self.rows.read(connection, keys))
         before = dict(current)
-        hand.spent = 0
+        hand.renew()
         applied = _Applied()
         if keyed.events:
             applied = await in_thread(self._applied, keyed, current, held, hand, hand=hand)
@@ -313,6 +317,7 @@ class FollowActivities:
     def __init__(self, engine: AsyncEngine, registry: Registry, settings: Settings) -> None:
         self._engine = engine
         self._registry = registry
+        self._deployment = Deployment(engine, registry, settings.deployment_seconds)
         self._segment_seconds = settings.segment_seconds
 
     @activity.defn
@@ -324,7 +329,7 @@ class FollowActivities:
             Fenced: Another attempt has taken over.
         """
         plan = segment.plan
-        projection = self._registry.planned(plan.projection, plan.version)
+        projection = await self._deployment.planned(plan)
         clock = asyncio.get_running_loop().time
         # Nobody watches meanwhile: a segment's end is what moves the run's progress.
         end = clock() + min(self._segment_seconds, _LONGEST_SECONDS)

@@ -146,7 +146,7 @@ class Indexing:
         return found
 
     async def _adds(self, tried: RowStore, condition: str) -> bool:
-        names = ", ".join(quoted(column.name) for column in self._rows.table.columns)
+        names = ", ".join(quoted(name) for name in self._rows.written)
         try:
             async with self._connection.begin_nested():
                 await self._connection.exec_driver_sql(

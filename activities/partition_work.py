@@ -14,12 +14,12 @@ from activities.refolded_rows import RefoldedRows, Target
 from refold.database import own_transaction, raw
 from refold.dead_letters import Letter
 from refold.errors import PoisonEvent
-from refold.event import Event
 from refold.fold import Batch, Carry
 from refold.key import Key, loaded_key, stored_key
 from refold.messages import RefoldedSegment
 from refold.projection import Row
-from refold.source.reader import in_key_order, read_events
+from refold.source.portions import portions_of
+from refold.source.reader import as_events, in_key_order
 from refold.source.selecting import without_events
 from refold.store import dead_letters, generations, partitions
 from refold.store.partitions import Partition
@@ -61,8 +61,7 @@ class PartitionWork:
         projection, stored = self._target.projection, self._partition.carry
         carry = None
         if stored is not None:
-            async with self._writer.begin():
-                row = await self._target.rows.thaw(self._writer, stored["row"])
+            row = self._target.rows.thaw(stored["row"])
             key = loaded_key(projection.table, stored["key"])
             held = stored.get("held")
             carry = Carry(key, stored["position"], row, Letter(**held) if held else None)
@@ -122,7 +121,7 @@ class PartitionWork:
         return told
 
     async def _write_aside(self, batch: Batch, *, done: bool) -> int:
-        carry = await self._stored(batch.carry)
+        carry = self._stored(batch.carry)
         try:
             async with own_transaction(self._writer) as driver:
                 told = await self._advance(driver, batch, carry, done=done)
@@ -150,7 +149,7 @@ class PartitionWork:
         return told
 
     async def _write_in_place(self, batch: Batch, *, done: bool) -> int:
-        carry = await self._stored(batch.carry)
+        carry = self._stored(batch.carry)
         plan, name = self._target.plan, self._target.projection.name
         async with self._writer.begin():
             # The checkpoint is held, so that the follower can neither overtake nor be undone.
@@ -184,11 +183,10 @@ class PartitionWork:
             durable=done or not self._target.plan.atomic,
         )
 
-    async def _stored(self, carry: Carry | None) -> dict[str, Any] | None:
+    def _stored(self, carry: Carry | None) -> dict[str, Any] | None:
         if carry is None:
             return None
-        async with self._writer.begin():
-            row = await self._target.rows.freeze(self._writer, carry.row)
+        row = self._target.rows.freeze(carry.row)
         stored = {"key": stored_key(carry.key), "position": carry.position, "row": row}
         # What holds the key is written with its row, when it is finished.
         return stored if carry.held is None else {**stored, "held": asdict(carry.held)}
@@ -254,16 +252,18 @@ class PartitionWork:
             passed_over=await setting_aside.passed_over(self._writer, projection, plan.generation),
         )
         held = {loaded_key(projection.table, letter.key) for letter in letters if letter.key}
-        read = await read_events(self._writer, statement)
+        found = []
         hand = Hand(projection.name)
-        return await in_thread(self._fold_events, read, folded, held, hand, hand=hand)
+        async for records in portions_of(self._writer, statement):
+            found += await in_thread(self._fold_events, records, folded, held, hand, hand=hand)
+        return found
 
     def _fold_events(
-        self, read: list[Event], folded: dict[Key, Row | None], held: set[Key], hand: Hand
+        self, records: list[Any], folded: dict[Key, Row | None], held: set[Key], hand: Hand
     ) -> list[Letter]:
         projection = self._target.projection
         found = []
-        for event in hand.each(read):
+        for event in hand.each(as_events(records)):
             for key in projection.keys_of(event):
                 if key in held:
                     continue

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from activities import setting_aside
+from activities.deployment import Deployment
 from activities.heartbeat import heartbeating
 from activities.pacing import Pace
 from activities.partition_work import PartitionWork
@@ -19,7 +20,8 @@ from refold.messages import Plan, RefoldedSegment, RefoldSegment
 from refold.projection import Projection
 from refold.registry import Registry
 from refold.settings import Settings
-from refold.source.reader import decoded, stream
+from refold.source.portions import stream
+from refold.source.reader import decoded
 from refold.store import generations, partitions, schema, selected_keys
 from refold.store.read_models import physical
 from refold.store.rows import RowStore
@@ -43,6 +45,7 @@ class RefoldActivities:
     def __init__(self, engine: AsyncEngine, registry: Registry, settings: Settings) -> None:
         self._engine = engine
         self._registry = registry
+        self._deployment = Deployment(engine, registry, settings.deployment_seconds)
         self._segment_seconds = settings.segment_seconds
         # PostgreSQL sorts faster than this process folds. One partition after another, the first
         # is folded while the next is sorted; all at once, all would be waited for.
@@ -60,7 +63,7 @@ class RefoldActivities:
             RunEnded: The run was ended from outside.
         """
         plan = segment.plan
-        projection = self._registry.planned(plan.projection, plan.version)
+        projection = await self._deployment.planned(plan)
         async with (
             heartbeating(self._engine, plan.run_id) as beat,
             self._engine.connect() as reader,
@@ -84,7 +87,11 @@ class RefoldActivities:
             statement, carry = await work.remaining()
             await work.find_strays()
             fold = KeyOrderFold(
-                projection, pace.batch_size, carry, sets_aside=plan.poison.sets_aside
+                projection,
+                pace.batch_size,
+                carry,
+                sets_aside=plan.poison.sets_aside,
+                batch_seconds=pace.batch_seconds,
             )
             async with AsyncExitStack() as reading:
                 async with self._sorting:
@@ -97,9 +104,9 @@ class RefoldActivities:
                 end = clock() + max(self._segment_seconds, _WORK_PER_WAIT * waited)
                 pace.starts()
                 while records is not None:
-                    folding = fold.feed(decoded(records))
+                    folding = fold.feed(decoded(records, fold.hand))
                     while batch := await in_thread(next, folding, None, hand=fold.hand):
-                        fold.hand.spent = 0
+                        fold.hand.renew()
                         told = await work.write(batch, done=False)
                         beat.show(partition=partition.partition, events=work.events)
                         goes_on = not pace.is_told(told) and await pace.wait(writer, batch.events)

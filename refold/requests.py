@@ -185,6 +185,7 @@ R = TypeVar("R", bound=BaseModel)
 
 _EXAMPLE = '{"projection": "order-summary"}'
 _MOST_PROBLEMS = 10
+_LONGEST_ERROR = 1900
 
 
 def accept_request(inputs: Sequence[Any], kind: type[R]) -> R:
@@ -287,4 +288,5 @@ def _describe(error: ValidationError, kind: type[BaseModel]) -> str:
             )
         else:
             sentences.append(f"{field}: {problem['msg']}, got {problem['input']!r:.100}")
-    return "invalid request: " + "; ".join(sentences)
+    said = "invalid request: " + "; ".join(sentences)
+    return said if len(said) <= _LONGEST_ERROR else f"{said[:_LONGEST_ERROR]}…"

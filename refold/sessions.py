@@ -12,6 +12,7 @@ import getpass
 import os
 import re
 import socket as sockets
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ SETTINGS: Mapping[str, str] = {
     "transform_null_equals": "off",
     "standard_conforming_strings": "on",
     "quote_all_identifiers": "off",
+    "gin_fuzzy_search_limit": "0",
     # Where names without a schema are looked for; where tables are is said in full.
     "search_path": "public",
     "row_security": "on",
@@ -43,6 +45,7 @@ SETTINGS: Mapping[str, str] = {
     "statement_timeout": "0",
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
+    "exit_on_error": "off",
 }
 """What each session has, whatever its role or database sets."""
 
@@ -70,6 +73,10 @@ class PooledConnection(_Connection):
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
         """As asyncpg's; a transaction begins with its settings, in the same round trip."""
         if not args and query.startswith("BEGIN"):
+            if "ISOLATION LEVEL" not in query:
+                query = query.replace("BEGIN", "BEGIN ISOLATION LEVEL READ COMMITTED", 1)
+            if "DEFERRABLE" not in query:
+                query = query.replace(";", " NOT DEFERRABLE;", 1)
             query += self.settings_statement
         return str(await super().execute(query, *args, timeout=timeout))
 
@@ -85,14 +92,20 @@ class Connector:
 
     Args:
         url: The address.
+        writes: Whether a standby is refused, where the address does not say otherwise: it also
+            sees nothing of those who may still append.
         variable: What messages call it.
     """
 
-    def __init__(self, url: DatabaseUrl, *, variable: str = "REFOLD_DATABASE_URL") -> None:
+    def __init__(
+        self, url: DatabaseUrl, *, writes: bool = True, variable: str = "REFOLD_DATABASE_URL"
+    ) -> None:
         self._url = url
+        self._writes = writes
         self._variable = variable
         self._settings = _settings(url)
         self._pooled: bool | None = None
+        self._first: asyncpg.Connection[Any] | None = None
 
     async def connect(self) -> asyncpg.Connection[Any]:
         """A new connection.
@@ -101,7 +114,9 @@ class Connector:
             ConfigurationError: A parameter of the address cannot work here.
             OSError, asyncpg.PostgresError: The server does not answer, or refuses.
         """
-        connection = await self._open(pooled=await self.is_pooled())
+        pooled = await self.is_pooled()
+        first, self._first = self._first, None
+        connection = first or await self._open(pooled=pooled)
         try:
             await self._prepare(connection)
         except BaseException:
@@ -125,9 +140,15 @@ class Connector:
         try:
             # A pooler makes up a process id of its own when it greets its clients.
             pid = await connection.fetchval("SELECT pg_catalog.pg_backend_pid()")
-            return bool(pid != connection.get_server_pid())
-        finally:
-            await connection.close(timeout=_CLOSE_SECONDS)
+            pooled = bool(pid != connection.get_server_pid())
+            if pooled:  # it was opened as no connection to a pooler is
+                await connection.close(timeout=_CLOSE_SECONDS)
+            else:
+                self._first = connection
+        except BaseException:
+            connection.terminate()
+            raise
+        return pooled
 
     async def _open(self, *, pooled: bool) -> asyncpg.Connection[Any]:
         url = self._url
@@ -157,14 +178,19 @@ class Connector:
             if not url.options:
                 raise
             raise ConfigurationError(f"{self._variable}: parameter options: {error}") from None
+        except ssl.SSLError:
+            raise  # a certificate that is not believed is a ValueError, too, and may be renewed
         except ValueError as error:  # of the address, of PG… variables or of a service's file
             raise ConfigurationError(f"{self._variable}: {error}") from None
 
     def _more(self) -> dict[str, Any]:
         more: dict[str, Any] = {}
         driver = dict(self._url.driver)
-        if len(self._url.hosts) > 1 and "target_session_attrs" not in driver:
-            more["target_session_attrs"] = "read-write"  # after a failover, the one that writes
+        if "target_session_attrs" not in driver and "PGTARGETSESSIONATTRS" not in os.environ:
+            if len(self._url.hosts) > 1:
+                more["target_session_attrs"] = "read-write"  # after a failover, the one that writes
+            elif self._writes:
+                more["target_session_attrs"] = "primary"
         if self._url.user is None and not os.environ.get("PGUSER"):
             try:
                 getpass.getuser()
@@ -184,11 +210,11 @@ class Connector:
         later = {name: "0" for name, since in _LATER.items() if version >= since}
         if is_pooled(connection):
             pooled: Any = connection
-            pooled.settings_statement = _set_config(
+            pooled.settings_statement = _statements(
                 {**_from_options(self._url.options), **self._settings, **later}, local=True
             )
         elif later:
-            await connection.execute(_set_config(later, local=False))
+            await connection.execute(_statements(later, local=False))
 
 
 _CLOSE_SECONDS = 5.0
@@ -207,12 +233,22 @@ def _settings(url: DatabaseUrl) -> dict[str, str]:
     return own
 
 
-def _set_config(settings: Mapping[str, str], *, local: bool) -> str:
-    calls = (
-        f"pg_catalog.set_config({_literal(name)}, {_literal(value)}, {str(local).lower()})"
-        for name, value in settings.items()
-    )
-    return f"SELECT {', '.join(calls)};"
+def _statements(settings: Mapping[str, str], *, local: bool) -> str:
+    """Statements that take no snapshot: a transaction may be waiting to take its own later."""
+    verb = "SET LOCAL" if local else "SET"
+    return "".join(f"{verb} {name} = {_listed(name, s)};" for name, s in settings.items())
+
+
+# Each of their items is quoted by itself; other lists are one word.
+_LISTS = ("search_path", "temp_tablespaces")
+
+
+def _listed(name: str, value: str) -> str:
+    if name not in _LISTS:
+        return _literal(value)
+    items = re.findall(r'"((?:[^"]|"")*)"|([^",\s]+)', value)
+    named = [_literal(quoted.replace('""', '"') or plain.lower()) for quoted, plain in items]
+    return ", ".join(named) or "''"
 
 
 def _literal(text: str) -> str:

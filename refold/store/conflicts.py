@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import ColumnElement, Subquery, cast, literal, literal_column, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.key import Key
 from refold.projection import Row
-from refold.store.read_models import quoted
 from refold.store.rows import RowStore
 
 # An index's expressions with the operators by which two entries are the same; those that are only
@@ -48,33 +45,36 @@ async def holders(
     found = (await connection.execute(_INDEX, {"table": rows.name, "index": index})).first()
     if found is None:
         return []
-    names = [quoted(name) for name in rows.key_names]
-    number = range(len(found.parts))
-    parts = ", ".join(f"({part}) AS p{n}" for n, part in zip(number, found.parts, strict=True))
-    same = " AND ".join(
-        f"o.p{n} IS NOT DISTINCT FROM m.p{n}"
-        if found.indnullsnotdistinct
-        else f"o.p{n} {op} m.p{n}"
-        for n, op in zip(number, found.operators, strict=True)
+    own = [
+        cast(literal(row[column.name], column.type), column.type).label(column.name)
+        for column in rows.table.columns
+    ]
+    mine = _entries(select(*own).subquery("row"), rows, found, "m")
+    others = _entries(rows.table, rows, found, "o")
+    alike = ["IS NOT DISTINCT FROM"] * len(found.parts)
+    operators = alike if found.indnullsnotdistinct else found.operators
+    same = [f"o.p{n} {operator} m.p{n}" for n, operator in enumerate(operators)]
+    keys = [f"k{n}" for n in range(len(rows.key_names))]
+    condition: ColumnElement[bool] = literal_column(" AND ".join(same))
+    statement = (
+        select(*[others.c[name] for name in keys])
+        .select_from(others.join(mine, condition))
+        .where(or_(*[others.c[name].is_distinct_from(mine.c[name]) for name in keys]))
+        .limit(most)
     )
-    keys = ", ".join(f"{name} AS k{n}" for n, name in enumerate(names))
-    other = " OR ".join(f"o.k{n} IS DISTINCT FROM m.k{n}" for n in range(len(names)))
-    listed = ", ".join(f"o.k{n}" for n in range(len(names)))
-    mine = f"jsonb_populate_record(NULL::{rows.name}, :row)"
-    sql = (
-        f"SELECT {listed} FROM (SELECT {keys}, {parts} FROM {rows.name} WHERE {found.among}) AS o, "
-        f"(SELECT {keys}, {parts} FROM {mine} WHERE {found.among}) AS m "
-        f"WHERE {same} AND ({other}) LIMIT {most}"
-    )
-    frozen = bindparam("row", await rows.freeze(connection, row), type_=JSONB)
-    statement = text(_escaped(sql)).bindparams(frozen)
-    return _keys((await connection.execute(statement)).all())
+    return [
+        record[0] if len(record) == 1 else tuple(record)
+        for record in await connection.execute(statement)
+    ]
 
 
-def _escaped(sql: str) -> str:
-    """With one parameter, and colons that begin none: those of casts and of names."""
-    return sql.replace(":", "\\:").replace("\\:row)", ":row)")
-
-
-def _keys(found: Sequence[Any]) -> list[Key]:
-    return [record[0] if len(record) == 1 else tuple(record) for record in found]
+def _entries(source: Any, rows: RowStore, index: Any, name: str) -> Subquery:
+    """The entries of an index for the rows of a table, with their keys."""
+    keys = [
+        column.label(f"k{n}") for n, column in enumerate(source.c[key] for key in rows.key_names)
+    ]
+    parts: list[ColumnElement[Any]] = [
+        literal_column(f"({part})").label(f"p{n}") for n, part in enumerate(index.parts)
+    ]
+    among: ColumnElement[bool] = literal_column(f"({index.among})")
+    return select(*keys, *parts).select_from(source).where(among).subquery(name)

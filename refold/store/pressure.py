@@ -117,6 +117,8 @@ class Pressure:
             refused = server_error(error)
             if isinstance(refused, asyncpg.QueryCanceledError):
                 return True
+            if isinstance(refused, asyncpg.ReadOnlySQLTransactionError):
+                raise _refusal(expression, refused) from None  # it writes; the server may well do
             if refused is None or (refused.sqlstate or "")[:2] in _PASSING:
                 raise
             raise _refusal(expression, refused) from error

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Any
+
 from sqlalchemy import (
     DDL,
+    CheckConstraint,
     Column,
+    Constraint,
     ForeignKeyConstraint,
     MetaData,
-    PrimaryKeyConstraint,
     Table,
     text,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, ExecutableDDLElement
 
+from refold.columns.declared import written_columns
 from refold.database import DIALECT
 from refold.projection import Projection
 from refold.schemas import declared_schema
@@ -27,14 +32,20 @@ def quoted(*names: str) -> str:
     return ".".join(DIALECT.identifier_preparer.quote(name) for name in names)
 
 
+# SQLAlchemy keeps what it has compiled by the table object: with a new one for each segment, all
+# statements would be compiled again, and what was compiled before kept until the cache is full.
+@lru_cache(maxsize=256)
 def physical(projection: Projection, schema: str) -> Table:
-    """The projection's table as it stands, or will stand, in that schema."""
-    return projection.table.to_metadata(
+    """The projection's table as it stands, or will stand, in that schema; not to be changed."""
+    made = projection.table.to_metadata(
         MetaData(),
         schema=schema,
         # What it refers to stays where it is.
         referred_schema_fn=lambda table, to, constraint, referred: referred,
     )
+    for copied, column in zip(made.columns, projection.table.columns, strict=True):
+        copied.type = column.type  # a type with a name stays in the schema that it is declared in
+    return made
 
 
 async def live_schema(connection: AsyncConnection, projection: Projection) -> str:
@@ -63,6 +74,47 @@ def misplaced(projection: Projection, live: str) -> str | None:
     )
 
 
+async def others_named(connection: AsyncConnection, live: str, table: str) -> list[str]:
+    """Schemas where a table of that name stands, too, which somebody may take for the read model.
+
+    Neither Refold's own nor PostgreSQL's.
+    """
+    statement = text(
+        """
+        SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relname = :table AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname <> :live
+          AND n.nspname !~ '^(pg_|refold$|information_schema$|refold_[a-z0-9_]+_g[0-9]+$)'
+        ORDER BY 1
+        """
+    )
+    found = await connection.execute(statement, {"table": table, "live": live})
+    return list(found.scalars())
+
+
+async def missing_rights(connection: AsyncConnection, live: str) -> list[str]:
+    """The rights that a build aside needs and this role lacks, each with the statement for it."""
+    statement = text(
+        "SELECT has_schema_privilege(:live, 'CREATE'), "
+        "has_database_privilege(current_database(), 'CREATE'), "
+        "quote_ident(current_user), quote_ident(current_database())"
+    )
+    in_schema, in_database, role, database = (
+        await connection.execute(statement, {"live": live})
+    ).one()
+    lacks = []
+    if not in_database:
+        lacks.append(
+            f"role {role} may create no schemas, and each generation is built in one: "
+            f"GRANT CREATE ON DATABASE {database} TO {role}"
+        )
+    if not in_schema:
+        lacks.append(
+            f"role {role} may put no table into schema {live!r}: "
+            f"GRANT CREATE ON SCHEMA {quoted(live)} TO {role}"
+        )
+    return lacks
+
+
 async def schema_exists(connection: AsyncConnection, schema: str) -> bool:
     """Whether there is a schema of that name."""
     found = text("SELECT count(*) FROM pg_namespace WHERE nspname = :name")
@@ -81,15 +133,21 @@ async def create_shadow(connection: AsyncConnection, projection: Projection, sch
     The schema is what keeps the names of its indexes and constraints the same in each generation.
     """
     await connection.exec_driver_sql(f"CREATE SCHEMA {quoted(schema)}")
-    columns: list[Column[object]] = [
-        Column(c.name, c.type, nullable=c.nullable, server_default=c.server_default)
-        for c in projection.table.columns
-    ]
-    await connection.execute(
-        CreateTable(Table(projection.table.name, MetaData(), *columns, schema=schema))
-    )
+    columns = [_bare(column) for column in projection.table.columns]
+    table = Table(projection.table.name, MetaData(), *columns, schema=schema)
+    for constraint in [one for one in table.constraints if isinstance(one, CheckConstraint)]:
+        table.constraints.remove(constraint)  # of a column's type
+    await connection.execute(CreateTable(table))
     # Without a key, a publication of all tables would refuse to let rows be replaced in it.
     await connection.exec_driver_sql(_identity(schema, projection.table.name, "FULL"))
+
+
+def _bare(column: Column[Any]) -> Column[Any]:
+    """The column without keys and checks: `add_indexes` adds those."""
+    kind = column.type
+    if column.computed is not None:
+        return Column(column.name, kind, column.computed._copy(), nullable=column.nullable)
+    return Column(column.name, kind, nullable=column.nullable, server_default=column.server_default)
 
 
 def _identity(schema: str, table: str, by: str) -> str:
@@ -102,7 +160,7 @@ async def create_copy(
     """Makes a full copy of a table's rows, without keys and indexes, in a schema of its own."""
     await create_shadow(connection, projection, schema)
     table = projection.table.name
-    names = ", ".join(quoted(column.name) for column in projection.table.columns)
+    names = ", ".join(quoted(column.name) for column in written_columns(projection.table))
     await connection.exec_driver_sql(
         f"INSERT INTO {quoted(schema, table)} ({names}) SELECT {names} FROM {quoted(source, table)}"
     )
@@ -130,18 +188,19 @@ async def declared(
             anybody from deleting what it refers to.
     """
     table = physical(projection, schema)
-    checks = [
+    others = [
         constraint
-        for constraint in sorted(table.constraints, key=lambda c: str(c.name))
-        # Those of a column's type came with the column.
-        if not isinstance(constraint, (PrimaryKeyConstraint, ForeignKeyConstraint))
-        and not getattr(constraint, "_type_bound", False)
+        for constraint in sorted(_constraints(table), key=lambda c: str(c.name))
+        if constraint is not table.primary_key and not isinstance(constraint, ForeignKeyConstraint)
     ]
+    identity = _identity(schema, table.name, "DEFAULT").replace("%", "%%")
     foreign = await foreign_keys(connection, projection.table, schema) if refers else []
+    # Not to be marked as made: the table is looked at again, by another attempt.
+    keys = [AddConstraint(one, isolate_from_table=False) for one in (table.primary_key, *others)]
     return [
-        AddConstraint(table.primary_key),
-        DDL(_identity(schema, table.name, "DEFAULT").replace("%", "%%")),  # type: ignore[no-untyped-call]
-        *map(AddConstraint, checks),
+        keys[0],
+        DDL(identity),  # type: ignore[no-untyped-call]
+        *keys[1:],
         *foreign,
         *map(CreateIndex, sorted(table.indexes, key=lambda i: str(i.name))),
     ]
@@ -153,6 +212,16 @@ async def add_indexes(
     """Adds the keys, checks and indexes that the projection's table declares; see `declared`."""
     for statement in await declared(connection, projection, schema, refers=refers):
         await connection.execute(statement)
+
+
+def _constraints(table: Table) -> list[Constraint]:
+    """Those that PostgreSQL needs: a CHECK that other databases need for a type has a rule."""
+    compiler = DIALECT.ddl_compiler(DIALECT, None)  # type: ignore[arg-type]
+    return [
+        constraint
+        for constraint in table.constraints
+        if constraint._create_rule is None or constraint._create_rule(compiler)
+    ]
 
 
 async def analyze(connection: AsyncConnection, schema: str, table: str) -> None:

@@ -92,8 +92,13 @@ HANDED_OVER = {
 }
 
 
-async def test_followed_live_and_rebuilt(client: Client, database: Database) -> None:
-    projections = [seats(what, partitions=2) for what in ("deferrable", *FEW)]
+@pytest.mark.parametrize(
+    "whats", [("unique", "exclusion"), pytest.param(tuple(CONSTRAINTS), marks=pytest.mark.soak)]
+)
+async def test_followed_live_and_rebuilt(
+    client: Client, database: Database, whats: tuple[str, ...]
+) -> None:
+    projections = [seats(what, partitions=2) for what in whats]
     names = [one.name for one in projections]
     await write(database.engine, BEGIN)
     async with working(client, database, registry_of(*projections)):
@@ -138,8 +143,13 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("batch_size", [1, 1000])
-@pytest.mark.parametrize("partitions", [1, 4])
+LONG = pytest.mark.soak
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "partitions"),
+    [(1, 1), pytest.param(1, 4, marks=LONG), pytest.param(1000, 1, marks=LONG), (1000, 4)],
+)
 async def test_values_changed_by_hand_are_repaired_in_place(
     client: Client, database: Database, batch_size: int, partitions: int
 ) -> None:
@@ -159,4 +169,4 @@ async def test_values_changed_by_hand_are_repaired_in_place(
                 await assert_oracle(database.engine, one)
 
 
-FEW = ["unique", "of an expression", "exclusion"]
+FEW = ["of an expression", "exclusion"]

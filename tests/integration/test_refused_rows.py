@@ -125,13 +125,18 @@ def assert_named(projection: Projection, what: str, message: str) -> None:
     assert LONG[:50] not in message
 
 
+SOME = ("key", "index of an expression", "taken", "check")
+ALL = pytest.param(tuple(REFUSING), marks=pytest.mark.soak)
+
+
 @pytest.mark.parametrize("function", [False, pytest.param(True, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("whats", [("index", "exclusion", "reference"), ALL])
 async def test_it_is_named_on_every_route(
-    client: Client, database: Database, *, function: bool
+    client: Client, database: Database, whats: tuple[str, ...], *, function: bool
 ) -> None:
     """Rebuilt, followed and in place, by paths and by functions, it is the same event."""
     await prepare(database)
-    projections = {what: notes(what, function=function) for what in REFUSING}
+    projections = {what: notes(what, function=function) for what in whats}
     names = [one.name for one in projections.values()]
     async with working(client, database, registry_of(*projections.values())):
         await write(database.engine, BEFORE)
@@ -152,10 +157,13 @@ async def test_it_is_named_on_every_route(
     assert await leftovers(database.engine) == []
 
 
-async def test_it_is_set_aside_retried_and_skipped(client: Client, database: Database) -> None:
+@pytest.mark.parametrize("whats", [SOME, ALL])
+async def test_it_is_set_aside_retried_and_skipped(
+    client: Client, database: Database, whats: tuple[str, ...]
+) -> None:
     await prepare(database)
     aside = OnPoison.SET_ASIDE
-    projections = {what: notes(what, on_poison=aside) for what in REFUSING}
+    projections = {what: notes(what, on_poison=aside) for what in whats}
     async with working(client, database, registry_of(*projections.values())):
         for what, projection in projections.items():
             name = projection.name

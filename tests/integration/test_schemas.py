@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, MetaData, Table, Text, text
+from sqlalchemy import Column, Enum, MetaData, Table, Text, text
 from temporalio.client import Client
 
 from refold import Event, Projection, Row
@@ -114,7 +115,7 @@ async def test_a_role_called_refold_makes_no_table_among_refolds_own(
     "path",
     mostly_soak(
         *("''", "app, public", '"$user"', "app", "refold", "pg_catalog", "no_such_schema"),
-        suite=3,
+        suite=2,
     ),
 )
 async def test_a_path_that_changes_leads_the_next_generation_nowhere_else(
@@ -137,7 +138,7 @@ async def test_a_path_that_changes_leads_the_next_generation_nowhere_else(
     assert await rows(database, "public.marks") == [("a", "2"), ("b", "2")]
 
 
-@pytest.mark.parametrize("recorded", ["app", "refold"])
+@pytest.mark.parametrize("recorded", mostly_soak("refold", "app", suite=1))
 async def test_a_table_stays_where_its_generation_is_recorded(
     client: Client, database: Database, recorded: str
 ) -> None:
@@ -191,3 +192,76 @@ def test_a_table_in_somebody_elses_schema_is_refused_as_it_is_declared(schema: s
 def test_versions_may_name_the_default_schema_or_not() -> None:
     made = Registry([marks(), marks(schema="public", version=2)])
     assert made.get("marks").version == 2
+
+
+async def test_a_table_of_its_name_elsewhere_is_told_before_the_first_build(
+    client: Client, database: Database
+) -> None:
+    await mark(database, "1")
+    await execute(database, "CREATE SCHEMA app", "CREATE TABLE app.marks (id text)")
+    async with working(client, database, registry(marks())):
+        handle = await start(client, database, "Rebuild", {"projection": "marks", "dry_run": True})
+        await asyncio.wait_for(handle.result(), 60)
+        plan = await handle.query("plan")
+        assert "a table of its name is in app, too" in plan["note"]
+        await run(client, database, "Rebuild", "marks")
+        handle = await start(client, database, "Rebuild", {"projection": "marks", "dry_run": True})
+        await asyncio.wait_for(handle.result(), 60)
+        assert (await handle.query("plan"))["note"] is None
+
+
+async def test_rights_that_are_missing_are_named_before_any_work(
+    client: Client, database: Database
+) -> None:
+    await mark(database, "1")
+    name = database.url.rsplit("/", 1)[1]
+    await execute(
+        database,
+        "DROP ROLE IF EXISTS refold_poor",
+        "CREATE ROLE refold_poor LOGIN",
+        "GRANT pg_read_all_data, pg_write_all_data TO refold_poor",
+    )
+    poor = await with_setting(database, "application_name = 'poor'", role="refold_poor")
+    cures = [f"GRANT CREATE ON DATABASE {name} TO refold_poor"]
+    cures += ["GRANT CREATE ON SCHEMA public TO refold_poor"]
+    try:
+        async with working(client, poor, registry(marks())):
+            for cure in cures:
+                error = await failed(await start(client, poor, "Rebuild", {"projection": "marks"}))
+                assert error.type == "SwapRefused"
+                assert cure in error.message
+                await execute(database, cure)
+            await run(client, poor, "Rebuild", "marks")
+    finally:
+        await poor.engine.dispose()
+    assert await rows(database, "public.marks") == [("a", "1"), ("b", "1")]
+
+
+async def test_a_type_that_is_elsewhere_is_found_where_the_address_says(
+    client: Client, database: Database
+) -> None:
+    await execute(database, "CREATE SCHEMA app", "CREATE TYPE app.mood AS ENUM ('1', '2')")
+    made = Projection(
+        "marks",
+        table=Table(
+            "marks",
+            MetaData(),
+            Column("id", Text, primary_key=True),
+            Column("n", Enum("1", "2", name="mood")),
+        ),
+        key="stream_id",
+    )
+    made.on("Marked")(marks().handlers["Marked"])
+    await mark(database, "1")
+    async with working(client, database, registry(made)):
+        error = await failed(await start(client, database, "Rebuild", {"projection": "marks"}))
+    assert "there is one in schema app" in error.message
+    options = error.message.split("give the address ")[1]
+    settings = database.settings.model_copy(update={"database_url": f"{database.url}{options}"})
+    told = dataclasses.replace(database, settings=settings, engine=make_engine(settings))
+    try:
+        async with working(client, told, registry(made)):
+            await run(client, told, "Rebuild", "marks")
+    finally:
+        await told.engine.dispose()
+    assert await rows(database, "public.marks") == [("a", "1"), ("b", "1")]

@@ -69,9 +69,21 @@ class WorkerProcess:
         return self.log.read_text(errors="replace")
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._child.pid
+
+    @property
     def running(self) -> bool:
         """Whether it has not ended."""
         return self._child.running
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it stands still, stopped by itself or by us."""
+        return (
+            Path(f"/proc/{self._child.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        )
 
     def kill(self) -> None:
         """SIGKILL: it finds no time for anything."""
