@@ -37,6 +37,8 @@ def make_engine(settings: Settings, *, activities: int = 2) -> AsyncEngine:
         pool_size=activities * CONNECTIONS_PER_ACTIVITY + 2,
         max_overflow=0,
         pool_pre_ping=True,
+        # Values are data: they must not get into errors, and so into logs and histories.
+        hide_parameters=True,
         # Alike wherever JSON is read: json.loads would make other numbers of large ones.
         json_deserializer=orjson.loads,
         connect_args={"timeout": 10, "server_settings": {"application_name": "refold"}},
