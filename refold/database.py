@@ -10,12 +10,14 @@ from typing import Any
 
 import asyncpg
 import orjson
-from sqlalchemy import Executable, text
+from sqlalchemy import URL, Executable, event, text
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
 
 from refold.errors import ConfigurationError
+from refold.sessions import Connector
 from refold.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -26,23 +28,83 @@ DIALECT = asyncpg_dialect()  # type: ignore[no-untyped-call]
 CONNECTIONS_PER_ACTIVITY = 2
 
 
-def make_engine(settings: Settings, *, activities: int = 2) -> AsyncEngine:
+def make_engine(
+    settings: Settings, *, activities: int = 2, pool_size: int | None = None
+) -> AsyncEngine:
     """An engine with enough connections for that many activities at a time.
 
+    Args:
+        settings: For the address.
+        activities: How many work at a time.
+        pool_size: How many connections, if not as many as those need.
+
     Raises:
-        ConfigurationError: REFOLD_DATABASE_URL is missing or not a PostgreSQL URL.
+        ConfigurationError: REFOLD_DATABASE_URL is missing, not a PostgreSQL URL, or has a parameter
+            that cannot be honoured.
     """
-    return create_async_engine(
-        settings.sqlalchemy_url(),
-        pool_size=activities * CONNECTIONS_PER_ACTIVITY + 2,
+    address = settings.database_address()
+    connector = Connector(address)
+    engine = create_async_engine(
+        URL.create(
+            "postgresql+asyncpg",
+            username=address.user,
+            host=address.where if len(address.hosts) > 1 else next(iter(address.hosts), None),
+            port=address.ports[0] if len(address.hosts) == 1 else None,
+            database=address.database,
+        ),
+        pool_size=pool_size or activities * CONNECTIONS_PER_ACTIVITY + 2,
         max_overflow=0,
-        pool_pre_ping=True,
-        # Values are data: they must not get into errors, and so into logs and histories.
+        # Of what fails, only the statement is shown: parameters may hold what nobody should see.
         hide_parameters=True,
         # Alike wherever JSON is read: json.loads would make other numbers of large ones.
         json_deserializer=orjson.loads,
-        connect_args={"timeout": 10, "server_settings": {"application_name": "refold"}},
     )
+
+    @event.listens_for(engine.sync_engine, "do_connect")
+    def connect(dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> None:
+        parameters.clear()
+        parameters["async_creator_fn"] = connector.connect
+        if await_only(connector.is_pooled()):
+            parameters["prepared_statement_cache_size"] = 0
+
+    event.listen(engine.sync_engine, "checkout", _require_fresh)
+    return engine
+
+
+# Neither on a standby nor where transactions are read only, as they are on a server that was
+# demoted.
+_WRITES = (
+    "SELECT NOT pg_catalog.pg_is_in_recovery() "
+    "AND pg_catalog.current_setting('transaction_read_only') = 'off'"
+)
+_LOOK_SECONDS = 10.0
+_KNOWN = "refold_known"
+
+
+def _require_fresh(connection: Any, record: Any, proxy: Any) -> None:
+    """Takes no connection from the pool that is broken, or leads to a server without writes.
+
+    After a failover an old connection may live on, to the server that was the primary. A new one
+    is taken as it is: what the server it leads to refuses is for whoever asks for it.
+
+    Raises:
+        DisconnectionError: Another connection is to be opened instead.
+        InvalidatePoolError: And those that are as old are not to be used, either.
+    """
+    if _KNOWN not in record.info:
+        record.info[_KNOWN] = True
+        return
+
+    async def look(driver: asyncpg.Connection[Any]) -> object:
+        return await driver.fetchval(_WRITES, timeout=_LOOK_SECONDS)
+
+    try:
+        writes = connection.run_async(look)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DisconnectionError(f"the connection is broken: {error}") from error
+    if not writes:
+        logger.warning("PostgreSQL takes no writes on connections made before: opening new ones")
+        raise InvalidatePoolError("the server takes no writes")
 
 
 async def raw(connection: AsyncConnection) -> asyncpg.Connection[Any]:
@@ -104,11 +166,16 @@ async def check_reachable(engine: AsyncEngine) -> None:
 
     Raises:
         ConfigurationError: The server answers, and will never let us in as configured.
-        OSError, DBAPIError: The server does not answer (now); trying again makes sense.
+        OSError, DBAPIError: The server does not answer, or takes no writes (now); trying again
+            makes sense.
     """
     try:
         async with engine.connect() as connection:
-            await connection.execute(text("SELECT 1"))
+            if not await connection.scalar(text(_WRITES)):
+                await connection.invalidate()
+                raise OSError(
+                    "it takes no writes: it is a standby, or default_transaction_read_only is on"
+                )
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as e:
         raise ConfigurationError(f"REFOLD_DATABASE_URL: the server refuses it: {e}") from e
     except DBAPIError as e:
@@ -145,7 +212,8 @@ async def wait_until_reachable(engine: AsyncEngine) -> None:
         try:
             return await check_reachable(engine)
         except (OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            where = f"{engine.url.host or 'local socket'}:{engine.url.port or 5432}"
+            port = f":{engine.url.port}" if engine.url.port else ""
+            where = f"{engine.url.host or 'the local server'}{port}"
             logger.warning("PostgreSQL at %s does not answer (%s); trying again", where, error)
         await asyncio.sleep(pause)
         pause = min(2 * pause, 5.0)

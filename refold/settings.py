@@ -6,12 +6,9 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
+from refold.database_url import EXAMPLE, DatabaseUrl, parse_database_url
 from refold.errors import ConfigurationError
-
-_EXAMPLE = "postgresql://user:password@host:5432/database"
 
 
 class Settings(BaseSettings):
@@ -48,31 +45,19 @@ class Settings(BaseSettings):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
 
-    def sqlalchemy_url(self) -> URL:
-        """The database's address for SQLAlchemy with asyncpg.
+    def database_address(self) -> DatabaseUrl:
+        """Where the database is.
 
         Raises:
-            ConfigurationError: REFOLD_DATABASE_URL is not set or is not a PostgreSQL URL.
+            ConfigurationError: REFOLD_DATABASE_URL is not set, is not a PostgreSQL URL, or has a
+                parameter that cannot be honoured.
         """
         if not self.database_url:
             raise ConfigurationError(
-                f"REFOLD_DATABASE_URL is not set: expected an address such as {_EXAMPLE} "
+                f"REFOLD_DATABASE_URL is not set: expected an address such as {EXAMPLE} "
                 "(`refold dev` starts a PostgreSQL and prints its address)"
             )
-        try:
-            url = make_url(self.database_url)
-        except (ArgumentError, ValueError):
-            # The value may hold a password: never repeat it.
-            raise ConfigurationError(
-                f"REFOLD_DATABASE_URL: expected an address such as {_EXAMPLE}, "
-                "got something that is not a URL"
-            ) from None
-        if url.drivername not in ("postgresql", "postgres", "postgresql+asyncpg"):
-            raise ConfigurationError(
-                f"REFOLD_DATABASE_URL: expected a PostgreSQL address such as {_EXAMPLE}, "
-                f"got one for {url.drivername!r}"
-            )
-        return url.set(drivername="postgresql+asyncpg")
+        return parse_database_url(self.database_url)
 
 
 def load_settings() -> Settings:

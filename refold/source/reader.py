@@ -306,7 +306,7 @@ async def stream(
 
     async def chunks() -> AsyncIterator[list[Any]]:
         driver = await raw(connection)
-        cursor = await driver.cursor(sql, *arguments)
+        cursor = await (await driver.prepare(sql)).cursor(*arguments)
         while records := await cursor.fetch(fetch):
             yield records
 

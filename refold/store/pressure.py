@@ -22,7 +22,8 @@ _LAG = text(
 )
 _SESSIONS = text(
     "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' "
-    "AND backend_type = 'client backend' AND application_name <> 'refold'"
+    "AND backend_type = 'client backend' "
+    "AND application_name NOT IN ('refold', current_setting('application_name'))"
 )
 _WAL = text("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
 # Below this, the bytes between two looks say little of a rate.

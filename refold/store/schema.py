@@ -73,6 +73,9 @@ generations = Table(
     Column("run_id", Text),
     _now("created_at"),
     Column("swapped_at", DateTime(timezone=True)),
+    Column("discarded_at", DateTime(timezone=True)),
+    Index(None, "projection", "status", "generation"),
+    Index(None, "run_id", postgresql_where=text("status <> 'discarded'")),
     Index(
         "generations_one_active",
         "projection",
@@ -102,6 +105,9 @@ runs = Table(
     Column("ended_at", DateTime(timezone=True)),
     Column("error", Text),
     Index(None, "projection", "started_at"),
+    Index(None, "workflow_id"),
+    Index("runs_unfinished", "projection", postgresql_where=text("ended_at IS NULL")),
+    Index(None, "ended_at"),
 )
 """One row per backfill or rebuild; `run_id` is Temporal's first run id, over continue-as-new.
 
@@ -171,10 +177,16 @@ leases = Table(
     Column("run_id", Text, nullable=False),
     Column("workflow_id", Text, nullable=False),
     Column("namespace", Text, nullable=False),
+    Column("installation", Text),
+    Column("released_by", Text),
     _now("acquired_at"),
     _now("renewed_at"),
 )
-"""Who may write a projection: one run at a time."""
+"""Who may write a projection: one run at a time.
+
+`installation` says which Temporal the run is of, beside the namespace's name: NULL for a lease of
+an older version. `released_by` is who wants the run ended, wherever it is of.
+"""
 
 system_events = Table(
     "system_events",
@@ -211,5 +223,32 @@ deliveries = Table(
     Column("projection", Text, primary_key=True),
     Column("handler", Text, primary_key=True),
     Column("delivered", BigInteger, nullable=False),
+    _now("seen_at"),
 )
-"""Up to which system event (inclusive) each handler has been given a projection's events."""
+"""Up to which system event (inclusive) each handler has been given a projection's events.
+
+`seen_at` is when a worker last had the handler, to a day or so.
+"""
+
+left_behind = Table(
+    "left_behind",
+    metadata,
+    Column("chore", Text, primary_key=True),
+    Column("projection", Text, primary_key=True),
+    Column("item", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    _now("since"),
+)
+"""What workers could not clear away, and why; a row goes when its reason does."""
+
+deployments = Table(
+    "deployments",
+    metadata,
+    Column("worker", Text, primary_key=True),
+    Column("projection", Text, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("queue", Text, nullable=False),
+    _now("seen_at"),
+    Index(None, "projection"),
+)
+"""Which projections each worker has, on which task queue; a worker shows itself now and then."""

@@ -14,6 +14,7 @@ _PURE = [
     "checkpoints",
     "columns",
     "criteria",
+    "database_url",
     "dead_letters",
     "delivering",
     "diff",
@@ -49,7 +50,13 @@ _PURE = [
     "words",
 ]
 _PURE_MODULES = [f"refold.{name}" for name in _PURE]
-_KERNEL = [*_PURE_MODULES, "refold.database", "refold.judgement", "refold.telemetry"]
+_KERNEL = [
+    *_PURE_MODULES,
+    "refold.database",
+    "refold.judgement",
+    "refold.sessions",
+    "refold.telemetry",
+]
 
 # What a place may import of the project's own: modules, or packages with all that is in them.
 ALLOWED: dict[str, list[str]] = {
@@ -93,8 +100,9 @@ ALLOWED: dict[str, list[str]] = {
         "refold.run_manager",
         "refold.schedule_manager",
     ],
-    "refold/database.py": _PURE_MODULES,
+    "refold/database.py": [*_PURE_MODULES, "refold.sessions"],
     "refold/judgement.py": [*_PURE_MODULES, "refold.database"],
+    "refold/sessions.py": _PURE_MODULES,
     "refold/telemetry.py": _PURE_MODULES,
     "refold/garbage.py": [],
     "refold/temporal.py": [*_KERNEL],

@@ -42,8 +42,8 @@ def test_the_settings_are_accepted(
     for name, value in services["worker"]["environment"].items():
         if name.startswith("REFOLD_"):
             monkeypatch.setenv(name, _interpolated(value))
-    url = Settings().sqlalchemy_url()
-    assert (url.host, url.database, url.username) == ("postgresql", "refold", "refold")
+    url = Settings().database_address()
+    assert (url.hosts, url.database, url.user) == (("postgresql",), "refold", "refold")
 
 
 def test_every_dependency_is_a_service(services: dict[str, dict[str, Any]]) -> None:

@@ -24,28 +24,27 @@ def test_without_variables_there_are_defaults_and_no_database() -> None:
 
 def test_a_missing_database_is_said_clearly() -> None:
     with pytest.raises(ConfigurationError, match="REFOLD_DATABASE_URL is not set: expected"):
-        load_settings().sqlalchemy_url()
+        load_settings().database_address()
 
 
 def test_an_empty_database_url_is_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REFOLD_DATABASE_URL", "")
     with pytest.raises(ConfigurationError, match="REFOLD_DATABASE_URL is not set"):
-        load_settings().sqlalchemy_url()
+        load_settings().database_address()
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+asyncpg"])
 def test_any_postgresql_url_is_taken(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
     monkeypatch.setenv("REFOLD_DATABASE_URL", f"{scheme}://me:p%40ss@db.example:6432/shop")
-    url = load_settings().sqlalchemy_url()
-    assert url.drivername == "postgresql+asyncpg"
-    assert (url.host, url.port, url.database) == ("db.example", 6432, "shop")
-    assert (url.username, url.password) == ("me", "p@ss")
+    url = load_settings().database_address()
+    assert (url.hosts, url.ports, url.database) == (("db.example",), (6432,), "shop")
+    assert (url.user, url.password) == ("me", "p@ss")
 
 
 @pytest.mark.parametrize("url", ["mysql://me:secret@db/shop", "postgresql+psycopg://db/shop"])
 def test_another_database_is_refused_by_its_scheme(url: str) -> None:
     with pytest.raises(ConfigurationError, match="expected a PostgreSQL address") as caught:
-        Settings(database_url=url).sqlalchemy_url()
+        Settings(database_url=url).database_address()
     assert f"got one for '{url.partition(':')[0]}'" in str(caught.value)
     assert "secret" not in str(caught.value)
 
@@ -53,7 +52,7 @@ def test_another_database_is_refused_by_its_scheme(url: str) -> None:
 @pytest.mark.parametrize("url", ["secret", "postgresql://me:secret@db:port/shop", "://secret"])
 def test_what_is_no_url_is_refused_without_being_repeated(url: str) -> None:
     with pytest.raises(ConfigurationError, match="something that is not a URL") as caught:
-        Settings(database_url=url).sqlalchemy_url()
+        Settings(database_url=url).database_address()
     assert "secret" not in str(caught.value)
 
 
