@@ -40,7 +40,7 @@ class NamedPredicate:
             raise PredicateFailed.of(self.name, event, raised(error)) from error
         if not isinstance(result, bool):
             raise PredicateFailed.of(
-                self.name, event, f"expected True or False, got {described(result)}"
+                self.name, event, f"expected True or False, got {_shown(result)}"
             )
         return result
 
@@ -84,3 +84,7 @@ def _is_async(function: object) -> bool:
         or inspect.isasyncgenfunction(function)
         or inspect.isgeneratorfunction(function)
     )
+
+
+def _shown(result: object) -> str:
+    return "None" if result is None else described(result)
