@@ -38,6 +38,7 @@ from refold.store.migrate import require_migrated
 from refold.store.system_events import prune
 from refold.temporal import wait_until_connected
 from workflows.all import WORKFLOWS
+from workflows.interceptor import StepInterceptor
 
 logger = logging.getLogger("refold.worker")
 
@@ -108,7 +109,7 @@ def make_worker(
             lifecycle.finish_run,
         ],
         workflow_runner=workflow_runner or SandboxedWorkflowRunner(),
-        interceptors=[FailureInterceptor()],
+        interceptors=[FailureInterceptor(), StepInterceptor()],
         max_concurrent_activities=MAX_ACTIVITIES + len(registry) + _handled_at_once(registry),
         max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,

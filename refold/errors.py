@@ -36,6 +36,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from refold.event import Event
+from refold.words import shortened
+
+# Characters of types and streams, which are as long as their writers like, and of reasons.
+_NAME, _REASON = 200, 1_000
 
 
 class RefoldError(Exception):
@@ -129,19 +133,22 @@ class VerificationFailed(RefoldError):
 
 
 class PoisonEvent(RefoldError):
-    """An event that a handler or a key cannot take."""
+    """An event that a handler or a key cannot take.
+
+    Type, stream and reason are shortened: it goes into histories and logs. The position is exact.
+    """
 
     def __init__(
         self, projection: str, position: int, event_type: str, stream_id: str, reason: str
     ) -> None:
         self.projection = projection
         self.position = position
-        self.event_type = event_type
-        self.stream_id = stream_id
-        self.reason = reason
+        self.event_type = shortened(event_type, _NAME)
+        self.stream_id = shortened(stream_id, _NAME)
+        self.reason = shortened(reason, _REASON)
         super().__init__(
             f"projection {projection!r} cannot take event {position} "
-            f"({event_type} of stream {stream_id!r}): {reason}"
+            f"({self.event_type} of stream {self.stream_id!r}): {self.reason}"
         )
 
     @property
@@ -162,13 +169,13 @@ class PredicateFailed(RefoldError):
     ) -> None:
         self.predicate = predicate
         self.position = position
-        self.event_type = event_type
-        self.stream_id = stream_id
-        self.reason = reason
+        self.event_type = shortened(event_type, _NAME)
+        self.stream_id = shortened(stream_id, _NAME)
+        self.reason = shortened(reason, _REASON)
         shown = predicate if len(predicate) <= 200 else f"{predicate[:200]}…"
         super().__init__(
             f"predicate {shown!r} fails for event {position} "
-            f"({event_type} of stream {stream_id!r}): {reason}"
+            f"({self.event_type} of stream {self.stream_id!r}): {self.reason}"
         )
 
     @classmethod

@@ -128,7 +128,7 @@ class KeyOrderFold:
                     counted += 1
                     event = None
                 break
-            except Exception as error:
+            except BaseException as error:  # `exit()` in a handler is no end of ours
                 if event is None:
                     raise
                 poison = projection.poison(event, error)

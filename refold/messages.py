@@ -14,6 +14,7 @@ from refold.message import Message, open_to_new
 from refold.poison import Poison
 from refold.preview import Preview
 from refold.requests import Approval, BackfillRequest, RollbackRequest
+from refold.step_failure import StepFailure
 
 # -- results ---------------------------------------------------------------------------------
 
@@ -121,6 +122,7 @@ class Progress(Message):
             plan only those that it has been told.
         dead_letters: Poison events that are set aside in `generation`; unlike the others it goes
             down, too, as keys that were held are refolded.
+        failing: The last failure of a step that is being tried again; None when none is.
     """
 
     status: RunStatus
@@ -137,6 +139,7 @@ class Progress(Message):
     waiting_for: list[str] = Field(default_factory=list)
     limits: Annotated[Limits | None, open_to_new(Limits)] = None
     dead_letters: int = 0
+    failing: StepFailure | None = None
 
 
 # -- activities ------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ class ProgressMeter:
         self.status = known.status
         self.phase = known.phase
         self.waiting_for: list[str] = known.waiting_for
+        self.failing = known.failing
         # Asked to pause, or paused: shown instead of what it is doing otherwise.
         self.held: RunStatus | None = None
         self.controls = Controls()
@@ -135,6 +136,7 @@ class ProgressMeter:
             waiting_for=self._all_waited_for(),
             limits=self._limits(),
             dead_letters=self.dead_letters,
+            failing=None if self.status.ended else self.failing,
         )
 
     def _all_waited_for(self) -> list[str]:
@@ -173,6 +175,8 @@ def as_markdown(progress: Progress, title: str) -> str:
     lines = [f"### {title}", "", *table(["status", progress.status], rows)]
     if progress.limits is not None:
         lines += ["", _limits_in_words(progress.limits, progress.phase)]
+    if progress.failing is not None:
+        lines += ["", escaped(str(progress.failing))]
     if progress.waiting_for:
         lines += ["", "waiting for " + escaped("; ".join(progress.waiting_for))]
     if progress.note:

@@ -20,6 +20,7 @@ from refold.schemas import require_own_place
 from refold.snapshot_policy import Snapshots
 from refold.system_events import SystemEvent
 from refold.system_handlers import Handle, SystemHandler, on_system_event
+from refold.words import described, raised, said
 
 Row = dict[str, Any]
 """One row of a read model: column name to value, key columns included."""
@@ -201,7 +202,7 @@ class Projection:
                 return self._called_keys(self._key_function(event))
             assert self.key_paths is not None
             parts = [path.of(event) for path in self.key_paths]
-        except Exception as error:
+        except BaseException as error:  # `exit()` in it is no end of ours
             raise self.poison(event, error) from error
         if None in parts:
             return []
@@ -218,7 +219,7 @@ class Projection:
         if len(parts) != len(self.key_columns):
             raise KeyDoesNotFit(
                 f"key function: expected {len(self.key_columns)} part(s) for "
-                f"({', '.join(self.key_columns)}), got {key!r}"
+                f"({', '.join(self.key_columns)}), got {described(key)}"
             )
         settled = [settle(part) for settle, part in zip(self._key_settle, parts, strict=True)]
         return settled[0] if len(settled) == 1 else tuple(settled)
@@ -238,7 +239,7 @@ class Projection:
         try:
             before = None if row is None else self.copied(row)
             return self.settled(row, self.handlers[event.type](before, event), key_fields)
-        except Exception as error:
+        except BaseException as error:  # `exit()` in it is no end of ours
             raise self.poison(event, error) from error
 
     def copied(self, row: Row) -> Row:
@@ -324,10 +325,10 @@ class Projection:
             if event.type in self.handlers and (start is None or event.recorded_at >= start)
         )
 
-    def poison(self, event: Event, error: Exception) -> PoisonEvent:
+    def poison(self, event: Event, error: BaseException) -> PoisonEvent:
         """The error that names this event as one that the projection cannot take."""
         known = isinstance(error, (WrongValue, KeyDoesNotFit))
-        reason = str(error) if known else f"{type(error).__name__}: {error}"
+        reason = said(error) if known else raised(error)
         return PoisonEvent(self.name, event.position, event.type, event.stream_id, reason)
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
+from workflows.step_failures import Hears
 from workflows.steps import StepOptions, step
 
 with workflow.unsafe.imports_passed_through():
@@ -23,7 +24,7 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 
-class Controlled:
+class Controlled(Hears):
     """Base of runs: each step of their work waits while they are paused.
 
     What a run is told goes into the database, where the batches in hand see it. It is asked to
@@ -31,6 +32,7 @@ class Controlled:
     """
 
     def __init__(self, meter: ProgressMeter, controls: Controls) -> None:
+        super().__init__(meter.failing)
         self._meter = meter
         self._meter.controls = controls
         self._busy = 0
@@ -147,6 +149,10 @@ class Controlled:
         if held is not self._meter.held:
             self._meter.held = held
             self._show()
+
+    def _heard(self) -> None:
+        self._meter.failing = self._failures.latest
+        self._show()
 
     def _show(self) -> None:
         """Puts the progress where people see it."""

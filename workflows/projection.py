@@ -31,6 +31,7 @@ with workflow.unsafe.imports_passed_through():
     from refold.requests import BackfillRequest, SnapshotRequest, accept_request
     from refold.snapshot_policy import MADE_BY_ITSELF
     from refold.snapshots import SnapshotInfo
+    from refold.step_failure import StepFailures
     from refold.system_events import ProjectionFailed, ProjectionStopped
 
 # A segment's end is when queries hear of it: soon while things move, seldom while they do not.
@@ -74,6 +75,7 @@ class Projection(Requests):
         self._rebuilt_to = state.rebuilt_to
         self._tally = state.tally
         self._health = state.health
+        self._failures = StepFailures(state.health.failing)
         self._segment: asyncio.Task[LiveReport] | None = None
         self._interrupted = False
         self._again = False
@@ -281,6 +283,10 @@ class Projection(Requests):
 
     def _settle(self, status: LiveStatus) -> None:
         self._health = self._health.model_copy(update={"status": status})
+        self._show()
+
+    def _heard(self) -> None:
+        self._health = self._health.model_copy(update={"failing": self._failures.latest})
         self._show()
 
     def _show(self) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from refold.database import raw, server_error
 from refold.errors import InvalidRequest
+from refold.judgement import Judgement, judge, told
 from refold.limits import Throttle
 
 _LAG = text(
@@ -28,9 +29,6 @@ _WAL = text("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
 # Below this, the bytes between two looks say little of a rate.
 _LEAST_SECONDS = 0.5
 _EXPRESSION_MILLISECONDS = 1000
-# Errors that say nothing of the expression, by their class: connections, conflicts, resources,
-# locks, the server being stopped, its own defects.
-_PASSING = ("08", "40", "53", "55", "57", "58", "XX")
 
 
 @dataclass
@@ -119,9 +117,9 @@ class Pressure:
             refused = server_error(error)
             if isinstance(refused, asyncpg.QueryCanceledError):
                 return True
-            if refused is None or (refused.sqlstate or "")[:2] in _PASSING:
+            if refused is None or judge(refused) is Judgement.PASSING:
                 raise
-            raise _refusal(expression, refused) from error
+            raise _refusal(expression, told(refused)) from error
 
 
 def _refusal(expression: str, why: object) -> InvalidRequest:
