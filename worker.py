@@ -29,6 +29,7 @@ from activities.snapshotting import SnapshotActivities
 from activities.swapping import SwapActivities
 from activities.system_events import SystemEventActivities
 from activities.verification import VerifyActivities
+from activities.waits import WaitInterceptor
 from refold.command import leave, run_command
 from refold.database import make_engine, wait_until_reachable
 from refold.garbage import calm_garbage_collector
@@ -109,7 +110,7 @@ def make_worker(
             lifecycle.finish_run,
         ],
         workflow_runner=workflow_runner or SandboxedWorkflowRunner(),
-        interceptors=[FailureInterceptor(), StepInterceptor()],
+        interceptors=[FailureInterceptor(), WaitInterceptor(engine, registry), StepInterceptor()],
         max_concurrent_activities=MAX_ACTIVITIES + len(registry) + _handled_at_once(registry),
         max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,

@@ -132,6 +132,7 @@ class PlanningActivities:
                 batch_size=request.batch_size or policy.batch_size,
                 total_events=sum(work.totals) + work.beyond,
                 heartbeat_seconds=self._settings.heartbeat_timeout_seconds,
+                swap_patience_seconds=self._settings.swap_patience_seconds,
                 note=way.note,
                 stale=request.as_of is not None,
                 copies=_number(active) if way.aside and way.some_keys else None,

@@ -91,6 +91,7 @@ class RollbackActivities:
                 batch_size=projection.backfill.batch_size,
                 total_events=behind,
                 heartbeat_seconds=self._settings.heartbeat_timeout_seconds,
+                swap_patience_seconds=self._settings.swap_patience_seconds,
                 note=_note(target, stale=stale),
                 restores=not copied,
                 stale=stale,

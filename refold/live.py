@@ -151,6 +151,7 @@ class LiveHealth(Message):
         report: How its latest segment ended; None before the first.
         error: Why it failed, as long as it has not worked since.
         failing: The last failure of a step that is being tried again; None when none is.
+        waiting_for: Who or what holds the step under way up; empty when nothing does.
     """
 
     projection: str
@@ -158,6 +159,7 @@ class LiveHealth(Message):
     report: LiveReport | None = None
     error: LiveError | None = None
     failing: StepFailure | None = None
+    waiting_for: list[str] = Field(default_factory=list)
 
 
 class LiveState(Message):

@@ -21,6 +21,8 @@ class Settings(BaseSettings):
         segment_seconds: What one refold or follow activity aims to last, in seconds.
         heartbeat_timeout_seconds: Silence after which Temporal hands an activity to another
             worker, in seconds.
+        swap_patience_seconds: How long a finished table waits for what stops its swap to be taken
+            away, in seconds: a materialized view, say, that was made meanwhile.
         system_events_days: How long system events are kept, in days.
         tenant_path: Where an event names its tenant: ``metadata.tenant_id``, ``data.tenant``, or
             ``stream_id``; None for events without tenants.
@@ -33,6 +35,7 @@ class Settings(BaseSettings):
     task_queue: str = Field(default="refold", min_length=1)
     segment_seconds: float = Field(default=10, gt=0, le=600)
     heartbeat_timeout_seconds: float = Field(default=10, ge=1, le=600)
+    swap_patience_seconds: float = Field(default=900, ge=0)
     system_events_days: float = Field(default=30, gt=0)
     tenant_path: str | None = Field(
         default=None, pattern=r"^(stream_id|(data|metadata)(\.[^.]+)+)$"

@@ -32,7 +32,7 @@ class Controlled(Hears):
     """
 
     def __init__(self, meter: ProgressMeter, controls: Controls) -> None:
-        super().__init__(meter.failing)
+        super().__init__(meter.failing, meter.obstacles)
         self._meter = meter
         self._meter.controls = controls
         self._busy = 0
@@ -152,6 +152,8 @@ class Controlled(Hears):
 
     def _heard(self) -> None:
         self._meter.failing = self._failures.latest
+        self._meter.steps_wait_for = self._waits.waiting_for
+        self._meter.obstacles = self._waits.obstacles
         self._show()
 
     def _show(self) -> None:

@@ -286,7 +286,8 @@ class Projection(Requests):
         self._show()
 
     def _heard(self) -> None:
-        self._health = self._health.model_copy(update={"failing": self._failures.latest})
+        heard = {"failing": self._failures.latest, "waiting_for": self._waits.waiting_for}
+        self._health = self._health.model_copy(update=heard)
         self._show()
 
     def _show(self) -> None:

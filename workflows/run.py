@@ -193,7 +193,9 @@ class Run(Controlled, Generic[R]):
             workflow.continue_as_new(args=[*self._inputs, carried])
 
     def _carried_over(self) -> Continued:
-        progress = self._meter.progress().model_copy(update={"status": self._meter.status})
+        # What steps wait for is theirs: those of the next execution will say it anew.
+        own = {"status": self._meter.status, "waiting_for": self._meter.waiting_for}
+        progress = self._meter.progress().model_copy(update=own)
         return Continued(progress=progress, planned=self._planned, controls=self._controls)
 
     # -- progress ----------------------------------------------------------------------------

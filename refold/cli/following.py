@@ -107,6 +107,8 @@ def figures(progress: Progress) -> str:
     left = progress.estimated_seconds_remaining
     time_left = "" if left is None or progress.status.ended else f", {left:,.0f} s left"
     held = f"; held up: {'; '.join(progress.waiting_for)}" if progress.waiting_for else ""
+    if progress.obstacles:
+        held += f"; would stop the swap: {'; '.join(progress.obstacles)}"
     aside = f", {_letters(progress.dead_letters)}" if progress.dead_letters else ""
     return (
         f"{progress.events_processed:,} of {progress.total_events:,} events, "

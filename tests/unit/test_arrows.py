@@ -46,6 +46,7 @@ _PURE = [
     "short_failure",
     "snapshots",
     "step_failure",
+    "step_wait",
     "system_events",
     "system_handlers",
     "words",
