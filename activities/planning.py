@@ -190,9 +190,12 @@ class PlanningActivities:
         )
 
     async def _require_schema(self, connection: AsyncConnection, name: str) -> str:
-        """The schema of the live table, which must be there."""
+        """The schema of the live table, which must be there, and the one that is declared."""
         table = self._registry.get(name).table
         live = await read_models.live_schema(connection, self._registry.get(name))
+        elsewhere = read_models.misplaced(self._registry.get(name), live)
+        if elsewhere is not None:
+            raise InvalidRequest(elsewhere)
         if not await read_models.schema_exists(connection, live):
             raise InvalidRequest(
                 f"projection {name!r}: its table is {table.fullname}, expected schema {live!r} to "

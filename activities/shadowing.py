@@ -6,20 +6,18 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from activities.heartbeat import Heartbeat, heartbeating
-from refold.database import raw
-from refold.errors import RunEnded, SwapRefused
+from refold.errors import RunEnded
 from refold.messages import Plan
 from refold.projection import Projection
 from refold.registry import Registry
 from refold.store import blockers, generations, partitions, read_models, schema
 from refold.store.attached import built_as
 from refold.store.generations import Generation
-from refold.store.swap import plan_swap, require_none_refused
+from refold.store.swap import prepare
 from refold.store.takeover import take_over
 
 # Readers with older snapshots are waited for this long, then left to themselves.
@@ -81,20 +79,9 @@ class ShadowActivities:
             async with self._engine.begin() as connection:
                 generation = await locked(connection, plan)
                 old = await generations.active(connection, plan.projection)
-                swap = await plan_swap(connection, projection, generation, old)
-                table = projection.table.fullname
-                require_none_refused(swap.attachments.refused, table)
-                driver = await raw(connection)
-                for number, statement in enumerate(swap.attachments.prepare, start=1):
-                    beat.show(doing=statement, number=number)
-                    try:
-                        await driver.execute(statement)
-                    except asyncpg.SyntaxOrAccessError as error:
-                        raise SwapRefused(
-                            f"table {table} cannot be swapped: PostgreSQL refuses to give the new "
-                            f"table what hangs on it ({statement}): {error}: remove it, or "
-                            "backfill in place"
-                        ) from error
+                swap = await prepare(
+                    connection, projection, generation, old, show=lambda one: beat.show(doing=one)
+                )
             async with self._engine.begin() as connection:
                 generation = await locked(connection, plan)
                 await read_models.analyze(connection, generation.schema_name, generation.table_name)

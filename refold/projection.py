@@ -16,6 +16,7 @@ from refold.errors import InvalidProjection, PoisonEvent
 from refold.event import Event
 from refold.key import Key, KeyDoesNotFit, KeyFunction, KeyPath, key_paths
 from refold.policy import BackfillPolicy, backfill_from, backfill_from_beginning
+from refold.schemas import require_own_place
 from refold.snapshot_policy import Snapshots
 from refold.system_events import SystemEvent
 from refold.system_handlers import Handle, SystemHandler, on_system_event
@@ -69,6 +70,7 @@ class Projection:
             raise InvalidProjection(
                 f"{name}: table {table.name!r} needs a primary key: it is the projection's key"
             )
+        require_own_place(name, table)
         self.name = name
         self.version = version
         self.table = table

@@ -18,6 +18,7 @@ from refold.errors import (
 )
 from refold.predicates import NamedPredicate
 from refold.projection import Projection
+from refold.schemas import declared_schema
 from refold.system_handlers import SystemHandler
 
 
@@ -68,7 +69,7 @@ class Registry:
                 f"two projections are named {projection.name!r} with version "
                 f"{projection.version}: rename one, or give it another version"
             )
-        names = {(p.table.schema, p.table.name) for p in versions.values()}
+        names = {(declared_schema(p.table), p.table.name) for p in versions.values()}
         if len(names) > 1:
             raise InvalidProjection(
                 f"{projection.name}: expected one table name for all its versions, got "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,10 +23,14 @@ NOT_YET = datetime.max.replace(tzinfo=UTC)
 
 
 class Built(TypedDict):
-    """What a table was built with: its columns, and the names of its indexes and constraints."""
+    """What a table was built with: its columns, and the names of its indexes and constraints.
+
+    Of each thing, by its kind and name, ``definitions`` has what it was.
+    """
 
     names: list[str]
     columns: list[str]
+    definitions: NotRequired[dict[str, dict[str, str]]]
 
 
 @dataclass(frozen=True)

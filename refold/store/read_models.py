@@ -8,6 +8,8 @@ from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable
 
 from refold.database import DIALECT
 from refold.projection import Projection
+from refold.schemas import declared_schema
+from refold.store import generations
 
 
 def quoted(*names: str) -> str:
@@ -22,12 +24,29 @@ def physical(projection: Projection, schema: str) -> Table:
 
 
 async def live_schema(connection: AsyncConnection, projection: Projection) -> str:
-    """The schema in which readers find the projection's table."""
-    if projection.table.schema is not None:
-        return projection.table.schema
-    schema = await connection.scalar(text("SELECT current_schema()"))
-    assert schema is not None
-    return str(schema)
+    """The schema in which readers find the projection's table.
+
+    It is the one where the active generation is recorded to stand: neither the session's
+    ``search_path`` nor a schema that appears later leads the next table elsewhere. Without an
+    active generation it is the one that the table declares.
+    """
+    active = await generations.active(connection, projection.name)
+    return active.schema_name if active is not None else declared_schema(projection.table)
+
+
+def misplaced(projection: Projection, live: str) -> str | None:
+    """Why the table cannot stay where it is, in words; None when it can."""
+    declared = projection.table.schema
+    if declared is None or declared == live:
+        return None
+    name = projection.table.name
+    return (
+        f"projection {projection.name!r}: its table is declared in schema {declared!r}, and the "
+        f"one that readers query stands in {live!r}: declare it there, or move it: "
+        f"ALTER TABLE {quoted(live, name)} SET SCHEMA {quoted(declared)}; UPDATE "
+        f"refold.generations SET schema_name = '{declared}' WHERE projection = "
+        f"'{projection.name}' AND status = 'active'"
+    )
 
 
 async def schema_exists(connection: AsyncConnection, schema: str) -> bool:

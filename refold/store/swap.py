@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -84,6 +85,7 @@ async def plan_swap(
         target_schema=None if dry else target.schema_name,
         same_version=old is not None and old.version == target.version,
         built_with=old.built_with if old is not None else None,
+        target_built_with=target.built_with,
     )
     moved = quoted(target.schema_name, table)
     oids, tables, locks, temporary = await _locks(connection, quoted(live, table), moved)
@@ -106,6 +108,52 @@ async def plan_swap(
         *attachments.attach,
     ]
     return Swap(oids, tables, locks, temporary, statements, attachments)
+
+
+async def prepare(
+    connection: AsyncConnection,
+    projection: Projection,
+    target: Generation,
+    old: Generation | None,
+    *,
+    show: Callable[[str], None] = lambda statement: None,
+) -> Swap:
+    """Makes the target as the live table is, as far as that can be done before the swap.
+
+    Args:
+        connection: In a transaction.
+        projection: See `plan_swap`.
+        target: See `plan_swap`.
+        old: See `plan_swap`.
+        show: Is told each statement before it is executed.
+
+    Returns:
+        The swap, with nothing left to prepare.
+
+    Raises:
+        SwapRefused: Something hangs on the live table that cannot move.
+    """
+    table = projection.table.fullname
+    swap = await plan_swap(connection, projection, target, old)
+    # Some statements make others necessary: who loses a right to a table loses it to its columns.
+    for _ in range(_PASSES):
+        require_none_refused(swap.attachments.refused, table)
+        if not swap.attachments.prepare:
+            break
+        for statement in swap.attachments.prepare:
+            show(statement)
+            try:
+                await (await raw(connection)).execute(statement)
+            except asyncpg.SyntaxOrAccessError as error:
+                raise SwapRefused(
+                    f"table {table} cannot be swapped: PostgreSQL refuses to give the new table "
+                    f"what hangs on it ({statement}): {error}: remove it, or backfill in place"
+                ) from error
+        swap = await plan_swap(connection, projection, target, old)
+    return swap
+
+
+_PASSES = 4
 
 
 async def lock(connection: AsyncConnection, swap: Swap) -> None:

@@ -9,11 +9,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from activities.shadowing import add_indexes
-from refold.database import raw
 from refold.projection import Projection
 from refold.store import generations, read_models
 from refold.store.generations import ACTIVE, BUILDING, Generation
-from refold.store.swap import carry_out, lock, plan_swap
+from refold.store.swap import carry_out, lock, plan_swap, prepare
 from tests.support.catalogue import snapshot
 from tests.support.counters import counters
 from tests.support.databases import Database
@@ -236,18 +235,15 @@ async def swapped(engine: AsyncEngine, projection: Projection, target: int) -> l
         shadow = await generations.get(connection, "counters", target)
         old = await generations.active(connection, "counters")
         assert shadow is not None
-        prepared = await plan_swap(connection, projection, shadow, old)
-        driver = await raw(connection)
-        for statement in prepared.attachments.prepare:
-            await driver.execute(statement)
+        dry = await plan_swap(connection, projection, shadow, old, dry=True)
+        await prepare(connection, projection, shadow, old)
     async with engine.begin() as connection:
         swap = await plan_swap(connection, projection, shadow, old)
-        # What refers to names of its own is set again, whatever there is.
-        assert [s for s in swap.attachments.prepare if " ADD " in s or "CREATE" in s] == []
+        assert swap.attachments.prepare == ()
         assert swap.attachments.refused == ()
         await lock(connection, swap)
         await carry_out(connection, swap)
-    return list(prepared.attachments.carried)
+    return list(dry.attachments.carried)
 
 
 async def start(database: Database, statements: list[str], role: str) -> Projection:

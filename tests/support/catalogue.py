@@ -11,7 +11,17 @@ _SNAPSHOT = text(
     cols AS (SELECT a.* FROM pg_attribute a, t WHERE attrelid = t.oid AND attnum > 0
              AND NOT attisdropped)
     SELECT concat_ws(' ', 'owner', pg_get_userbyid(relowner), relrowsecurity, relforcerowsecurity,
-                     relreplident) FROM t
+                     relreplident, relpersistence, amname, spcname)
+    FROM t LEFT JOIN pg_am m ON m.oid = relam LEFT JOIN pg_tablespace s ON s.oid = reltablespace
+    UNION ALL
+    SELECT concat_ws(' ', 'right of the owner', privilege_type)
+    FROM t, aclexplode(coalesce(relacl, acldefault('r', relowner))) WHERE grantee = relowner
+    UNION ALL
+    SELECT concat_ws(' ', 'settings of index', i.relname, i.reloptions, spcname,
+                     (SELECT array_agg(coalesce(attstattarget, -1) ORDER BY attnum)
+                      FROM pg_attribute WHERE attrelid = i.oid))
+    FROM t JOIN pg_index ON indrelid = t.oid JOIN pg_class i ON i.oid = indexrelid
+    LEFT JOIN pg_tablespace s ON s.oid = i.reltablespace
     UNION ALL
     SELECT concat_ws(' ', 'acl', attname, pg_get_userbyid(grantee), privilege_type, is_grantable)
     FROM (SELECT NULL::name AS attname, a.* FROM t, aclexplode(relacl) AS a
@@ -47,8 +57,12 @@ _SNAPSHOT = text(
     SELECT concat_ws(' ', 'comment', objsubid, description) FROM pg_description, t
     WHERE classoid = 'pg_class'::regclass AND objoid = t.oid
     UNION ALL
-    SELECT concat_ws(' ', 'statistics', pg_get_statisticsobjdef(s.oid)) FROM pg_statistic_ext s, t
-    WHERE stxrelid = t.oid
+    SELECT concat_ws(' ', 'statistics', pg_get_statisticsobjdef(s.oid), stxstattarget,
+                     pg_get_userbyid(stxowner), obj_description(s.oid, 'pg_statistic_ext'))
+    FROM pg_statistic_ext s, t WHERE stxrelid = t.oid
+    UNION ALL
+    SELECT concat_ws(' ', 'published', pubname, schemaname, attnames, rowfilter)
+    FROM pg_publication_tables WHERE (schemaname, tablename) = ('public', 'counters')
     UNION ALL
     SELECT concat_ws(' ', 'view', v.oid, v.oid::regclass, pg_get_viewdef(v.oid), v.relowner,
                      v.relacl, v.reloptions, obj_description(v.oid, 'pg_class'))

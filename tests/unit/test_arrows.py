@@ -40,6 +40,7 @@ _PURE = [
     "registry",
     "requests",
     "schedules",
+    "schemas",
     "settings",
     "snapshot_policy",
     "short_failure",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import Boolean, Text
+from sqlalchemy.types import Text
 
 from refold.projection import Projection
+from refold.store.attached.definitions import definitions, recordable, recorded
+from refold.store.attached.difference import Side, by_hand, in_words, retyped, statements
 from refold.store.attached.fingerprint import fingerprint_statement
 from refold.store.attached.moving import MOVING, PUBLISHED
-from refold.store.attached.preparing import PREPARING, SAME_VERSION
+from refold.store.attached.preparing import PREPARING
 from refold.store.attached.refusals import refused
 from refold.store.generations import Built
 from refold.store.read_models import quoted
@@ -26,7 +29,8 @@ class Attachments:
     Attributes:
         carried: What moves, in words.
         refused: What stands in the way, each with what to do about it.
-        prepare: What the target is given before the swap; may take long.
+        prepare: What the target is given, and loses, before the swap; may take long. Others may
+            become necessary by it.
         detach: What is taken from the outgoing table, under the swap's lock.
         attach: What is given to the target under the live table's name, under the same lock.
         fingerprint: The mark that `fingerprint_statement` found before all this was looked at.
@@ -48,6 +52,7 @@ async def look(
     target_schema: str | None,
     same_version: bool,
     built_with: Built | None,
+    target_built_with: Built | None,
 ) -> Attachments:
     """Looks at all that hangs on the live table; without a live table, nothing does.
 
@@ -59,6 +64,7 @@ async def look(
         same_version: Whether both are of one version: then their columns are alike.
         built_with: What the live table was built with; all else was added by hand: indexes and
             constraints move, columns cannot. None when that is not known: then none was.
+        target_built_with: What the target was built with, alike.
     """
     table = projection.table.name
     live = quoted(live_schema, table)
@@ -66,43 +72,66 @@ async def look(
     if await connection.scalar(text("SELECT to_regclass(:live)"), {"live": live}) is None:
         return Attachments()
     mark = await connection.scalar(text(fingerprint_statement(live).replace(":", "\\:")))
-    # So that definitions name the schema of everything: the live table will not be on the path.
-    path = await connection.scalar(text("SELECT current_setting('search_path')"))
-    await _set_path(connection, "")
-    built = built_with or await built_as(connection, live_schema, table)
-    parameters = {
-        "live": live,
-        "target": target,
-        "declared": built["names"],
-        "same": same_version,
-    }
-    carried: list[str] = []
-    prepare: list[str] = []
-    for statement in (*PREPARING, *(SAME_VERSION if same_version else ())):
-        for row in await _rows(connection, statement, parameters):
-            carried += [row.what] if row.what else []
-            prepare += [row.prepare] if row.prepare and target is not None else []
-    detach: list[str] = []
-    attach: list[str] = []
-    for statement in MOVING:
-        for row in await _rows(connection, statement, parameters):
-            carried += [row.what] if row.what else []
-            detach += [row.detach] if row.detach else []
-            attach += [row.attach] if row.attach else []
-    carried += [row[0] for row in await _rows(connection, PUBLISHED, parameters)]
-    in_the_way = await refused(connection, live, target, built)
-    await _set_path(connection, str(path))
+    async with _unqualified(connection):
+        found = await definitions(connection, live)
+        side = Side(found, recorded(built_with, found))
+        changed = by_hand(side, same_version=same_version)
+        carried, prepare = in_words(changed), []
+        other = None
+        if target_schema is not None:
+            assert target is not None
+            there = await definitions(connection, target)
+            other = Side(there, recorded(target_built_with, there))
+            prepare += statements(
+                (target_schema, table), other, side, changed, same_version=same_version
+            )
+        built = built_with or await _built_as(connection, live)
+        parameters = {"live": live, "target": target, "declared": built["names"]}
+        settings = []
+        for statement in PREPARING:
+            for row in await _rows(connection, statement, parameters):
+                carried += [row.what] if row.what else []
+                settings += [row.prepare] if row.prepare and target is not None else []
+        # First what the settings are settings of.
+        prepare = prepare or settings
+        detach: list[str] = []
+        attach: list[str] = []
+        for statement in MOVING:
+            for row in await _rows(connection, statement, parameters):
+                carried += [row.what] if row.what else []
+                detach += [row.detach] if row.detach else []
+                attach += [row.attach] if row.attach else []
+        carried += [row[0] for row in await _rows(connection, PUBLISHED, parameters)]
+        in_the_way = await refused(connection, live, target, built)
+        if other is not None or same_version:
+            in_the_way += retyped(side, other.found if other is not None else None)
     return Attachments(
         tuple(carried), tuple(in_the_way), tuple(prepare), tuple(detach), tuple(attach), str(mark)
     )
 
 
+@asynccontextmanager
+async def _unqualified(connection: AsyncConnection) -> AsyncIterator[None]:
+    """An empty ``search_path`` for a while: definitions then name the schema of everything."""
+    path = await connection.scalar(text("SELECT current_setting('search_path')"))
+    await _set_path(connection, "")
+    yield
+    await _set_path(connection, str(path))
+
+
 async def built_as(connection: AsyncConnection, schema: str, table: str) -> Built:
     """What a table consists of right after it was built."""
-    name = {"name": quoted(schema, table)}
+    name = quoted(schema, table)
+    async with _unqualified(connection):
+        built = await _built_as(connection, name)
+        built["definitions"] = recordable(await definitions(connection, name))
+    return built
+
+
+async def _built_as(connection: AsyncConnection, name: str) -> Built:
     return {
-        "names": list((await connection.execute(_NAMES, name)).scalars()),
-        "columns": list((await connection.execute(_COLUMNS, name)).scalars()),
+        "names": list((await connection.execute(_NAMES, {"name": name})).scalars()),
+        "columns": list((await connection.execute(_COLUMNS, {"name": name})).scalars()),
     }
 
 
@@ -128,7 +157,7 @@ async def _set_path(connection: AsyncConnection, path: str) -> None:
     await connection.execute(text("SELECT set_config('search_path', :path, true)"), {"path": path})
 
 
-_TYPES: dict[str, Any] = {"live": Text(), "target": Text(), "same": Boolean()}
+_TYPES: dict[str, Any] = {"live": Text(), "target": Text()}
 
 
 async def _rows(

@@ -71,7 +71,16 @@ STATISTICS = text(
     """
     SELECT 'statistics ' || quote_ident(stxname) AS what,
            format('DROP STATISTICS %I.%I', nspname, stxname) AS detach,
-           pg_get_statisticsobjdef(s.oid) AS attach
+           concat_ws('; ', pg_get_statisticsobjdef(s.oid),
+               CASE WHEN coalesce(stxstattarget, -1) <> -1 THEN
+                   format('ALTER STATISTICS %I.%I SET STATISTICS %s', nspname, stxname,
+                          stxstattarget) END,
+               CASE WHEN obj_description(s.oid, 'pg_statistic_ext') IS NOT NULL THEN
+                   format('COMMENT ON STATISTICS %I.%I IS %L', nspname, stxname,
+                          obj_description(s.oid, 'pg_statistic_ext')) END,
+               CASE WHEN pg_get_userbyid(stxowner) <> current_user THEN
+                   format('ALTER STATISTICS %I.%I OWNER TO %I', nspname, stxname,
+                          pg_get_userbyid(stxowner)) END) AS attach
     FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = stxnamespace
     WHERE stxrelid = to_regclass(:live) ORDER BY stxname
     """
@@ -88,10 +97,25 @@ FOREIGN_KEYS = text(
 
 OWNER = text(
     """
-    SELECT 'owner ' || quote_ident(pg_get_userbyid(relowner)) AS what, CAST(NULL AS text) AS detach,
+    SELECT CASE WHEN pg_get_userbyid(relowner) <> current_user
+                THEN 'owner ' || quote_ident(pg_get_userbyid(relowner)) END AS what,
+           CAST(NULL AS text) AS detach,
            format('ALTER TABLE %s OWNER TO %I', :live, pg_get_userbyid(relowner)) AS attach
     FROM pg_class WHERE oid = to_regclass(:live)
-      AND pg_get_userbyid(relowner) <> current_user
+    """
+)
+
+# Rights that somebody has taken from the owner, who has all of them otherwise.
+OWNERS_RIGHTS = text(
+    """
+    SELECT privilege_type || ' taken from the owner' AS what, CAST(NULL AS text) AS detach,
+           format('REVOKE %s ON TABLE %s FROM %I', privilege_type, :live,
+                  pg_get_userbyid(relowner)) AS attach
+    FROM pg_class, aclexplode(acldefault('r', relowner)) AS all_rights
+    WHERE oid = to_regclass(:live) AND relacl IS NOT NULL AND NOT EXISTS (
+        SELECT FROM aclexplode(relacl) AS acl
+        WHERE acl.grantee = relowner AND acl.privilege_type = all_rights.privilege_type)
+    ORDER BY 1
     """
 )
 
@@ -104,6 +128,7 @@ MOVING: tuple[TextClause, ...] = (
     ROW_SECURITY,
     STATISTICS,
     OWNER,
+    OWNERS_RIGHTS,
 )
 
 PUBLISHED = text(

@@ -7,99 +7,63 @@ from sqlalchemy import TextClause, text
 # Each row: what it is, and the statement that gives it to the target; none when it has it already.
 # Without a target, only what there is.
 
+# Compared with what the target has: one that was live before has grants revoked since.
 GRANTS = text(
     """
-    WITH tables AS (SELECT oid, relacl, relowner FROM pg_class WHERE oid = to_regclass(:live)),
-    columns AS (SELECT attname, attacl, relowner FROM pg_attribute, tables
-                WHERE attrelid = tables.oid AND attacl IS NOT NULL AND NOT attisdropped),
-    kept AS (SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(:target) AND attnum > 0
-             AND NOT attisdropped),
-    granted AS (
-        SELECT NULL::name AS attname, acl.*, relowner FROM tables, aclexplode(relacl) AS acl
+    WITH granted AS (
+        SELECT c.oid, CAST(NULL AS name) AS attname, acl.grantee, acl.privilege_type,
+               acl.is_grantable
+        FROM pg_class c, aclexplode(relacl) AS acl
+        WHERE c.oid IN (to_regclass(:live), to_regclass(:target)) AND acl.grantee <> relowner
+        UNION
+        SELECT c.oid, attname, acl.grantee, acl.privilege_type, acl.is_grantable
+        FROM pg_class c JOIN pg_attribute ON attrelid = c.oid AND NOT attisdropped,
+        aclexplode(attacl) AS acl
+        WHERE c.oid IN (to_regclass(:live), to_regclass(:target)) AND acl.grantee <> relowner
+    ),
+    live AS (
+        SELECT attname, grantee, privilege_type, is_grantable FROM granted
+        WHERE oid = to_regclass(:live)
+          AND (attname IS NULL OR :target IS NULL OR attname IN
+               (SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(:target)
+                AND attnum > 0 AND NOT attisdropped))
+    ),
+    target AS (SELECT attname, grantee, privilege_type, is_grantable FROM granted
+               WHERE oid = to_regclass(:target)),
+    compared AS (
+        SELECT 1 AS step, * FROM (SELECT * FROM target EXCEPT SELECT * FROM live) AS lost
         UNION ALL
-        SELECT attname, acl.*, relowner FROM columns, aclexplode(attacl) AS acl
-        WHERE :target IS NULL OR attname IN (SELECT attname FROM kept)
+        SELECT 2, * FROM (SELECT * FROM live EXCEPT SELECT * FROM target) AS new
     ),
     spelt AS (
-        SELECT privilege_type || coalesce(' (' || quote_ident(attname) || ')', '') AS privilege,
+        SELECT step, privilege_type || coalesce(' (' || quote_ident(attname) || ')', '')
+                   AS privilege,
                CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END
                    AS to_,
                CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END AS option, attname
-        FROM granted WHERE grantee <> relowner
+        FROM compared
     )
-    SELECT 'grant ' || privilege || ' to ' || to_ || lower(option) AS what,
-           format('GRANT %s ON TABLE %s TO %s%s', privilege, :target, to_, option) AS prepare
-    FROM spelt ORDER BY attname NULLS FIRST, 1
+    SELECT CASE step WHEN 2 THEN 'grant ' || privilege || ' to ' || to_ || lower(option) END
+               AS what,
+           CASE step WHEN 1 THEN format('REVOKE %s ON TABLE %s FROM %s CASCADE', privilege,
+                                        :target, to_)
+                ELSE format('GRANT %s ON TABLE %s TO %s%s', privilege, :target, to_, option)
+           END AS prepare
+    FROM spelt ORDER BY step, attname NULLS FIRST, privilege, to_
     """
 )
 
-# A table that was live before has grants that may have been revoked since.
-REVOKES = text(
+# What was taken from the owner of a table that was live before: the swap takes it away, where it is
+# so still.
+OWNERS_RIGHTS = text(
     """
-    WITH target AS (SELECT oid, relacl, relowner FROM pg_class WHERE oid = to_regclass(:target)),
-    grantees AS (
-        SELECT grantee FROM target, aclexplode(relacl) WHERE grantee <> relowner
-        UNION
-        SELECT grantee FROM target JOIN pg_attribute a ON attrelid = target.oid, aclexplode(attacl)
-        WHERE grantee <> relowner
-    )
-    SELECT CAST(NULL AS text) AS what,
-           format('REVOKE ALL ON TABLE %s FROM %s CASCADE', :target,
-                  CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END)
-               AS prepare
-    FROM grantees ORDER BY 2
-    """
-)
-
-CONSTRAINTS = text(
-    """
-    SELECT 'constraint ' || quote_ident(c.conname) AS what,
-           CASE WHEN n.oid IS NULL THEN
-               format('ALTER TABLE %s ADD CONSTRAINT %I %s', :target, c.conname,
-                      pg_get_constraintdef(c.oid)) END AS prepare
-    FROM pg_constraint c LEFT JOIN pg_constraint n
-      ON n.conrelid = to_regclass(:target) AND n.conname = c.conname
-    WHERE c.conrelid = to_regclass(:live) AND c.contype IN ('c', 'u', 'x', 'f')
-      -- A foreign key is taken off when a table is replaced: it gets it back.
-      AND (c.conname <> ALL (CAST(:declared AS text[])) OR c.contype = 'f' AND :same)
-    ORDER BY c.conname
-    """
-)
-
-INDEXES = text(
-    """
-    WITH by_hand AS (
-        SELECT i.relname, x.*, pg_get_indexdef(i.oid) AS definition,
-               ' ON ' || x.indrelid::regclass || ' USING ' AS place
-        FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
-        WHERE x.indrelid = to_regclass(:live) AND x.indisvalid
-          AND i.relname <> ALL (CAST(:declared AS text[]))
-          AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = i.oid)
-    )
-    SELECT 'index ' || quote_ident(b.relname) AS what,
-           CASE WHEN n.oid IS NULL THEN
-               format('CREATE %sINDEX %I ON %s USING ', CASE WHEN indisunique THEN 'UNIQUE ' END,
-                      b.relname, :target)
-               || substr(definition, strpos(definition, place) + length(place)) END AS prepare
-    FROM by_hand b LEFT JOIN pg_class n
-      ON n.relname = b.relname AND n.relkind = 'i'
-     AND n.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass(:target))
-    ORDER BY b.relname
-    """
-)
-
-DEFAULTS = text(
-    """
-    SELECT 'default of ' || quote_ident(a.attname) AS what,
-           format('ALTER TABLE %s ALTER %I SET DEFAULT %s', :target, a.attname,
-                  pg_get_expr(d.adbin, d.adrelid)) AS prepare
-    FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-    JOIN pg_attribute n ON n.attrelid = to_regclass(:target) AND n.attname = a.attname
-    LEFT JOIN pg_attrdef e ON e.adrelid = n.attrelid AND e.adnum = n.attnum
-    WHERE a.attrelid = to_regclass(:live) AND a.attgenerated = '' AND n.attgenerated = ''
-      AND (n.atttypid, n.atttypmod) = (a.atttypid, a.atttypmod)
-      AND pg_get_expr(d.adbin, d.adrelid) IS DISTINCT FROM pg_get_expr(e.adbin, e.adrelid)
-    ORDER BY a.attname
+    SELECT CAST(NULL AS text) AS what, format('GRANT %s ON TABLE %s TO %I', privilege_type,
+           :target, pg_get_userbyid(relowner)) AS prepare
+    FROM pg_class, aclexplode(acldefault('r', relowner)) AS all_rights
+    WHERE oid = to_regclass(:target) AND relacl IS NOT NULL AND NOT EXISTS (
+        SELECT FROM aclexplode(relacl) AS acl
+        WHERE acl.grantee = relowner AND acl.privilege_type = all_rights.privilege_type)
+    ORDER BY 2
     """
 )
 
@@ -119,7 +83,8 @@ OPTIONS = text(
         (SELECT split_part(option, '=', 1) FROM options WHERE oid = to_regclass(:live))
     UNION ALL
     SELECT 'storage parameter ' || option, format('ALTER TABLE %s SET (%s)', :target, option)
-    FROM options WHERE oid = to_regclass(:live)
+    FROM options WHERE oid = to_regclass(:live) AND option NOT IN
+        (SELECT option FROM options WHERE oid = to_regclass(:target))
     ORDER BY 2
     """
 )
@@ -135,14 +100,16 @@ COLUMNS = text(
         (CASE WHEN coalesce(a.attstattarget, -1) <> coalesce(n.attstattarget, -1)
               THEN ARRAY['statistics target',
                          'SET STATISTICS ' || coalesce(a.attstattarget, -1)] END),
-        (CASE WHEN a.attnotnull AND NOT coalesce(n.attnotnull, true) AND :same
-              THEN ARRAY['not null', 'SET NOT NULL'] END),
         (CASE WHEN a.attstorage <> coalesce(n.attstorage, t.typstorage)
               THEN ARRAY['storage', 'SET STORAGE ' || CASE a.attstorage WHEN 'p' THEN 'PLAIN'
                    WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END] END),
         (CASE WHEN a.attcompression <> coalesce(n.attcompression, '')
               THEN ARRAY['compression', 'SET COMPRESSION ' || CASE a.attcompression
                    WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' ELSE 'default' END] END),
+        (CASE WHEN n.attoptions IS NOT NULL AND NOT n.attoptions <@ coalesce(a.attoptions, '{}')
+              THEN ARRAY['options', 'RESET (' || (SELECT string_agg(split_part(o, '=', 1), ', ')
+                   FROM unnest(n.attoptions) AS o WHERE o <> ALL (coalesce(a.attoptions, '{}')))
+                   || ')'] END),
         (CASE WHEN a.attoptions IS NOT NULL AND a.attoptions IS DISTINCT FROM n.attoptions
               THEN ARRAY['options', 'SET (' || array_to_string(a.attoptions, ', ') || ')'] END)
     ) AS changes (change)
@@ -155,16 +122,19 @@ COLUMNS = text(
 
 REPLICA_IDENTITY = text(
     """
+    WITH identities AS (
+        SELECT c.oid, relreplident, (SELECT i.relname FROM pg_index JOIN pg_class i
+               ON i.oid = indexrelid WHERE indrelid = c.oid AND indisreplident) AS index
+        FROM pg_class c WHERE c.oid IN (to_regclass(:live), to_regclass(:target))
+    )
     SELECT 'replica identity' AS what,
            format('ALTER TABLE %s REPLICA IDENTITY %s', :target,
                   CASE c.relreplident WHEN 'f' THEN 'FULL' WHEN 'n' THEN 'NOTHING'
-                       WHEN 'i' THEN (SELECT format('USING INDEX %I', i.relname) FROM pg_index x
-                                      JOIN pg_class i ON i.oid = x.indexrelid
-                                      WHERE x.indrelid = c.oid AND x.indisreplident)
+                       WHEN 'i' THEN format('USING INDEX %I', c.index)
                        ELSE 'DEFAULT' END) AS prepare
-    FROM pg_class c LEFT JOIN pg_class n ON n.oid = to_regclass(:target)
-    WHERE c.oid = to_regclass(:live)
-      AND (c.relreplident <> coalesce(n.relreplident, 'd') OR c.relreplident = 'i')
+    FROM identities c LEFT JOIN identities n ON n.oid = to_regclass(:target)
+    WHERE c.oid = to_regclass(:live) AND NOT (c.relreplident = 'i' AND c.index IS NULL)
+      AND (c.relreplident, c.index) IS DISTINCT FROM (coalesce(n.relreplident, 'd'), n.index)
     """
 )
 
@@ -174,9 +144,16 @@ CLUSTERED = text(
            format('ALTER TABLE %s CLUSTER ON %I', :target, i.relname) AS prepare
     FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
     WHERE x.indrelid = to_regclass(:live) AND x.indisclustered
+      AND NOT EXISTS (SELECT FROM pg_index JOIN pg_class t ON t.oid = indexrelid
+                      WHERE indrelid = to_regclass(:target) AND t.relname = i.relname
+                        AND indisclustered)
       AND (:target IS NULL OR i.relname <> ALL (CAST(:declared AS text[]))
-           OR EXISTS (SELECT 1 FROM pg_index JOIN pg_class t ON t.oid = indexrelid
+           OR EXISTS (SELECT FROM pg_index JOIN pg_class t ON t.oid = indexrelid
                       WHERE indrelid = to_regclass(:target) AND t.relname = i.relname))
+    UNION ALL
+    SELECT NULL, format('ALTER TABLE %s SET WITHOUT CLUSTER', :target)
+    WHERE EXISTS (SELECT FROM pg_index WHERE indrelid = to_regclass(:target) AND indisclustered)
+      AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = to_regclass(:live) AND indisclustered)
     """
 )
 
@@ -213,7 +190,7 @@ COMMENTS = text(
     SELECT 'comment on constraint ' || quote_ident(c.conname),
            format('COMMENT ON CONSTRAINT %I ON %s IS %L', c.conname, :target,
                   obj_description(c.oid, 'pg_constraint'))
-    FROM live JOIN pg_constraint c ON c.conrelid = live.oid AND c.contype IN ('c','u','x','f','p')
+    FROM live JOIN pg_constraint c ON c.conrelid = live.oid AND c.contype <> 't'
     LEFT JOIN pg_constraint n ON n.conrelid = to_regclass(:target) AND n.conname = c.conname
     WHERE (n.oid IS NOT NULL OR c.conname <> ALL (CAST(:declared AS text[])) OR :target IS NULL)
       AND obj_description(c.oid, 'pg_constraint')
@@ -222,18 +199,80 @@ COMMENTS = text(
     """
 )
 
-# In this order: constraints and indexes before what refers to them.
+TABLESPACES = text(
+    """
+    WITH usual AS (SELECT oid, spcname FROM pg_tablespace WHERE oid =
+                   (SELECT dattablespace FROM pg_database WHERE datname = current_database())),
+    places AS (
+        SELECT c.oid, c.relname, r.oid AS of_table, c.relkind, t.spcname AS name
+        FROM pg_class r JOIN pg_class c
+          ON c.oid = r.oid OR c.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = r.oid),
+        usual, pg_tablespace t
+        WHERE r.oid IN (to_regclass(:live), to_regclass(:target))
+          AND t.oid = coalesce(nullif(c.reltablespace, 0), usual.oid)
+    )
+    SELECT 'tablespace ' || quote_ident(a.name) || CASE a.relkind WHEN 'r' THEN ''
+                ELSE ' of index ' || quote_ident(a.relname) END AS what,
+           format('ALTER %s %s SET TABLESPACE %I', CASE a.relkind WHEN 'r' THEN 'TABLE'
+                  ELSE 'INDEX' END, b.oid::regclass, a.name) AS prepare
+    FROM usual, places a LEFT JOIN places b ON b.of_table = to_regclass(:target)
+         AND b.relkind = a.relkind AND (b.relname = a.relname OR b.relkind = 'r')
+    WHERE a.of_table = to_regclass(:live)
+      AND a.name <> CASE WHEN :target IS NULL THEN usual.spcname ELSE b.name END
+    ORDER BY a.relkind DESC, a.relname
+    """
+)
+"""Of the table and of its indexes."""
+
+ACCESS_METHOD = text(
+    """
+    SELECT 'access method ' || quote_ident(m.amname) AS what,
+           format('ALTER TABLE %s SET ACCESS METHOD %I', :target, m.amname) AS prepare
+    FROM pg_class c JOIN pg_am m ON m.oid = c.relam
+    WHERE c.oid = to_regclass(:live) AND c.relam IS DISTINCT FROM coalesce(
+        (SELECT relam FROM pg_class WHERE oid = to_regclass(:target)),
+        (SELECT oid FROM pg_am WHERE amname = 'heap'))
+    """
+)
+
+# Those of an index by hand are in its definition; those of keys and unique constraints are not.
+INDEX_SETTINGS = text(
+    """
+    WITH pairs AS (
+        SELECT i.oid, i.relname, i.reloptions AS wanted, n.oid AS target, n.reloptions AS found
+        FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+        JOIN pg_index y ON y.indrelid = to_regclass(:target)
+        JOIN pg_class n ON n.oid = y.indexrelid AND n.relname = i.relname
+        WHERE x.indrelid = to_regclass(:live)
+    )
+    SELECT CAST(NULL AS text) AS what, format('ALTER INDEX %s RESET (%s)', target::regclass,
+           (SELECT string_agg(split_part(o, '=', 1), ', ') FROM unnest(found) AS o
+            WHERE o <> ALL (coalesce(wanted, '{}')))) AS prepare
+    FROM pairs WHERE NOT found <@ coalesce(wanted, '{}')
+    UNION ALL
+    SELECT 'storage parameters of index ' || quote_ident(relname),
+           format('ALTER INDEX %s SET (%s)', target::regclass, array_to_string(wanted, ', '))
+    FROM pairs WHERE NOT wanted <@ coalesce(found, '{}')
+    UNION ALL
+    SELECT 'statistics target of index ' || quote_ident(relname),
+           format('ALTER INDEX %s ALTER COLUMN %s SET STATISTICS %s', target::regclass, a.attnum,
+                  coalesce(a.attstattarget, -1))
+    FROM pairs JOIN pg_attribute a ON a.attrelid = pairs.oid
+    JOIN pg_attribute b ON b.attrelid = target AND b.attnum = a.attnum
+    WHERE coalesce(a.attstattarget, -1) <> coalesce(b.attstattarget, -1)
+    """
+)
+
+# In this order: what rewrites first, then settings, then what refers to indexes.
 PREPARING: tuple[TextClause, ...] = (
+    ACCESS_METHOD,
+    TABLESPACES,
     OPTIONS,
     COLUMNS,
-    CONSTRAINTS,
-    INDEXES,
+    INDEX_SETTINGS,
     REPLICA_IDENTITY,
     CLUSTERED,
     COMMENTS,
-    REVOKES,
+    OWNERS_RIGHTS,
     GRANTS,
 )
-
-SAME_VERSION: tuple[TextClause, ...] = (DEFAULTS,)
-"""Only between tables of one version: another version has defaults of its own."""
