@@ -32,6 +32,7 @@ from activities.verification import VerifyActivities
 from refold.command import leave, run_command
 from refold.database import make_engine, wait_until_reachable
 from refold.garbage import calm_garbage_collector
+from refold.judgement import told
 from refold.registry import Registry, load_registry
 from refold.settings import Settings, load_settings
 from refold.store.migrate import require_migrated
@@ -183,7 +184,7 @@ async def _sweep_now_and_then(
             async with engine.begin() as connection:
                 await prune(connection, timedelta(days=settings.system_events_days))
         except Exception as error:
-            logger.warning("sweep: %s", error)
+            logger.warning("sweep: %s", told(error))
         await asyncio.sleep(_SWEEP_SECONDS)
 
 
@@ -195,7 +196,7 @@ async def dispatch_now_and_then(
         try:
             await dispatch(engine, client, registry, task_queue)
         except Exception as error:
-            logger.warning("system events: %s", error)
+            logger.warning("system events: %s", told(error))
         await asyncio.sleep(_DISPATCH_SECONDS)
 
 
@@ -205,7 +206,7 @@ async def auto_start_now_and_then(auto_start: AutoStart) -> None:
         try:
             await auto_start.look()
         except Exception as error:
-            logger.warning("auto-start: %s", error)
+            logger.warning("auto-start: %s", told(error))
         await asyncio.sleep(_SWEEP_SECONDS)
 
 

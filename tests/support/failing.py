@@ -13,7 +13,11 @@ from tests.support.databases import Database
 _WRITES = {
     "planning": ("refold.runs", "BEFORE UPDATE OF plan", ""),
     "refolding": ("refold.partitions", "BEFORE UPDATE", ""),
-    "following": ("refold.generations", "BEFORE UPDATE OF fence", "WHEN (NEW.status = 'building')"),
+    "following": (
+        "refold.generations",
+        "BEFORE UPDATE OF position",
+        "WHEN (NEW.status = 'building' AND OLD.position IS NOT NULL)",
+    ),
     "verifying": ("refold.runs", "BEFORE UPDATE OF diff", ""),
     "swapping": (
         "refold.generations",
