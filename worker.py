@@ -14,6 +14,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from activities.auto_start import AutoStart
 from activities.automatic_snapshots import drop_expired_snapshots
+from activities.call_limit import CallLimit
 from activities.cleanup import sweep
 from activities.delivery import DeliveryActivities, dispatch
 from activities.failures import FailureInterceptor
@@ -110,7 +111,11 @@ def make_worker(
             lifecycle.finish_run,
         ],
         workflow_runner=workflow_runner or SandboxedWorkflowRunner(),
-        interceptors=[FailureInterceptor(), StepInterceptor()],
+        interceptors=[
+            FailureInterceptor(),
+            StepInterceptor(),
+            CallLimit(settings.handler_seconds),
+        ],
         max_concurrent_activities=MAX_ACTIVITIES + len(registry) + _handled_at_once(registry),
         max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from refold.database_url import EXAMPLE, DatabaseUrl, parse_database_url
 from refold.errors import ConfigurationError
+from refold.threads import CALL_SECONDS
 
 
 class Settings(BaseSettings):
@@ -21,6 +22,8 @@ class Settings(BaseSettings):
         segment_seconds: What one refold or follow activity aims to last, in seconds.
         heartbeat_timeout_seconds: Silence after which Temporal hands an activity to another
             worker, in seconds.
+        handler_seconds: How long one call of a handler, key function or predicate may take, in
+            seconds.
         system_events_days: How long system events are kept, in days.
         tenant_path: Where an event names its tenant: ``metadata.tenant_id``, ``data.tenant``, or
             ``stream_id``; None for events without tenants.
@@ -33,6 +36,7 @@ class Settings(BaseSettings):
     task_queue: str = Field(default="refold", min_length=1)
     segment_seconds: float = Field(default=10, gt=0, le=600)
     heartbeat_timeout_seconds: float = Field(default=10, ge=1, le=600)
+    handler_seconds: float = Field(default=CALL_SECONDS, gt=0, le=3600)
     system_events_days: float = Field(default=30, gt=0)
     tenant_path: str | None = Field(
         default=None, pattern=r"^(stream_id|(data|metadata)(\.[^.]+)+)$"

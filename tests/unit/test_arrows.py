@@ -45,9 +45,11 @@ _PURE = [
     "snapshot_policy",
     "short_failure",
     "snapshots",
+    "standing",
     "step_failure",
     "system_events",
     "system_handlers",
+    "threads",
     "words",
 ]
 _PURE_MODULES = [f"refold.{name}" for name in _PURE]
