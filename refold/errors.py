@@ -177,12 +177,12 @@ class HandlerOverdue(RefoldError):
         where: str,
     ) -> None:
         self.position = position
-        self.event_type = event_type
-        self.stream_id = stream_id
+        self.event_type = shortened(event_type, _NAME)
+        self.stream_id = shortened(stream_id, _NAME)
         self.where = where
         super().__init__(
             f"projection {projection!r} does not come to an end with event {position} "
-            f"({event_type} of stream {stream_id!r}): expected each call of a handler, of a key "
+            f"({self.event_type} of stream {self.stream_id!r}): expected each call of a handler, of a key "
             f"function and of a predicate to return within {seconds:g} s, one stands at {where}: "
             "mend it, or set REFOLD_HANDLER_SECONDS higher"
         )
