@@ -14,6 +14,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from activities.auto_start import AutoStart
 from activities.automatic_snapshots import drop_expired_snapshots
+from activities.call_limit import CallLimit
 from activities.cleanup import sweep
 from activities.delivery import DeliveryActivities, dispatch
 from activities.failures import FailureInterceptor
@@ -33,6 +34,7 @@ from activities.waits import WaitInterceptor
 from refold.command import leave, run_command
 from refold.database import make_engine, wait_until_reachable
 from refold.garbage import calm_garbage_collector
+from refold.judgement import told
 from refold.registry import Registry, load_registry
 from refold.settings import Settings, load_settings
 from refold.store.migrate import require_migrated
@@ -110,7 +112,12 @@ def make_worker(
             lifecycle.finish_run,
         ],
         workflow_runner=workflow_runner or SandboxedWorkflowRunner(),
-        interceptors=[FailureInterceptor(), WaitInterceptor(engine, registry), StepInterceptor()],
+        interceptors=[
+            FailureInterceptor(),
+            WaitInterceptor(engine, registry),
+            StepInterceptor(),
+            CallLimit(settings.handler_seconds),
+        ],
         max_concurrent_activities=MAX_ACTIVITIES + len(registry) + _handled_at_once(registry),
         max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
@@ -184,7 +191,7 @@ async def _sweep_now_and_then(
             async with engine.begin() as connection:
                 await prune(connection, timedelta(days=settings.system_events_days))
         except Exception as error:
-            logger.warning("sweep: %s", error)
+            logger.warning("sweep: %s", told(error))
         await asyncio.sleep(_SWEEP_SECONDS)
 
 
@@ -196,7 +203,7 @@ async def dispatch_now_and_then(
         try:
             await dispatch(engine, client, registry, task_queue)
         except Exception as error:
-            logger.warning("system events: %s", error)
+            logger.warning("system events: %s", told(error))
         await asyncio.sleep(_DISPATCH_SECONDS)
 
 
@@ -206,7 +213,7 @@ async def auto_start_now_and_then(auto_start: AutoStart) -> None:
         try:
             await auto_start.look()
         except Exception as error:
-            logger.warning("auto-start: %s", error)
+            logger.warning("auto-start: %s", told(error))
         await asyncio.sleep(_SWEEP_SECONDS)
 
 

@@ -8,8 +8,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from refold.database import server_error
 from refold.errors import NoSnapshot, ProjectionBusy
+from refold.judgement import told
 from refold.live import SnapshotTally
 from refold.projection import Projection
 from refold.snapshot_policy import MADE_BY_ITSELF
@@ -92,7 +92,7 @@ async def drop_expired_snapshots(engine: AsyncEngine, projection: Projection) ->
                 "snapshot %d of %s stays for now: %s",
                 one.generation,
                 projection.name,
-                server_error(error) or error,
+                told(error),
             )
             continue
         dropped.append(one.generation)

@@ -23,6 +23,7 @@ from refold.registry import Registry
 from refold.store import deliveries, system_events
 from refold.system_events import RecordedEvent, SystemEvent, SystemHandlerFailed, as_event
 from refold.system_handlers import SystemEventContext, SystemHandler
+from refold.threads import in_thread
 from refold.words import raised
 
 logger = logging.getLogger(__name__)
@@ -81,20 +82,17 @@ class DeliveryActivities:
                 recorded = await system_events.get(connection, delivery.projection, delivery.number)
             if recorded is not None:
                 event = _typed(recorded, handler)
-                await _called(
-                    handler,
-                    event,
-                    _Context(
-                        id=recorded.id,
-                        recorded_at=recorded.recorded_at,
-                        correlation_id=recorded.correlation_id,
-                        retry_attempt=getattr(event, "retry_attempt", 0),
-                        delivery_attempt=activity.info().attempt,
-                        engine=self._engine,
-                        task_queue=self._task_queue,
-                        handler=handler.name,
-                    ),
+                context = _Context(
+                    id=recorded.id,
+                    recorded_at=recorded.recorded_at,
+                    correlation_id=recorded.correlation_id,
+                    retry_attempt=getattr(event, "retry_attempt", 0),
+                    delivery_attempt=activity.info().attempt,
+                    engine=self._engine,
+                    task_queue=self._task_queue,
+                    handler=handler.name,
                 )
+                await _called(handler, event, context)
             async with self._engine.begin() as connection:
                 await deliveries.advance(
                     connection, delivery.projection, handler.name, delivery.number
@@ -150,7 +148,11 @@ async def _called(handler: SystemHandler, event: SystemEvent, context: SystemEve
     """Runs a handler. Whatever it raises is an attempt that failed: `exit()` is no end of ours."""
     task = asyncio.current_task()
     try:
-        called = handler(event, context)
+        if inspect.iscoroutinefunction(handler.handle):
+            called = handler(event, context)
+        else:
+            # Its effects take as long as they take; the attempt's own limit ends the wait.
+            called = await in_thread(handler, event, context)
         if inspect.isawaitable(called):
             await called
     except BaseException as error:

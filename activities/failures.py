@@ -14,7 +14,7 @@ from temporalio.worker import (
 
 from activities.attempts import Attempt, Attempts
 from refold.database import server_error
-from refold.errors import PoisonEvent, RefoldError
+from refold.errors import HandlerOverdue, PoisonEvent, RefoldError
 from refold.judgement import Judgement, is_refused_row, judge, told, traced
 from refold.short_failure import ShortFailure
 
@@ -30,7 +30,7 @@ def as_failure(error: Exception, given_up: str | None = None) -> ShortFailure:
     """
     final = given_up is not None or judge(error) is Judgement.FINAL
     # For whoever must know which event it was, without reading the message.
-    details = [error.place] if isinstance(error, PoisonEvent) else []
+    details = [error.place] if isinstance(error, (HandlerOverdue, PoisonEvent)) else []
     if isinstance(error, ApplicationError):
         details = list(error.details)
     message = told(error) + (f" ({given_up})" if given_up else "")

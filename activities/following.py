@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -26,13 +27,14 @@ from refold.projection import Projection, Row
 from refold.registry import Registry
 from refold.settings import Settings
 from refold.source.head import SettledHead
-from refold.source.reader import read_window
+from refold.source.reader import as_events, read_records
 from refold.store import dead_letters, generations, runs, schema
 from refold.store.generations import ACTIVE, BUILDING, RETAINED, Generation
 from refold.store.read_models import physical
 from refold.store.rows import RowStore
 from refold.store.takeover import take_over
 from refold.telemetry import tracer
+from refold.threads import Hand, in_thread
 
 # One statement looks at this many positions a wanted event, so that a rare type does not scan the
 # whole log at once.
@@ -42,6 +44,29 @@ _WINDOW_PER_EVENT = 50
 _SETTLING_SECONDS = 5.0
 
 _LONGEST_SECONDS = 4.0
+
+
+@dataclass
+class _Keyed:
+    """Events in order, each with its keys."""
+
+    events: list[Event] = field(default_factory=list)
+    keys: list[list[Key]] = field(default_factory=list)
+    letters: list[Letter] = field(default_factory=list)
+
+    @property
+    def all_keys(self) -> list[Key]:
+        """Each key once."""
+        return list(dict.fromkeys(key for keys in self.keys for key in keys))
+
+
+@dataclass
+class _Applied:
+    """How many events have been applied, and to which keys."""
+
+    events: int = 0
+    keys: dict[Key, None] = field(default_factory=dict)
+    letters: list[Letter] = field(default_factory=list)
 
 
 @dataclass
@@ -86,7 +111,7 @@ class Follower:
         """
         old = self.position
         window = min(upto, old + self.batch_size * _WINDOW_PER_EVENT)
-        events = await read_window(
+        records = await read_records(
             connection,
             types=self.projection.event_types,
             after=old,
@@ -95,8 +120,46 @@ class Follower:
             since=self.projection.start_from,
             passed_over=self.skipped,
         )
-        new = events[-1].position if len(events) == self.batch_size else window
+        hand = Hand(self.projection.name)
+        keyed = _Keyed()
+        if records:
+            keyed = await in_thread(self._keyed, records, hand, hand=hand)
+        new = window
+        if len(keyed.events) < len(records) or len(records) == self.batch_size:
+            new = keyed.events[-1].position
         # Only under this lock are the rows safe to read: an in-place refold may be at them.
+        await self._advance(connection, old, new)
+        held = await dead_letters.held_among(
+            connection, self.projection.name, self.generation.generation, keyed.all_keys
+        )
+        keys = [key for key in keyed.all_keys if key not in held]
+        current: dict[Key, Row | None] = dict.fromkeys(keys)
+        current.update(await self.rows.read(connection, keys))
+        before = {key for key, row in current.items() if row is not None}
+        hand.spent = 0
+        applied = _Applied()
+        if keyed.events:
+            applied = await in_thread(self._applied, keyed, current, held, hand, hand=hand)
+        if applied.events < len(keyed.events):
+            cut = keyed.events[applied.events - 1].position
+            await self._advance(connection, new, cut)
+            new = cut
+        gone = [key for key in applied.keys if current[key] is None and key in before]
+        await self.rows.delete(connection, gone)
+        there = [row for key in applied.keys if (row := current[key]) is not None]
+        await self.rows.upsert(connection, there)
+        await dead_letters.add(
+            await raw(connection),
+            self.projection.name,
+            self.generation.generation,
+            [letter for letter in [*keyed.letters, *applied.letters] if letter.position <= new],
+            most=most_letters(self.poison),
+            run_id=self.run_id,
+        )
+        self.position = new
+        return applied.events
+
+    async def _advance(self, connection: AsyncConnection, old: int, new: int) -> None:
         await generations.advance(
             connection,
             self.projection.name,
@@ -105,49 +168,44 @@ class Follower:
             new=new,
             fence=self.fence,
         )
-        keyed, letters = self._keyed(events)
-        keys = list(dict.fromkeys(key for _, of_event in keyed for key in of_event))
-        held = await dead_letters.held_among(
-            connection, self.projection.name, self.generation.generation, keys
-        )
-        if held:
-            keys = [key for key in keys if key not in held]
-        current: dict[Key, Row | None] = dict.fromkeys(keys)
-        current.update(await self.rows.read(connection, keys))
-        before = {key for key, row in current.items() if row is not None}
-        for event, of_event in keyed:
-            for key in of_event:
+
+    def _keyed(self, records: Sequence[Any], hand: Hand) -> _Keyed:
+        """The events with their keys, and those whose key does not fit, if they are set aside."""
+        keyed = _Keyed()
+        for event in hand.each(as_events(records)):
+            keys: list[Key] = []
+            try:
+                keys = self.projection.keys_of(event)
+            except PoisonEvent as poison:
+                keyed.letters.append(self._letter(poison, None))
+            keyed.events.append(event)
+            keyed.keys.append(keys)
+            if hand.due:
+                break
+        return keyed
+
+    def _applied(
+        self, keyed: _Keyed, current: dict[Key, Row | None], held: set[Key], hand: Hand
+    ) -> _Applied:
+        """Applies events to the rows of their keys, as many as there is time for."""
+        applied = _Applied()
+        for event, keys in zip(keyed.events, keyed.keys, strict=True):
+            for key in keys:
                 if key in held:
                     continue
+                hand.begin(event)
                 fields = self.projection.key_fields(key)
                 try:
                     current[key] = self.projection.apply(current[key], event, fields)
                 except PoisonEvent as poison:
-                    letters.append(self._letter(poison, key))
+                    applied.letters.append(self._letter(poison, key))
                     held.add(key)
-        gone = [key for key, row in current.items() if row is None and key in before]
-        await self.rows.delete(connection, gone)
-        await self.rows.upsert(connection, [row for row in current.values() if row is not None])
-        await dead_letters.add(
-            await raw(connection),
-            self.projection.name,
-            self.generation.generation,
-            letters,
-            most=most_letters(self.poison),
-            run_id=self.run_id,
-        )
-        self.position = new
-        return len(events)
-
-    def _keyed(self, events: Sequence[Event]) -> tuple[list[tuple[Event, list[Key]]], list[Letter]]:
-        """The events with their keys, and those whose key does not fit, if they are set aside."""
-        keyed, letters = [], []
-        for event in events:
-            try:
-                keyed.append((event, self.projection.keys_of(event)))
-            except PoisonEvent as poison:
-                letters.append(self._letter(poison, None))
-        return keyed, letters
+                applied.keys[key] = None
+            applied.events += 1
+            if hand.due:
+                break
+        hand.event = None
+        return applied
 
     def _letter(self, poison: PoisonEvent, key: Key | None) -> Letter:
         if not self.poison.sets_aside:

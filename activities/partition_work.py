@@ -13,6 +13,7 @@ from activities import setting_aside
 from refold.database import own_transaction, raw
 from refold.dead_letters import Letter
 from refold.errors import PoisonEvent
+from refold.event import Event
 from refold.fold import Batch, Carry
 from refold.key import Key, loaded_key, stored_key
 from refold.messages import Plan, RefoldedSegment
@@ -23,6 +24,7 @@ from refold.store import dead_letters, generations, partitions
 from refold.store.partitions import Partition
 from refold.store.rows import RowStore
 from refold.telemetry import tracer
+from refold.threads import Hand, in_thread
 
 
 @dataclass
@@ -242,8 +244,6 @@ class PartitionWork:
             The poison events among it that hold keys which `letters` do not hold yet.
         """
         projection, plan = self._target.projection, self._target.plan
-        held = {loaded_key(projection.table, letter.key) for letter in letters if letter.key}
-        found = []
         statement = in_key_order(
             projection,
             after=self._target.position,
@@ -254,7 +254,17 @@ class PartitionWork:
             # Anew: whoever followed may have set some aside meanwhile.
             passed_over=await setting_aside.passed_over(self._writer, projection, plan.generation),
         )
-        for event in await read_events(self._writer, statement):
+        held = {loaded_key(projection.table, letter.key) for letter in letters if letter.key}
+        read = await read_events(self._writer, statement)
+        hand = Hand(projection.name)
+        return await in_thread(self._fold_events, read, folded, held, hand, hand=hand)
+
+    def _fold_events(
+        self, read: list[Event], folded: dict[Key, Row | None], held: set[Key], hand: Hand
+    ) -> list[Letter]:
+        projection = self._target.projection
+        found = []
+        for event in hand.each(read):
             for key in projection.keys_of(event):
                 if key in held:
                     continue
@@ -262,7 +272,7 @@ class PartitionWork:
                 try:
                     folded[key] = projection.apply(folded.get(key), event, fields)
                 except PoisonEvent as poison:
-                    if not plan.poison.sets_aside:
+                    if not self._target.plan.poison.sets_aside:
                         raise
                     found.append(Letter.of(poison, key=key))
                     held.add(key)

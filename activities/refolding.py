@@ -23,6 +23,7 @@ from refold.store import generations, partitions, schema, selected_keys
 from refold.store.read_models import physical
 from refold.store.rows import RowStore
 from refold.store.takeover import take_over
+from refold.threads import in_thread
 
 # Sorting a partition's events may take long before the first one comes. A segment works at least
 # this many times as long as it waited, so that waiting stays a small share of the whole.
@@ -95,7 +96,9 @@ class RefoldActivities:
                 end = clock() + max(self._segment_seconds, _WORK_PER_WAIT * waited)
                 pace.starts()
                 while records is not None:
-                    for batch in fold.feed(decoded(records)):
+                    folding = fold.feed(decoded(records))
+                    while batch := await in_thread(next, folding, None, hand=fold.hand):
+                        fold.hand.spent = 0
                         told = await work.write(batch, done=False)
                         beat.show(partition=partition.partition, events=work.events)
                         goes_on = not pace.is_told(told) and await pace.wait(writer, batch.events)

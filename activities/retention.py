@@ -13,8 +13,8 @@ from temporalio import activity
 
 from activities.cleanup import drop
 from activities.heartbeat import heartbeating
-from refold.database import server_error
 from refold.ending import DropGenerations
+from refold.judgement import told
 from refold.policy import BackfillPolicy
 from refold.registry import Registry
 from refold.store import generations, leases
@@ -81,7 +81,7 @@ async def drop_expired(
                 "generation %d of %s stays for now: %s",
                 generation.generation,
                 projection,
-                server_error(error) or error,
+                told(error),
             )
     return dropped
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement, or_
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -13,7 +13,6 @@ from activities import setting_aside
 from activities.heartbeat import Heartbeat
 from refold.criteria import Selecting, Selection
 from refold.errors import InvalidRequest
-from refold.event import Event
 from refold.key import Key
 from refold.poison import Poison
 from refold.predicates import NamedPredicate, Predicate, parse_predicate
@@ -25,6 +24,7 @@ from refold.source.selecting import count_selected, fixed, one_by_one, selected
 from refold.source.slicing import raise_misfit
 from refold.store import selected_keys
 from refold.store.schema import events
+from refold.threads import Hand, in_thread
 
 # Events read at a time, where Python decides which are selected.
 _FETCH = 1000
@@ -159,24 +159,32 @@ class KeySelection:
         run_id: str,
     ) -> int:
         counted = 0
-        async for chunk in self._chunks(conditions):
-            # In a thread: heartbeats must go on, however slow the predicate is.
-            keys = await asyncio.to_thread(_keys, projection, predicate, chunk)
+        hand = Hand(projection.name)
+        async for records in self._chunks(conditions):
+            keys = await in_thread(_keys, projection, predicate, records, hand, hand=hand)
             counted += len(keys)
             await selected_keys.add(connection, run_id, dict.fromkeys(keys))
         return counted
 
-    async def _chunks(self, conditions: list[ColumnElement[bool]]) -> AsyncIterator[list[Event]]:
+    async def _chunks(self, conditions: list[ColumnElement[bool]]) -> AsyncIterator[list[Any]]:
         async with (
             self._engine.connect() as reader,
             stream(reader, one_by_one(conditions), fetch=_FETCH) as chunks,
         ):
             async for records in chunks:
-                yield as_events(records)
+                yield records
 
 
 def _keys(
-    projection: Projection, predicate: Predicate | NamedPredicate, chunk: list[Event]
+    projection: Projection,
+    predicate: Predicate | NamedPredicate,
+    records: Sequence[Any],
+    hand: Hand,
 ) -> list[Key]:
     """The key of each event that the predicate selects, if it has one."""
-    return [key for event in chunk if predicate.matches(event) for key in projection.keys_of(event)]
+    return [
+        key
+        for event in hand.each(as_events(records))
+        if predicate.matches(event)
+        for key in projection.keys_of(event)
+    ]

@@ -21,6 +21,7 @@ from activities.shadowing import alone, locked
 from refold.database import server_error
 from refold.ending import Swapped, SwapSegment
 from refold.errors import SwapRefused
+from refold.judgement import told
 from refold.messages import Plan
 from refold.projection import Projection
 from refold.registry import Registry
@@ -146,7 +147,7 @@ class SwapActivities:
         if isinstance(refused, asyncpg.SyntaxOrAccessError):
             raise SwapRefused(
                 f"table of {projection!r} cannot be swapped: PostgreSQL refuses to move what hangs "
-                f"on it: {refused}: remove it, or backfill in place"
+                f"on it: {told(refused)}: remove it, or backfill in place"
             ) from error
 
     async def _swap(self, projection: Projection, plan: Plan, attempt: _Try) -> Swapped:

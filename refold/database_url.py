@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
@@ -159,7 +160,12 @@ class _Parser:
         if "@" in place:
             raise self._no_url(_ENCODE)
         hostspec, _, database = place.partition("/")
-        parameters = self._parameters(query)
+        try:
+            parameters = self._parameters(query)
+        except ConfigurationError:
+            if "@" in query and not password:  # then it may be the password, with a ? in it
+                raise self._no_url(_ENCODE) from None
+            raise
         hosts, ports = self._hosts(hostspec, parameters)
         return DatabaseUrl(
             hosts=hosts,
@@ -233,7 +239,9 @@ class _Parser:
         if not text:
             return _DEFAULT_PORT
         if not (text.isascii() and text.isdecimal() and 0 < int(text[:9]) < 2**16):
-            raise self._no_url(": its port is no number from 1 to 65535")
+            raise self._no_url(
+                f": its port is no number from 1 to 65535{_ENCODE.replace(':', ';', 1)}"
+            )
         return int(text)
 
     def _driver(self, parameters: Mapping[str, str]) -> dict[str, str]:
@@ -241,6 +249,14 @@ class _Parser:
         for name in ("sslmode", "sslnegotiation", "gsslib", "target_session_attrs"):
             if name in driver:
                 driver[name] = driver[name].lower()
+        if driver.get("sslrootcert") == "system":
+            file = ssl.get_default_verify_paths().cafile
+            if file is None or driver.setdefault("sslmode", "verify-full") != "verify-full":
+                raise self._error(
+                    "parameter sslrootcert: system needs sslmode=verify-full and a file of root "
+                    "certificates on this machine: name one instead"
+                )
+            driver["sslrootcert"] = file
         return driver
 
     def _connect_seconds(self, parameters: Mapping[str, str]) -> float | None:

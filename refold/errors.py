@@ -14,6 +14,8 @@ RefoldError
 ├── SwapRefused             something hangs on the live table that a swap would break
 ├── VerificationFailed      a shadow whose rows are not the fold of their events
 ├── PoisonEvent             an event that the projection's code cannot take
+├── HandlerOverdue          an event that the projection's code does not come to an end with
+├── NoThreadLeft            too many threads of this worker do not come back from people's code
 ├── PredicateFailed         an event for which a predicate cannot be worked out
 ├── UnreadableEvent         an event whose JSON does not fit Python's numbers
 ├── RowRejected             the database refuses a row that the handlers made
@@ -27,7 +29,7 @@ RefoldError
 ├── VersionChanged          another version of the projection was deployed during the run
 └── Fenced                  another attempt has taken over this work
 
-Retried are TemporalUnreachable, NotDeployed and Fenced; all others are final.
+Retried are TemporalUnreachable, NoThreadLeft, NotDeployed and Fenced; all others are final.
 """
 
 from __future__ import annotations
@@ -161,6 +163,68 @@ class PoisonEvent(RefoldError):
         }
 
 
+class HandlerOverdue(RefoldError):
+    """A call of people's code that does not return in time."""
+
+    def __init__(
+        self,
+        projection: str,
+        position: int,
+        event_type: str,
+        stream_id: str,
+        *,
+        seconds: float,
+        where: str,
+    ) -> None:
+        self.position = position
+        self.event_type = shortened(event_type, _NAME)
+        self.stream_id = shortened(stream_id, _NAME)
+        self.where = where
+        super().__init__(
+            f"projection {projection!r} does not come to an end with event {position} "
+            f"({self.event_type} of stream {self.stream_id!r}): expected each call of a handler, "
+            f"of a key function and of a predicate to return within {seconds:g} s, one stands at {where}: "
+            "mend it, or set REFOLD_HANDLER_SECONDS higher"
+        )
+
+    @classmethod
+    def of(cls, projection: str, event: Event, seconds: float, where: str) -> HandlerOverdue:
+        """The error for an event."""
+        return cls(
+            projection,
+            event.position,
+            event.type,
+            event.stream_id,
+            seconds=seconds,
+            where=where,
+        )
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Which event it is, as JSON has it."""
+        return {
+            "position": self.position,
+            "event_type": self.event_type,
+            "stream_id": self.stream_id,
+        }
+
+
+class HandlerInterrupted(BaseException):
+    """Raised in a thread whose call of people's code is overdue: nobody is to catch it."""
+
+
+class NoThreadLeft(RefoldError):
+    """Too many threads of this worker are in people's code that does not return."""
+
+    retryable = True
+
+    def __init__(self, left: int) -> None:
+        super().__init__(
+            f"this worker has {left} threads in people's code that does not return, and begins no "
+            "other: its log says where they stand; mend that, and start the worker again"
+        )
+
+
 class PredicateFailed(RefoldError):
     """An event for which a predicate is neither true nor false."""
 
@@ -232,6 +296,12 @@ class NotDeployed(RefoldError):
             f"projection {projection!r}: version {wanted} is to be built, this worker has {here}: "
             "it is left to a worker of newer code; cancel the run if there is to be none"
         )
+
+
+class MissingRight(RefoldError):
+    """This role may not do what only another one may; it can be granted while this is retried."""
+
+    retryable = True
 
 
 class Fenced(RefoldError):

@@ -9,10 +9,11 @@ from itertools import chain
 from typing import Any
 
 from refold.dead_letters import Letter
-from refold.errors import PoisonEvent
+from refold.errors import HandlerInterrupted, PoisonEvent
 from refold.event import Event
 from refold.key import Key, key_loader, stored_key
 from refold.projection import Projection, Row
+from refold.threads import Hand
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,9 @@ class KeyOrderFold:
     """Folds records in key order, one key after another.
 
     A batch ends at the first key boundary at or after `batch_size` events. A key that alone has
-    more than that is cut: the batch then carries its row so far, so that a crash costs at most one
-    batch, however large a key is.
+    more than that is cut, and so is one that is in hand when the batch has taken its time: the
+    batch then carries its row so far, so that a crash costs at most one batch, however large a key
+    or slow a handler is.
 
     Args:
         projection: Whose handlers fold.
@@ -68,6 +70,7 @@ class KeyOrderFold:
 
     Attributes:
         batch_size: Events that a batch aims at; may be changed between two batches.
+        hand: The event in hand, and whether the batch has taken its time.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class KeyOrderFold:
         self._projection = projection
         self._load_key = key_loader(projection.table)
         self.batch_size = batch_size
+        self.hand = Hand(projection.name)
         self._batch = Batch()
         self._key: Key | None = carry.key if carry else None
         self._stored_key: Any = _as_read(stored_key(carry.key)) if carry else None
@@ -100,7 +104,7 @@ class KeyOrderFold:
         # fewer calls. What is rare, a poison event, leaves it and comes back.
         projection, new, instant = self._projection, tuple.__new__, datetime.fromisoformat
         handlers, copied, settled = projection.handlers, projection.copier, projection.settled
-        stored, fields, row = self._stored_key, self._fields, self._row
+        stored, fields, row, hand = self._stored_key, self._fields, self._row, self.hand
         counted = position = 0
         event: Any = None
         source: Iterator[Sequence[Any]] = iter(events)
@@ -120,16 +124,21 @@ class KeyOrderFold:
                         if self._batch.events >= self.batch_size:
                             event = None
                             yield self._take()
-                    event = new(
+                    event = hand.event = new(
                         Event, (position, stream_id, version, kind, data, metadata, instant(at))
                     )
                     before = None if row is None else copied(row)
                     row = settled(row, handlers[kind](before, event), fields)
                     counted += 1
                     event = None
+                    if hand.due:
+                        hand.event = None
+                        self._batch.events += counted
+                        self._key_events = counted = 0
+                        yield self._take(Carry(self._key, position, row))
                 break
             except BaseException as error:  # `exit()` in a handler is no end of ours
-                if event is None:
+                if event is None or isinstance(error, HandlerInterrupted):
                     raise
                 poison = projection.poison(event, error)
                 if not self._sets_aside:
@@ -138,6 +147,7 @@ class KeyOrderFold:
             event = None
             source, passed, position = _after_key(source, stored, position)
             counted += 1 + passed
+        hand.event = None
         self._row = row
         self._batch.events += counted
         self._key_events += counted

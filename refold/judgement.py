@@ -178,12 +178,14 @@ def _told_python(error: BaseException) -> str:
 
 
 def _told_refusal(refused: asyncpg.PostgresError) -> str:
-    # Not its DETAIL, nor its context: these show keys and rows.
+    # Not its DETAIL, nor its context: these show keys and rows. But what depends on an object.
     state = refused.sqlstate or ""
     message = refused.args[0] if refused.args else ""
     if state.startswith("22"):
         message = _without_values(refused)
     kind = type(refused).__name__
+    if state == "2BP01" and refused.detail:
+        message += f": {refused.detail}"
     sentence = f"PostgreSQL: {message} ({state} {kind})" if state else f"PostgreSQL: {message}"
     if is_refused_row(refused):
         sentence = (

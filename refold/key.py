@@ -120,7 +120,7 @@ class KeyPath:
             if isinstance(kind, String) and (kind.length is None or len(text) <= kind.length):
                 return text
         raise KeyDoesNotFit(
-            f"{self.path} is {described(value)}, which does not fit the key column "
+            f"{self.path} = {described(value)} does not fit the key column "
             f"{self.column.name!r} ({kind!r})"
         )
 

@@ -12,7 +12,7 @@ from sqlalchemy import Table
 
 from refold.checkpoints import Checkpoints, as_checkpoints
 from refold.columns import Settle, WrongValue, is_mutable, settle_for
-from refold.errors import InvalidProjection, PoisonEvent
+from refold.errors import HandlerInterrupted, InvalidProjection, PoisonEvent
 from refold.event import Event
 from refold.key import Key, KeyDoesNotFit, KeyFunction, KeyPath, key_paths
 from refold.policy import BackfillPolicy, backfill_from, backfill_from_beginning
@@ -202,6 +202,8 @@ class Projection:
                 return self._called_keys(self._key_function(event))
             assert self.key_paths is not None
             parts = [path.of(event) for path in self.key_paths]
+        except HandlerInterrupted:
+            raise
         except BaseException as error:  # `exit()` in it is no end of ours
             raise self.poison(event, error) from error
         if None in parts:
@@ -239,6 +241,8 @@ class Projection:
         try:
             before = None if row is None else self.copied(row)
             return self.settled(row, self.handlers[event.type](before, event), key_fields)
+        except HandlerInterrupted:
+            raise
         except BaseException as error:  # `exit()` in it is no end of ours
             raise self.poison(event, error) from error
 

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from refold.database_url import EXAMPLE, DatabaseUrl, parse_database_url
 from refold.errors import ConfigurationError
+from refold.threads import CALL_SECONDS
 
 
 class Settings(BaseSettings):
@@ -23,6 +24,8 @@ class Settings(BaseSettings):
             worker, in seconds.
         swap_patience_seconds: How long a finished table waits for what stops its swap to be taken
             away, in seconds: a materialized view, say, that was made meanwhile.
+        handler_seconds: How long one call of a handler, key function or predicate may take, in
+            seconds.
         system_events_days: How long system events are kept, in days.
         tenant_path: Where an event names its tenant: ``metadata.tenant_id``, ``data.tenant``, or
             ``stream_id``; None for events without tenants.
@@ -36,6 +39,7 @@ class Settings(BaseSettings):
     segment_seconds: float = Field(default=10, gt=0, le=600)
     heartbeat_timeout_seconds: float = Field(default=10, ge=1, le=600)
     swap_patience_seconds: float = Field(default=900, ge=0)
+    handler_seconds: float = Field(default=CALL_SECONDS, gt=0, le=3600)
     system_events_days: float = Field(default=30, gt=0)
     tenant_path: str | None = Field(
         default=None, pattern=r"^(stream_id|(data|metadata)(\.[^.]+)+)$"

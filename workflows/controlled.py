@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
 
 from workflows.step_failures import Hears
 from workflows.steps import StepOptions, step
@@ -19,6 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from refold.messages import ControlRun, RunStatus
     from refold.progress import ProgressMeter
     from refold.requests import accept_limits
+    from refold.short_failure import ShortFailure
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -75,9 +75,9 @@ class Controlled(Hears):
         try:
             accept_limits(inputs)
         except InvalidRequest as error:
-            raise ApplicationError(str(error), type="InvalidRequest", non_retryable=True) from None
+            raise ShortFailure(str(error), type="InvalidRequest", non_retryable=True) from None
         if self._meter.status.ended or self._ending:
-            raise ApplicationError(
+            raise ShortFailure(
                 f"expected a run that goes on, it is {self._meter.status}",
                 type="InvalidRequest",
                 non_retryable=True,

@@ -20,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from refold.fairness import fairness_key
     from refold.markdown import escaped
     from refold.requests import accept_request
+    from refold.short_failure import ShortFailure
 
 _LONGEST = timedelta(minutes=10)
 
@@ -59,7 +60,7 @@ class SystemEvents(Hears):
         try:
             request = accept_request(inputs[:1], DeliveryRequest)
         except InvalidRequest as error:
-            raise ApplicationError(str(error), type="InvalidRequest", non_retryable=True) from None
+            raise ShortFailure(str(error), type="InvalidRequest", non_retryable=True) from None
         self._fairness_key = fairness_key(request.projection)
         self._title = escaped(f"system events of {request.projection} for {request.handler}")
         taken = inputs[1] if len(inputs) > 1 else 0

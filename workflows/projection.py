@@ -29,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from refold.live_text import as_markdown
     from refold.requests import BackfillRequest, SnapshotRequest, accept_request
+    from refold.short_failure import ShortFailure
     from refold.snapshot_policy import MADE_BY_ITSELF
     from refold.snapshots import SnapshotInfo
     from refold.step_failure import StepFailures
@@ -133,7 +134,7 @@ class Projection(Requests):
     async def run(self, *inputs: Any) -> None:
         """Takes one `LiveRequest`; it runs until it is cancelled or terminated."""
         if self._refused is not None:
-            raise ApplicationError(self._refused, type="InvalidRequest", non_retryable=True)
+            raise ShortFailure(self._refused, type="InvalidRequest", non_retryable=True)
         self._show()
         self._begin_waiting_for_restart()
         seconds = _FIRST_SECONDS
@@ -208,7 +209,7 @@ class Projection(Requests):
         first = self._health.report is None and not self._recent
         if first and cause is not None and cause.type == "UnknownProjection":
             self._settle(LiveStatus.FAILED)
-            raise ApplicationError(cause.message, type=cause.type, non_retryable=True) from error
+            raise ShortFailure(cause.message, type=cause.type, non_retryable=True) from None
         attempts = (self._health.error.attempts if self._health.error else 0) + 1
         pause = _FIRST_PAUSE * 2 ** (attempts - 1) if attempts < _ATTEMPTS else None
         place = cause.details[0] if cause is not None and cause.details else {}

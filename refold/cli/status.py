@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from refold.cli.failing_steps import failing_steps
 from refold.cli.output import Json, console, finished, print_json
 from refold.database import make_engine
 from refold.projection import Projection
@@ -80,6 +81,9 @@ def status(
             _run_text(row["run"]),
         )
     console.print(table)
+    for row in rows:
+        for failing in row["failing"]:
+            console.print(f"{row['projection']}: {failing}", soft_wrap=True)
 
 
 def _text(value: Any, unit: str = "") -> str:
@@ -121,9 +125,11 @@ async def _status(name: str | None) -> list[dict[str, Any]]:
         async with looking.connect() as connection:
             head = SettledHead()
             await head.wait(connection, seconds=1)
-            return [await _status_of(connection, projection, head) for projection in wanted]
+            rows = [await _status_of(connection, projection, head) for projection in wanted]
     finally:
         await engine.dispose()
+    failing = await failing_steps({row["projection"]: row["held_by"] for row in rows})
+    return [{**row, "failing": failing[row["projection"]]} for row in rows]
 
 
 async def _status_of(

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from refold.errors import InvalidProjection, PredicateFailed
+from refold.errors import HandlerInterrupted, InvalidProjection, PredicateFailed
 from refold.event import Event
 from refold.words import described, raised
 
@@ -36,6 +36,8 @@ class NamedPredicate:
         """
         try:
             result: object = self.function(event)
+        except HandlerInterrupted:
+            raise
         except BaseException as error:  # `exit()` in it is no end of ours
             raise PredicateFailed.of(self.name, event, raised(error)) from error
         if not isinstance(result, bool):

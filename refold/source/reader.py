@@ -121,6 +121,30 @@ async def read_window(
     With `since`, only events recorded at that moment or later. Those at the positions
     `passed_over` are left out.
     """
+    return as_events(
+        await read_records(
+            connection,
+            types=types,
+            after=after,
+            upto=upto,
+            limit=limit,
+            since=since,
+            passed_over=passed_over,
+        )
+    )
+
+
+async def read_records(
+    connection: AsyncConnection,
+    *,
+    types: Sequence[str],
+    after: int,
+    upto: int,
+    limit: int,
+    since: datetime | None = None,
+    passed_over: Sequence[int] = (),
+) -> list[Any]:
+    """`read_window`, not decoded yet: for `as_events`."""
     statement = (
         select(as_json())
         .where(
@@ -132,7 +156,7 @@ async def read_window(
         .order_by(events.c.position)
         .limit(limit)
     )
-    return await read_events(connection, statement)
+    return await _records(connection, statement)
 
 
 async def read_at(connection: AsyncConnection, positions: Sequence[int]) -> list[Event]:
@@ -157,9 +181,12 @@ def not_at(positions: Sequence[int], source: Any = events) -> list[ColumnElement
 
 async def read_events(connection: AsyncConnection, statement: Select[Any]) -> list[Event]:
     """All events of a statement that this module made."""
+    return as_events(await _records(connection, statement))
+
+
+async def _records(connection: AsyncConnection, statement: Select[Any]) -> list[Any]:
     sql, arguments = compiled(statement)
-    records = await (await raw(connection)).fetch(sql, *arguments)
-    return as_events(records)
+    return list(await (await raw(connection)).fetch(sql, *arguments))
 
 
 def as_events(records: Sequence[Any]) -> list[Event]:

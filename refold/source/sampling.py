@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import sample
@@ -26,6 +25,7 @@ from refold.source.reader import (
     read_window,
 )
 from refold.store.schema import events
+from refold.threads import Hand, in_thread
 
 MOST_EVENTS = 20_000
 """Events that are folded again at most, over all keys: they are held in memory."""
@@ -148,8 +148,9 @@ async def folded_again(
         passed_over=passed_over,
     )
     # In key order, not in position order: an event has one key, so each fold sees the same.
-    # In a thread: heartbeats must go on, however slow the handlers are.
-    rows = await asyncio.to_thread(projection.fold, await read_events(connection, statement))
+    hand = Hand(projection.name)
+    read = await read_events(connection, statement)
+    rows = await in_thread(lambda: projection.fold(hand.each(read)), hand=hand)
     return Folded({key: rows.get(key) for key in chosen}, note)
 
 
@@ -217,9 +218,9 @@ async def _whole_log(
         passed_over=passed_over,
     )
     # Who is held is left out; but for them nothing is poison.
-    rows = await asyncio.to_thread(
-        lambda: fold_setting_aside(projection, read) if held else projection.fold(read)
-    )
+    hand = Hand(projection.name)
+    fold = fold_setting_aside if held else Projection.fold
+    rows = await in_thread(lambda: fold(projection, hand.each(read)), hand=hand)
     others = [key for key in rows.keys() - set(wanted) if key not in held]
     drawn = sample(others, min(len(others), max(len(wanted), 1)))
     return Folded({key: rows.get(key) for key in [*wanted, *drawn]})

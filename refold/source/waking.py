@@ -1,7 +1,7 @@
 """Waking whoever waits for events: by notification, and by the clock when none comes.
 
 Nobody has to notify. Appending does not do it by itself, as PostgreSQL refuses to prepare a
-transaction (PREPARE TRANSACTION) that has notified.
+transaction (PREPARE TRANSACTION) that has notified. Behind a pooler nobody can be notified.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.database import raw
+from refold.sessions import is_pooled
 
 CHANNEL = "refold_events"
 
@@ -41,6 +42,9 @@ async def listening(connection: AsyncConnection) -> AsyncIterator[Bell]:
     """A bell that rings after each transaction that notifies, as long as the connection lives."""
     driver = await raw(connection)
     bell = Bell()
+    if is_pooled(driver):
+        yield bell  # its session is not its own: whoever waits, waits for the clock
+        return
     await driver.add_listener(CHANNEL, bell.ring)
     try:
         yield bell

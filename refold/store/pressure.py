@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import asyncpg
@@ -15,6 +18,7 @@ from refold.database import raw, server_error
 from refold.errors import InvalidRequest
 from refold.judgement import Judgement, judge, told
 from refold.limits import Throttle
+from refold.sessions import is_pooled
 
 _LAG = text(
     "SELECT max(extract(epoch FROM replay_lag))::float8 FROM pg_stat_replication "
@@ -101,18 +105,12 @@ class Pressure:
         """Whether the expression is true; one that takes too long is: the database is busy."""
         try:
             async with self._engine.connect() as connection:
-                await connection.execute(text("SET TRANSACTION READ ONLY"))
-                limit = f"SET LOCAL statement_timeout = {_EXPRESSION_MILLISECONDS}"
-                await connection.exec_driver_sql(limit)
-                # In a sub-select of its own: nothing can follow it that is not part of it.
-                statement = f"SELECT (SELECT ({expression}\n))"
-                prepared = await (await raw(connection)).prepare(statement)
-                if prepared.get_parameters():
-                    raise _refusal(expression, "there is no value for its $1")
-                kind = prepared.get_attributes()[0].type.name
-                if kind != "bool":
-                    raise _refusal(expression, f"it is of type {kind}")
-                return bool(await prepared.fetchval())
+                # It may call what it likes: whatever it leaves in its session goes with it.
+                try:
+                    async with _rolled_back(connection):
+                        return await _evaluated(connection, expression)
+                finally:
+                    await connection.invalidate()
         except (DBAPIError, asyncpg.PostgresError) as error:
             refused = server_error(error)
             if isinstance(refused, asyncpg.QueryCanceledError):
@@ -120,6 +118,34 @@ class Pressure:
             if refused is None or judge(refused) is Judgement.PASSING:
                 raise
             raise _refusal(expression, told(refused)) from error
+
+
+@asynccontextmanager
+async def _rolled_back(connection: AsyncConnection) -> AsyncIterator[None]:
+    """A read-only transaction; behind a pooler, the session is left as it was found."""
+    await connection.execute(text("SET TRANSACTION READ ONLY"))
+    inner = await connection.begin_nested()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await inner.rollback()
+            if is_pooled(await raw(connection)):
+                await connection.execute(text("SELECT pg_advisory_unlock_all()"))
+
+
+async def _evaluated(connection: AsyncConnection, expression: str) -> bool:
+    limit = f"SET LOCAL statement_timeout = {_EXPRESSION_MILLISECONDS}"
+    await connection.exec_driver_sql(limit)
+    # In a sub-select of its own: nothing can follow it that is not part of it.
+    statement = f"SELECT (SELECT ({expression}\n))"
+    prepared = await (await raw(connection)).prepare(statement)
+    if prepared.get_parameters():
+        raise _refusal(expression, "there is no value for its $1")
+    kind = prepared.get_attributes()[0].type.name
+    if kind != "bool":
+        raise _refusal(expression, f"it is of type {kind}")
+    return bool(await prepared.fetchval())
 
 
 def _refusal(expression: str, why: object) -> InvalidRequest:

@@ -74,6 +74,13 @@ async def create_shadow(connection: AsyncConnection, projection: Projection, sch
     await connection.execute(
         CreateTable(Table(projection.table.name, MetaData(), *columns, schema=schema))
     )
+    # Without a key, a publication of all tables would refuse to let rows be replaced in it.
+    await _identify(connection, schema, projection.table.name, "FULL")
+
+
+async def _identify(connection: AsyncConnection, schema: str, table: str, by: str) -> None:
+    name = quoted(schema, table)
+    await connection.exec_driver_sql(f"ALTER TABLE {name} REPLICA IDENTITY {by}")
 
 
 async def create_copy(
@@ -101,6 +108,7 @@ async def add_indexes(connection: AsyncConnection, projection: Projection, schem
     """Adds the keys, checks and indexes that the projection's table declares."""
     table = physical(projection, schema)
     await connection.execute(AddConstraint(table.primary_key))
+    await _identify(connection, schema, table.name, "DEFAULT")
     for constraint in sorted(table.constraints, key=lambda c: str(c.name)):
         if constraint is not table.primary_key and not isinstance(constraint, ForeignKeyConstraint):
             await connection.execute(AddConstraint(constraint))

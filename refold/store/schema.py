@@ -136,6 +136,8 @@ partitions = Table(
 selected_keys = Table(
     "selected_keys",
     metadata,
+    # Of no meaning but to name the row: those who publish all tables cannot delete it otherwise.
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("run_id", Text, nullable=False),
     Column("key", JSONB, nullable=False),
     Index(None, "run_id"),

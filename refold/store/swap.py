@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.database import raw
 from refold.errors import SwapRefused
+from refold.judgement import told
 from refold.projection import Projection
 from refold.store import generations, read_models
 from refold.store.attached import Attachments, fingerprint_statement, look
@@ -147,7 +148,8 @@ async def prepare(
             except asyncpg.SyntaxOrAccessError as error:
                 raise SwapRefused(
                     f"table {table} cannot be swapped: PostgreSQL refuses to give the new table "
-                    f"what hangs on it ({statement}): {error}: remove it, or backfill in place"
+                    f"what hangs on it ({statement}): {told(error)}: remove it, or backfill in "
+                    "place"
                 ) from error
         swap = await plan_swap(connection, projection, target, old)
     return swap

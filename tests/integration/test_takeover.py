@@ -7,7 +7,11 @@ import asyncio
 import pytest
 from sqlalchemy import ColumnElement, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from refold.database import make_engine
+from refold.errors import MissingRight
+from refold.settings import Settings
 from refold.stack.postgres import EmbeddedPostgres
 from refold.store import generations, schema, takeover
 from refold.store.takeover import take_over
@@ -73,3 +77,74 @@ async def test_all_who_share_it_are_ended(
                 await holder.execute(text("SELECT 1"))
         await stranger.execute(text("SELECT 1"))
     await drop_database(template, elsewhere)
+
+
+_ROLES = [
+    "DROP ROLE IF EXISTS {name}",
+    "CREATE ROLE {name} LOGIN NOSUPERUSER",
+    "GRANT pg_read_all_data, pg_write_all_data TO {name}",
+]
+
+
+async def as_role(database: Database, name: str, *statements: str) -> AsyncEngine:
+    """An engine of a role that is no superuser."""
+    async with database.engine.begin() as connection:
+        for statement in (*_ROLES, *statements):
+            await connection.exec_driver_sql(statement.format(name=name))
+    url = database.url.replace("//postgres@", f"//{name}@")
+    return make_engine(Settings(database_url=url))
+
+
+async def test_a_role_that_was_set_ends_sessions_of_the_one_that_logged_in(
+    database: Database, row: ColumnElement[bool]
+) -> None:
+    await execute(database, *(one.format(name="refold_owner") for one in _ROLES))
+    engine = await as_role(
+        database,
+        "refold_login",
+        "ALTER ROLE {name} NOINHERIT",
+        "REVOKE pg_read_all_data, pg_write_all_data FROM {name}",
+        "GRANT refold_owner TO {name}",
+        "ALTER ROLE {name} SET role = refold_owner",
+    )
+    try:
+        for spares_work in (False, True):
+            async with engine.connect() as holder:
+                await generations.hold_position(holder, "counters", 1)
+                taking = take_over(engine, schema.generations, row, spares_work=spares_work)
+                await asyncio.wait_for(taking, 20)
+                with pytest.raises(DBAPIError):
+                    await holder.execute(text("SELECT 1"))
+    finally:
+        await engine.dispose()
+
+
+async def test_the_right_to_end_sessions_of_another_role_is_named(
+    database: Database, row: ColumnElement[bool]
+) -> None:
+    one, other = await as_role(database, "refold_one"), await as_role(database, "refold_other")
+    try:
+        for spares_work in (False, True):
+            async with one.connect() as holder:
+                await generations.hold_position(holder, "counters", 1)
+                taking = take_over(other, schema.generations, row, spares_work=spares_work)
+                with pytest.raises(MissingRight) as missing:
+                    await asyncio.wait_for(taking, 20)
+                cure = str(missing.value).split(", or ")[1]
+                assert cure == "GRANT refold_one TO refold_other"
+                await execute(database, cure)
+                await asyncio.wait_for(
+                    take_over(other, schema.generations, row, spares_work=spares_work), 20
+                )
+                await execute(database, "REVOKE refold_one FROM refold_other")
+                with pytest.raises(DBAPIError):
+                    await holder.execute(text("SELECT 1"))
+    finally:
+        await one.dispose()
+        await other.dispose()
+
+
+async def execute(database: Database, *statements: str) -> None:
+    async with database.engine.begin() as connection:
+        for statement in statements:
+            await connection.exec_driver_sql(statement)

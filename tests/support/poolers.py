@@ -25,7 +25,8 @@ listen_port = {own}
 unix_socket_dir =
 auth_type = any
 pool_mode = transaction
-default_pool_size = {servers}
+default_pool_size = 25
+ignore_startup_parameters = {ignores}
 max_client_conn = 200
 logfile =
 pidfile =
@@ -41,8 +42,14 @@ def require_pgbouncer() -> str:
 
 
 @contextmanager
-def pgbouncer(url: str, directory: Path, *, servers: int = 20) -> Iterator[tuple[str, Path]]:
-    """The address of a database by way of PgBouncer in transaction mode, and PgBouncer's log."""
+def pgbouncer(url: str, directory: Path, *, ignores: str = "") -> Iterator[tuple[str, Path]]:
+    """The address of a database by way of PgBouncer in transaction mode, and PgBouncer's log.
+
+    Args:
+        url: The database's own address.
+        directory: For its files.
+        ignores: Startup parameters that it lets pass without a word, separated by commas.
+    """
     program = require_pgbouncer()
     address = parse_database_url(url)
     own = free_port()
@@ -55,7 +62,7 @@ def pgbouncer(url: str, directory: Path, *, servers: int = 20) -> Iterator[tuple
             port=address.ports[0],
             user=address.user,
             own=own,
-            servers=servers,
+            ignores=ignores,
         )
         + ("user = nobody\n" if os.geteuid() == 0 else "")  # it does not run as root
     )

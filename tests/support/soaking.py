@@ -9,4 +9,8 @@ import pytest
 
 def soak(*values: Any) -> list[Any]:
     """Values for `pytest.mark.parametrize`, each left to `make soak`."""
-    return [pytest.param(value, marks=pytest.mark.soak) for value in values]
+    return [pytest.param(*_parts(value), marks=pytest.mark.soak) for value in values]
+
+
+def _parts(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)

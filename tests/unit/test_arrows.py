@@ -45,10 +45,12 @@ _PURE = [
     "snapshot_policy",
     "short_failure",
     "snapshots",
+    "standing",
     "step_failure",
     "step_wait",
     "system_events",
     "system_handlers",
+    "threads",
     "words",
 ]
 _PURE_MODULES = [f"refold.{name}" for name in _PURE]

@@ -1,0 +1,151 @@
+"""Whatever refuses, in whatever step: the run ends, or says within seconds why it waits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+
+from refold.judgement import Judgement, judge_state
+from refold.manager import ProjectionManager
+from refold.messages import Progress
+from refold.step_failure import StepFailure
+from tests.support.counters import counters, registry_of
+from tests.support.databases import Database
+from tests.support.failing import refusing
+from tests.support.runs import assert_oracle, queue, run, start, until, working, write
+from tests.unit.test_judgement import STATES
+
+SECRET = "s3cr3t-value"
+
+# What is said by the step that fails, by the phase in which it is refused.
+PHASES = {
+    "planning": "planning",
+    "refolding": "refolding partition 1",
+    "indexing": "indexing",
+    "following": "following",
+    "verifying": "verifying",
+    "preparing": "preparing the swap",
+    "swapping": "swapping",
+    "cleaning up": "cleaning up",
+}
+
+
+def _added(keys: int, each: int) -> list[tuple[str, str, dict[str, Any]]]:
+    return [(f"s{k}", "Added", {"key": f"k{k}", "n": n}) for n in range(each) for k in range(keys)]
+
+
+async def _progress(handle: WorkflowHandle[Any, Any]) -> Progress:
+    answer: Progress = await handle.query("progress", result_type=Progress)
+    return answer
+
+
+async def _ended(handle: WorkflowHandle[Any, Any]) -> bool:
+    return (await handle.describe()).status != WorkflowExecutionStatus.RUNNING
+
+
+async def _ends_or_says(handle: WorkflowHandle[Any, Any], seconds: float) -> StepFailure | None:
+    """What it says of the step that fails; None when it has ended."""
+    said: StepFailure | None = None
+
+    async def known() -> bool:
+        nonlocal said
+        if await _ended(handle):
+            return True
+        said = (await _progress(handle)).failing
+        return said is not None
+
+    await until(known, seconds)
+    return said
+
+
+async def _last_failure(handle: WorkflowHandle[Any, Any]) -> str:
+    pending = (await handle.describe()).raw_description.pending_activities
+    return " ".join(one.last_failure.message for one in pending)
+
+
+@pytest.mark.parametrize(
+    ("phase", "state"),
+    [(phase, "40001") for phase in PHASES] + [(phase, "42501") for phase in PHASES],
+)
+async def test_a_step_that_is_refused_ends_the_run_or_is_heard(
+    client: Client, database: Database, phase: str, state: str
+) -> None:
+    await _refused_in(client, database, phase, state, seconds=25)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+async def test_every_state_in_every_phase(client: Client, template: Any) -> None:
+    from tests.support.databases import drop_database, make_database
+
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    pairs = [(phase, state) for phase in PHASES for state in STATES]
+    random.Random(seed).shuffle(pairs)
+    for phase, state in pairs:
+        made = await make_database(template)
+        try:
+            await _refused_in(client, made, phase, state, seconds=25)
+        except BaseException:
+            print(f"{phase}, {state}")
+            raise
+        finally:
+            await drop_database(template, made)
+
+
+async def _refused_in(
+    client: Client, database: Database, phase: str, state: str, *, seconds: float
+) -> None:
+    projection = counters(batch_size=20, partitions=1)
+    await write(database.engine, _added(8, 5))
+    manager = ProjectionManager(client, database.url)
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        await write(database.engine, _added(8, 2))
+        async with database.engine.begin() as connection:
+            # Something for the swap to prepare.
+            await connection.execute(text("COMMENT ON TABLE counters IS 'by hand'"))
+        async with refusing(database, phase, state, SECRET) as refused:
+            handle = await start(
+                client, database, "Rebuild", {"projection": "counters"}, workflow_id=_id(database)
+            )
+            await until(refused.met, 30)
+            said = await _ends_or_says(handle, seconds)
+            if judge_state(state) is Judgement.FINAL:
+                await until(lambda: _ended(handle), seconds)
+            else:
+                assert said is not None
+                assert said.step == PHASES[phase]
+                assert state in said.message
+                assert state in await _last_failure(handle)
+                details = await _details(handle)
+                assert state in details
+                if phase != "planning":
+                    health = await manager.get_health("counters")
+                    assert not health.is_healthy
+                    assert state in (health.reason or "")
+        if not await _ended(handle):
+            # What refused is gone: it goes on, and says nothing of it any more.
+            await asyncio.wait_for(handle.result(), 60)
+        ended = await _progress(handle)
+        assert ended.failing is None
+        history = (await handle.fetch_history()).to_json()
+        assert SECRET not in history
+        longest = max(len(json.dumps(event)) for event in json.loads(history)["events"])
+        assert longest < 10_000
+    await assert_oracle(database.engine, projection)
+
+
+def _id(database: Database) -> str:
+    return f"second/{queue(database)}"
+
+
+async def _details(handle: WorkflowHandle[Any, Any]) -> str:
+    # Its Markdown, without what escapes it.
+    return str(await handle.query("__temporal_workflow_metadata")).replace("\\", "")

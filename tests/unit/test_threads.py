@@ -1,0 +1,193 @@
+"""People's code in threads: the event loop stays free, and a call has an end."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from refold import threads
+from refold.errors import HandlerOverdue, NoThreadLeft
+from refold.event import Event
+from refold.threads import Hand, in_thread
+
+LIMIT = 0.3
+
+
+def event(position: int) -> Event:
+    return Event(position, "s-1", 1, "Added", {}, {}, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+release = threading.Event()
+
+
+def turns_round() -> None:
+    while not release.is_set():
+        pass
+
+
+def catches_exceptions() -> None:
+    while not release.is_set():
+        try:
+            sum(range(100))
+        except Exception:
+            continue
+
+
+def catches_everything() -> None:
+    while not release.is_set():
+        try:
+            sum(range(100))
+        except BaseException:
+            continue
+
+
+def sleeps() -> None:
+    time.sleep(2)
+
+
+def waits() -> None:
+    release.wait(5)
+
+
+@pytest.fixture(autouse=True)
+def _released(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_GRACE_SECONDS", 0.3)
+    release.clear()
+
+
+async def longest_gap(ended: asyncio.Event) -> float:
+    """How long the event loop was busy at most."""
+    longest, last = 0.0, time.perf_counter()
+    while not ended.is_set():
+        await asyncio.sleep(0.01)
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+    return longest
+
+
+ENDLESS = [turns_round, catches_exceptions, catches_everything, sleeps, waits]
+
+
+@pytest.mark.parametrize("handler", ENDLESS, ids=lambda one: one.__name__)
+async def test_a_call_without_end_is_named_and_others_go_on(handler: Callable[[], None]) -> None:
+    hand = Hand("orders")
+
+    def work() -> None:
+        for one in hand.each([event(1), event(2)]):
+            if one.position == 2:
+                handler()
+
+    ended = asyncio.Event()
+    gap = asyncio.create_task(longest_gap(ended))
+    endless = asyncio.create_task(in_thread(work, hand=hand, seconds=LIMIT))
+    while not endless.done():
+        assert await asyncio.wait_for(in_thread(lambda: 7, hand=Hand("other")), 5) == 7
+    ended.set()
+    release.set()
+    with pytest.raises(HandlerOverdue) as raised:
+        await endless
+    message = str(raised.value)
+    assert "projection 'orders'" in message
+    assert "event 2 (Added of stream 's-1')" in message
+    stands = re.search(r"stands at .*test_threads\.py:(\d+) \(work\), in ", message)
+    assert stands is not None
+    source, first = inspect.getsourcelines(work)
+    assert int(stands[1]) == first + len(source) - 1
+    assert await gap < 2
+
+
+async def test_a_call_that_ends_in_time_is_left_alone_however_many_there_are() -> None:
+    hand = Hand("orders")
+
+    def work() -> int:
+        count = 0
+        for _ in hand.each(map(event, range(9))):
+            time.sleep(LIMIT / 4)
+            count += 1
+        return count
+
+    assert await in_thread(work, hand=hand, seconds=LIMIT) == 9
+
+
+async def test_one_event_for_many_keys_is_many_calls() -> None:
+    hand, one = Hand("orders"), event(1)
+
+    def work() -> str:
+        for _ in range(9):
+            hand.begin(one)
+            time.sleep(LIMIT / 4)
+        return "done"
+
+    assert await in_thread(work, hand=hand, seconds=LIMIT) == "done"
+
+
+@pytest.mark.parametrize("raised", [StopIteration, SystemExit, KeyboardInterrupt, GeneratorExit])
+async def test_what_would_end_the_loop_is_an_error_like_others(
+    raised: type[BaseException],
+) -> None:
+    def work() -> None:
+        raise raised("why")
+
+    with pytest.raises((RuntimeError, TypeError), match=raised.__name__):
+        await in_thread(work)
+
+
+async def test_a_piece_is_due_in_time_over_several_threads() -> None:
+    hand = Hand("orders", piece_seconds=0.2)
+
+    def work() -> float:
+        began = time.perf_counter()
+        while not hand.due and time.perf_counter() - began < 0.15:
+            time.sleep(0.01)
+        return time.perf_counter() - began
+
+    assert await in_thread(work, hand=hand) >= 0.15
+    assert not hand.due
+    assert await in_thread(work, hand=hand) < 0.15
+    hand.spent = 0
+    assert await in_thread(work, hand=hand) >= 0.15
+
+
+async def test_whoever_is_cancelled_leaves_at_once_and_its_thread_ends_after_the_call() -> None:
+    hand = Hand("orders")
+    ended = threading.Event()
+
+    def work() -> None:
+        while not hand.due:
+            time.sleep(0.01)
+        ended.set()
+
+    task = asyncio.create_task(in_thread(work, hand=hand))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await in_thread(ended.wait, 5)
+
+
+async def test_no_thread_is_begun_when_too_many_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_threads", threads._Threads())
+    monkeypatch.setattr(threads, "MOST_LEFT", 2)
+    for _ in range(2):
+        hand = Hand("orders")
+
+        def work(hand: Hand = hand) -> None:
+            hand.begin(event(1))
+            release.wait(5)
+
+        with pytest.raises(HandlerOverdue):
+            await in_thread(work, hand=hand, seconds=LIMIT)
+    with pytest.raises(NoThreadLeft, match="2 threads"):
+        await in_thread(lambda: 7)
+    release.set()
+    async with asyncio.timeout(5):
+        while threads._threads._left:  # noqa: ASYNC110 - it is a plain number
+            await asyncio.sleep(0.01)
+    assert await in_thread(lambda: 7) == 7
