@@ -155,6 +155,7 @@ class PlanningActivities:
                 exact=bool(request.dry_run),
                 selected_events=found.events if found else None,
             )
+            plan = plan.model_copy(update={"note": shown.note})
             if request.dry_run:
                 return Planned(plan=plan, preview=shown)  # what it wrote is rolled back
             known = await runs.get(connection, begin.run_id, lock=True)

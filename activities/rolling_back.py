@@ -99,6 +99,7 @@ class RollbackActivities:
                 poison=projection.backfill.poison(Poison()),
             )
             shown = await preview(connection, projection, plan, active, exact=False)
+        plan = plan.model_copy(update={"note": shown.note})
         require_none_refused(shown.refused, projection.table.fullname)
         planned = Planned(plan=plan, preview=shown)
         await self._record(begin, planned, projection, target)

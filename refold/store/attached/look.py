@@ -34,6 +34,7 @@ class Attachments:
         detach: What is taken from the outgoing table, under the swap's lock.
         attach: What is given to the target under the live table's name, under the same lock.
         fingerprint: The mark that `fingerprint_statement` found before all this was looked at.
+        notes: What people have to do all the same.
     """
 
     carried: tuple[str, ...] = ()
@@ -42,6 +43,7 @@ class Attachments:
     detach: tuple[str, ...] = ()
     attach: tuple[str, ...] = ()
     fingerprint: str = ""
+    notes: tuple[str, ...] = ()
 
 
 async def look(
@@ -101,12 +103,19 @@ async def look(
                 carried += [row.what] if row.what else []
                 detach += [row.detach] if row.detach else []
                 attach += [row.attach] if row.attach else []
-        carried += [row[0] for row in await _rows(connection, PUBLISHED, parameters)]
+        published = await _rows(connection, PUBLISHED, parameters)
+        carried += [row.what for row in published]
         in_the_way = await refused(connection, live, target, built)
         if other is not None or same_version:
             in_the_way += retyped(side, other.found if other is not None else None)
     return Attachments(
-        tuple(carried), tuple(in_the_way), tuple(prepare), tuple(detach), tuple(attach), str(mark)
+        tuple(carried),
+        tuple(in_the_way),
+        tuple(prepare),
+        tuple(detach),
+        tuple(attach),
+        str(mark),
+        tuple(row.note for row in published),
     )
 
 
