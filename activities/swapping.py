@@ -166,7 +166,7 @@ class SwapActivities:
                 position = await self._tail(connection, projection, plan, active, head)
             old = active or await adopt(connection, projection)
             swap = await plan_swap(connection, projection, known, old)
-            if swap.attachments.fingerprint != attempt.mark:
+            if swap.attachments.fingerprint != attempt.mark and swap.attachments.prepare:
                 return Swapped(done=False, changed=True)
             refused = swap.attachments.refused
             if refused and not attempt.last:
