@@ -183,8 +183,8 @@ class HandlerOverdue(RefoldError):
         super().__init__(
             f"projection {projection!r} does not come to an end with event {position} "
             f"({self.event_type} of stream {self.stream_id!r}): expected each call of a handler, "
-            f"of a key function and of a predicate to return within {seconds:g} s, one stands at {where}: "
-            "mend it, or set REFOLD_HANDLER_SECONDS higher"
+            f"of a key function and of a predicate to return within {seconds:g} s, one stands at "
+            f"{where}: mend it, or set REFOLD_HANDLER_SECONDS higher"
         )
 
     @classmethod
