@@ -277,6 +277,10 @@ class InvalidEventFile(RefoldError):
         super().__init__(f"line {line}: {reason}; nothing was imported")
 
 
+RESET = "a reset does not bring a run back, start a new one"
+"""What is said of a workflow that was reset after its run had ended."""
+
+
 class RunEnded(RefoldError):
     """The run's lease, partitions or generation are gone: it was ended from outside."""
 
