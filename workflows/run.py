@@ -287,7 +287,7 @@ class Run(Controlled, Generic[R]):
                 )
             )
         except ActivityError as refused:
-            if is_cancelled_exception(refused):
+            if is_cancelled_exception(refused) or _has_ended(refused):
                 raise
             # What it was asked for is done; workers try again to drop what is beyond its time.
             self._undropped = f"what need not be kept is still there: {_message(refused)}"
@@ -310,6 +310,8 @@ class Run(Controlled, Generic[R]):
                 )
             )
         except ActivityError as refused:
+            if _has_ended(refused):
+                raise
             self._meter.phase = Phase.DONE
             self._meter.waiting_for = []
             self._settle(RunStatus.FAILED)
@@ -351,6 +353,10 @@ def _message(error: BaseException) -> str:
     if getattr(cause, "type", None) == "RunEnded" and _was_reset():
         return f"{message}; the workflow was reset after its end: {RESET}"
     return message
+
+
+def _has_ended(error: ActivityError) -> bool:
+    return getattr(error.cause, "type", None) == "RunEnded"
 
 
 def _was_reset() -> bool:
