@@ -32,7 +32,7 @@ from refold.system_events import (
 _PROGRESS_SECONDS = 5.0
 _PROGRESS_SHARE = 0.01
 
-_WORKED = (RunStatus.COMPLETED, RunStatus.ROLLED_BACK)
+WORKED = (RunStatus.COMPLETED, RunStatus.ROLLED_BACK)
 
 
 async def clear_the_way(engine: AsyncEngine, projection: str) -> None:
@@ -109,7 +109,7 @@ async def ended(
 ) -> None:
     """Records how a run ended, at the end of the transaction that ends it; the first one stands."""
     correlation_id = run.request.get("correlation_id")
-    if status not in _WORKED or error is not None:
+    if status not in WORKED or error is not None:
         await failed(
             connection,
             ProjectionBackfillFailed(

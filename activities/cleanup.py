@@ -36,6 +36,7 @@ async def end_run(
     projection: str,
     status: str,
     error: str | None,
+    ended_by: str | None = None,
     refused: ProjectionBackfillFailed | None = None,
     keeps: int | None = None,
 ) -> None:
@@ -49,17 +50,21 @@ async def end_run(
         projection: What it wrote.
         status: How it ended.
         error: Why, if it did not complete.
+        ended_by: The workflow execution that says so; None when nobody is left who could.
         refused: What to record of a run that was refused before it had its lease.
         keeps: A generation of its own that is finished and becomes a snapshot.
 
     Raises:
-        RunEnded: The generation to keep is gone.
+        RunEnded: The generation to keep is gone, or another execution has ended the run and this
+            one says that it worked.
     """
     async with engine.begin() as connection:
         await connection.execute(text("SET LOCAL lock_timeout = '5s'"))
         # The order in which all lock: lease, partitions, generations.
         await leases.hold(connection, run_id)
         run = await runs.get(connection, run_id)
+        if run is not None and status in announcing.WORKED and _ended_otherwise(run, ended_by):
+            raise runs.ended_before(run)
         events = await announcing.count_events(connection, run) if run is not None else 0
         # First the partitions: that fences any attempt which is still at work.
         await partitions.remove(connection, run_id)
@@ -72,12 +77,16 @@ async def end_run(
         if keeps is not None:
             await _require_snapshot(connection, projection, keeps)
         await _fence_in_place(connection, run_id, projection)
-        await runs.end(connection, run_id, status, error)
+        await runs.end(connection, run_id, status, error, ended_by=ended_by)
         await leases.release(connection, run_id)
         if run is not None:
             await announcing.ended(connection, run, status, error, events)
         elif refused is not None:
             await announcing.failed(connection, refused)
+
+
+def _ended_otherwise(run: runs.RunRecord, ended_by: str | None) -> bool:
+    return run.ended_at is not None and run.ended_by != ended_by
 
 
 async def _built_by(

@@ -334,8 +334,9 @@ class FollowActivities:
             )
 
     async def _live_position(self, connection: AsyncConnection, plan: Plan) -> int:
+        """Where the live table stands; without one, or one that nobody followed, as planned."""
         active = await generations.active(connection, plan.projection)
-        return (active and active.position) or 0
+        return plan.head if active is None or active.position is None else active.position
 
     async def _apply(
         self, writer: AsyncConnection, follower: Follower, plan: Plan, upto: int

@@ -21,6 +21,7 @@ async def begin(engine: AsyncEngine, request: Request, *, run_id: str, kind: str
 
     Raises:
         ProjectionBusy: Another run, which is still alive, holds the projection.
+        RunEnded: The run has ended: its workflow was reset.
     """
     await announcing.clear_the_way(engine, request.projection)
     await _take_lease(engine, request.projection, run_id)
@@ -33,6 +34,8 @@ async def begin(engine: AsyncEngine, request: Request, *, run_id: str, kind: str
             workflow_id=activity.info().workflow_id or "",
             request=request.model_dump(mode="json", exclude_none=True),
         )
+        if run.ended_at is not None:
+            raise runs.ended_before(run)
     return None if run.plan is None else Planned.model_validate(run.plan)
 
 

@@ -63,7 +63,8 @@ class LifecycleActivities:
         Safe to repeat, and for a run that never got its lease.
 
         Raises:
-            RunEnded: The snapshot that it has made is gone: the run was ended from outside.
+            RunEnded: The snapshot that it has made is gone, or the run has ended before: it was
+                ended from outside, or its workflow was reset.
         """
         async with heartbeating(self._engine, finish.run_id):
             report = await self._report(finish.run_id)
@@ -74,6 +75,7 @@ class LifecycleActivities:
                 projection=finish.projection,
                 status=finish.status,
                 error=finish.error,
+                ended_by=activity.info().workflow_run_id,
                 refused=_refused(finish),
                 keeps=finish.keeps,
             )

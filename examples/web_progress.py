@@ -33,10 +33,12 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """One manager and one registry for all requests."""
     settings = load_settings()
     app.state.registry = load_registry(settings.projections)
-    app.state.manager = ProjectionManager(
-        await connect(), settings.database_url, task_queue=settings.task_queue
-    )
-    yield
+    client = await connect()
+    async with ProjectionManager(
+        client, settings.database_url, task_queue=settings.task_queue
+    ) as manager:
+        app.state.manager = manager
+        yield
 
 
 async def refused(request: Request, error: Exception) -> JSONResponse:

@@ -183,8 +183,8 @@ class HandlerOverdue(RefoldError):
         super().__init__(
             f"projection {projection!r} does not come to an end with event {position} "
             f"({self.event_type} of stream {self.stream_id!r}): expected each call of a handler, "
-            f"of a key function and of a predicate to return within {seconds:g} s, one stands at {where}: "
-            "mend it, or set REFOLD_HANDLER_SECONDS higher"
+            f"of a key function and of a predicate to return within {seconds:g} s, one stands at "
+            f"{where}: mend it, or set REFOLD_HANDLER_SECONDS higher"
         )
 
     @classmethod
@@ -275,6 +275,10 @@ class InvalidEventFile(RefoldError):
     def __init__(self, line: int, reason: str) -> None:
         self.line = line
         super().__init__(f"line {line}: {reason}; nothing was imported")
+
+
+RESET = "a reset does not bring a run back, start a new one"
+"""What is said of a workflow that was reset after its run had ended."""
 
 
 class RunEnded(RefoldError):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from typing import Self
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.client import (
@@ -17,7 +18,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from refold.database import make_engine
-from refold.errors import RefoldError
+from refold.errors import ConfigurationError, RefoldError
 from refold.health import ProjectionHealth, Standing, judged, read_standing
 from refold.live import LiveHealth, LiveStatus
 from refold.messages import Progress
@@ -47,6 +48,19 @@ class LiveManager:
         self._client = client
         self._database_url = database_url
         self._task_queue = task_queue
+        self._made_engine: AsyncEngine | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connections to the database; the next call that needs some opens new ones."""
+        engine, self._made_engine = self._made_engine, None
+        if engine is not None:
+            await engine.dispose()
 
     async def start(self, name: str) -> None:
         """Starts a live projection, or one that was stopped; nothing happens when it runs."""
@@ -96,8 +110,7 @@ class LiveManager:
         Raises:
             ConfigurationError: The manager was made without a database.
         """
-        async with self._engine() as engine:
-            return await publish(self._client, engine, event, task_queue=self._task_queue)
+        return await publish(self._client, self._engine, event, task_queue=self._task_queue)
 
     async def get_system_events(
         self, name: str | None = None, *, after: int = 0, limit: int = 50
@@ -204,17 +217,21 @@ class LiveManager:
             return LiveHealth(projection=name, status=LiveStatus.STARTING)
         return answer
 
-    @asynccontextmanager
-    async def _engine(self) -> AsyncIterator[AsyncEngine]:
-        engine = make_engine(Settings(database_url=self._database_url), activities=0)
-        try:
-            yield engine
-        finally:
-            await engine.dispose()
+    @property
+    def _engine(self) -> AsyncEngine:
+        """One for the manager's life, made when it is first needed."""
+        if self._database_url is None:
+            raise ConfigurationError(
+                "ProjectionManager: expected one that was made with the database's address for "
+                "this call: ProjectionManager(client, database_url)"
+            )
+        if self._made_engine is None:
+            settings = Settings(database_url=self._database_url)
+            self._made_engine = make_engine(settings, activities=0)
+        return self._made_engine
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
-        async with self._engine() as engine:
-            looking = engine.execution_options(isolation_level="AUTOCOMMIT")
-            async with looking.connect() as connection:
-                yield connection
+        looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with looking.connect() as connection:
+            yield connection

@@ -55,6 +55,9 @@ class NotAwaited(RefoldError):
 class ProjectionManager(DeadLetterManager, ScheduleManager):
     """Starts, watches and cancels runs; starts and stops live projections; keeps snapshots.
 
+    It keeps up to two connections to the database, for its life in one event loop: `close` gives
+    them back, or ``async with ProjectionManager(…) as manager``.
+
     Args:
         client: A Temporal client.
         database_url: PostgreSQL with Refold's schema; it is asked which run holds a projection,
@@ -141,6 +144,10 @@ class ProjectionManager(DeadLetterManager, ScheduleManager):
         """
         async for progress in self.watch(await self.current_run(name)):
             yield progress
+
+    async def get_progress(self, workflow_id: str) -> Progress | None:
+        """The progress of a run, as it stands; None when no worker answers for it in time."""
+        return await self._progress(self._client.get_workflow_handle(workflow_id))
 
     async def watch(self, run: StartedRun) -> AsyncIterator[Progress]:
         """The progress of a run, every half second until the end."""

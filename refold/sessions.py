@@ -8,9 +8,10 @@ nothing is kept in a session.
 
 from __future__ import annotations
 
+import getpass
+import os
 import re
 import socket as sockets
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,16 +151,25 @@ class Connector:
         try:
             connection: asyncpg.Connection[Any] = await asyncpg.connect(url.dsn, **how)
             return connection
-        except (asyncpg.ClientConfigurationError, ssl.SSLError, KeyError) as error:
-            # KeyError: the process's user has no name, and the address has none either.
-            reason = "the user has no name here" if isinstance(error, KeyError) else error
-            raise ConfigurationError(f"{self._variable}: {reason}") from None
+        except asyncpg.TargetServerAttributeNotMatched as error:
+            raise ConnectionError(f"none of {url.where} takes writes now: {error}") from None
+        except _WRONG_SETTING as error:
+            if not url.options:
+                raise
+            raise ConfigurationError(f"{self._variable}: parameter options: {error}") from None
+        except ValueError as error:  # of the address, of PG… variables or of a service's file
+            raise ConfigurationError(f"{self._variable}: {error}") from None
 
     def _more(self) -> dict[str, Any]:
         more: dict[str, Any] = {}
         driver = dict(self._url.driver)
         if len(self._url.hosts) > 1 and "target_session_attrs" not in driver:
             more["target_session_attrs"] = "read-write"  # after a failover, the one that writes
+        if self._url.user is None and not os.environ.get("PGUSER"):
+            try:
+                getpass.getuser()
+            except (KeyError, OSError):  # the process's account has no name
+                raise ConfigurationError(f"{self._variable}: expected a user, got none") from None
         for name in ("sslrootcert", "sslcert", "sslkey", "sslcrl"):
             if name in driver and not Path(driver[name]).is_file():
                 raise ConfigurationError(
@@ -182,6 +192,11 @@ class Connector:
 
 
 _CLOSE_SECONDS = 5.0
+_WRONG_SETTING = (
+    asyncpg.UndefinedObjectError,
+    asyncpg.InvalidParameterValueError,
+    asyncpg.CantChangeRuntimeParamError,
+)
 
 
 def _settings(url: DatabaseUrl) -> dict[str, str]:

@@ -91,7 +91,7 @@ class SnapshotManager(RunManager):
             NoSnapshot: There is none such.
             ProjectionBusy: A run holds the projection: it may be about to copy it.
         """
-        async with self._engine() as engine, engine.begin() as connection:
+        async with self._engine.begin() as connection:
             await snapshots.drop(connection, name, generation)
 
     async def _snapshot(self, name: str, generation: int | None) -> SnapshotInfo:

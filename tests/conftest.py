@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import sys
@@ -74,7 +75,14 @@ async def database(template: EmbeddedPostgres) -> AsyncIterator[Database]:
     # It is dropped while the next test runs: that takes as long as making it.
     dropping = asyncio.create_task(drop_database(template, made))
     _DROPPING.add(dropping)
-    dropping.add_done_callback(_DROPPING.discard)
+    dropping.add_done_callback(_dropped)
+
+
+def _dropped(dropping: asyncio.Task[None]) -> None:
+    """Takes the task's exception: a database that could not be dropped goes with its server."""
+    _DROPPING.discard(dropping)
+    if not dropping.cancelled():
+        dropping.exception()
 
 
 @pytest.fixture(scope="session")
@@ -105,6 +113,31 @@ def client(temporal: WorkflowEnvironment) -> Client:
 def shop() -> Registry:
     """The sample projections."""
     return load_registry(["projections"])
+
+
+class _Unretrieved(logging.Handler):
+    """What asyncio and Temporal say of tasks whose exception nobody took."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "never retrieved" in record.getMessage():
+            self.said.append(record.getMessage())
+
+
+_UNRETRIEVED = _Unretrieved()
+
+
+@pytest.fixture(autouse=True)
+def every_task_is_awaited() -> Iterator[None]:
+    """Fails the test in which it is found that a task's exception was never retrieved."""
+    for name in ("asyncio", "temporalio.worker._workflow_instance"):
+        logging.getLogger(name).addHandler(_UNRETRIEVED)  # once, however often it is added
+    _UNRETRIEVED.said.clear()
+    yield
+    assert _UNRETRIEVED.said == []
 
 
 class _ByFile(LoadFileScheduling):  # type: ignore[misc]

@@ -146,9 +146,11 @@ class Building(Moves[BackfillRequest]):
         self._heed_cancellation()
 
     async def _verify(self, plan: Plan) -> None:
-        self._enter(Phase.VERIFYING)
         if not plan.partitions:
+            # Nothing was refolded: the new table is filled by following, then compared.
+            self._enter(Phase.FOLLOWING)
             await self._follow(plan, to_live=True)
+        self._enter(Phase.VERIFYING)
         self._diff = await self._do(
             VerifyActivities.verify_generation,
             lambda: plan,
@@ -214,7 +216,8 @@ class Building(Moves[BackfillRequest]):
             yield
         except (Exception, asyncio.CancelledError):
             watcher.cancel()
-            await workflow.wait([watcher])
+            # Gathered, not only waited for: an exception that nobody takes is a line in the log.
+            await asyncio.gather(watcher, return_exceptions=True)
             raise
         # After the last partition the watch ends by itself, with the final counters.
         await watcher

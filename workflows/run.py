@@ -21,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.lifecycle import LifecycleActivities
     from activities.retention import RetentionActivities
     from refold.ending import DropGenerations, Finished, FinishRun
-    from refold.errors import InvalidRequest
+    from refold.errors import RESET, InvalidRequest
     from refold.fairness import fairness_key
     from refold.limits import Controls
     from refold.messages import BackfillResult, Continued, Phase, Plan, Planned, Progress, RunStatus
@@ -234,7 +234,11 @@ class Run(Controlled, Generic[R]):
         plan = self._planned.plan
         unkept = plan.backup is not None and not plan.keep_backup
         await self._drop(request, [plan.backup] if unkept and plan.backup is not None else [])
-        finished = await self._finish(request, self.worked, None)
+        try:
+            finished = await self._finish(request, self.worked, None)
+        except ActivityError as error:
+            self._settle(RunStatus.FAILED)
+            _fail(error, None)
         return self._result(request, finished, self.worked)
 
     async def _end_badly(self, request: R, error: BaseException) -> BackfillResult:
@@ -285,7 +289,7 @@ class Run(Controlled, Generic[R]):
                 )
             )
         except ActivityError as refused:
-            if is_cancelled_exception(refused):
+            if is_cancelled_exception(refused) or _has_ended(refused):
                 raise
             # What it was asked for is done; workers try again to drop what is beyond its time.
             self._undropped = f"what need not be kept is still there: {_message(refused)}"
@@ -308,6 +312,8 @@ class Run(Controlled, Generic[R]):
                 )
             )
         except ActivityError as refused:
+            if _has_ended(refused):
+                raise
             self._meter.phase = Phase.DONE
             self._meter.waiting_for = []
             self._settle(RunStatus.FAILED)
@@ -345,14 +351,28 @@ class Run(Controlled, Generic[R]):
 
 def _message(error: BaseException) -> str:
     cause = error.cause if isinstance(error, ActivityError) and error.cause else error
-    return str(getattr(cause, "message", cause))
+    message = str(getattr(cause, "message", cause))
+    if getattr(cause, "type", None) == "RunEnded" and _was_reset():
+        return f"{message}; the workflow was reset after its end: {RESET}"
+    return message
+
+
+def _has_ended(error: ActivityError) -> bool:
+    return getattr(error.cause, "type", None) == "RunEnded"
+
+
+def _was_reset() -> bool:
+    info = workflow.info()
+    return info.original_execution_run_id != info.run_id
 
 
 def _fail(error: BaseException, undone: Undone | None) -> NoReturn:
     """Fails the workflow with the activity's own words, which is what people look for."""
     if isinstance(error, ActivityError) and isinstance(error.cause, ApplicationError):
         cause = error.cause
-        message = cause.message if undone is None else f"{cause.message}; {undone.said}"
+        message = _message(error)
+        if undone is not None:
+            message = f"{message}; {undone.said}"
         raise ShortFailure(
             message, *cause.details, type=cause.type or "Failed", non_retryable=True
         ) from None

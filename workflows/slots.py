@@ -72,6 +72,9 @@ async def at_most(slots: Slots, jobs: Iterable[Callable[[], Awaitable[Any]]]) ->
             await workflow.wait(workers)
         except asyncio.CancelledError as error:
             cancelled = error
+    for worker in workers:
+        if not worker.cancelled():
+            worker.exception()  # taken: one that nobody takes is a line in the log
     if cancelled is not None:
         raise cancelled
     for worker in [failed] if failed is not None else workers:

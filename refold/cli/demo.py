@@ -40,11 +40,11 @@ async def run_demo(stack: Stack, orders: int) -> None:
         client = await Client.connect(
             stack.temporal_address, data_converter=pydantic_data_converter
         )
-        manager = ProjectionManager(client, stack.database_url)
-        for name in _SAMPLES:
-            run = await manager.start_rebuild(name)
-            await follow_with_bar(manager, run)
-            console.print(summary(await manager.result(run)), soft_wrap=True)
+        async with ProjectionManager(client, stack.database_url) as manager:
+            for name in _SAMPLES:
+                run = await manager.start_rebuild(name)
+                await follow_with_bar(manager, run)
+                console.print(summary(await manager.result(run)), soft_wrap=True)
         for name in _SAMPLES:
             await _print_rows(engine, registry.get(name))
         console.print(

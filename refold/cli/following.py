@@ -8,7 +8,7 @@ import typer
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from refold.cli.output import CANCELLED, console, print_json
+from refold.cli.output import CANCELLED, at_end, console, print_json
 from refold.manager import ProjectionManager, StartedRun
 from refold.messages import BackfillResult, Progress, RunStatus
 from refold.settings import load_settings
@@ -21,9 +21,13 @@ _STANDS_STILL = (RunStatus.PAUSING, RunStatus.PAUSED)
 
 
 async def make_manager() -> ProjectionManager:
-    """A manager on the configured Temporal and database."""
+    """A manager on the configured Temporal and database, closed when the command has ended."""
     settings = load_settings()
-    return ProjectionManager(await connect(), settings.database_url, task_queue=settings.task_queue)
+    manager = ProjectionManager(
+        await connect(), settings.database_url, task_queue=settings.task_queue
+    )
+    at_end(manager.close)
+    return manager
 
 
 async def follow(manager: ProjectionManager, run: StartedRun, *, json: bool) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from contextvars import ContextVar
 from typing import Annotated, Any, TypeVar
 
 import orjson
@@ -19,6 +21,7 @@ __all__ = [
     "FAILED",
     "Json",
     "Name",
+    "at_end",
     "console",
     "errors",
     "fail",
@@ -40,11 +43,21 @@ Name = Annotated[
 ]
 
 
+_AT_END: ContextVar[AsyncExitStack] = ContextVar("_AT_END")
+
+
+def at_end(close: Callable[[], Awaitable[None]]) -> None:
+    """Has something closed when the command's coroutine has ended, however it ends."""
+    _AT_END.get().push_async_callback(close)
+
+
 def finished(work: Awaitable[T]) -> T:
     """Runs a command's coroutine; errors that can be explained become a line and exit status 1."""
 
     async def awaited() -> T:
-        return await work
+        async with AsyncExitStack() as stack:
+            _AT_END.set(stack)
+            return await work
 
     try:
         return asyncio.run(awaited())

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.cli.failing_steps import failing_steps
-from refold.cli.output import Json, console, finished, print_json
+from refold.cli.following import make_manager
+from refold.cli.output import Json, console, errors, finished, print_json
 from refold.database import make_engine
+from refold.errors import TemporalUnreachable
 from refold.projection import Projection
 from refold.registry import load_registry
 from refold.settings import load_settings
@@ -95,7 +97,7 @@ def _text(value: Any, unit: str = "") -> str:
 def _run_text(run: dict[str, Any] | None) -> str:
     if run is None:
         return "none"
-    why = run["error"] or run["holding"]
+    why = run["error"] or run["holding"] or "; ".join(run["waiting_for"])
     return f"{run['kind']} {run['status']}{f': {why}' if why else ''}"
 
 
@@ -107,6 +109,8 @@ def _run_of(run: runs.RunRecord) -> dict[str, Any]:
         "kind": run.kind,
         "workflow_id": run.workflow_id,
         "status": "paused" if paused else run.status,
+        "phase": None,
+        "waiting_for": [],
         "holding": run.holding if going and not paused else None,
         "started_at": run.started_at,
         "ended_at": run.ended_at,
@@ -128,8 +132,32 @@ async def _status(name: str | None) -> list[dict[str, Any]]:
             rows = [await _status_of(connection, projection, head) for projection in wanted]
     finally:
         await engine.dispose()
-    failing = await failing_steps({row["projection"]: row["held_by"] for row in rows})
-    return [{**row, "failing": failing[row["projection"]]} for row in rows]
+    await _ask_workflows(rows)
+    return rows
+
+
+async def _ask_workflows(rows: list[dict[str, Any]]) -> None:
+    """What workflows say of themselves: the database does not know what they wait for."""
+    for row in rows:
+        row["failing"] = []
+    try:
+        manager = await make_manager()
+    except TemporalUnreachable as error:
+        known = "as the database last knew them, steps that fail are not known"
+        errors.print(f"runs are shown {known}: {error}", soft_wrap=True)
+        return
+    going = [row for row in rows if row["run"] is not None and row["held_by"]]
+    answers = await asyncio.gather(*(manager.get_progress(row["held_by"]) for row in going))
+    for row, progress in zip(going, answers, strict=True):
+        if progress is None:
+            row["run"]["waiting_for"] = ["no worker answers for it"]
+        elif row["run"]["ended_at"] is None:
+            row["run"]["status"] = progress.status.value
+            row["run"]["phase"] = progress.phase.value
+            row["run"]["waiting_for"] = progress.waiting_for
+    asked = [manager.get_failing_steps(row["projection"], row["held_by"]) for row in rows]
+    for row, failing in zip(rows, await asyncio.gather(*asked), strict=True):
+        row["failing"] = failing
 
 
 async def _status_of(

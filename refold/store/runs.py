@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    DateTime,
     and_,
     cast,
     func,
@@ -23,6 +24,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.database import storable
+from refold.errors import RunEnded
 from refold.limits import Controls
 from refold.store.schema import runs
 
@@ -52,6 +54,7 @@ class RunRecord:
         requested_by: Who asked for it.
         started_at: When.
         ended_at: When it ended.
+        ended_by: The workflow execution that ended it; None when it was given up.
         error: Why it failed.
     """
 
@@ -69,7 +72,16 @@ class RunRecord:
     requested_by: str | None
     started_at: datetime
     ended_at: datetime | None
+    ended_by: str | None
     error: str | None
+
+
+def ended_before(run: RunRecord) -> RunEnded:
+    """The refusal of an execution that takes up a run which has ended."""
+    return RunEnded(
+        f"run {run.run_id} of {run.projection!r}: expected a run that goes on, it ended as "
+        f"{run.status} at {run.ended_at:%Y-%m-%d %H:%M:%S %Z}"
+    )
 
 
 REVISION: ColumnElement[int] = func.coalesce(
@@ -159,14 +171,21 @@ async def set_diff(connection: AsyncConnection, run_id: str, diff: dict[str, Any
 
 
 async def latest_rate(connection: AsyncConnection, projection: str) -> float | None:
-    """Events a second of the projection's latest completed run of some size, without limits."""
-    seconds = func.extract("epoch", runs.c.ended_at - runs.c.started_at)
+    """Events a second of the projection's latest completed run of some size, without limits.
+
+    What a person took to approve it does not count: a run that was verified ends there. One that
+    was paused, throttled, or told other limits, says nothing of the next.
+    """
+    verified = cast(runs.c.diff.op("->>")(literal_column("'compared_at'")), DateTime(timezone=True))
+    seconds = func.extract("epoch", func.coalesce(verified, runs.c.ended_at) - runs.c.started_at)
     events = runs.c.plan["plan"]["total_events"].as_float()
+    pacing = runs.c.plan["plan"]["pacing"]
+    throttled = func.coalesce(func.jsonb_typeof(pacing["throttle"]), "null") != "null"
     statement = (
         select(events / seconds)
         .where(runs.c.projection == projection, runs.c.status == "completed")
-        .where(seconds >= 1, events >= _LEAST_EVENTS)
-        .where(func.coalesce(runs.c.plan["plan"]["pacing"]["events_per_second"].as_float(), 0) == 0)
+        .where(seconds >= 1, events >= _LEAST_EVENTS, REVISION == 0)
+        .where(func.coalesce(pacing["events_per_second"].as_float(), 0) == 0, ~throttled)
         .order_by(runs.c.started_at.desc())
         .limit(1)
     )
@@ -186,12 +205,22 @@ async def add_followed(connection: AsyncConnection, run_id: str, events: int) ->
     return await connection.scalar(counted) or 0
 
 
-async def end(connection: AsyncConnection, run_id: str, status: str, error: str | None) -> None:
-    """Records how a run ended; the first ending stands."""
+async def end(
+    connection: AsyncConnection,
+    run_id: str,
+    status: str,
+    error: str | None,
+    *,
+    ended_by: str | None = None,
+) -> None:
+    """Records how a run ended, and which execution ended it; the first ending stands."""
     statement = update(runs).where(runs.c.run_id == run_id, runs.c.ended_at.is_(None))
     await connection.execute(
         statement.values(
-            status=status, ended_at=func.now(), error=storable(error) if error else null()
+            status=status,
+            ended_at=func.now(),
+            ended_by=ended_by,
+            error=storable(error) if error else null(),
         )
     )
 

@@ -103,6 +103,7 @@ runs = Table(
     Column("requested_by", Text),
     _now("started_at"),
     Column("ended_at", DateTime(timezone=True)),
+    Column("ended_by", Text),
     Column("error", Text),
     Index(None, "projection", "started_at"),
     Index(None, "workflow_id"),
@@ -112,7 +113,7 @@ runs = Table(
 """One row per backfill or rebuild; `run_id` is Temporal's first run id, over continue-as-new.
 
 `controls` is what was asked of the run while it runs, `paced_until` how far its events a second are
-spent, `holding` why it holds back.
+spent, `holding` why it holds back, `ended_by` the execution that ended it, if one did.
 """
 
 partitions = Table(

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -156,3 +157,23 @@ def test_servers_that_are_not_there_are_told_in_one_line() -> None:
         assert ended.returncode == FAILED
         assert variable in ended.stderr
         assert len(ended.stderr.splitlines()) == 1, ended.stderr
+
+
+def test_status_says_that_a_run_awaits_approval(dev: DevStack, shop_events: int) -> None:
+    held = ("rebuild", "customer-summary", "--approval", "manual", "--detach", "--json")
+    assert dev.refold(*held).status == DONE
+
+    def shown() -> dict[str, Any]:
+        (status,) = dev.refold("status", "customer-summary", "--json").json()
+        run: dict[str, Any] = status["run"]
+        return run
+
+    deadline = time.monotonic() + 60
+    while shown()["status"] != "awaiting_approval":
+        assert time.monotonic() < deadline, shown()
+    assert shown()["phase"] == "awaiting approval"
+    assert shown()["waiting_for"] == ["approval: manual"]
+    assert "Rebuild awaiting_approval: approval: manual" in dev.refold("status").out
+    assert dev.refold("reject", "customer-summary").status == DONE
+    assert dev.refold("watch", "customer-summary").status == CANCELLED
+    assert shown()["status"] == "cancelled"

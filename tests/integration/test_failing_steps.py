@@ -11,13 +11,16 @@ import pytest
 from sqlalchemy import text
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
+from refold.health import Standing, judged
 from refold.judgement import Judgement, judge_state
+from refold.live import LiveHealth
 from refold.manager import ProjectionManager
 from refold.messages import Progress
 from refold.step_failure import StepFailure
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.failing import refusing
+from tests.support.live import live, until_position, until_status
 from tests.support.runs import assert_oracle, queue, run, start, until, working, write
 from tests.unit.test_judgement import STATES
 
@@ -71,7 +74,8 @@ async def _last_failure(handle: WorkflowHandle[Any, Any]) -> str:
 
 @pytest.mark.parametrize(
     ("phase", "state"),
-    [(phase, "40001") for phase in PHASES] + [(phase, "42501") for phase in PHASES],
+    [(phase, "40001") for phase in PHASES]
+    + [(phase, "42501") for phase in ("planning", "refolding", "preparing", "cleaning up")],
 )
 async def test_a_step_that_is_refused_ends_the_run_or_is_heard(
     client: Client, database: Database, phase: str, state: str
@@ -140,6 +144,76 @@ async def _refused_in(
         longest = max(len(json.dumps(event)) for event in json.loads(history)["events"])
         assert longest < 10_000
     await assert_oracle(database.engine, projection)
+
+
+@pytest.mark.parametrize("state", ["40P01", "AB123", "42501"])
+async def test_a_live_projection_that_is_refused_fails_or_is_heard(
+    client: Client, database: Database, state: str
+) -> None:
+    projection = counters(batch_size=20)
+    await write(database.engine, _added(4, 2))
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        async with live(client, database) as handle:
+            await until_status(handle, "live")
+            async with refusing(database, "live", state, SECRET) as refused:
+                await write(database.engine, _added(4, 1))
+                await until(refused.met, 30)
+                if judge_state(state) is Judgement.FINAL:
+                    await until_status(handle, "failed")
+                    said = str((await _health(handle)).error)
+                else:
+                    await until(lambda: _fails(handle), 25)
+                    health = await _health(handle)
+                    standing = Standing(projection="counters")
+                    known = [health.failing] if health.failing else []
+                    judgement = judged(standing, health.status, None, None, known)
+                    assert not judgement.is_healthy
+                    said = str(judgement.reason)
+                    assert "following fails" in said
+                    assert state in await _last_failure(handle)
+                assert state in said
+                assert SECRET not in said
+                assert state in await _details(handle)
+            if judge_state(state) is Judgement.FINAL:
+                await handle.signal("restart")
+            await until_position(database, 12)
+            await until_status(handle, "live")
+            await until(lambda: _works(handle))
+            assert SECRET not in (await handle.fetch_history()).to_json()
+    await assert_oracle(database.engine, projection)
+
+
+async def test_a_column_that_is_renamed_under_a_live_projection_fails_it(
+    client: Client, database: Database
+) -> None:
+    projection = counters()
+    await write(database.engine, _added(4, 2))
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        async with live(client, database) as handle:
+            await until_status(handle, "live")
+            async with database.engine.begin() as connection:
+                await connection.execute(text('ALTER TABLE counters RENAME "last" TO latest'))
+            await write(database.engine, _added(4, 1))
+            await until_status(handle, "failed")
+            error = (await _health(handle)).error
+            assert error is not None
+            assert "42703" in error.message
+            assert "renamed or dropped" in error.message
+
+
+async def _health(handle: WorkflowHandle[Any, Any]) -> LiveHealth:
+    answer: LiveHealth = await handle.query("health", result_type=LiveHealth)
+    return answer
+
+
+async def _works(handle: WorkflowHandle[Any, Any]) -> bool:
+    return not await _fails(handle)
+
+
+async def _fails(handle: WorkflowHandle[Any, Any]) -> bool:
+    return (await _health(handle)).failing is not None
 
 
 def _id(database: Database) -> str:

@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from sqlalchemy import text
 from temporalio.client import Client
 
+from refold.errors import ConfigurationError
 from refold.manager import AlreadyRunning, NoRun, NotAwaited, ProjectionManager, RunFailed
 from refold.messages import Progress, RunStatus
 from refold.requests import Approval, BackfillRequest, RollbackRequest
+from refold.system_events import ProjectionRestartRequested
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
@@ -80,6 +83,10 @@ async def test_progress_comes_until_the_end_whenever_one_begins_to_watch(
         await until_awaited(manager)
         late = asyncio.create_task(_all(manager))
         assert await manager.current_run("counters") == run
+        now = await manager.get_progress(run.workflow_id)
+        assert now is not None
+        assert now.waiting_for == ["approval: manual"]
+        assert await manager.get_progress("rebuild/never-run") is None
         await asyncio.sleep(1)
         await manager.approve("counters")
         for seen in (await early, await late, await _all(manager)):
@@ -154,3 +161,45 @@ async def test_snapshots_and_resets_are_started_and_waited_for_apart(
         assert (reset.status, reset.position) == ("completed", 150)
         assert await manager.get_current_checkpoint("counters") == 150
         await assert_oracle(database.engine, counters())
+
+
+async def test_one_manager_asks_over_the_same_connections_until_it_is_closed(
+    client: Client, database: Database
+) -> None:
+    async def sessions() -> set[int]:
+        statement = text(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
+            "AND pid <> pg_backend_pid() AND query LIKE '%refold.generations%'"
+        )
+        async with database.engine.connect() as connection:
+            return set((await connection.scalars(statement)).all())
+
+    async with ProjectionManager(client, database.url) as manager:
+        assert await manager.get_current_checkpoint("counters") is None
+        first = await sessions()
+        assert len(first) == 1
+        for _ in range(5):
+            await manager.get_snapshots("counters")
+            await manager.get_all_projections()
+        assert await sessions() == first
+    assert await sessions() == set()
+    # It may be asked again: it opens another one.
+    assert await manager.get_current_checkpoint("counters") is None
+    await manager.close()
+
+
+async def test_a_manager_without_a_database_says_that_it_has_none(client: Client) -> None:
+    manager = ProjectionManager(client)
+    asked = (
+        manager.get_current_checkpoint("counters"),
+        manager.get_health("counters"),
+        manager.get_all_projections(),
+        manager.get_snapshots("counters"),
+        manager.drop_snapshot("counters", 1),
+        manager.get_dead_letters("counters"),
+        manager.get_system_events("counters"),
+        manager.publish(ProjectionRestartRequested(projection="counters")),
+    )
+    for question in asked:
+        with pytest.raises(ConfigurationError, match=r"ProjectionManager\(client, database_url\)"):
+            await question

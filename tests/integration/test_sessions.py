@@ -9,13 +9,22 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
 
-from refold.database import make_engine, own_transaction, raw
+from refold.database import check_reachable, make_engine, own_transaction, raw
+from refold.errors import ConfigurationError
 from refold.sessions import SETTINGS, is_pooled
 from refold.settings import Settings
-from tests.support.databases import Database
+from refold.stack.postgres import EmbeddedPostgres
+from refold.store.migrate import migrate
+from tests.support.counters import counters, registry_of, siblings
+from tests.support.databases import Database, drop_database, make_database
+from tests.support.events import some
 from tests.support.poolers import pgbouncer, until_answers
+from tests.support.ports import free_port
+from tests.support.runs import assert_oracle, run, working, write
 
 # As an administrator may have them: each is something else than Refold's own, or would end it.
 ODD = {
@@ -124,3 +133,83 @@ async def test_the_address_says_where_names_are_looked_for_and_how_sessions_are_
         "statement_timeout": "0",
         "application_name": "shop worker",
     }
+
+
+async def reach(url: str) -> None:
+    engine = make_engine(Settings(database_url=url))
+    try:
+        await check_reachable(engine)
+    finally:
+        await engine.dispose()
+
+
+async def test_the_first_host_that_takes_writes_is_taken(database: Database) -> None:
+    place, name = database.url.rsplit("/", 1)
+    live = place.split("@")[1]
+    user = place.split("@")[0]
+    for hosts in (f"127.0.0.1:{free_port()},{live}", f"{live},127.0.0.1:{free_port()}"):
+        await reach(f"{user}@{hosts}/{name}?connect_timeout=5")
+    await reach(f"{user}@/{name}?host=127.0.0.1&port={live.split(':')[1]}&sslmode=prefer")
+    await set_for_database(database.engine, {"default_transaction_read_only": "on"})
+    with pytest.raises(OSError, match="takes no writes"):
+        await reach(database.url)
+    with pytest.raises(OSError, match=f"none of {live},{live} takes writes"):
+        await reach(f"{user}@{live},{live}/{name}")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ("sslmode=disable", None),
+        ("sslmode=allow", None),
+        ("sslmode=prefer&channel_binding=prefer&gssencmode=prefer", None),
+        ("sslmode=require", "rejected SSL upgrade"),
+        ("sslmode=verify-full&sslrootcert=system", "rejected SSL upgrade|root certificates"),
+        ("sslrootcert=/no/such/file", "sslrootcert: expected a file"),
+        ("service=none&passfile=/no/such/file", None),
+        ("keepalives_idle=30&keepalives_count=3&tcp_user_timeout=9000&connect_timeout=9", None),
+        ("options=-c%20geqo%3Doff%20-c%20no_such%3D1", "parameter options: .*no_such"),
+        ("options=-c%20fsync%3Doff", "parameter options: .*fsync"),
+        ("target_session_attrs=primary", None),
+    ],
+)
+async def test_what_an_address_says_is_heeded_or_refused(
+    database: Database, parameters: str, expected: str | None
+) -> None:
+    url = f"{database.url.replace('postgres@', 'postgres:s3cret@')}?{parameters}"
+    if expected is None:
+        await reach(url)
+        return
+    with pytest.raises((ConfigurationError, OSError, DBAPIError), match=expected) as refused:
+        await reach(url)
+    assert "s3cret" not in str(refused.value)
+
+
+async def test_a_database_can_be_migrated_whatever_it_sets(template: EmbeddedPostgres) -> None:
+    made = await make_database(template)
+    try:
+        async with made.engine.begin() as connection:
+            await connection.exec_driver_sql("DROP SCHEMA refold CASCADE")
+        await set_for_database(made.engine, ODD)
+        assert await migrate(made.engine) is True
+        assert await migrate(made.engine) is False
+    finally:
+        await drop_database(template, made)
+
+
+async def test_runs_are_alike_whatever_the_database_sets(
+    client: Client, database: Database
+) -> None:
+    projections = [counters(batch_size=20), *siblings()]
+    await write(database.engine, some())
+    await set_for_database(database.engine, ODD)
+    async with working(client, database, registry_of(*projections)):
+        for projection in projections:
+            await run(client, database, "Rebuild", projection.name)
+        await write(database.engine, some(4))
+        chosen = {"criteria": "custom_predicate", "predicate": 'event.data.key == "k003"'}
+        await run(client, database, "Backfill", "counters", **chosen, is_atomic=True)
+        await run(client, database, "Backfill", "streams", criteria="incremental_update")
+        await run(client, database, "Rollback", "counters")
+    for projection in projections:
+        assert await assert_oracle(database.engine, projection)

@@ -28,7 +28,7 @@ _WRITES = {
     "live": ("refold.generations", "BEFORE UPDATE OF position", "WHEN (NEW.status = 'active')"),
 }
 # Or which command.
-_COMMANDS = {"indexing": "'CREATE INDEX', 'ALTER TABLE'", "preparing": "'COMMENT'"}
+_COMMANDS = {"indexing": "'CREATE INDEX'", "preparing": "'COMMENT'"}
 
 
 class Refusal:
@@ -62,7 +62,8 @@ async def refusing(
     """
     raising = (
         f"PERFORM nextval('public.refusals'); "
-        f"RAISE EXCEPTION USING ERRCODE = '{state}', MESSAGE = 'it is refused', "
+        # Long, as what people's own triggers say may be.
+        f"RAISE EXCEPTION USING ERRCODE = '{state}', MESSAGE = 'no' || repeat('é', 50000), "
         f"DETAIL = 'Key (email)=({secret})';"
     )
     made = ["CREATE SEQUENCE IF NOT EXISTS public.refusals"]

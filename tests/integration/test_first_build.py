@@ -1,0 +1,49 @@
+"""The first build of a read model whose key is a function: followed, counted, compared."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+from temporalio.client import Client
+
+from tests.support.counters import registry_of, siblings
+from tests.support.databases import Database
+from tests.support.events import some
+from tests.support.runs import assert_oracle, start, until, working, write
+
+
+@pytest.mark.parametrize("unmanaged", [False, True])
+async def test_it_is_folded_before_it_is_verified(
+    client: Client, database: Database, unmanaged: bool
+) -> None:
+    halves = siblings()[1]
+    await write(database.engine, some(20))
+    if unmanaged:
+        async with database.engine.begin() as connection:
+            await connection.run_sync(halves.table.create)
+    async with working(client, database, registry_of(halves)):
+        handle = await start(
+            client,
+            database,
+            "Rebuild",
+            {"projection": "halves", "approval": "manual", "events_per_second": 60},
+        )
+        phases: list[str] = []
+
+        async def awaited() -> bool:
+            seen = await handle.query("progress")
+            if seen["phase"] not in phases:
+                phases.append(seen["phase"])
+            return bool(seen["status"] == "awaiting_approval")
+
+        await until(awaited)
+        assert phases[-3:] == ["following", "verifying", "awaiting approval"]
+        diff = await handle.query("diff")
+        assert (diff["rows_live"], diff["rows_shadow"], diff["added"]) == (0, 22, 22)
+        assert diff["folded_again"] > 0
+        await handle.signal("approve")
+        await handle.result()
+    rows = await assert_oracle(database.engine, halves)
+    async with database.engine.connect() as connection:
+        counted = text("SELECT rows FROM refold.generations WHERE status = 'active'")
+        assert await connection.scalar(counted) == len(rows) == 22
