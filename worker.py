@@ -30,9 +30,10 @@ from activities.snapshotting import SnapshotActivities
 from activities.swapping import SwapActivities
 from activities.system_events import SystemEventActivities
 from activities.verification import VerifyActivities
+from refold.allocator import keep_little
 from refold.command import leave, run_command
 from refold.database import make_engine, wait_until_reachable
-from refold.garbage import calm_garbage_collector
+from refold.garbage import calm_garbage_collector, collect_now_and_then
 from refold.judgement import told
 from refold.registry import Registry, load_registry
 from refold.settings import Settings, load_settings
@@ -134,6 +135,7 @@ async def run_worker(settings: Settings) -> None:
     Raises:
         RefoldError: The settings, the projections or the database's schema cannot work.
     """
+    keep_little()
     registry = load_registry(settings.projections)
     engine = make_engine(settings, activities=MAX_ACTIVITIES + len(registry))
     stop = asyncio.Event()
@@ -151,6 +153,7 @@ async def run_worker(settings: Settings) -> None:
         async with make_worker(client, engine, registry, settings):
             logger.info("working on task queue %r, projections: %s", settings.task_queue, names)
             chores = [
+                asyncio.create_task(collect_now_and_then()),
                 asyncio.create_task(_sweep_now_and_then(engine, client, registry, settings)),
                 asyncio.create_task(
                     dispatch_now_and_then(engine, client, registry, settings.task_queue)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from activities.verifying import check_keys, sampled_keys, wrong_rows
+from activities.verifying import check_keys, sampled_keys
 from refold.criteria import Criteria
 from refold.dead_letters import HeldKeys
 from refold.errors import PoisonEvent
@@ -58,17 +56,16 @@ async def foretell(
         checked = await check_keys(connection, projection, active, keys, upto=held, held=aside)
     except PoisonEvent as error:
         return Foretold(keys=0, all_keys=False, added=0, removed=0, changed=0, note=str(error))
-    kinds = [_kind(expected, found) for expected, found in checked.wrong.values()]
     samples = [
         DiffSample(kind=kind, key=row.key, live=row.found, shadow=row.expected)
-        for kind, row in zip(kinds, wrong_rows(projection, checked.wrong), strict=False)
+        for kind, row in checked.shown
     ]
     return Foretold(
         keys=checked.folded,
         all_keys=everything and checked.folded == len(keys),
-        added=kinds.count("added"),
-        removed=kinds.count("removed"),
-        changed=kinds.count("changed"),
+        added=checked.wrong["added"],
+        removed=checked.wrong["removed"],
+        changed=checked.wrong["changed"],
         samples=samples,
         note=" ".join(filter(None, [checked.note, _held_in_words(plan, held_up)])) or None,
     )
@@ -87,9 +84,3 @@ def _held_in_words(plan: Plan, count: int) -> str | None:
     keys = "1 key is" if count == 1 else f"{count:,} keys are"
     end = "they stay set aside" if plan.poison.sets_aside else "a run fails at them"
     return f"{keys} held for dead letters and not folded here: if their events still fail, {end}."
-
-
-def _kind(expected: object, found: object) -> Literal["added", "removed", "changed"]:
-    if found is None:
-        return "added"
-    return "removed" if expected is None else "changed"

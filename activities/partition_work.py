@@ -81,8 +81,7 @@ class PartitionWork:
         projection, stored = self._target.projection, self._partition.carry
         carry = None
         if stored is not None:
-            async with self._writer.begin():
-                row = await self._target.rows.thaw(self._writer, stored["row"])
+            row = self._target.rows.thaw(stored["row"])
             key = loaded_key(projection.table, stored["key"])
             held = stored.get("held")
             carry = Carry(key, stored["position"], row, Letter(**held) if held else None)
@@ -142,7 +141,7 @@ class PartitionWork:
         return told
 
     async def _write_aside(self, batch: Batch, *, done: bool) -> int:
-        carry = await self._stored(batch.carry)
+        carry = self._stored(batch.carry)
         async with own_transaction(self._writer) as driver:
             told = await self._advance(driver, batch, carry, done=done)
             await self._target.rows.load(driver, batch.rows)
@@ -150,7 +149,7 @@ class PartitionWork:
         return told
 
     async def _write_in_place(self, batch: Batch, *, done: bool) -> int:
-        carry = await self._stored(batch.carry)
+        carry = self._stored(batch.carry)
         plan, name = self._target.plan, self._target.projection.name
         async with self._writer.begin():
             # The checkpoint is held, so that the follower can neither overtake nor be undone.
@@ -184,11 +183,10 @@ class PartitionWork:
             durable=done or not self._target.plan.atomic,
         )
 
-    async def _stored(self, carry: Carry | None) -> dict[str, Any] | None:
+    def _stored(self, carry: Carry | None) -> dict[str, Any] | None:
         if carry is None:
             return None
-        async with self._writer.begin():
-            row = await self._target.rows.freeze(self._writer, carry.row)
+        row = self._target.rows.freeze(carry.row)
         stored = {"key": stored_key(carry.key), "position": carry.position, "row": row}
         # What holds the key is written with its row, when it is finished.
         return stored if carry.held is None else {**stored, "held": asdict(carry.held)}

@@ -132,7 +132,7 @@ class PlanningActivities:
                 batch_size=request.batch_size or policy.batch_size,
                 total_events=sum(work.totals) + work.beyond,
                 heartbeat_seconds=self._settings.heartbeat_timeout_seconds,
-                note=way.note,
+                note=await _note(connection, way, live, first=active is None),
                 stale=request.as_of is not None,
                 copies=_number(active) if way.aside and way.some_keys else None,
                 backup=highest + 1 if wants_backup(request, way) else None,
@@ -244,6 +244,18 @@ class PlanningActivities:
                 await partitions.create(connection, plan.run_id, work.bounds, work.totals)
             await runs.set_plan(connection, plan.run_id, planned.model_dump(mode="json"))
             await announcing.started(connection, plan, begin.kind, begin.request)
+
+
+async def _note(connection: AsyncConnection, way: Way, live: str, *, first: bool) -> str | None:
+    table = way.projection.table.name
+    others = await read_models.others_named(connection, live, table) if first else []
+    if not others:
+        return way.note
+    also = (
+        f"it will stand in schema {live!r}; a table of its name is in {', '.join(others)}, too: "
+        "declare the schema, if readers are to find it there"
+    )
+    return f"{way.note}; {also}" if way.note else also
 
 
 def _number(active: Generation | None) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,7 +17,8 @@ from refold.diff_values import plain, short_row, short_rows, some_names, within
 from refold.key import Key
 from refold.preview import DiffSample
 from refold.projection import Projection, Row
-from refold.source.sampling import folded_again, sample_logged_keys
+from refold.source.oracle import Oracle
+from refold.source.sampling import sample_logged_keys
 from refold.store import dead_letters
 from refold.store.comparable import Place
 from refold.store.comparison import Comparison, compare
@@ -103,8 +107,8 @@ async def verify(
         columns_retyped=some_names(comparison.columns_retyped),
         samples=within(_mixed(comparison.samples), _SAMPLES_SIZE),
         folded_again=again.folded,
-        folded_wrong=len(again.wrong),
-        wrong=within(wrong_rows(projection, again.wrong), _WRONG_SIZE),
+        folded_wrong=again.wrong.total(),
+        wrong=within([row for _, row in again.shown], _WRONG_SIZE),
         compared_at=await _now(connection),
         note=" ".join(filter(None, notes)) or None,
     )
@@ -139,26 +143,31 @@ async def _now(connection: AsyncConnection) -> datetime:
 # -- the engine itself -----------------------------------------------------------------------
 
 
+Kind = Literal["added", "removed", "changed"]
+
+
+@dataclass
 class Checked:
     """What folding some keys again found.
 
     Attributes:
         folded: How many were folded.
-        wrong: Of those that differ, the row as it must be, and as it was found; None for no row.
-        note: Why some were passed over; None when none was.
+        wrong: How many of these have another row in the table, by what is to be done about it.
+        shown: Some of them, for people.
+        note: What was left out, and why; None when nothing was.
     """
 
-    def __init__(self, note: str | None) -> None:
-        self.note = note
-        self.folded = 0
-        self.wrong: dict[Key, tuple[Row | None, Row | None]] = {}
+    folded: int = 0
+    wrong: Counter[Kind] = field(default_factory=Counter)
+    shown: list[tuple[Kind, WrongRow]] = field(default_factory=list)
+    note: str | None = None
 
 
 async def sampled_keys(
     connection: AsyncConnection, projection: Projection, there: Generation, *, upto: int, rows: int
 ) -> list[Key]:
     """Keys drawn at random from a table, and from the log: a row that is missing is only there."""
-    table = physical(projection, there.schema_name)
+    table = RowStore(physical(projection, there.schema_name)).table
     passed = await passed_over(connection, projection, there.generation)
     logged = await sample_logged_keys(
         connection, projection, upto=upto, count=SAMPLED_KEYS, passed_over=passed
@@ -184,16 +193,30 @@ async def check_keys(
     """
     store = RowStore(physical(projection, there.schema_name))
     passed = await passed_over(connection, projection, there.generation)
-    folded = await folded_again(
-        connection, projection, keys, upto=upto, passed_over=passed, held=held
-    )
-    checked = Checked(folded.note)
-    found = await store.read(connection, list(folded.rows))
-    for key, expected in folded.rows.items():
-        checked.folded += 1
-        if not await _alike(connection, store, expected, found.get(key)):
-            checked.wrong[key] = (expected, found.get(key))
+    oracle = Oracle(connection, projection, upto=upto, passed_over=passed, held=held)
+    checked = Checked()
+    async for rows in oracle.fold(keys):
+        found = await store.read(connection, list(rows))
+        checked.folded += len(rows)
+        for key, expected in rows.items():
+            there_is = found.get(key)
+            if _alike(store, expected, there_is):
+                continue
+            kind = _kind(expected, there_is)
+            checked.wrong[kind] += 1
+            if len(checked.shown) < _WRONG:
+                checked.shown.append((kind, _wrong_row(projection, key, expected, there_is)))
+        # Rows may be large: those of the next keys come in the place of these, not beside them.
+        rows.clear()
+        found.clear()
+    checked.note = oracle.note
     return checked
+
+
+def _kind(expected: Row | None, found: Row | None) -> Kind:
+    if found is None:
+        return "added"
+    return "removed" if expected is None else "changed"
 
 
 def _paired(one: list[Key], other: list[Key]) -> list[list[Key]]:
@@ -202,26 +225,9 @@ def _paired(one: list[Key], other: list[Key]) -> list[list[Key]]:
     return [[*one[i : i + 1], *other[i : i + 1]] for i in range(longest)]
 
 
-async def _alike(
-    connection: AsyncConnection, store: RowStore, expected: Row | None, found: Row | None
-) -> bool:
-    if expected == found:
-        return True
-    if expected is None or found is None:
-        return False
-    # As PostgreSQL writes them, NaN is NaN, and what only PostgreSQL converts has been converted.
-    one = await store.freeze(connection, expected)
-    return bool(one == await store.freeze(connection, found))
-
-
-def wrong_rows(
-    projection: Projection, wrong: dict[Key, tuple[Row | None, Row | None]]
-) -> list[WrongRow]:
-    """Some of the rows that differ, for people."""
-    return [
-        _wrong_row(projection, key, expected, found)
-        for key, (expected, found) in list(wrong.items())[:_WRONG]
-    ]
+def _alike(store: RowStore, expected: Row | None, found: Row | None) -> bool:
+    # As JSON, NaN is NaN.
+    return expected == found or bool(store.freeze(expected) == store.freeze(found))
 
 
 def _wrong_row(

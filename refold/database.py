@@ -9,20 +9,24 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-import orjson
 from sqlalchemy import URL, Executable, event, text
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
+from refold import exact_json, exact_times
 from refold.errors import ConfigurationError
 from refold.sessions import Connector
 from refold.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-DIALECT = asyncpg_dialect()  # type: ignore[no-untyped-call]
+DIALECT = asyncpg_dialect(  # type: ignore[no-untyped-call]
+    # This makes the ranges and strings of bits that the driver takes.
+    dbapi=asyncpg_dialect.import_dbapi(),  # type: ignore[no-untyped-call]
+    json_serializer=exact_json.dumps,
+)
 
 # A refold activity reads on one connection and writes on another.
 CONNECTIONS_PER_ACTIVITY = 2
@@ -35,7 +39,7 @@ def make_engine(
 
     Args:
         settings: For the address.
-        activities: How many work at a time.
+        activities: How many work at a time; where none does, a standby will do, too.
         pool_size: How many connections, if not as many as those need.
 
     Raises:
@@ -43,7 +47,7 @@ def make_engine(
             that cannot be honoured.
     """
     address = settings.database_address()
-    connector = Connector(address)
+    connector = Connector(address, writes=activities > 0)
     engine = create_async_engine(
         URL.create(
             "postgresql+asyncpg",
@@ -56,8 +60,9 @@ def make_engine(
         max_overflow=0,
         # Of what fails, only the statement is shown: parameters may hold what nobody should see.
         hide_parameters=True,
-        # Alike wherever JSON is read: json.loads would make other numbers of large ones.
-        json_deserializer=orjson.loads,
+        # Alike wherever JSON is read or written: the numbers of rows and events are exact.
+        json_serializer=exact_json.dumps,
+        json_deserializer=exact_json.loads,
     )
 
     @event.listens_for(engine.sync_engine, "do_connect")
@@ -67,8 +72,13 @@ def make_engine(
         if await_only(connector.is_pooled()):
             parameters["prepared_statement_cache_size"] = 0
 
+    event.listen(engine.sync_engine, "connect", _with_exact_times)
     event.listen(engine.sync_engine, "checkout", _require_fresh)
     return engine
+
+
+def _with_exact_times(connection: Any, record: Any) -> None:
+    connection.run_async(exact_times.install)
 
 
 # Neither on a standby nor where transactions are read only, as they are on a server that was
@@ -85,7 +95,7 @@ def _require_fresh(connection: Any, record: Any, proxy: Any) -> None:
     """Takes no connection from the pool that is broken, or leads to a server without writes.
 
     After a failover an old connection may live on, to the server that was the primary. A new one
-    is taken as it is: what the server it leads to refuses is for whoever asks for it.
+    is taken as it is.
 
     Raises:
         DisconnectionError: Another connection is to be opened instead.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 
@@ -16,9 +16,10 @@ class Event(NamedTuple):
         stream_id: The stream (aggregate) that the event belongs to.
         version: Place within its stream, from 1.
         type: What happened, such as ``OrderPlaced``.
-        data: The event's body, as decoded from JSON.
+        data: The event's body, as decoded from JSON. A number that neither a float nor 64 bits can
+            hold is a Decimal, or an int if it is whole.
         metadata: What is known about the event, such as a correlation id.
-        recorded_at: When it was recorded; always with a time zone.
+        recorded_at: When it was recorded; handlers and predicates are given it in UTC.
     """
 
     position: int
@@ -28,3 +29,10 @@ class Event(NamedTuple):
     data: dict[str, Any]
     metadata: dict[str, Any]
     recorded_at: datetime
+
+
+def in_utc(event: Event) -> Event:
+    """The event as handlers are given it, whatever zone its time came in."""
+    if event.recorded_at.tzinfo is UTC:
+        return event
+    return event._replace(recorded_at=event.recorded_at.astimezone(UTC))

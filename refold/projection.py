@@ -12,8 +12,9 @@ from sqlalchemy import Table
 
 from refold.checkpoints import Checkpoints, as_checkpoints
 from refold.columns import Settle, WrongValue, is_mutable, settle_for
+from refold.columns.declared import scalar_default, written_columns
 from refold.errors import HandlerInterrupted, InvalidProjection, PoisonEvent
-from refold.event import Event
+from refold.event import Event, in_utc
 from refold.key import Key, KeyDoesNotFit, KeyFunction, KeyPath, key_paths
 from refold.policy import BackfillPolicy, backfill_from, backfill_from_beginning
 from refold.schemas import require_own_place
@@ -77,7 +78,7 @@ class Projection:
         self.backfill = backfill or BackfillPolicy()
         self.checkpoints = checkpoints or Checkpoints()
         self.snapshots = snapshots or Snapshots.none()
-        self.key_columns: tuple[str, ...] = tuple(c.name for c in table.primary_key.columns)
+        self.key_columns: tuple[str, ...] = tuple(str(c.name) for c in table.primary_key.columns)
         self.key_paths: tuple[KeyPath, ...] | None = None
         self._key_function: KeyFunction | None = None
         if callable(key):
@@ -86,13 +87,17 @@ class Projection:
             self.key_paths = key_paths(key, table)
         self.handlers: dict[str, Handler] = {}
         self.system_handlers: list[SystemHandler] = []
-        self._names = frozenset(c.name for c in table.columns)
-        self._key_settle = [settle_for(c) for c in table.primary_key.columns]
-        others = [c for c in table.columns if c.name not in self.key_columns]
-        self._settles: dict[str, Settle] = {c.name: settle_for(c) for c in others}
-        self._mutable = [c.name for c in others if is_mutable(c)]
+        try:
+            written = written_columns(table)
+            settles = {str(c.name): settle_for(c) for c in written}
+            self._mutable = [str(c.name) for c in written if is_mutable(c) and not c.primary_key]
+        except InvalidProjection as wrong:
+            raise InvalidProjection(f"{name}: {wrong}") from None
+        self._names = frozenset(settles)
+        self._key_settle = [settles.pop(name) for name in self.key_columns]
+        self._settles: dict[str, Settle] = settles
         self.copier: Callable[[Row], Row] = self.copied if self._mutable else dict.copy
-        self._defaults = {c.name: _scalar_default(c) for c in others}
+        self._defaults = {str(c.name): scalar_default(c) for c in written if c.name in settles}
 
     def __repr__(self) -> str:
         return f"Projection({self.name!r}, version={self.version})"
@@ -324,7 +329,7 @@ class Projection:
     def _handled(self, events: Iterable[Event]) -> Iterator[Event]:
         start = self.start_from
         return (
-            event
+            in_utc(event)
             for event in events
             if event.type in self.handlers and (start is None or event.recorded_at >= start)
         )
@@ -334,8 +339,3 @@ class Projection:
         known = isinstance(error, (WrongValue, KeyDoesNotFit))
         reason = said(error) if known else raised(error)
         return PoisonEvent(self.name, event.position, event.type, event.stream_id, reason)
-
-
-def _scalar_default(column: Any) -> Any:
-    default = column.default
-    return default.arg if default is not None and default.is_scalar else None

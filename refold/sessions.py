@@ -70,6 +70,10 @@ class PooledConnection(_Connection):
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
         """As asyncpg's; a transaction begins with its settings, in the same round trip."""
         if not args and query.startswith("BEGIN"):
+            if "ISOLATION LEVEL" not in query:
+                query = query.replace("BEGIN", "BEGIN ISOLATION LEVEL READ COMMITTED", 1)
+            if "DEFERRABLE" not in query:
+                query = query.replace(";", " NOT DEFERRABLE;", 1)
             query += self.settings_statement
         return str(await super().execute(query, *args, timeout=timeout))
 
@@ -85,11 +89,16 @@ class Connector:
 
     Args:
         url: The address.
+        writes: Whether a standby is refused, where the address does not say otherwise: it also
+            sees nothing of those who may still append.
         variable: What messages call it.
     """
 
-    def __init__(self, url: DatabaseUrl, *, variable: str = "REFOLD_DATABASE_URL") -> None:
+    def __init__(
+        self, url: DatabaseUrl, *, writes: bool = True, variable: str = "REFOLD_DATABASE_URL"
+    ) -> None:
         self._url = url
+        self._writes = writes
         self._variable = variable
         self._settings = _settings(url)
         self._pooled: bool | None = None
@@ -163,8 +172,11 @@ class Connector:
     def _more(self) -> dict[str, Any]:
         more: dict[str, Any] = {}
         driver = dict(self._url.driver)
-        if len(self._url.hosts) > 1 and "target_session_attrs" not in driver:
-            more["target_session_attrs"] = "read-write"  # after a failover, the one that writes
+        if "target_session_attrs" not in driver and "PGTARGETSESSIONATTRS" not in os.environ:
+            if len(self._url.hosts) > 1:
+                more["target_session_attrs"] = "read-write"  # after a failover, the one that writes
+            elif self._writes:
+                more["target_session_attrs"] = "primary"
         if self._url.user is None and not os.environ.get("PGUSER"):
             try:
                 getpass.getuser()
@@ -184,11 +196,11 @@ class Connector:
         later = {name: "0" for name, since in _LATER.items() if version >= since}
         if is_pooled(connection):
             pooled: Any = connection
-            pooled.settings_statement = _set_config(
+            pooled.settings_statement = _statements(
                 {**_from_options(self._url.options), **self._settings, **later}, local=True
             )
         elif later:
-            await connection.execute(_set_config(later, local=False))
+            await connection.execute(_statements(later, local=False))
 
 
 _CLOSE_SECONDS = 5.0
@@ -207,12 +219,22 @@ def _settings(url: DatabaseUrl) -> dict[str, str]:
     return own
 
 
-def _set_config(settings: Mapping[str, str], *, local: bool) -> str:
-    calls = (
-        f"pg_catalog.set_config({_literal(name)}, {_literal(value)}, {str(local).lower()})"
-        for name, value in settings.items()
-    )
-    return f"SELECT {', '.join(calls)};"
+def _statements(settings: Mapping[str, str], *, local: bool) -> str:
+    """Statements that take no snapshot: a transaction may be waiting to take its own later."""
+    verb = "SET LOCAL" if local else "SET"
+    return "".join(f"{verb} {name} = {_listed(name, s)};" for name, s in settings.items())
+
+
+# Each of their items is quoted by itself; other lists are one word.
+_LISTS = ("search_path", "temp_tablespaces")
+
+
+def _listed(name: str, value: str) -> str:
+    if name not in _LISTS:
+        return _literal(value)
+    items = re.findall(r'"((?:[^"]|"")*)"|([^",\s]+)', value)
+    named = [_literal(quoted.replace('""', '"') or plain.lower()) for quoted, plain in items]
+    return ", ".join(named) or "''"
 
 
 def _literal(text: str) -> str:

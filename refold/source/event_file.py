@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from refold.errors import InvalidEventFile
+from refold.exact_json import dumps, exactly, may_lose
 
 MAX_STREAM_ID_BYTES = 2600
 """The unique index on stream and version takes entries of up to 2,704 bytes."""
@@ -76,6 +77,11 @@ def parse_line(line: int, content: bytes) -> FileEvent | None:
             line,
             f"expected a JSON object, got text that is not JSON ({reason}, column {error.colno})",
         ) from None
+    if may_lose(content):
+        try:
+            value = exactly(content)
+        except ValueError as error:
+            raise InvalidEventFile(line, f"expected a JSON object ({error})") from None
     event = check_event(line, value)
     if b"\\u0000" in content:
         _refuse_nul(line, value)
@@ -136,8 +142,8 @@ def _object(line: int, event: dict[str, Any], field: str) -> str:
     if type(value) is not dict:
         raise _wrong(line, field, "an object", _shown(value) if field in event else "none")
     try:
-        return orjson.dumps(value).decode()
-    except orjson.JSONEncodeError as error:  # nested deeper than 254 levels
+        return dumps(value)
+    except TypeError as error:  # nested deeper than 254 levels
         raise _wrong(line, field, "an object that can be written as JSON", str(error)) from None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from itertools import chain
@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from refold import exact_json
 from refold.database import compiled, raw
 from refold.errors import UnreadableEvent
 from refold.event import Event
@@ -58,6 +59,8 @@ _SORT_MEMORY = "64MB"
 
 # Few enough to stay in the processor's cache from being decoded until they are folded.
 _DECODED_AT_ONCE = 100
+# The decoder takes twelve bytes of memory for each byte that it reads, whatever these are.
+_BYTES_AT_ONCE = 1 << 18
 
 
 def decoded(records: Sequence[Any]) -> Iterator[list[Any]]:
@@ -70,26 +73,34 @@ def decoded(records: Sequence[Any]) -> Iterator[list[Any]]:
         UnreadableEvent: While iterating, an event whose JSON cannot be decoded.
     """
     starts = range(0, len(records), _DECODED_AT_ONCE)
-    return chain.from_iterable(_decoded(records[at : at + _DECODED_AT_ONCE]) for at in starts)
+    return chain.from_iterable(_few(records[at : at + _DECODED_AT_ONCE]) for at in starts)
+
+
+def _few(records: Sequence[Any]) -> Iterable[list[Any]]:
+    if sum([len(record[0]) for record in records]) <= _BYTES_AT_ONCE:
+        return _decoded(records)
+    return chain.from_iterable(_decoded([record]) for record in records)
 
 
 def _decoded(records: Sequence[Any]) -> list[list[Any]]:
-    try:
-        fields: list[list[Any]] = orjson.loads(f"[{','.join([record[0] for record in records])}]")
-    except orjson.JSONDecodeError:
-        for record in records:
-            _check_readable(record[0])
-        raise
-    return fields
+    together = f"[{','.join([record[0] for record in records])}]".encode()
+    if not exact_json.may_lose(together):
+        try:
+            fields: list[list[Any]] = orjson.loads(together)
+            return fields
+        except orjson.JSONDecodeError:
+            pass  # one of them
+    return [_decoded_alone(record[0]) for record in records]
 
 
-def _check_readable(text: str) -> None:
+def _decoded_alone(text: str) -> list[Any]:
     try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError as error:
+        fields: list[Any] = exact_json.loads(text)
+        return fields
+    except ValueError as error:
         position = text[1:].partition(",")[0]
         raise UnreadableEvent(
-            f"event {position}: its JSON cannot be read ({error}), such as a number beyond 1e308"
+            f"event {position}: its JSON cannot be read ({error}), such as one nested too deep"
         ) from None
 
 

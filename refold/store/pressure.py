@@ -115,6 +115,9 @@ class Pressure:
             refused = server_error(error)
             if isinstance(refused, asyncpg.QueryCanceledError):
                 return True
+            if isinstance(refused, asyncpg.ReadOnlySQLTransactionError):
+                # It writes; the server may well do.
+                raise _refusal(expression, told(refused)) from None
             if refused is None or judge(refused) is Judgement.PASSING:
                 raise
             raise _refusal(expression, told(refused)) from error

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKeyConstraint, MetaData, Table, text
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Constraint,
+    ForeignKeyConstraint,
+    MetaData,
+    Table,
+    text,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable
 
+from refold.columns.declared import written_columns
 from refold.database import DIALECT
 from refold.projection import Projection
 from refold.schemas import declared_schema
@@ -18,8 +30,11 @@ def quoted(*names: str) -> str:
     return ".".join(DIALECT.identifier_preparer.quote(name) for name in names)
 
 
+# SQLAlchemy keeps what it has compiled by the table object: with a new one for each segment, all
+# statements would be compiled again, and what was compiled before kept until the cache is full.
+@lru_cache(maxsize=256)
 def physical(projection: Projection, schema: str) -> Table:
-    """The projection's table as it stands, or will stand, in that schema."""
+    """The projection's table as it stands, or will stand, in that schema; not to be changed."""
     return projection.table.to_metadata(MetaData(), schema=schema)
 
 
@@ -49,6 +64,23 @@ def misplaced(projection: Projection, live: str) -> str | None:
     )
 
 
+async def others_named(connection: AsyncConnection, live: str, table: str) -> list[str]:
+    """Schemas where a table of that name stands, too, which somebody may take for the read model.
+
+    Neither Refold's own nor PostgreSQL's.
+    """
+    statement = text(
+        """
+        SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relname = :table AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname <> :live
+          AND n.nspname !~ '^(pg_|refold$|information_schema$|refold_[a-z0-9_]+_g[0-9]+$)'
+        ORDER BY 1
+        """
+    )
+    found = await connection.execute(statement, {"table": table, "live": live})
+    return list(found.scalars())
+
+
 async def schema_exists(connection: AsyncConnection, schema: str) -> bool:
     """Whether there is a schema of that name."""
     found = text("SELECT count(*) FROM pg_namespace WHERE nspname = :name")
@@ -67,15 +99,21 @@ async def create_shadow(connection: AsyncConnection, projection: Projection, sch
     The schema is what keeps the names of its indexes and constraints the same in each generation.
     """
     await connection.exec_driver_sql(f"CREATE SCHEMA {quoted(schema)}")
-    columns: list[Column[object]] = [
-        Column(c.name, c.type, nullable=c.nullable, server_default=c.server_default)
-        for c in projection.table.columns
-    ]
-    await connection.execute(
-        CreateTable(Table(projection.table.name, MetaData(), *columns, schema=schema))
-    )
+    columns = [_bare(column) for column in projection.table.columns]
+    table = Table(projection.table.name, MetaData(), *columns, schema=schema)
+    for constraint in [one for one in table.constraints if isinstance(one, CheckConstraint)]:
+        table.constraints.remove(constraint)  # of a column's type
+    await connection.execute(CreateTable(table))
     # Without a key, a publication of all tables would refuse to let rows be replaced in it.
     await _identify(connection, schema, projection.table.name, "FULL")
+
+
+def _bare(column: Column[Any]) -> Column[Any]:
+    """The column without keys and checks: `add_indexes` adds those."""
+    kind = column.type
+    if column.computed is not None:
+        return Column(column.name, kind, column.computed._copy(), nullable=column.nullable)
+    return Column(column.name, kind, nullable=column.nullable, server_default=column.server_default)
 
 
 async def _identify(connection: AsyncConnection, schema: str, table: str, by: str) -> None:
@@ -89,7 +127,7 @@ async def create_copy(
     """Makes a full copy of a table's rows, without keys and indexes, in a schema of its own."""
     await create_shadow(connection, projection, schema)
     table = projection.table.name
-    names = ", ".join(quoted(column.name) for column in projection.table.columns)
+    names = ", ".join(quoted(column.name) for column in written_columns(projection.table))
     await connection.exec_driver_sql(
         f"INSERT INTO {quoted(schema, table)} ({names}) SELECT {names} FROM {quoted(source, table)}"
     )
@@ -109,13 +147,24 @@ async def add_indexes(connection: AsyncConnection, projection: Projection, schem
     table = physical(projection, schema)
     await connection.execute(AddConstraint(table.primary_key))
     await _identify(connection, schema, table.name, "DEFAULT")
-    for constraint in sorted(table.constraints, key=lambda c: str(c.name)):
+    for constraint in sorted(_constraints(table), key=lambda c: str(c.name)):
         if constraint is not table.primary_key and not isinstance(constraint, ForeignKeyConstraint):
-            await connection.execute(AddConstraint(constraint))
+            # Not to be marked as made: the table is looked at again, by another attempt.
+            await connection.execute(AddConstraint(constraint, isolate_from_table=False))
     for foreign in table.foreign_key_constraints:
         await connection.execute(AddConstraint(foreign))
     for index in sorted(table.indexes, key=lambda i: str(i.name)):
         await connection.execute(CreateIndex(index))
+
+
+def _constraints(table: Table) -> list[Constraint]:
+    """Those that PostgreSQL needs: a CHECK that other databases need for a type has a rule."""
+    compiler = DIALECT.ddl_compiler(DIALECT, None)  # type: ignore[arg-type]
+    return [
+        constraint
+        for constraint in table.constraints
+        if constraint._create_rule is None or constraint._create_rule(compiler)
+    ]
 
 
 async def analyze(connection: AsyncConnection, schema: str, table: str) -> None:

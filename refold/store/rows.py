@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from decimal import Decimal
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
-    Numeric,
     Select,
     Table,
-    Text,
-    Uuid,
-    bindparam,
-    cast,
     delete,
     func,
     literal,
     select,
-    text,
     tuple_,
 )
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import JSON
 
-from refold.database import DIALECT
 from refold.key import Key
 from refold.projection import Row
-from refold.store.read_models import quoted
+from refold.store.stored_types import driver_binder, has_no_equality, stored
 
 
 class RowStore:
@@ -44,19 +34,14 @@ class RowStore:
     """
 
     def __init__(self, table: Table) -> None:
-        self.table = table
-        self._key = list(table.primary_key.columns)
-        self._names = [column.name for column in table.columns]
-        self._corrections = [
-            (column.name, correct)
-            for column in table.columns
-            if (correct := _correction(column.type)) is not None
-        ]
+        self.table, self._kinds = stored(table)
+        self._key = list(self.table.primary_key.columns)
+        self._names = list(self._kinds)
         self._values = itemgetter(*self._names)
         self._binders = [
             (index, binder)
-            for index, column in enumerate(table.columns)
-            if (binder := _binder(column.type)) is not None
+            for index, kind in enumerate(self._kinds.values())
+            if (binder := driver_binder(kind)) is not None
         ]
         self._upsert = self._make_upsert()
 
@@ -67,10 +52,10 @@ class RowStore:
         if not keys:
             return {}
         statement = select(self.table).where(self._among(keys))
-        names = [column.name for column in self._key]
+        names = [str(column.name) for column in self._key]
         found: dict[Key, Row] = {}
         for record in await connection.execute(statement):
-            row = self._row(record)
+            row = dict(zip(self._names, record, strict=True))
             parts = tuple(row[name] for name in names)
             found[parts[0] if len(parts) == 1 else parts] = row
         return found
@@ -80,13 +65,6 @@ class RowStore:
         statement = select(*self._key).where(self._compared().in_(keys))
         rows = [tuple(row) for row in await connection.execute(statement)]
         return [row[0] if len(row) == 1 else row for row in rows]
-
-    def _row(self, record: Any) -> Row:
-        row = dict(record._mapping)
-        for name, correct in self._corrections:
-            if row[name] is not None:
-                row[name] = correct(row[name])
-        return row
 
     # -- writing -----------------------------------------------------------------------------
 
@@ -145,7 +123,7 @@ class RowStore:
         new = [statement.excluded[column.name] for column in others]
         changed = None
         # json (unlike jsonb) has no equality: such rows are always written.
-        if not any(type(column.type) is JSON for column in others):
+        if not any(has_no_equality(self._kinds[column.name]) for column in others):
             changed = tuple_(*others).is_distinct_from(tuple_(*new))
         return statement.on_conflict_do_update(
             index_elements=self._key,
@@ -181,52 +159,20 @@ class RowStore:
 
     # -- an unfinished row, between two batches ----------------------------------------------
 
-    async def freeze(self, connection: AsyncConnection, row: Row | None) -> Any:
-        """A row as JSON made by PostgreSQL, exact for every type; None for no row."""
+    def freeze(self, row: Row | None) -> Any:
+        """A row as JSON, exact for every type; None for no row."""
         if row is None:
             return None
-        values = [_frozen(row[c.name], c.type).label(c.name) for c in self.table.columns]
-        inner = select(*values).subquery("r")
-        return await connection.scalar(select(func.to_jsonb(text("r"))).select_from(inner))
+        return {
+            name: None if row[name] is None and not kind.takes_none else kind.freeze(row[name])
+            for name, kind in self._kinds.items()
+        }
 
-    async def thaw(self, connection: AsyncConnection, frozen: Any) -> Row | None:
+    def thaw(self, frozen: Any) -> Row | None:
         """The row that `freeze` made JSON of."""
         if frozen is None:
             return None
-        name = quoted(self.table.schema or "", self.table.name)
-        names = ", ".join(quoted(n) for n in self._names)
-        # A colon in a name is not the beginning of a parameter.
-        listed, of = names.replace(":", "\\:"), name.replace(":", "\\:")
-        statement = text(f"SELECT {listed} FROM jsonb_populate_record(NULL::{of}, :frozen)")
-        bound = statement.bindparams(bindparam("frozen", frozen, type_=JSONB))
-        typed = bound.columns(*self.table.columns)
-        return self._row((await connection.execute(typed)).one())
-
-
-def _frozen(value: Any, kind: Any) -> ColumnElement[Any]:
-    bound = literal(value, kind)
-    # As a JSON number its digits would pass through a Python float.
-    return cast(bound, Text) if isinstance(kind, Numeric) else bound
-
-
-def _correction(kind: Any) -> Callable[[Any], Any] | None:
-    """What makes a value as the driver reads it the one that `settle_for` makes; None: it is."""
-    if isinstance(kind, Uuid):
-        return _as_uuid
-    if isinstance(kind, Numeric) and kind.asdecimal and (kind.scale or 0) <= 0:
-        return _written_out
-    return None
-
-
-def _as_uuid(value: Any) -> UUID:
-    return UUID(int=value.int)  # the driver has a class of its own, which orjson does not know
-
-
-def _written_out(value: Decimal) -> Decimal:
-    exponent = value.as_tuple().exponent
-    return Decimal(int(value)) if isinstance(exponent, int) and exponent > 0 else value
-
-
-def _binder(kind: Any) -> Callable[[Any], Any] | None:
-    processor: Callable[[Any], Any] | None = kind.dialect_impl(DIALECT).bind_processor(DIALECT)
-    return processor
+        return {
+            name: None if frozen[name] is None and not kind.takes_none else kind.thaw(frozen[name])
+            for name, kind in self._kinds.items()
+        }

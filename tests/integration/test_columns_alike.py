@@ -187,7 +187,7 @@ async def test_a_row_that_is_frozen_and_thawed_is_the_same(
 ) -> None:
     store, row = RowStore(TABLE), settled(2**63 - 1, values)
     async with connection.begin():
-        thawed = await store.thaw(connection, await store.freeze(connection, row))
+        thawed = store.thaw(store.freeze(row))
     assert thawed is not None
     assert_same(thawed, row)
 
@@ -196,16 +196,16 @@ async def test_freezing_keeps_every_digit(connection: AsyncConnection) -> None:
     store = RowStore(TABLE)
     exact = Decimal("12345678901234567890.1234567890")
     row = {**settled(1, dict.fromkeys(KINDS)), "exact": exact, "float": 0.1, "bigint": 2**62 + 1}
-    frozen = loads(dumps(await store.freeze(connection, row)))  # as in refold.partitions
-    thawed = await store.thaw(connection, frozen)
+    frozen = loads(dumps(store.freeze(row)))  # as in refold.partitions
+    thawed = store.thaw(frozen)
     assert thawed is not None
     assert_same(thawed, row)
 
 
 async def test_no_row_is_frozen_as_no_row(connection: AsyncConnection) -> None:
     store = RowStore(TABLE)
-    assert await store.freeze(connection, None) is None
-    assert await store.thaw(connection, None) is None
+    assert store.freeze(None) is None
+    assert store.thaw(None) is None
 
 
 async def test_a_table_of_its_key_alone_can_be_written(connection: AsyncConnection) -> None:

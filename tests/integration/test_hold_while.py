@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
+from refold.errors import InvalidRequest
 from refold.limits import Throttle
 from refold.store.migrate import migrate
 from refold.store.pressure import Pressure
@@ -29,3 +30,16 @@ async def test_an_expression_leaves_no_session_state(database: Database, what: s
     async with database.engine.begin() as connection:
         locks = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
         assert await connection.scalar(locks) == 0
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "nextval('refold.events_position_seq') > 0",
+        "setval('refold.events_position_seq', 9) > 0",
+        "lo_create(0) > 0",
+    ],
+)
+async def test_an_expression_that_writes_is_refused(database: Database, expression: str) -> None:
+    with pytest.raises(InvalidRequest, match="read-only transaction"):
+        await Pressure(database.engine, Throttle(hold_while=expression)).reasons()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from typing import Any
 
@@ -191,3 +192,19 @@ def test_a_table_in_somebody_elses_schema_is_refused_as_it_is_declared(schema: s
 def test_versions_may_name_the_default_schema_or_not() -> None:
     made = Registry([marks(), marks(schema="public", version=2)])
     assert made.get("marks").version == 2
+
+
+async def test_a_table_of_its_name_elsewhere_is_told_before_the_first_build(
+    client: Client, database: Database
+) -> None:
+    await mark(database, "1")
+    await execute(database, "CREATE SCHEMA app", "CREATE TABLE app.marks (id text)")
+    async with working(client, database, registry(marks())):
+        handle = await start(client, database, "Rebuild", {"projection": "marks", "dry_run": True})
+        await asyncio.wait_for(handle.result(), 60)
+        plan = await handle.query("plan")
+        assert "a table of its name is in app, too" in plan["note"]
+        await run(client, database, "Rebuild", "marks")
+        handle = await start(client, database, "Rebuild", {"projection": "marks", "dry_run": True})
+        await asyncio.wait_for(handle.result(), 60)
+        assert (await handle.query("plan"))["note"] is None

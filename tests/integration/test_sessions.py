@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.client import Client
 
 from refold.database import check_reachable, make_engine, own_transaction, raw
@@ -90,6 +90,8 @@ async def test_a_session_has_its_own_settings(
                     assert is_pooled(await raw(connection)) is (kind == "pgbouncer")
                     seen = await _seen(connection.exec_driver_sql, list(ODD))
                     assert seen == {name.lower(): v for name, v in {**SETTINGS, **_LATER}.items()}
+                    assert await _shown(connection, "transaction_isolation") == "read committed"
+                    assert await _shown(connection, "transaction_deferrable") == "off"
                     await connection.execute(_SLEEP)
                     await asyncio.sleep(0.1)
                     await connection.execute(_SLEEP)
@@ -97,8 +99,17 @@ async def test_a_session_has_its_own_settings(
                     zone = await driver.fetchval("SELECT current_setting('TimeZone')")
                     assert zone == "UTC"
                     await driver.execute("SELECT pg_sleep(0.1)")
+                repeatable = engine.execution_options(isolation_level="REPEATABLE READ")
+                async with repeatable.connect() as connection:
+                    # Before the snapshot is taken.
+                    await connection.execute(text("LOCK TABLE refold.runs IN ACCESS SHARE MODE"))
+                    assert await _shown(connection, "transaction_isolation") == "repeatable read"
         finally:
             await engine.dispose()
+
+
+async def _shown(connection: AsyncConnection, setting: str) -> str:
+    return str(await connection.scalar(text(f"SHOW {setting}")))
 
 
 async def _seen(execute: object, names: list[str]) -> dict[str, str]:
@@ -114,7 +125,8 @@ async def _seen(execute: object, names: list[str]) -> dict[str, str]:
 async def test_the_address_says_where_names_are_looked_for_and_how_sessions_are_called(
     database: Database, tmp_path: Path, kind: str
 ) -> None:
-    options = "-c%20search_path=app%2C%5C%20public%20--work-mem=5MB%20-c%20statement_timeout=1"
+    path = "search_path=%22Public%5C%20Two%22%2C%5C%20app"
+    options = f"-c%20{path}%20--work-mem=5MB%20-c%20statement_timeout=1"
     async with address(kind, database, tmp_path) as url:
         engine = make_engine(
             Settings(database_url=f"{url}?options={options}&application_name=shop%20worker")
@@ -128,7 +140,7 @@ async def test_the_address_says_where_names_are_looked_for_and_how_sessions_are_
         finally:
             await engine.dispose()
     assert seen == {
-        "search_path": "app, public",
+        "search_path": '"Public Two", app',
         "work_mem": "5MB",
         "statement_timeout": "0",
         "application_name": "shop worker",

@@ -14,7 +14,8 @@ from activities.verifying import verify
 from refold import Event, Projection, Row
 from refold.database import raw
 from refold.diff import Diff
-from refold.source import sampling
+from refold.source import oracle, sampling
+from refold.source.oracle import Bounds
 from refold.store import generations, read_models
 from refold.store.generations import ACTIVE, BUILDING
 from refold.store.rows import RowStore
@@ -308,7 +309,7 @@ async def test_a_key_function_folds_a_small_log_whole(database: Database) -> Non
 async def test_a_key_function_on_a_large_log_is_not_folded(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampling, "MOST_EVENTS", 29)
+    monkeypatch.setattr(oracle, "BOUNDS", Bounds(events=29))
     projection = called(counters())
     await write(database.engine, [(f"s{n}", "Added", {"key": f"k{n}", "n": n}) for n in range(30)])
     await build(database, projection)
@@ -321,8 +322,7 @@ async def test_a_key_function_on_a_large_log_is_not_folded(
 async def test_keys_with_too_many_events_are_passed_over(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampling, "MOST_EVENTS_OF_A_KEY", 5)
-    monkeypatch.setattr(sampling, "MOST_EVENTS", 12)
+    monkeypatch.setattr(oracle, "BOUNDS", Bounds(events=12, events_of_a_key=5))
     projection = counters()
     sizes = {"large": 6, "a": 5, "b": 5, "c": 5}
     await write(

@@ -69,6 +69,11 @@ class WorkerProcess:
         return self.log.read_text(errors="replace")
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._child.pid
+
+    @property
     def running(self) -> bool:
         """Whether it has not ended."""
         return self._child.running

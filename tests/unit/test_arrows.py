@@ -22,6 +22,8 @@ _PURE = [
     "ending",
     "errors",
     "event",
+    "exact_json",
+    "exact_times",
     "fairness",
     "fold",
     "key",
@@ -52,6 +54,7 @@ _PURE = [
     "threads",
     "words",
 ]
+_PACKAGES = ("columns", "predicates")
 _PURE_MODULES = [f"refold.{name}" for name in _PURE]
 _KERNEL = [
     *_PURE_MODULES,
@@ -63,7 +66,8 @@ _KERNEL = [
 
 # What a place may import of the project's own: modules, or packages with all that is in them.
 ALLOWED: dict[str, list[str]] = {
-    **{f"refold/{name}.py": _PURE_MODULES for name in _PURE if name != "predicates"},
+    **{f"refold/{name}.py": _PURE_MODULES for name in _PURE if name not in _PACKAGES},
+    "refold/columns": ["refold.columns", "refold.errors", "refold.exact_json"],
     "refold/predicates": ["refold.errors", "refold.event", "refold.predicates", "refold.words"],
     "refold/store": [*_KERNEL, "refold.store"],
     "refold/source": [*_KERNEL, "refold.store.schema", "refold.source"],
@@ -107,7 +111,8 @@ ALLOWED: dict[str, list[str]] = {
     "refold/judgement.py": [*_PURE_MODULES, "refold.database"],
     "refold/sessions.py": _PURE_MODULES,
     "refold/telemetry.py": _PURE_MODULES,
-    "refold/garbage.py": [],
+    "refold/allocator.py": [],
+    "refold/garbage.py": ["refold.allocator"],
     "refold/temporal.py": [*_KERNEL],
     "refold/command.py": [*_KERNEL],
     "refold/cli": ["refold", "worker"],

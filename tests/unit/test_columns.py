@@ -236,7 +236,7 @@ def test_a_large_whole_number_in_json_is_an_int_as_it_is_when_read_back() -> Non
 
 
 @pytest.mark.parametrize(
-    "value", [Decimal(1), {1: 2}, {"a": object()}, 2**64, "\ud800", {"a\0": 1}]
+    "value", [Decimal("NaN"), {1: 2}, {"a": object()}, "\ud800", {"a\0": 1}, JSON.NULL]
 )
 def test_what_json_cannot_say_is_refused(value: Any) -> None:
     with pytest.raises(WrongValue, match="expected a JSON value"):

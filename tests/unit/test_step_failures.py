@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from activities.attempts import LONGEST_TELL_SECONDS, Telling
-from refold.messages import RefoldSegment
 from refold.step_failure import StepFailures, step_name
 from tests.replay.shapes import NONSENSE
 
@@ -82,8 +83,8 @@ def test_what_an_execution_before_knew_is_forgotten_when_a_step_ends() -> None:
 
 
 def test_steps_have_names_that_people_know() -> None:
-    partition = RefoldSegment.model_construct(partition=1)
-    assert step_name("refold_segment", [partition]) == "refolding partition 2"
+    segment = SimpleNamespace(partition=1)
+    assert step_name("refold_segment", [segment]) == "refolding partition 2"
     assert step_name("finish_run", ["x"]) == "cleaning up"
     assert step_name("something_else", []) == "something_else"
 
@@ -116,7 +117,7 @@ def test_a_failure_is_told_at_once_and_then_more_and_more_seldom() -> None:
     assert hour[:3] == [0, 10, 30]
     assert len(hour) < 40
     assert len(day) < 250
-    pauses = [after - before for before, after in zip(day, day[1:], strict=False)]
+    pauses = [after - before for before, after in itertools.pairwise(day)]
     assert max(pauses) <= LONGEST_TELL_SECONDS + 10
 
 

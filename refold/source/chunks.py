@@ -1,0 +1,71 @@
+"""Reading events at known positions in chunks of few bytes, however large the events are."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.database import compiled, raw
+from refold.event import Event
+from refold.source.reader import as_json, at, read_at
+from refold.store.schema import events
+
+CHUNK_BYTES = 8 << 20
+"""Bytes of JSON in a chunk; more only if a single event has more."""
+
+_CHUNK_EVENTS = 1000
+# Events that are measured by one statement: PostgreSQL makes JSON of each.
+_MEASURED = 200
+
+
+async def measured(
+    connection: AsyncConnection, positions: Sequence[int], *, most: int
+) -> dict[int, int]:
+    """The bytes of each of these events as JSON, by position.
+
+    Args:
+        connection: Any connection.
+        positions: Which events.
+        most: Once they have more bytes than this together, the others are not measured.
+    """
+    sizes: dict[int, int] = {}
+    total = start = 0
+    driver = await raw(connection)
+    while start < len(positions) and total <= most:
+        some = positions[start : start + _MEASURED]
+        found = select(events.c.position, func.octet_length(as_json())).where(at(some))
+        sql, arguments = compiled(found)
+        more = {record[0]: record[1] for record in await driver.fetch(sql, *arguments)}
+        sizes.update(more)
+        total += sum(more.values())
+        start += _MEASURED
+    return sizes
+
+
+async def read_chunks(
+    connection: AsyncConnection, positions: Sequence[int], sizes: Mapping[int, int]
+) -> AsyncIterator[list[Event]]:
+    """The events at these positions, chunk by chunk.
+
+    Args:
+        connection: Any connection.
+        positions: Which events, ascending.
+        sizes: The bytes of each, as `measured` found; events that are not in it are not read.
+
+    Raises:
+        UnreadableEvent: An event's JSON cannot be decoded.
+    """
+    chunk: list[int] = []
+    size = 0
+    for position in positions:
+        if position not in sizes:
+            continue
+        if chunk and (size + sizes[position] > CHUNK_BYTES or len(chunk) == _CHUNK_EVENTS):
+            yield await read_at(connection, chunk)
+            chunk, size = [], 0
+        chunk.append(position)
+        size += sizes[position]
+    if chunk:
+        yield await read_at(connection, chunk)

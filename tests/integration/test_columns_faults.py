@@ -1,0 +1,178 @@
+"""Rows whose columns came out otherwise by one route than by another, once."""
+
+from __future__ import annotations
+
+import enum
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    Computed,
+    Date,
+    DateTime,
+    Enum,
+    Integer,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from temporalio.client import Client
+
+from refold import Event, Projection, Row
+from tests.support.counters import registry_of
+from tests.support.databases import Database
+from tests.support.runs import assert_oracle, run, working, write
+
+
+class Status(enum.Enum):
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+def _tickets(*columns: Any) -> Projection:
+    return Projection(
+        "tickets",
+        table=Table("tickets", MetaData(), Column("id", Text, primary_key=True), *columns),
+        key="stream_id",
+    )
+
+
+async def _by_every_route(client: Client, database: Database, projection: Projection) -> Any:
+    """Rebuilt, followed, repaired in place: each time the fold; the rows as text."""
+    kind = next(iter(projection.handlers))
+    seen = []
+    for kind_of_run in ("Rebuild", "incremental", "Backfill", "Rebuild"):
+        await write(database.engine, [(stream, kind, {}) for stream in ("a", "a", "b")])
+        fields = {"criteria": "incremental_update"} if kind_of_run == "incremental" else {}
+        name = "Backfill" if kind_of_run == "incremental" else kind_of_run
+        await run(client, database, name, projection.name, **fields)
+        await assert_oracle(database.engine, projection)
+        async with database.engine.connect() as connection:
+            rows = await connection.execute(text("SELECT t::text FROM tickets t ORDER BY id"))
+            seen.append(list(rows.scalars()))
+    return seen
+
+
+async def test_an_enumeration_is_the_same_by_every_route(
+    client: Client, database: Database
+) -> None:
+    projection = _tickets(
+        Column("status", Enum(Status, native_enum=False), nullable=False),
+        Column("checked", Enum(Status, native_enum=False, create_constraint=True, name="ck")),
+        Column("reopened", Integer, nullable=False),
+        Column("seen", Text),
+    )
+
+    @projection.on("Moved")
+    def moved(row: Row | None, event: Event) -> Row:
+        if row is None:
+            return {"status": Status.OPEN, "checked": "OPEN", "reopened": 0}
+        closed = row["status"] == "CLOSED"
+        assert closed is (row["status"] == Status.CLOSED)
+        return {
+            "status": "OPEN" if closed else Status.CLOSED,
+            "checked": row["status"],
+            "reopened": row["reopened"] + closed,
+            "seen": f"{row['status']!r} {row['status'].value}",
+        }
+
+    async with working(client, database, registry_of(projection)):
+        seen = await _by_every_route(client, database, projection)
+    assert seen[-1] == [
+        "(a,CLOSED,OPEN,3,\"'OPEN' open\")",
+        "(b,CLOSED,OPEN,1,\"'OPEN' open\")",
+    ]
+
+
+async def test_the_ends_of_the_calendar_are_kept(client: Client, database: Database) -> None:
+    forever = datetime.max.replace(tzinfo=UTC)
+    projection = _tickets(
+        Column("valid_to", Date, nullable=False),
+        Column("valid_from", Date, nullable=False),
+        Column("until", DateTime(timezone=True), nullable=False),
+        Column("since", DateTime, nullable=False),
+        Column("dates", ARRAY(Date), nullable=False),
+        Column("open", Integer, nullable=False),
+    )
+
+    @projection.on("Priced")
+    def priced(row: Row | None, event: Event) -> Row:
+        still = 0 if row is None else row["open"] + (row["until"] > event.recorded_at)
+        return {
+            "valid_to": date.max,
+            "valid_from": date.min,
+            "until": forever,
+            "since": datetime.min,
+            "dates": [date.max, None, date.min],
+            "open": still,
+        }
+
+    async with working(client, database, registry_of(projection)):
+        seen = await _by_every_route(client, database, projection)
+    assert seen[-1][0] == (
+        '(a,9999-12-31,0001-01-01,"9999-12-31 23:59:59.999999+00","0001-01-01 00:00:00",'
+        '"{9999-12-31,NULL,0001-01-01}",7)'
+    )
+    async with database.engine.connect() as connection:
+        found = text("SELECT count(*) FROM tickets WHERE valid_to = '9999-12-31'")
+        assert await connection.scalar(found) == 2
+
+
+async def test_a_document_that_is_left_out_is_null(client: Client, database: Database) -> None:
+    projection = _tickets(Column("note", JSONB), Column("extra", JSONB), Column("n", Integer))
+
+    @projection.on("Noted")
+    def noted(row: Row | None, event: Event) -> Row:
+        return {"extra": None, "n": (row["n"] if row else 0) + 1}
+
+    async with working(client, database, registry_of(projection)):
+        seen = await _by_every_route(client, database, projection)
+    assert seen[-1] == ["(a,,,8)", "(b,,,4)"]
+
+
+async def test_a_computed_column_is_postgresqls(client: Client, database: Database) -> None:
+    projection = _tickets(
+        Column("n", Integer, nullable=False),
+        Column("twice", Integer, Computed("n * 2")),
+    )
+
+    @projection.on("Counted")
+    def counted(row: Row | None, event: Event) -> Row:
+        assert row is None or "twice" not in row
+        return {"n": (row["n"] if row else 0) + 1}
+
+    async with working(client, database, registry_of(projection)):
+        for kind in ("Rebuild", "Backfill", "Rebuild"):
+            await write(database.engine, [("a", "Counted", {})])
+            await run(client, database, kind, "tickets")
+    async with database.engine.connect() as connection:
+        rows = (await connection.execute(text("SELECT n, twice FROM tickets"))).all()
+    assert rows == [(3, 6)]
+
+
+async def test_numbers_of_any_length_reach_handlers_as_they_are(
+    client: Client, database: Database
+) -> None:
+    projection = _tickets(
+        Column("rate", Numeric, nullable=False), Column("raw", JSONB, nullable=False)
+    )
+
+    @projection.on("Rated")
+    def rated(row: Row | None, event: Event) -> Row:
+        return {"rate": Decimal(event.data["rate"]), "raw": event.data}
+
+    exact = Decimal("0.12345678901234567891")
+    data = {"rate": exact, "whole": 2**70 + 1, "near": 0.1, "text": "12345678901234567890.5"}
+    async with working(client, database, registry_of(projection)):
+        for kind in ("Rebuild", "Backfill"):
+            await write(database.engine, [("a", "Rated", data)])
+            await run(client, database, kind, "tickets")
+            rows = await assert_oracle(database.engine, projection)
+            assert rows["a"]["rate"] == exact
+            assert rows["a"]["raw"] == data

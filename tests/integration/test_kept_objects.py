@@ -1,0 +1,75 @@
+"""A worker keeps nothing of what is done: objects do not grow in number from segment to segment."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections import Counter
+
+from temporalio.client import Client
+from temporalio.testing import ActivityEnvironment
+
+from activities.live import LiveActivities
+from refold.garbage import collect_now_and_then
+from refold.live import LiveSegment
+from tests.support.counters import counters, registry_of
+from tests.support.databases import Database
+from tests.support.events import some
+from tests.support.runs import assert_oracle, run, until, working, write
+
+SEGMENTS = 20
+# Objects of each type that may be more: connections learn statements one after another.
+MOST_MORE = 60
+
+
+async def test_objects_do_not_grow_with_the_segments_of_a_live_projection(
+    client: Client, database: Database
+) -> None:
+    registry = registry_of(counters())
+    await write(database.engine, some(keys=10, each=1))
+    async with working(client, database, registry):
+        await run(client, database, "Rebuild", "counters")
+    following = LiveActivities(database.engine, registry)
+    await segments(following, database)
+    before = census()
+    await segments(following, database)
+    grown = {name: n for name, n in (census() - before).items() if n > MOST_MORE}
+    assert not grown
+    assert await assert_oracle(database.engine, counters())
+
+
+async def segments(following: LiveActivities, database: Database) -> None:
+    """Follows some new events, each in a segment of its own."""
+    followed = 0
+    for number in range(SEGMENTS):
+        await write(database.engine, some(keys=10, each=1, start_at=number))
+        segment = LiveSegment(projection="counters", seconds=0.05)
+        report = await ActivityEnvironment().run(following.follow_live, segment)
+        followed += report.events
+    assert followed > 0
+
+
+def census() -> Counter[str]:
+    """The objects that are in use, by type."""
+    gc.collect()
+    return Counter(f"{type(one).__module__}.{type(one).__qualname__}" for one in gc.get_objects())
+
+
+async def test_garbage_that_has_become_old_is_collected() -> None:
+    class Knot:
+        def __init__(self) -> None:
+            self.itself = self
+
+    knot = Knot()
+    for generation in (0, 1, 2):
+        gc.collect(generation)
+    gone = weakref.ref(knot)
+    collecting = asyncio.create_task(collect_now_and_then(0.01))
+    del knot
+
+    async def collected() -> bool:
+        return gone() is None
+
+    await until(collected)
+    collecting.cancel()
