@@ -7,7 +7,7 @@ import logging
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -28,7 +28,7 @@ _MOST_UNKNOWN, _LEAST_UNKNOWN, _LONGEST_UNKNOWN_SECONDS = 10, 3, 300.0
 
 # The same failure is told again after this time, and more and more seldom: each telling makes a
 # workflow's history longer.
-_FIRST_TELL_SECONDS, _LONGEST_TELL_SECONDS = 30.0, 600.0
+_FIRST_TELL_SECONDS, LONGEST_TELL_SECONDS = 30.0, 600.0
 
 # Temporal may be away: the failure itself then waits, too, but not for long.
 _RPC_TIMEOUT = timedelta(seconds=2)
@@ -37,16 +37,51 @@ _REMEMBERED = 1_000
 _NUMBERS = re.compile(r"[0-9]+")
 
 
+class Telling:
+    """When a failure of an activity is told: at once, and then more and more seldom.
+
+    Args:
+        clock: Seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.began = clock()
+        self._at: float | None = None
+        self._attempts = 0
+        self.outline = ""
+
+    @property
+    def seconds(self) -> float:
+        """Since the first failure."""
+        return self._clock() - self.began
+
+    def is_due(self, kind: str, message: str, attempts: int) -> bool:
+        """Whether it is to be told now."""
+        if self._at is None:
+            return True
+        since = self._clock() - self._at
+        # However much changes: histories have an end.
+        if since < min(self.seconds / 20, LONGEST_TELL_SECONDS):
+            return False
+        if _outline(kind, message) != self.outline:
+            return True
+        often = min(max(_FIRST_TELL_SECONDS, self.seconds / 10), LONGEST_TELL_SECONDS)
+        return attempts >= 2 * self._attempts or since >= often
+
+    def told(self, kind: str, message: str, attempts: int) -> None:
+        """It has been told."""
+        self._at, self._attempts = self._clock(), attempts
+        self.outline = _outline(kind, message)
+
+
 @dataclass
 class _Past:
     """What this process remembers of an activity's attempts."""
 
-    first_at: float
+    telling: Telling = field(default_factory=Telling)
     unknown: int = 0
     last_attempt: int = 0
-    told_at: float | None = None
-    told_attempt: int = 0
-    told: str = ""
 
 
 class Attempts:
@@ -79,7 +114,7 @@ class Attempts:
 
     def remember(self, key: tuple[str, str]) -> _Past:
         """What is remembered, from now on."""
-        past = self._past.setdefault(key, _Past(time.monotonic()))
+        past = self._past.setdefault(key, _Past())
         self._past.move_to_end(key)
         # Those that another process has ended.
         while len(self._past) > _REMEMBERED:
@@ -119,7 +154,7 @@ class Attempt:
         """Counts an error that nobody knows; why it is the last one, or None."""
         past = self._attempts.remember(self._key)
         past.unknown += 1
-        seconds = time.monotonic() - past.first_at
+        seconds = past.telling.seconds
         long = past.unknown >= _LEAST_UNKNOWN and seconds > _LONGEST_UNKNOWN_SECONDS
         if past.unknown < _MOST_UNKNOWN and not long:
             return None
@@ -128,7 +163,7 @@ class Attempt:
     def is_news(self, failure: ApplicationError) -> bool:
         """Whether it is another failure than the one that was told last."""
         past = self._attempts.remember(self._key)
-        return past.told != _outline(failure.type or "", failure.message)
+        return past.telling.outline != _outline(failure.type or "", failure.message)
 
     async def report(self, failure: ApplicationError) -> None:
         """Tells the workflow that this attempt has failed, and will be followed by another."""
@@ -158,7 +193,7 @@ class Attempt:
 
     async def _tell(self, past: _Past, kind: str, message: str, attempts: int) -> None:
         async with self._reporting:
-            if not self._is_due(past, _outline(kind, message), attempts):
+            if not past.telling.is_due(kind, message, attempts):
                 return
             said = StepFailed(step=self.step, type=kind, message=message, attempts=attempts)
             try:
@@ -168,24 +203,7 @@ class Attempt:
             except Exception as error:
                 logger.debug("%s: its workflow cannot be told: %s", self.step, error)
                 return
-            past.told, past.told_at, past.told_attempt = (
-                _outline(kind, message),
-                time.monotonic(),
-                attempts,
-            )
-
-    def _is_due(self, past: _Past, outline: str, attempts: int) -> bool:
-        if past.told_at is None:
-            return True
-        now = time.monotonic()
-        # After an hour each three minutes at most, whatever happens: histories have an end.
-        age = now - past.first_at
-        if now - past.told_at < min(age / 20, _LONGEST_TELL_SECONDS):
-            return False
-        if outline != past.told or attempts >= 2 * past.told_attempt:
-            return True
-        often = min(max(_FIRST_TELL_SECONDS, age / 10), _LONGEST_TELL_SECONDS)
-        return now - past.told_at >= often
+            past.telling.told(kind, message, attempts)
 
     def _workflow(self) -> WorkflowHandle[Any, Any]:
         info = self._info

@@ -82,8 +82,9 @@ async def _failed(attempt: Attempt, error: Exception) -> ShortFailure:
     given_up = attempt.count_unknown() if judgement is Judgement.UNKNOWN else None
     failure = as_failure(error, given_up)
     news = attempt.is_news(failure)
-    # The same error again and again: its trace is in the log already.
-    trace = f"\n{traced(error)}" if news and not isinstance(error, RefoldError) else ""
+    # Where it was raised says nothing of what passes; what comes again and again is there already.
+    wanted = news and judgement is not Judgement.PASSING and not isinstance(error, RefoldError)
+    trace = f"\n{traced(error)}" if wanted else ""
     logger.warning("%s: %s%s", attempt.step, failure.message, trace)
     if failure.non_retryable:
         attempt.worked()

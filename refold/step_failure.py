@@ -43,7 +43,7 @@ def step_name(activity_type: str, arguments: Sequence[Any]) -> str:
     """What people call the step that an activity does: ``refolding partition 2``."""
     name = _NAMES.get(activity_type, activity_type)
     partition = getattr(arguments[0], "partition", None) if arguments else None
-    return name if partition is None else f"{name} partition {partition + 1}"
+    return f"{name} partition {partition + 1}" if isinstance(partition, int) else name
 
 
 class StepFailed(Message):

@@ -20,6 +20,7 @@ from refold.step_failure import StepFailure
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.failing import refusing
+from tests.support.histories import kept
 from tests.support.live import live, until_position, until_status
 from tests.support.runs import assert_oracle, queue, run, start, until, working, write
 from tests.unit.test_judgement import STATES
@@ -72,11 +73,18 @@ async def _last_failure(handle: WorkflowHandle[Any, Any]) -> str:
     return " ".join(one.last_failure.message for one in pending)
 
 
-@pytest.mark.parametrize(
-    ("phase", "state"),
-    [(phase, "40001") for phase in PHASES]
-    + [(phase, "42501") for phase in ("planning", "refolding", "preparing", "cleaning up")],
-)
+# The others are in the soak, with every other state.
+_SOME = [
+    ("planning", "40001"),
+    ("refolding", "40001"),
+    ("indexing", "40001"),
+    ("cleaning up", "40001"),
+    ("refolding", "42501"),
+    ("cleaning up", "42501"),
+]
+
+
+@pytest.mark.parametrize(("phase", "state"), _SOME)
 async def test_a_step_that_is_refused_ends_the_run_or_is_heard(
     client: Client, database: Database, phase: str, state: str
 ) -> None:
@@ -139,14 +147,13 @@ async def _refused_in(
             await asyncio.wait_for(handle.result(), 60)
         ended = await _progress(handle)
         assert ended.failing is None
-        history = (await handle.fetch_history()).to_json()
-        assert SECRET not in history
-        longest = max(len(json.dumps(event)) for event in json.loads(history)["events"])
-        assert longest < 10_000
+        assert SECRET.encode() not in await kept(handle)
+        history = json.loads((await handle.fetch_history()).to_json())
+        assert max(len(json.dumps(event)) for event in history["events"]) < 10_000
     await assert_oracle(database.engine, projection)
 
 
-@pytest.mark.parametrize("state", ["40P01", "AB123", "42501"])
+@pytest.mark.parametrize("state", ["AB123", "42501"])
 async def test_a_live_projection_that_is_refused_fails_or_is_heard(
     client: Client, database: Database, state: str
 ) -> None:
@@ -180,7 +187,7 @@ async def test_a_live_projection_that_is_refused_fails_or_is_heard(
             await until_position(database, 12)
             await until_status(handle, "live")
             await until(lambda: _works(handle))
-            assert SECRET not in (await handle.fetch_history()).to_json()
+            assert SECRET.encode() not in await kept(handle)
     await assert_oracle(database.engine, projection)
 
 

@@ -153,7 +153,8 @@ def test_an_exception_is_judged(error: BaseException, expected: Judgement) -> No
 DETAILS = {"D": f"Key (email)=({SECRET}) exists; row ({SECRET})", "W": f"COPY t, line 1: {SECRET}"}
 
 
-@pytest.mark.parametrize("state", STATES)
+# The DETAIL of 2BP01 names what depends on an object: people need it, and it holds no values.
+@pytest.mark.parametrize("state", [state for state in STATES if state != "2BP01"])
 @pytest.mark.parametrize("wrap", [lambda error: error, _by_sqlalchemy])
 def test_a_refusal_is_told_without_what_it_is_about(state: str, wrap: Any) -> None:
     message = f'invalid input: "{SECRET} "and" {SECRET}"' if state.startswith("22") else "it says"
