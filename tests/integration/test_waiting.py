@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -31,6 +33,8 @@ from tests.support.runs import (
 )
 
 __all__ = ["two_phase", "two_phase_database"]
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 # Looked at every second, told after the second look.
 _SOON = 5.0
@@ -66,6 +70,14 @@ async def paused_before_its_indexes(
 
     await until(rests)
     yield handle
+
+
+def statements_of(page: str, word: str) -> list[str]:
+    """The SQL of a page that has a word in it."""
+    blocks = re.findall(r"^```sql\n(.*?)^```$", (DOCS / page).read_text(), re.DOTALL | re.MULTILINE)
+    found = [block for block in blocks if word in block]
+    assert len(found) == 3
+    return found
 
 
 async def says(handle: WorkflowHandle[Any, Any], field: str, *words: str) -> None:
@@ -117,6 +129,17 @@ async def test_whoever_holds_up_indexing_is_named(
             "prepared transaction 'orphan' (postgres, since ",
         )
         took = asyncio.get_running_loop().time() - began
+        # So do the statements for people who look themselves.
+        for statement in statements_of("stuck.md", "pg_prepared_xacts"):
+            if "refold.events" in statement:
+                continue  # of another kind of wait
+            found = await dump.fetch(
+                statement.replace("public.order_summary", shadow).replace("pg_backend_pid()", "0")
+            )
+            assert {(row["pid"], row["prepared"]) for row in found if row["pid"] is not None} >= {
+                (pid, None)
+            }, statement
+            assert "orphan" in {row["prepared"] for row in found}, statement
         described = (await handle.describe()).raw_description.pending_activities
         assert [one.activity_type.name for one in described] == ["build_indexes"]
         await dump.execute("COMMIT")
