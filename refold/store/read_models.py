@@ -35,7 +35,10 @@ def quoted(*names: str) -> str:
 @lru_cache(maxsize=256)
 def physical(projection: Projection, schema: str) -> Table:
     """The projection's table as it stands, or will stand, in that schema; not to be changed."""
-    return projection.table.to_metadata(MetaData(), schema=schema)
+    made = projection.table.to_metadata(MetaData(), schema=schema)
+    for copied, column in zip(made.columns, projection.table.columns, strict=True):
+        copied.type = column.type  # a type with a name stays in the schema that it is declared in
+    return made
 
 
 async def live_schema(connection: AsyncConnection, projection: Projection) -> str:

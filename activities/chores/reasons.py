@@ -1,0 +1,28 @@
+"""Why a chore could not do something, in one short line."""
+
+from __future__ import annotations
+
+from temporalio.service import RPCError
+
+from refold.database import server_error
+
+_LONGEST = 500
+
+# The SDK has no class for it.
+_NEVER_CONNECTED = "Failed client connect"
+
+
+def reason_of(error: BaseException) -> str:
+    """An error in the words of the server that refused, without statements and parameters."""
+    if isinstance(error, RPCError):
+        return f"Temporal does not answer ({error.status.name})"
+    if isinstance(error, RuntimeError) and str(error).startswith(_NEVER_CONNECTED):
+        return "Temporal does not answer (never connected)"
+    refused = server_error(error)
+    if refused is not None:
+        detail = f" ({refused.detail})" if getattr(refused, "detail", None) else ""
+        said = f"PostgreSQL: {refused}{detail} [{refused.sqlstate}]"
+    else:
+        said = str(getattr(error, "orig", None) or error) or type(error).__name__
+    line = " ".join(said.split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
