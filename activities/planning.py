@@ -94,6 +94,9 @@ class PlanningActivities:
             if active is not None and not begin.atomic:
                 await self._deployment.version(request.projection, active.version)
             way = decide(begin, self._registry, active)
+            if way.aside or wants_backup(request, way):
+                lacks = await read_models.missing_rights(connection, live)
+                require_none_refused(lacks, way.projection.table.fullname)
             self._keys.check(way.asked, request.tenant)
             if (wrong := await column_types.unusable(connection, way.projection)) is not None:
                 raise InvalidRequest(f"projection {way.projection.name!r}: {wrong}")

@@ -84,6 +84,30 @@ async def others_named(connection: AsyncConnection, live: str, table: str) -> li
     return list(found.scalars())
 
 
+async def missing_rights(connection: AsyncConnection, live: str) -> list[str]:
+    """The rights that a build aside needs and this role lacks, each with the statement for it."""
+    statement = text(
+        "SELECT has_schema_privilege(:live, 'CREATE'), "
+        "has_database_privilege(current_database(), 'CREATE'), "
+        "quote_ident(current_user), quote_ident(current_database())"
+    )
+    in_schema, in_database, role, database = (
+        await connection.execute(statement, {"live": live})
+    ).one()
+    lacks = []
+    if not in_database:
+        lacks.append(
+            f"role {role} may create no schemas, and each generation is built in one: "
+            f"GRANT CREATE ON DATABASE {database} TO {role}"
+        )
+    if not in_schema:
+        lacks.append(
+            f"role {role} may put no table into schema {live!r}: "
+            f"GRANT CREATE ON SCHEMA {quoted(live)} TO {role}"
+        )
+    return lacks
+
+
 async def schema_exists(connection: AsyncConnection, schema: str) -> bool:
     """Whether there is a schema of that name."""
     found = text("SELECT count(*) FROM pg_namespace WHERE nspname = :name")
