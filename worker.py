@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 from datetime import timedelta
@@ -12,18 +13,25 @@ from temporalio.client import Client
 from temporalio.worker import Worker, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from activities.auto_start import AutoStart
-from activities.automatic_snapshots import drop_expired_snapshots
 from activities.call_limit import CallLimit
-from activities.cleanup import sweep
-from activities.delivery import DeliveryActivities, dispatch
+from activities.chores.auto_start import AutoStart
+from activities.chores.caretaker import Caretaker
+from activities.chores.chore import Chore
+from activities.chores.dispatch import Dispatch
+from activities.chores.history import History
+from activities.chores.presence import Presence
+from activities.chores.retention import Retention, SnapshotRetention
+from activities.chores.stalls import Stalls
+from activities.chores.sweep import Sweep
+from activities.delivery import DeliveryActivities
+from activities.deployment import queue_of
 from activities.failures import FailureInterceptor
 from activities.following import FollowActivities
 from activities.lifecycle import LifecycleActivities
 from activities.live import LiveActivities
 from activities.planning import PlanningActivities
 from activities.refolding import RefoldActivities
-from activities.retention import RetentionActivities, drop_expired
+from activities.retention import RetentionActivities
 from activities.rolling_back import RollbackActivities
 from activities.shadowing import ShadowActivities
 from activities.snapshotting import SnapshotActivities
@@ -34,11 +42,9 @@ from refold.allocator import keep_little
 from refold.command import leave, run_command
 from refold.database import make_engine, wait_until_reachable
 from refold.garbage import calm_garbage_collector, collect_now_and_then
-from refold.judgement import told
 from refold.registry import Registry, load_registry
 from refold.settings import Settings, load_settings
 from refold.store.migrate import require_migrated
-from refold.store.system_events import prune
 from refold.temporal import wait_until_connected
 from workflows.all import WORKFLOWS
 from workflows.interceptor import StepInterceptor
@@ -50,8 +56,6 @@ MAX_ACTIVITIES = 10
 # Cancellation comes with a heartbeat: whoever stops something waits no longer than this.
 _HEARTBEAT_THROTTLE = timedelta(seconds=1)
 _GRACE = timedelta(seconds=30)
-_SWEEP_SECONDS = 30.0
-_DISPATCH_SECONDS = 1.0
 
 
 def make_worker(
@@ -71,17 +75,18 @@ def make_worker(
         settings: For the task queue and the lengths of things.
         workflow_runner: What workflows run in; None for Temporal's sandbox.
     """
+    patience = settings.deployment_seconds
     planning = PlanningActivities(engine, registry, settings)
     rolling_back = RollbackActivities(engine, registry, settings)
     snapshotting = SnapshotActivities(engine, registry, settings)
     refolding = RefoldActivities(engine, registry, settings)
     following = FollowActivities(engine, registry, settings)
-    shadowing = ShadowActivities(engine, registry)
-    verification = VerifyActivities(engine, registry)
-    swapping = SwapActivities(engine, registry)
+    shadowing = ShadowActivities(engine, registry, patience)
+    verification = VerifyActivities(engine, registry, patience)
+    swapping = SwapActivities(engine, registry, patience)
     retention = RetentionActivities(engine, registry)
     lifecycle = LifecycleActivities(engine)
-    live = LiveActivities(engine, registry)
+    live = LiveActivities(engine, registry, patience)
     recording = SystemEventActivities(engine)
     delivery = DeliveryActivities(engine, registry, settings.task_queue)
     return Worker(
@@ -118,10 +123,28 @@ def make_worker(
             CallLimit(settings.handler_seconds),
         ],
         max_concurrent_activities=MAX_ACTIVITIES + len(registry) + _handled_at_once(registry),
+        # Else whoever has the workflow gets its steps, whoever's turn it is, and gets those again
+        # that it has just left to others.
+        disable_eager_activity_execution=True,
         max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         graceful_shutdown_timeout=_GRACE,
     )
+
+
+def make_chores(
+    client: Client, engine: AsyncEngine, registry: Registry, settings: Settings
+) -> list[Chore]:
+    """What a worker sees to beside its activities; `Caretaker` runs it."""
+    return [
+        Stalls(engine),
+        Sweep(engine, client),
+        Retention(engine, registry),
+        SnapshotRetention(engine, registry),
+        History(engine, settings),
+        Dispatch(engine, client, registry, settings.task_queue),
+        AutoStart(engine, client, registry, settings.task_queue),
+    ]
 
 
 def _handled_at_once(registry: Registry) -> int:
@@ -152,22 +175,16 @@ async def run_worker(settings: Settings) -> None:
         calm_garbage_collector()
         async with make_worker(client, engine, registry, settings):
             logger.info("working on task queue %r, projections: %s", settings.task_queue, names)
-            chores = [
-                asyncio.create_task(collect_now_and_then()),
-                asyncio.create_task(_sweep_now_and_then(engine, client, registry, settings)),
-                asyncio.create_task(
-                    dispatch_now_and_then(engine, client, registry, settings.task_queue)
-                ),
-                asyncio.create_task(
-                    auto_start_now_and_then(
-                        AutoStart(engine, client, registry, settings.task_queue)
-                    )
-                ),
-            ]
+            presence = Presence(engine, registry, queue_of(client, settings.task_queue))
+            chores = make_chores(client, engine, registry, settings)
+            collector = asyncio.create_task(collect_now_and_then())
+            caretaker = asyncio.create_task(Caretaker(engine, [presence, *chores]).work())
             await stopped
             logger.info("stopping: finishing the batches in hand")
-            for chore in chores:
-                chore.cancel()
+            collector.cancel()
+            caretaker.cancel()
+            with contextlib.suppress(Exception):
+                await presence.leave()
     finally:
         ready.cancel()
         stopped.cancel()
@@ -178,44 +195,6 @@ async def _get_ready(engine: AsyncEngine) -> Client:
     await wait_until_reachable(engine)
     await require_migrated(engine)
     return await wait_until_connected()
-
-
-async def _sweep_now_and_then(
-    engine: AsyncEngine, client: Client, registry: Registry, settings: Settings
-) -> None:
-    while True:
-        try:
-            await sweep(engine, client)
-            for projection in registry:
-                await drop_expired(engine, projection.name, projection.backfill)
-                await drop_expired_snapshots(engine, projection)
-            async with engine.begin() as connection:
-                await prune(connection, timedelta(days=settings.system_events_days))
-        except Exception as error:
-            logger.warning("sweep: %s", told(error))
-        await asyncio.sleep(_SWEEP_SECONDS)
-
-
-async def dispatch_now_and_then(
-    engine: AsyncEngine, client: Client, registry: Registry, task_queue: str
-) -> None:
-    """Sees to it, every second, that handlers are given the system events that there are."""
-    while True:
-        try:
-            await dispatch(engine, client, registry, task_queue)
-        except Exception as error:
-            logger.warning("system events: %s", told(error))
-        await asyncio.sleep(_DISPATCH_SECONDS)
-
-
-async def auto_start_now_and_then(auto_start: AutoStart) -> None:
-    """Sees to it that projections which want to build themselves do."""
-    while True:
-        try:
-            await auto_start.look()
-        except Exception as error:
-            logger.warning("auto-start: %s", told(error))
-        await asyncio.sleep(_SWEEP_SECONDS)
 
 
 def main() -> int:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from activities.retention import Left, log_left
 from refold.errors import NoSnapshot, ProjectionBusy
-from refold.judgement import told
 from refold.live import SnapshotTally
 from refold.projection import Projection
 from refold.snapshot_policy import MADE_BY_ITSELF
@@ -17,8 +15,6 @@ from refold.source.counting import count_of_types
 from refold.store import leases, snapshots
 from refold.store.generations import Generation
 from refold.store.schema import runs
-
-logger = logging.getLogger(__name__)
 
 
 async def tally(
@@ -67,7 +63,9 @@ async def tally(
     )
 
 
-async def drop_expired_snapshots(engine: AsyncEngine, projection: Projection) -> list[int]:
+async def drop_expired_snapshots(
+    engine: AsyncEngine, projection: Projection, *, left: Left = log_left
+) -> list[int]:
     """Drops snapshots that the projection has made by itself, but for the latest ones.
 
     While a run holds the projection nothing is dropped: it may be about to copy one of them.
@@ -88,12 +86,7 @@ async def drop_expired_snapshots(engine: AsyncEngine, projection: Projection) ->
         except (NoSnapshot, ProjectionBusy):
             continue  # another worker was first; or it is for later
         except DBAPIError as error:
-            logger.warning(
-                "snapshot %d of %s stays for now: %s",
-                one.generation,
-                projection.name,
-                told(error),
-            )
+            left(one, error)
             continue
         dropped.append(one.generation)
     return dropped

@@ -5,28 +5,27 @@ from __future__ import annotations
 import logging
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
 
 from activities import announcing
 from refold.errors import RunEnded
+from refold.judgement import told
 from refold.store import (
     generations,
     leases,
     partitions,
     read_models,
     runs,
+    schema,
     selected_keys,
     snapshots,
 )
 from refold.store.leases import Lease
+from refold.store.takeover import take_over
 from refold.system_events import ProjectionBackfillFailed
 
 logger = logging.getLogger(__name__)
-
-# A run whose Temporal does not know it (any more) is given up after this silence, in seconds.
-_SILENCE_SECONDS = 60.0
 
 
 async def end_run(
@@ -42,7 +41,9 @@ async def end_run(
 ) -> None:
     """Removes what the run has not put live, gives up its lease and records how it ended.
 
-    Safe to repeat. Raises when a lock is not to be had within seconds: try again.
+    A table that cannot be dropped now is left behind, fenced, for the sweep to come back to: it
+    keeps nobody from beginning anew. Safe to repeat. Raises when a lock on Refold's own rows is
+    not to be had within seconds: try again.
 
     Args:
         engine: The database.
@@ -73,7 +74,7 @@ async def end_run(
             if generation.generation == keeps:
                 await snapshots.freeze(connection, projection, keeps)
             else:
-                await drop(connection, generation)
+                await _drop_or_leave(connection, generation)
         if keeps is not None:
             await _require_snapshot(connection, projection, keeps)
         await _fence_in_place(connection, run_id, projection)
@@ -85,6 +86,19 @@ async def end_run(
             await announcing.failed(connection, refused)
 
 
+async def clear_what_is_held(engine: AsyncEngine, run_id: str) -> None:
+    """Ends the sessions of attempts that stopped in the midst of the run's work.
+
+    Raises:
+        MissingRight: They are of another role, which this one may not end.
+    """
+    for rows in (schema.leases, schema.partitions, schema.runs):
+        await take_over(engine, rows, rows.c.run_id == run_id)
+    # What the run has put live is followed by others meanwhile.
+    generation = schema.generations
+    await take_over(engine, generation, generation.c.run_id == run_id, spares_work=True)
+
+
 def _ended_otherwise(run: runs.RunRecord, ended_by: str | None) -> bool:
     return run.ended_at is not None and run.ended_by != ended_by
 
@@ -93,12 +107,29 @@ async def _built_by(
     connection: AsyncConnection, projection: str, run_id: str
 ) -> list[generations.Generation]:
     """What the run was building, locked: an attempt that is still at work may be about to swap."""
-    known = await generations.of_projection(connection, projection)
-    own = [one for one in known if one.run_id == run_id and one.status == generations.BUILDING]
+    building = await generations.of_status(connection, projection, generations.BUILDING)
     locked = [
-        await generations.get(connection, projection, one.generation, lock=True) for one in own
+        await generations.get(connection, projection, one.generation, lock=True)
+        for one in building
+        if one.run_id == run_id
     ]
     return [one for one in locked if one is not None and one.status == generations.BUILDING]
+
+
+async def _drop_or_leave(connection: AsyncConnection, generation: generations.Generation) -> None:
+    try:
+        async with connection.begin_nested():
+            await drop(connection, generation)
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise
+        await generations.take_fence(connection, generation.projection, generation.generation)
+        logger.warning(
+            "generation %d of %s is left behind for now: %s",
+            generation.generation,
+            generation.projection,
+            told(error),
+        )
 
 
 async def _require_snapshot(connection: AsyncConnection, projection: str, number: int) -> None:
@@ -119,51 +150,18 @@ async def drop(connection: AsyncConnection, generation: generations.Generation) 
     await generations.discard(connection, generation.projection, generation.generation)
 
 
-async def is_alive(client: Client, lease: Lease) -> bool:
-    """Whether the run that holds a lease is still running, as far as Temporal knows."""
-    if lease.namespace != client.namespace:
-        return lease.idle_seconds < _SILENCE_SECONDS
-    try:
-        found = await client.get_workflow_handle(lease.workflow_id).describe()
-    except RPCError as error:
-        if error.status != RPCStatusCode.NOT_FOUND:
-            raise
-        # Perhaps another Temporal server's run on the same database: only silence tells.
-        return lease.idle_seconds < _SILENCE_SECONDS
-    first_run_id = found.raw_description.workflow_execution_info.first_run_id
-    return found.status == WorkflowExecutionStatus.RUNNING and first_run_id == lease.run_id
-
-
-async def sweep(engine: AsyncEngine, client: Client) -> list[str]:
-    """Ends the runs that Temporal has ended without them: terminated, timed out.
-
-    Only what a run was building is removed: never a live table, nor one that is retained.
-
-    Returns:
-        The run ids that were swept.
-    """
-    async with engine.connect() as connection:
-        held = await leases.all_leases(connection)
-    swept = []
-    for lease in held:
-        if not await is_alive(client, lease):
-            await give_up(engine, lease)
-            swept.append(lease.run_id)
-    return swept
-
-
 async def give_up(engine: AsyncEngine, lease: Lease) -> None:
-    """Ends a run that is no longer running."""
+    """Ends a run that is no longer running, or that somebody wants ended."""
     logger.warning(
         "run %s (workflow %s) ended without cleaning up: removing what it left of %s",
         lease.run_id,
         lease.workflow_id,
         lease.projection,
     )
+    why = "the workflow was ended from outside (terminated or timed out)"
+    if lease.released_by is not None:
+        why = f"its projection was released by {lease.released_by}"
+    await clear_what_is_held(engine, lease.run_id)
     await end_run(
-        engine,
-        run_id=lease.run_id,
-        projection=lease.projection,
-        status="failed",
-        error="the workflow was ended from outside (terminated or timed out)",
+        engine, run_id=lease.run_id, projection=lease.projection, status="failed", error=why
     )

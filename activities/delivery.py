@@ -11,8 +11,6 @@ from datetime import datetime
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
-from temporalio.client import Client
-from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
 
 from activities.heartbeat import heartbeating
@@ -189,48 +187,3 @@ class _Context(SystemEventContext):
             task_queue=self.task_queue,
             key=f"{self.id}/{self.handler}/{self.published}",
         )
-
-
-async def dispatch(
-    engine: AsyncEngine, client: Client, registry: Registry, task_queue: str
-) -> list[str]:
-    """Starts a workflow for each handler that has events to be given and none at work.
-
-    Returns:
-        The ids of the workflows that are at work now.
-    """
-    wanted = {
-        (projection.name, handler.name): handler
-        for projection in registry
-        for handler in registry.system_handlers(projection.name)
-    }
-    if not wanted:
-        return []
-    async with engine.begin() as connection:
-        known = await deliveries.all_delivered(connection)
-        await deliveries.begin(connection, [pair for pair in wanted if pair not in known])
-        lasts = await system_events.lasts(connection)
-        behind = [pair for pair in wanted if pair in known and known[pair] < lasts.get(pair[0], 0)]
-        due = []
-        for name, handler in behind:
-            types = list(wanted[name, handler].types)
-            after = known[name, handler]
-            if await system_events.next_of_types(connection, name, types, after=after, limit=1):
-                due.append((name, handler))
-            else:
-                await deliveries.advance(connection, name, handler, lasts[name])
-    return [await _deliver(client, name, handler, task_queue) for name, handler in due]
-
-
-async def _deliver(client: Client, projection: str, handler: str, task_queue: str) -> str:
-    workflow_id = f"system-events/{projection}/{handler}"
-    request = DeliveryRequest(projection=projection, handler=handler)
-    await client.start_workflow(
-        "SystemEvents",
-        request.model_dump(mode="json", exclude_none=True),
-        id=workflow_id,
-        task_queue=task_queue,
-        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        static_summary=f"system events of {projection} for {handler}",
-    )
-    return workflow_id

@@ -34,7 +34,13 @@ def as_failure(error: Exception, given_up: str | None = None) -> ShortFailure:
     if isinstance(error, ApplicationError):
         details = list(error.details)
     message = told(error) + (f" ({given_up})" if given_up else "")
-    return ShortFailure(message, *details, type=failure_type(error), non_retryable=final)
+    return ShortFailure(
+        message,
+        *details,
+        type=failure_type(error),
+        non_retryable=final,
+        next_retry_delay=getattr(error, "retry_after", None),
+    )
 
 
 def failure_type(error: Exception) -> str:

@@ -13,6 +13,7 @@ from temporalio import activity
 
 from activities import announcing
 from activities.counters import read_report
+from activities.deployment import Deployment
 from activities.heartbeat import heartbeating
 from activities.pacing import Pace
 from activities.setting_aside import most_letters
@@ -274,6 +275,7 @@ class FollowActivities:
     def __init__(self, engine: AsyncEngine, registry: Registry, settings: Settings) -> None:
         self._engine = engine
         self._registry = registry
+        self._deployment = Deployment(engine, registry, settings.deployment_seconds)
         self._segment_seconds = settings.segment_seconds
 
     @activity.defn
@@ -285,7 +287,7 @@ class FollowActivities:
             Fenced: Another attempt has taken over.
         """
         plan = segment.plan
-        projection = self._registry.planned(plan.projection, plan.version)
+        projection = await self._deployment.planned(plan)
         clock = asyncio.get_running_loop().time
         # Nobody watches meanwhile: a segment's end is what moves the run's progress.
         end = clock() + min(self._segment_seconds, _LONGEST_SECONDS)

@@ -15,7 +15,6 @@ from temporalio import activity
 
 from refold.store import leases
 
-_RENEW_SECONDS = 15.0
 # A cancellation comes as the answer to a heartbeat.
 _LONGEST_SECONDS = 1.0
 
@@ -60,7 +59,7 @@ async def _send(engine: AsyncEngine, run_id: str, beat: Heartbeat) -> None:
     while True:
         activity.heartbeat(beat.details)
         await asyncio.sleep(every)
-        if clock() - renewed > _RENEW_SECONDS:
+        if clock() - renewed > leases.RENEWED_SECONDS:
             renewed = clock()
             # The work itself finds out when the database is gone; this must not end it.
             with contextlib.suppress(Exception):

@@ -6,11 +6,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
 from activities import announcing
-from activities.cleanup import give_up, is_alive
-from refold.errors import ProjectionBusy
+from activities.cleanup import give_up
+from activities.installations import installation_of
+from activities.standing import Standing, standing_of
 from refold.messages import Planned
 from refold.requests import Request
-from refold.store import leases, runs
+from refold.store import leases, runs, schema
+from refold.store.takeover import take_over
 
 
 async def begin(engine: AsyncEngine, request: Request, *, run_id: str, kind: str) -> Planned | None:
@@ -24,6 +26,9 @@ async def begin(engine: AsyncEngine, request: Request, *, run_id: str, kind: str
         RunEnded: The run has ended: its workflow was reset.
     """
     await announcing.clear_the_way(engine, request.projection)
+    # An earlier attempt of this run that stopped while it planned.
+    await take_over(engine, schema.leases, schema.leases.c.run_id == run_id)
+    await take_over(engine, schema.runs, schema.runs.c.run_id == run_id)
     await _take_lease(engine, request.projection, run_id)
     async with engine.begin() as connection:
         run = await runs.begin(
@@ -49,18 +54,21 @@ async def _take_lease(engine: AsyncEngine, projection: str, run_id: str) -> None
 
 async def _acquire(engine: AsyncEngine, projection: str, run_id: str) -> bool:
     info = activity.info()
+    own = await installation_of(activity.client())
     async with engine.begin() as connection:
         return await leases.acquire(
             connection,
             projection,
             run_id=run_id,
             workflow_id=info.workflow_id or "",
-            namespace=info.workflow_namespace or info.namespace,
+            namespace=own.namespace,
+            installation=own.id,
         )
 
 
 async def _replace(engine: AsyncEngine, lease: leases.Lease) -> None:
-    if await is_alive(activity.client(), lease):
-        since = f"{lease.acquired_at:%Y-%m-%d %H:%M:%S %Z}"
-        raise ProjectionBusy(lease.projection, lease.workflow_id, lease.run_id, since)
-    await give_up(engine, lease)
+    standing = await standing_of(activity.client(), lease)
+    if standing is Standing.ENDED:
+        await give_up(engine, lease)
+    else:
+        raise leases.busy(lease, elsewhere=standing is Standing.ELSEWHERE)

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
 from activities import announcing
-from activities.cleanup import end_run
+from activities.cleanup import clear_what_is_held, end_run
 from activities.counters import read_report
 from activities.heartbeat import heartbeating
 from refold.ending import Finished, FinishRun
@@ -69,6 +69,7 @@ class LifecycleActivities:
         async with heartbeating(self._engine, finish.run_id):
             report = await self._report(finish.run_id)
             await announcing.clear_the_way(self._engine, finish.projection)
+            await clear_what_is_held(self._engine, finish.run_id)
             await end_run(
                 self._engine,
                 run_id=finish.run_id,

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from activities import announcing, auto_start, automatic_snapshots
+from activities.deployment import Deployment
 from activities.following import Follower, take
 from activities.heartbeat import Heartbeat, heartbeating
 from refold.errors import Fenced, RunEnded
@@ -17,6 +18,7 @@ from refold.live import RECENT, LiveReport, LiveSegment, LiveStatus
 from refold.poison import Poison
 from refold.projection import Projection
 from refold.registry import Registry
+from refold.settings import PATIENCE_SECONDS
 from refold.source.head import SettledHead
 from refold.source.waking import Bell, listening
 from refold.store import generations, schema, system_events
@@ -53,11 +55,14 @@ class LiveActivities:
     Args:
         engine: The database.
         registry: The projections.
+        patience: How long a step is left to workers that have the projection, in seconds.
     """
 
-    def __init__(self, engine: AsyncEngine, registry: Registry) -> None:
+    def __init__(
+        self, engine: AsyncEngine, registry: Registry, patience: float = PATIENCE_SECONDS
+    ) -> None:
         self._engine = engine
-        self._registry = registry
+        self._deployment = Deployment(engine, registry, patience)
 
     @activity.defn
     async def follow_live(self, segment: LiveSegment) -> LiveReport:
@@ -66,10 +71,11 @@ class LiveActivities:
         It gives way to a swap, then follows the new generation; and to a backfill in place.
 
         Raises:
-            UnknownProjection: It is not registered with this worker.
+            UnknownProjection: It is not registered with any worker.
+            NotOnThisWorker: It is not registered with this one, or not in the live version.
             PoisonEvent: An event that a handler cannot take.
         """
-        self._registry.get(segment.projection)
+        await self._deployment.any_version(segment.projection)
         looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         async with (
             heartbeating(self._engine, activity.info().workflow_run_id or "") as beat,
@@ -77,7 +83,7 @@ class LiveActivities:
             self._engine.connect() as writer,
             listening(looker) as bell,
         ):
-            live = _Live(self._engine, self._registry, segment, looker, writer)
+            live = _Live(self._engine, self._deployment, segment, looker, writer)
             return await live.follow(bell, beat)
 
 
@@ -87,13 +93,14 @@ class _Live:
     def __init__(
         self,
         engine: AsyncEngine,
-        registry: Registry,
+        deployment: Deployment,
         segment: LiveSegment,
         looker: AsyncConnection,
         writer: AsyncConnection,
     ) -> None:
         self._engine = engine
-        self._registry = registry
+        self._registry = deployment.registry
+        self._deployment = deployment
         self._segment = segment
         self._name = segment.projection
         self._looker = looker
@@ -139,7 +146,7 @@ class _Live:
     async def _take(self) -> Follower | None:
         """Takes the active generation over; None when there is none that can be followed."""
         active = await generations.active(self._looker, self._name)
-        projection = self._followed_by(active)
+        projection = await self._followed_by(active)
         if active is None or projection is None or active.position is None:
             return None
         row = generations.row_of(self._name, active.generation)
@@ -160,8 +167,15 @@ class _Live:
             self._began = follower.position
         return follower
 
-    def _followed_by(self, active: Generation | None) -> Projection | None:
-        return None if active is None else self._registry.version(self._name, active.version)
+    async def _followed_by(self, active: Generation | None) -> Projection | None:
+        """What built the generation; None when no worker has it.
+
+        Raises:
+            NotOnThisWorker: Another worker has it.
+        """
+        if active is None:
+            return None
+        return await self._deployment.version(self._name, active.version)
 
     async def _apply(self, follower: Follower) -> Follower | None:
         """Applies a batch; None when somebody else has taken the checkpoint over."""

@@ -8,6 +8,7 @@ from temporalio import activity
 from activities import announcing, leasing
 from activities.auto_start import require_deployed
 from activities.deciding import Way, decide, refolded_to, require_rebuild, wants_backup
+from activities.deployment import Deployment
 from activities.heads import settled_head
 from activities.heartbeat import Heartbeat, heartbeating
 from activities.measuring import Work, measure
@@ -47,6 +48,7 @@ class PlanningActivities:
     def __init__(self, engine: AsyncEngine, registry: Registry, settings: Settings) -> None:
         self._engine = engine
         self._registry = registry
+        self._deployment = Deployment(engine, registry, settings.deployment_seconds)
         self._settings = settings
         self._keys = KeySelection(engine, registry, settings.tenant_path)
 
@@ -66,7 +68,7 @@ class PlanningActivities:
         """
         request = begin.request
         require_deployed(self._registry, request.projection, activity.info().workflow_id or "")
-        self._registry.get(request.projection)
+        await self._deployment.newest(request.projection)
         async with heartbeating(self._engine, begin.run_id) as beat:
             if not request.dry_run:
                 beat.show(doing="taking the lease")
@@ -88,6 +90,8 @@ class PlanningActivities:
             if active is not None and not there:
                 require_rebuild(begin, active)
                 active = None
+            if active is not None and not begin.atomic:
+                await self._deployment.version(request.projection, active.version)
             way = decide(begin, self._registry, active)
             self._keys.check(way.asked, request.tenant)
             throttle = request.pacing(way.projection.backfill).throttle
@@ -169,8 +173,7 @@ class PlanningActivities:
         planned = Planned(plan=plan, preview=shown)
         if plan.atomic or plan.backup is not None:
             require_none_refused(shown.refused, way.projection.table.fullname)
-        await self._record(begin, planned, way.projection, active, work)
-        return planned
+        return await self._record(begin, planned, way.projection, active, work)
 
     async def _select(
         self, connection: AsyncConnection, begin: BeginRun, way: Way, head: int, beat: Heartbeat
@@ -199,7 +202,7 @@ class PlanningActivities:
         if not await read_models.schema_exists(connection, live):
             raise InvalidRequest(
                 f"projection {name!r}: its table is {table.fullname}, expected schema {live!r} to "
-                "be there: create it"
+                "be there: create it, or declare another one"
             )
         return live
 
@@ -210,11 +213,18 @@ class PlanningActivities:
         projection: Projection,
         active: Generation | None,
         work: Work,
-    ) -> None:
-        """Writes the plan and makes the shadow, in one transaction: all of it or nothing."""
+    ) -> Planned:
+        """Writes the plan and makes the shadow, in one transaction: all of it or nothing.
+
+        Returns:
+            The plan that stands: another attempt's, if that was sooner.
+        """
         plan = planned.plan
         async with self._engine.begin() as connection:
             await leases.require(connection, plan.run_id)
+            sooner = await runs.planned(connection, plan.run_id)
+            if sooner is not None:
+                return Planned.model_validate(sooner)
             if plan.atomic:
                 # Nothing to refold: following begins at the beginning.
                 position = 0 if work.bounds is None else None
@@ -244,6 +254,7 @@ class PlanningActivities:
                 await partitions.create(connection, plan.run_id, work.bounds, work.totals)
             await runs.set_plan(connection, plan.run_id, planned.model_dump(mode="json"))
             await announcing.started(connection, plan, begin.kind, begin.request)
+        return planned
 
 
 async def _note(connection: AsyncConnection, way: Way, live: str, *, first: bool) -> str | None:

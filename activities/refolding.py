@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from activities import setting_aside
+from activities.deployment import Deployment
 from activities.heartbeat import heartbeating
 from activities.pacing import Pace
 from activities.partition_work import PartitionWork, Target
@@ -42,6 +43,7 @@ class RefoldActivities:
     def __init__(self, engine: AsyncEngine, registry: Registry, settings: Settings) -> None:
         self._engine = engine
         self._registry = registry
+        self._deployment = Deployment(engine, registry, settings.deployment_seconds)
         self._segment_seconds = settings.segment_seconds
         # PostgreSQL sorts faster than this process folds. One partition after another, the first
         # is folded while the next is sorted; all at once, all would be waited for.
@@ -59,7 +61,7 @@ class RefoldActivities:
             RunEnded: The run was ended from outside.
         """
         plan = segment.plan
-        projection = self._registry.planned(plan.projection, plan.version)
+        projection = await self._deployment.planned(plan)
         async with (
             heartbeating(self._engine, plan.run_id) as beat,
             self._engine.connect() as reader,

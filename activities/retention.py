@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import text
@@ -42,20 +42,37 @@ class RetentionActivities:
         Returns:
             The generations that were dropped.
         """
-        policy = self._registry.get(order.projection).backfill
+        # How long they are kept is for a worker to say that has the projection.
+        known = order.projection in self._registry
+        policy = self._registry.get(order.projection).backfill if known else None
         async with heartbeating(self._engine, order.run_id):
             return await drop_expired(
                 self._engine, order.projection, policy, run_id=order.run_id, also=order.also
             )
 
 
+Left = Callable[[Generation, DBAPIError], None]
+"""Is told of a generation that stays for now, and why."""
+
+
+def log_left(generation: Generation, error: DBAPIError) -> None:
+    """Says in the log what stays for now."""
+    logger.warning(
+        "generation %d of %s stays for now: %s",
+        generation.generation,
+        generation.projection,
+        told(error),
+    )
+
+
 async def drop_expired(
     engine: AsyncEngine,
     projection: str,
-    policy: BackfillPolicy,
+    policy: BackfillPolicy | None,
     *,
     run_id: str | None = None,
     also: Collection[int] = (),
+    left: Left | None = None,
 ) -> list[int]:
     """Drops a projection's retained generations beyond their time.
 
@@ -65,9 +82,10 @@ async def drop_expired(
     Args:
         engine: The database.
         projection: The projection.
-        policy: How many are kept, and how long.
+        policy: How many are kept, and how long; None for all, for ever.
         run_id: The run that asks; None for the sweeper.
         also: Generations that are dropped whatever their time.
+        left: Is told of each one that cannot be dropped now; None for the log.
     """
     async with engine.connect() as connection:
         retained = await generations.replaced(connection, projection)
@@ -77,22 +95,22 @@ async def drop_expired(
             if await _drop(engine, generation, run_id):
                 dropped.append(generation.generation)
         except DBAPIError as error:
-            logger.warning(
-                "generation %d of %s stays for now: %s",
-                generation.generation,
-                projection,
-                told(error),
-            )
+            (left or log_left)(generation, error)
     return dropped
 
 
 def expired(
-    retained: list[Generation], policy: BackfillPolicy, now: datetime, also: Collection[int] = ()
+    retained: list[Generation],
+    policy: BackfillPolicy | None,
+    now: datetime,
+    also: Collection[int] = (),
 ) -> list[Generation]:
     """Which of the retained generations, the one replaced last first, need not be kept.
 
     Those in `also` are not counted among the ones to keep.
     """
+    if policy is None:
+        return [g for g in retained if g.generation in also]
     others = [g for g in retained if g.generation not in also]
     kept = others[: policy.retained_generations]
     if policy.retained_days is not None:

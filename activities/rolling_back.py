@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from activities import announcing, leasing
+from activities.deployment import Deployment
 from activities.heads import settled_head
 from activities.heartbeat import Heartbeat, heartbeating
 from activities.previewing import preview
@@ -34,6 +35,7 @@ class RollbackActivities:
     def __init__(self, engine: AsyncEngine, registry: Registry, settings: Settings) -> None:
         self._engine = engine
         self._registry = registry
+        self._deployment = Deployment(engine, registry, settings.deployment_seconds)
         self._settings = settings
 
     @activity.defn
@@ -48,7 +50,7 @@ class RollbackActivities:
             SwapRefused: Something hangs on the live table that cannot move.
         """
         request = begin.request
-        self._registry.get(request.projection)
+        await self._deployment.any_version(request.projection)
         async with heartbeating(self._engine, begin.run_id) as beat:
             known = await leasing.begin(self._engine, request, run_id=begin.run_id, kind="Rollback")
             return known or await self._plan(begin, beat)
@@ -64,7 +66,7 @@ class RollbackActivities:
                     "it: roll back to another, or start a Rebuild"
                 )
             active = await generations.active(connection, request.projection)
-            projection = self._registry.version(request.projection, target.version)
+            projection = await self._deployment.version(request.projection, target.version)
             copied = target.status == SNAPSHOT
             stale = projection is None or target.position is None
             if stale and (copied or not request.allow_stale):
@@ -100,8 +102,7 @@ class RollbackActivities:
             shown = await preview(connection, projection, plan, active, exact=False)
         require_none_refused(shown.refused, projection.table.fullname)
         planned = Planned(plan=plan, preview=shown)
-        await self._record(begin, planned, projection, target)
-        return planned
+        return await self._record(begin, planned, projection, target)
 
     async def _record(
         self,
@@ -109,11 +110,18 @@ class RollbackActivities:
         planned: Planned,
         projection: Projection,
         target: Generation,
-    ) -> None:
-        """Writes the plan and makes room for the copy of a snapshot: all of it or nothing."""
+    ) -> Planned:
+        """Writes the plan and makes room for the copy of a snapshot: all of it or nothing.
+
+        Returns:
+            The plan that stands: another attempt's, if that was sooner.
+        """
         plan = planned.plan
         async with self._engine.begin() as connection:
             await leases.require(connection, plan.run_id)
+            sooner = await runs.planned(connection, plan.run_id)
+            if sooner is not None:
+                return Planned.model_validate(sooner)
             # Whoever drops old generations or snapshots looks at the lease under this lock.
             still = await generations.get(connection, plan.projection, target.generation, lock=True)
             if still is None or still.status != target.status:
@@ -127,6 +135,7 @@ class RollbackActivities:
                 assert made.generation == plan.generation, "the lease keeps others from making any"
             await runs.set_plan(connection, plan.run_id, planned.model_dump(mode="json"))
             await announcing.started(connection, plan, "Rollback", begin.request)
+        return planned
 
     async def _behind(
         self, connection: AsyncConnection, projection: Projection, target: Generation, head: int

@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
+from activities.deployment import Deployment
 from activities.heartbeat import Heartbeat, heartbeating
 from refold.errors import RunEnded
 from refold.messages import Plan
 from refold.projection import Projection
 from refold.registry import Registry
+from refold.settings import PATIENCE_SECONDS
 from refold.store import blockers, generations, partitions, read_models, schema
 from refold.store.attached import built_as
 from refold.store.generations import Generation
@@ -31,11 +33,15 @@ class ShadowActivities:
     Args:
         engine: The database.
         registry: The projections.
+        patience: How long a step is left to workers that have the projection, in seconds.
     """
 
-    def __init__(self, engine: AsyncEngine, registry: Registry) -> None:
+    def __init__(
+        self, engine: AsyncEngine, registry: Registry, patience: float = PATIENCE_SECONDS
+    ) -> None:
         self._engine = engine
         self._registry = registry
+        self._deployment = Deployment(engine, registry, patience)
 
     @activity.defn
     async def build_indexes(self, plan: Plan) -> None:
@@ -44,7 +50,7 @@ class ShadowActivities:
         Raises:
             RunEnded: The generation is gone.
         """
-        projection = self._registry.planned(plan.projection, plan.version)
+        projection = await self._deployment.planned(plan)
         async with alone(self._engine, plan), self._engine.begin() as connection:
             generation = await locked(connection, plan)
             place = generation.schema_name
@@ -74,7 +80,7 @@ class ShadowActivities:
             RunEnded: The generation is gone.
             SwapRefused: Something hangs on the live table that cannot move.
         """
-        projection = self._registry.planned(plan.projection, plan.version)
+        projection = await self._deployment.planned(plan)
         async with alone(self._engine, plan) as beat:
             async with self._engine.begin() as connection:
                 generation = await locked(connection, plan)

@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from activities import announcing, leasing
+from activities.deployment import Deployment
 from activities.heartbeat import heartbeating
 from activities.previewing import preview
 from activities.shadowing import add_indexes, alone, locked
@@ -31,6 +32,7 @@ class SnapshotActivities:
     def __init__(self, engine: AsyncEngine, registry: Registry, settings: Settings) -> None:
         self._engine = engine
         self._registry = registry
+        self._deployment = Deployment(engine, registry, settings.deployment_seconds)
         self._settings = settings
 
     @activity.defn
@@ -43,7 +45,7 @@ class SnapshotActivities:
             InvalidRequest: There is nothing that can be copied.
         """
         request = begin.request
-        self._registry.get(request.projection)
+        await self._deployment.any_version(request.projection)
         async with heartbeating(self._engine, begin.run_id):
             known = await leasing.begin(self._engine, request, run_id=begin.run_id, kind="Snapshot")
             return known or await self._plan(begin)
@@ -52,7 +54,7 @@ class SnapshotActivities:
         name = begin.request.projection
         async with self._engine.connect() as connection:
             active = await self._source(connection, name)
-            projection = self._built_by(active)
+            projection = await self._built_by(active)
             position = active.position
             assert position is not None
             plan = Plan(
@@ -74,6 +76,9 @@ class SnapshotActivities:
         planned = Planned(plan=plan, preview=shown)
         async with self._engine.begin() as connection:
             await leases.require(connection, plan.run_id)
+            sooner = await runs.planned(connection, plan.run_id)
+            if sooner is not None:
+                return Planned.model_validate(sooner)
             made = await snapshots.create_copy(connection, projection, run_id=plan.run_id)
             assert made.generation == plan.generation, "the lease keeps others from making any"
             await runs.set_plan(connection, plan.run_id, planned.model_dump(mode="json"))
@@ -99,8 +104,8 @@ class SnapshotActivities:
             )
         return active
 
-    def _built_by(self, active: Generation) -> Projection:
-        projection = self._registry.version(active.projection, active.version)
+    async def _built_by(self, active: Generation) -> Projection:
+        projection = await self._deployment.version(active.projection, active.version)
         if projection is None:
             known = ", ".join(str(number) for number in self._registry.versions(active.projection))
             raise InvalidRequest(
@@ -119,7 +124,7 @@ class SnapshotActivities:
         Raises:
             RunEnded: The generation is gone, or the run lost its projection.
         """
-        projection = self._registry.planned(plan.projection, plan.version)
+        projection = await self._deployment.planned(plan)
         async with alone(self._engine, plan) as beat, self._engine.begin() as connection:
             copy = await locked(connection, plan)
             if copy.position is None:

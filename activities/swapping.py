@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
+from activities.deployment import Deployment
 from activities.following import take_follower
 from activities.heartbeat import Heartbeat
 from activities.shadowing import alone, locked
@@ -25,6 +26,7 @@ from refold.judgement import told
 from refold.messages import Plan
 from refold.projection import Projection
 from refold.registry import Registry
+from refold.settings import PATIENCE_SECONDS
 from refold.source.head import SettledHead
 from refold.store import blockers, generations, leases, runs
 from refold.store.blockers import Blocker
@@ -73,11 +75,15 @@ class SwapActivities:
     Args:
         engine: The database.
         registry: The projections.
+        patience: How long a step is left to workers that have the projection, in seconds.
     """
 
-    def __init__(self, engine: AsyncEngine, registry: Registry) -> None:
+    def __init__(
+        self, engine: AsyncEngine, registry: Registry, patience: float = PATIENCE_SECONDS
+    ) -> None:
         self._engine = engine
         self._registry = registry
+        self._deployment = Deployment(engine, registry, patience)
 
     @activity.defn
     async def swap_generation(self, segment: SwapSegment) -> Swapped:
@@ -89,7 +95,7 @@ class SwapActivities:
             PoisonEvent: An event of the tail that a handler cannot take.
         """
         plan = segment.plan
-        projection = self._registry.planned(plan.projection, plan.version)
+        projection = await self._deployment.planned(plan)
         clock = asyncio.get_running_loop().time
         end = clock() + _LONGEST_SECONDS
         waiting_for: list[str] = []

@@ -6,6 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
+from activities.deployment import Deployment
 from activities.following import take_follower
 from activities.shadowing import alone
 from activities.verifying import SAMPLED_KEYS, verify
@@ -15,6 +16,7 @@ from refold.key import Key
 from refold.messages import Plan
 from refold.projection import Projection
 from refold.registry import Registry
+from refold.settings import PATIENCE_SECONDS
 from refold.store import generations, read_models, runs, selected_keys
 
 
@@ -24,11 +26,15 @@ class VerifyActivities:
     Args:
         engine: The database.
         registry: The projections.
+        patience: How long a step is left to workers that have the projection, in seconds.
     """
 
-    def __init__(self, engine: AsyncEngine, registry: Registry) -> None:
+    def __init__(
+        self, engine: AsyncEngine, registry: Registry, patience: float = PATIENCE_SECONDS
+    ) -> None:
         self._engine = engine
         self._registry = registry
+        self._deployment = Deployment(engine, registry, patience)
 
     @activity.defn
     async def verify_generation(self, plan: Plan) -> Diff:
@@ -40,7 +46,7 @@ class VerifyActivities:
             VerificationFailed: A key folded again gives another row than the shadow has.
             RunEnded: The generation is gone.
         """
-        projection = self._registry.planned(plan.projection, plan.version)
+        projection = await self._deployment.planned(plan)
         async with alone(self._engine, plan) as beat:
             async with self._engine.connect() as connection:
                 run = await runs.get(connection, plan.run_id)
@@ -101,7 +107,7 @@ class VerifyActivities:
         )
 
     async def _catch_up(self, plan: Plan, upto: int) -> None:
-        projection = self._registry.planned(plan.projection, plan.version)
+        projection = await self._deployment.planned(plan)
         async with self._engine.begin() as connection:
             follower = await take_follower(connection, projection, plan)
             while follower.position < upto:

@@ -88,6 +88,7 @@ _WRITES = (
     "AND pg_catalog.current_setting('transaction_read_only') = 'off'"
 )
 _LOOK_SECONDS = 10.0
+_STATEMENT_POOLING = "statement pooling mode"  # PgBouncer's words
 _KNOWN = "refold_known"
 
 
@@ -192,6 +193,11 @@ async def check_reachable(engine: AsyncEngine) -> None:
         if _is(e, asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError):
             raise ConfigurationError(
                 f"REFOLD_DATABASE_URL: the server refuses it: {server_error(e)}"
+            ) from e
+        if _STATEMENT_POOLING in str(server_error(e)):
+            raise ConfigurationError(
+                "REFOLD_DATABASE_URL: expected a pooler that keeps transactions together, got one "
+                "in statement mode: set its pool_mode to transaction"
             ) from e
         raise
 

@@ -26,15 +26,20 @@ RefoldError
 ├── RunFailed, NoRun, AlreadyRunning   what a manager's run came to (manager, run_manager)
 ├── RunEnded                the run was ended from outside; its work is gone
 ├── NotDeployed             a worker without the version that builds itself (another one has it)
+├── MissingRight            a stopped worker's session that this worker's role may not end
+├── NotOnThisWorker         a worker without the projection or version (another one may have it)
+├── NotOnAnyWorker          none of the workers had it, for long enough
 ├── VersionChanged          another version of the projection was deployed during the run
 └── Fenced                  another attempt has taken over this work
 
-Retried are TemporalUnreachable, NoThreadLeft, NotDeployed and Fenced; all others are final.
+Retried are TemporalUnreachable, NoThreadLeft, NotDeployed, MissingRight, NotOnThisWorker and
+Fenced; all others are final.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from refold.event import Event
@@ -48,6 +53,8 @@ class RefoldError(Exception):
     """Base of all errors that Refold raises on purpose. Final unless its class says otherwise."""
 
     retryable = False
+    retry_after: timedelta | None = None
+    """When it is tried again, if sooner or later than others."""
 
 
 class ConfigurationError(RefoldError):
@@ -117,12 +124,32 @@ class ScheduleExists(RefoldError):
 class ProjectionBusy(RefoldError):
     """Another run holds the projection; two writers on one read model are refused."""
 
-    def __init__(self, projection: str, workflow_id: str, run_id: str, since: str) -> None:
+    def __init__(
+        self,
+        projection: str,
+        workflow_id: str,
+        run_id: str,
+        since: str,
+        *,
+        namespace: str | None = None,
+        silent_since: str | None = None,
+    ) -> None:
+        """Args: the namespace only of a run of another installation; its silence only if long."""
         self.workflow_id = workflow_id
         self.run_id = run_id
+        place = "" if namespace is None else f" of another installation, namespace {namespace!r},"
+        silence = "" if silent_since is None else f", silent since {silent_since}"
+        there = "it" if namespace is None else "it there"
+        gone = ""
+        if namespace is not None:
+            gone = (
+                "; if that installation is gone for good, "
+                f"`refold release {projection} --run {run_id}` ends it"
+            )
         super().__init__(
             f"projection {projection!r} is being written by workflow {workflow_id!r} "
-            f"(run {run_id}) since {since}: wait until it ends, or cancel it"
+            f"(run {run_id}){place} since {since}{silence}: wait until it ends, or cancel "
+            f"{there}{gone}"
         )
 
 
@@ -306,6 +333,37 @@ class MissingRight(RefoldError):
     """This role may not do what only another one may; it can be granted while this is retried."""
 
     retryable = True
+
+
+class NotOnThisWorker(RefoldError):
+    """This worker lacks a projection, or a version of it, that another one may have."""
+
+    retryable = True
+    # Whoever asks for work next may be the same worker again.
+    retry_after = timedelta(milliseconds=500)
+
+    def __init__(
+        self,
+        worker: str,
+        projection: str,
+        version: int | None,
+        *,
+        has: str,
+        others: Sequence[str],
+        until: str,
+    ) -> None:
+        what = f"projection {projection!r}"
+        if version is not None:
+            what = f"version {version} of {what}"
+        there = f"workers that have it: {', '.join(others)}; " if others else ""
+        super().__init__(
+            f"worker {worker} does not have {what} (it has {has}): {there}the step is left to one "
+            f"that does until {until}: start one, or cancel"
+        )
+
+
+class NotOnAnyWorker(RefoldError):
+    """A step has been left to other workers for so long that none can be expected any more."""
 
 
 class Fenced(RefoldError):

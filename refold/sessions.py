@@ -34,6 +34,7 @@ SETTINGS: Mapping[str, str] = {
     "transform_null_equals": "off",
     "standard_conforming_strings": "on",
     "quote_all_identifiers": "off",
+    "gin_fuzzy_search_limit": "0",
     # Where names without a schema are looked for; where tables are is said in full.
     "search_path": "public",
     "row_security": "on",
@@ -43,6 +44,7 @@ SETTINGS: Mapping[str, str] = {
     "statement_timeout": "0",
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
+    "exit_on_error": "off",
 }
 """What each session has, whatever its role or database sets."""
 
@@ -102,6 +104,7 @@ class Connector:
         self._variable = variable
         self._settings = _settings(url)
         self._pooled: bool | None = None
+        self._first: asyncpg.Connection[Any] | None = None
 
     async def connect(self) -> asyncpg.Connection[Any]:
         """A new connection.
@@ -110,7 +113,9 @@ class Connector:
             ConfigurationError: A parameter of the address cannot work here.
             OSError, asyncpg.PostgresError: The server does not answer, or refuses.
         """
-        connection = await self._open(pooled=await self.is_pooled())
+        pooled = await self.is_pooled()
+        first, self._first = self._first, None
+        connection = first or await self._open(pooled=pooled)
         try:
             await self._prepare(connection)
         except BaseException:
@@ -134,9 +139,15 @@ class Connector:
         try:
             # A pooler makes up a process id of its own when it greets its clients.
             pid = await connection.fetchval("SELECT pg_catalog.pg_backend_pid()")
-            return bool(pid != connection.get_server_pid())
-        finally:
-            await connection.close(timeout=_CLOSE_SECONDS)
+            pooled = bool(pid != connection.get_server_pid())
+            if pooled:  # it was opened as no connection to a pooler is
+                await connection.close(timeout=_CLOSE_SECONDS)
+            else:
+                self._first = connection
+        except BaseException:
+            connection.terminate()
+            raise
+        return pooled
 
     async def _open(self, *, pooled: bool) -> asyncpg.Connection[Any]:
         url = self._url

@@ -11,6 +11,9 @@ from refold.database_url import EXAMPLE, DatabaseUrl, parse_database_url
 from refold.errors import ConfigurationError
 from refold.threads import CALL_SECONDS
 
+PATIENCE_SECONDS = 600.0
+"""A rolling deployment takes less."""
+
 
 class Settings(BaseSettings):
     """What a worker or a command needs to know.
@@ -25,6 +28,10 @@ class Settings(BaseSettings):
         handler_seconds: How long one call of a handler, key function or predicate may take, in
             seconds.
         system_events_days: How long system events are kept, in days.
+        history_days: How long ended runs and discarded generations are remembered, in days; the
+            latest of each projection are remembered longer.
+        deployment_seconds: How long a step of a projection that a worker does not have, or not in
+            that version, is left to other workers before it fails, in seconds.
         tenant_path: Where an event names its tenant: ``metadata.tenant_id``, ``data.tenant``, or
             ``stream_id``; None for events without tenants.
     """
@@ -38,6 +45,8 @@ class Settings(BaseSettings):
     heartbeat_timeout_seconds: float = Field(default=10, ge=1, le=600)
     handler_seconds: float = Field(default=CALL_SECONDS, gt=0, le=3600)
     system_events_days: float = Field(default=30, gt=0)
+    history_days: float = Field(default=30, gt=0)
+    deployment_seconds: float = Field(default=PATIENCE_SECONDS, ge=0)
     tenant_path: str | None = Field(
         default=None, pattern=r"^(stream_id|(data|metadata)(\.[^.]+)+)$"
     )

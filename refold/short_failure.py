@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
@@ -22,12 +23,14 @@ class ShortFailure(ApplicationError):
         *details: Any,
         type: str,  # noqa: A002
         non_retryable: bool,
+        next_retry_delay: timedelta | None = None,
     ) -> None:
         super().__init__(
             shortened(message),
             *details,
             type=shortened(type, 200),
             non_retryable=non_retryable,
+            next_retry_delay=next_retry_delay,
         )
 
     @property

@@ -24,6 +24,9 @@ with workflow.unsafe.imports_passed_through():
 
 _LONGEST = timedelta(minutes=10)
 
+# A step that a worker lacks the handler for is left to others for a minute or so.
+_LEFT_FOR, _LEFT_AT_MOST = timedelta(seconds=1), 60
+
 
 class _NotHere(Exception):
     """The worker that was asked does not have the handler."""
@@ -40,6 +43,7 @@ class SystemEvents(Hears):
     def __init__(self) -> None:
         super().__init__()
         self._fairness_key: str | None = None
+        self._left = 0
         self._title = "SystemEvents"
 
     def _heard(self) -> None:
@@ -75,14 +79,15 @@ class SystemEvents(Hears):
         return int(taken)
 
     async def _next(self, request: DeliveryRequest) -> NextDeliveries:
-        try:
-            return await workflow.execute_activity_method(
-                DeliveryActivities.next_deliveries, request, summary="what is next", **step()
-            )
-        except ActivityError as error:
-            if _is_unknown_handler(error):
-                raise _NotHere from error
-            raise
+        while True:
+            try:
+                return await workflow.execute_activity_method(
+                    DeliveryActivities.next_deliveries, request, summary="what is next", **step()
+                )
+            except ActivityError as error:
+                if not _is_unknown_handler(error):
+                    raise
+                await self._leave_to_another(error)
 
     async def _deliver(self, request: DeliveryRequest, number: int, attempts: int) -> int:
         """1 when the handler has taken the event, 0 when it is given up."""
@@ -95,23 +100,36 @@ class SystemEvents(Hears):
             maximum_interval=timedelta(minutes=5),
             maximum_attempts=attempts,
         )
-        try:
-            await workflow.execute_activity_method(
-                DeliveryActivities.handle_system_event,
-                delivery,
-                summary=f"system event {number}",
-                **options,
-            )
-        except ActivityError as error:
-            if is_cancelled_exception(error):
-                raise
-            if _is_unknown_handler(error):
-                raise _NotHere from error
-            await workflow.execute_activity_method(
-                DeliveryActivities.give_up_delivery,
-                FailedDelivery(delivery=delivery, error=str(error.cause)),
-                summary=f"give up system event {number}",
-                **step(),
-            )
-            return 0
-        return 1
+        while True:
+            try:
+                await workflow.execute_activity_method(
+                    DeliveryActivities.handle_system_event,
+                    delivery,
+                    summary=f"system event {number}",
+                    **options,
+                )
+            except ActivityError as error:
+                if is_cancelled_exception(error):
+                    raise
+                if _is_unknown_handler(error):
+                    await self._leave_to_another(error)
+                    continue
+                await workflow.execute_activity_method(
+                    DeliveryActivities.give_up_delivery,
+                    FailedDelivery(delivery=delivery, error=str(error.cause)),
+                    summary=f"give up system event {number}",
+                    **step(),
+                )
+                return 0
+            self._left = 0
+            return 1
+
+    async def _leave_to_another(self, error: ActivityError) -> None:
+        """Lets another worker take the step; a worker that has the handler begins anew at last.
+
+        It counts as no attempt: the handler has not been called.
+        """
+        self._left += 1
+        if self._left > _LEFT_AT_MOST or not workflow.patched("left-to-another"):
+            raise _NotHere from error
+        await workflow.sleep(_LEFT_FOR, summary="left to a worker that has the handler")

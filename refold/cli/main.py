@@ -11,6 +11,7 @@ from refold.cli import (
     events,
     live,
     log,
+    release,
     runs,
     schedule,
     snapshots,
@@ -52,6 +53,7 @@ app.command()(runs.cancel)
 app.command()(runs.diff)
 app.command()(runs.approve)
 app.command()(runs.reject)
+app.command()(release.release)
 app.command()(generation_commands.generations)
 app.add_typer(snapshots.app, name="snapshots")
 app.add_typer(checkpoint.app, name="checkpoint")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +19,7 @@ from refold.registry import load_registry
 from refold.settings import load_settings
 from refold.source.head import SettledHead
 from refold.source.log import count_events
-from refold.store import dead_letters, generations, leases, runs
+from refold.store import dead_letters, generations, leases, left_behind, runs
 from refold.store.migrate import require_migrated
 
 
@@ -86,6 +87,11 @@ def status(
     for row in rows:
         for failing in row["failing"]:
             console.print(f"{row['projection']}: {failing}", soft_wrap=True)
+        for left in row["left_behind"]:
+            console.print(
+                f"{row['projection']}: {left['item']}, since {left['since']:%Y-%m-%d %H:%M:%S}: "
+                f"{left['reason']}"
+            )
 
 
 def _text(value: Any, unit: str = "") -> str:
@@ -182,6 +188,9 @@ async def _status_of(
         "events_behind": behind,
         "held_by": lease.workflow_id if lease else None,
         "run": None if run is None else _run_of(run),
+        "left_behind": [
+            asdict(left) for left in await left_behind.of_projection(connection, projection.name)
+        ],
         "dead_letters": 0
         if active is None
         else await dead_letters.count(connection, projection.name, active.generation),

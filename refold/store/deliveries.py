@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from datetime import timedelta
 
-from sqlalchemy import func, literal, select, update
+from sqlalchemy import delete, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -55,3 +56,20 @@ async def advance(connection: AsyncConnection, projection: str, handler: str, up
         deliveries.c.delivered < upto,
     )
     await connection.execute(statement.values(delivered=upto))
+
+
+async def seen(connection: AsyncConnection, pairs: Collection[tuple[str, str]]) -> None:
+    """Shows that handlers are registered, by projection and name, once a day."""
+    if not pairs:
+        return
+    statement = update(deliveries).where(
+        tuple_(deliveries.c.projection, deliveries.c.handler).in_(pairs),
+        deliveries.c.seen_at < func.now() - timedelta(days=1),
+    )
+    await connection.execute(statement.values(seen_at=func.now()))
+
+
+async def forget(connection: AsyncConnection, older_than: timedelta) -> int:
+    """Forgets handlers that no worker has had for so long. Returns how many."""
+    old = deliveries.c.seen_at < func.now() - older_than
+    return (await connection.execute(delete(deliveries).where(old))).rowcount

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.errors import Fenced, RunEnded
-from refold.store.schema import dead_letters, generations
+from refold.store.schema import dead_letters, generations, leases
 
 BUILDING, ACTIVE, RETAINED, DISCARDED = "building", "active", "retained", "discarded"
 SNAPSHOT = "snapshot"
@@ -81,6 +81,22 @@ async def of_projection(connection: AsyncConnection, projection: str) -> list[Ge
     statement = select(*_COLUMNS).where(generations.c.projection == projection)
     rows = await connection.execute(statement.order_by(generations.c.generation))
     return [Generation(*row) for row in rows]
+
+
+async def of_status(connection: AsyncConnection, projection: str, status: str) -> list[Generation]:
+    """A projection's generations of one status, the oldest first: as many are read, no others."""
+    statement = select(*_COLUMNS).where(
+        generations.c.projection == projection, generations.c.status == status
+    )
+    rows = await connection.execute(statement.order_by(generations.c.generation))
+    return [Generation(*row) for row in rows]
+
+
+async def left_building(connection: AsyncConnection) -> list[Generation]:
+    """What runs that hold no lease any more were building: nobody will finish it."""
+    held = select(leases.c.run_id).where(leases.c.run_id == generations.c.run_id)
+    statement = select(*_COLUMNS).where(generations.c.status == BUILDING, ~held.exists())
+    return [Generation(*row) for row in await connection.execute(statement)]
 
 
 async def projections(connection: AsyncConnection) -> list[str]:
@@ -250,8 +266,7 @@ async def highest(connection: AsyncConnection, projection: str) -> int:
 
 async def replaced(connection: AsyncConnection, projection: str) -> list[Generation]:
     """The retained generations, the one replaced last first."""
-    known = await of_projection(connection, projection)
-    retained = [g for g in known if g.status == RETAINED]
+    retained = await of_status(connection, projection, RETAINED)
     return sorted(
         retained, key=lambda g: (g.swapped_at or g.created_at, g.generation), reverse=True
     )
@@ -268,6 +283,8 @@ async def fence_active(connection: AsyncConnection, projection: str) -> None:
 async def discard(connection: AsyncConnection, projection: str, generation: int) -> None:
     """Records that a generation's table has been dropped; its number is never used again."""
     statement = update(generations).where(row_of(projection, generation))
-    await connection.execute(statement.values(status=DISCARDED, position=None))
+    await connection.execute(
+        statement.values(status=DISCARDED, position=None, discarded_at=func.now())
+    )
     letters = (dead_letters.c.projection == projection) & (dead_letters.c.generation == generation)
     await connection.execute(delete(dead_letters).where(letters))

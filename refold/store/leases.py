@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Double, cast, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.errors import RunEnded
+from refold.errors import ProjectionBusy, RunEnded
 from refold.store.schema import leases
+
+RENEWED_SECONDS = 15.0
+"""So often workers renew the leases of the runs that go on."""
+
+SILENCE_SECONDS = 4 * RENEWED_SECONDS
+"""A holder that has not shown itself for so long is missed."""
+
+# Several workers renew the same leases: one of them does.
+_RENEWED_LATELY = timedelta(seconds=10)
 
 
 @dataclass(frozen=True)
@@ -22,16 +32,49 @@ class Lease:
         run_id: By which run.
         workflow_id: Under which workflow id.
         namespace: In which Temporal namespace.
+        installation: Of which Temporal, whatever its namespace is called; None if not known.
+        released_by: Who wants the run ended from outside; None for nobody.
         acquired_at: Since when.
-        idle_seconds: Time since the holder last showed itself, by the database's clock.
+        renewed_at: When the holder last showed itself.
+        idle_seconds: Time since then, by the database's clock.
     """
 
     projection: str
     run_id: str
     workflow_id: str
     namespace: str
+    installation: str | None
+    released_by: str | None
     acquired_at: datetime
+    renewed_at: datetime
     idle_seconds: float
+
+    @property
+    def silent(self) -> bool:
+        """Whether its holder has not shown itself for long enough to be missed."""
+        return self.idle_seconds >= SILENCE_SECONDS
+
+
+def busy(lease: Lease, *, elsewhere: bool = False) -> ProjectionBusy:
+    """What whoever wants a projection that is held is told.
+
+    Args:
+        lease: Who holds it.
+        elsewhere: Whether the run is of another installation than the caller.
+    """
+    return ProjectionBusy(
+        lease.projection,
+        lease.workflow_id,
+        lease.run_id,
+        moment(lease.acquired_at),
+        namespace=lease.namespace if elsewhere else None,
+        silent_since=moment(lease.renewed_at) if elsewhere and lease.silent else None,
+    )
+
+
+def moment(at: datetime) -> str:
+    """A time, to the second, as messages have it."""
+    return f"{at:%Y-%m-%d %H:%M:%S %Z}"
 
 
 _SELECT = select(
@@ -39,7 +82,10 @@ _SELECT = select(
     leases.c.run_id,
     leases.c.workflow_id,
     leases.c.namespace,
+    leases.c.installation,
+    leases.c.released_by,
     leases.c.acquired_at,
+    leases.c.renewed_at,
     cast(func.extract("epoch", func.now() - leases.c.renewed_at), Double).label("idle_seconds"),
 )
 
@@ -57,7 +103,13 @@ async def all_leases(connection: AsyncConnection) -> list[Lease]:
 
 
 async def acquire(
-    connection: AsyncConnection, projection: str, *, run_id: str, workflow_id: str, namespace: str
+    connection: AsyncConnection,
+    projection: str,
+    *,
+    run_id: str,
+    workflow_id: str,
+    namespace: str,
+    installation: str | None = None,
 ) -> bool:
     """Takes the lease if it is free or already this run's, and renews it.
 
@@ -65,7 +117,11 @@ async def acquire(
         False when another run holds it.
     """
     statement = insert(leases).values(
-        projection=projection, run_id=run_id, workflow_id=workflow_id, namespace=namespace
+        projection=projection,
+        run_id=run_id,
+        workflow_id=workflow_id,
+        namespace=namespace,
+        installation=installation,
     )
     statement = statement.on_conflict_do_update(
         index_elements=[leases.c.projection],
@@ -79,6 +135,28 @@ async def renew(connection: AsyncConnection, run_id: str) -> bool:
     """Shows that the run is alive. Returns False when it holds no lease any more."""
     statement = update(leases).where(leases.c.run_id == run_id).values(renewed_at=func.now())
     return (await connection.execute(statement)).rowcount == 1
+
+
+async def renew_some(connection: AsyncConnection, run_ids: Collection[str]) -> None:
+    """Shows that runs are alive, whose workflows are known to run; not what was shown just now.
+
+    A lease that is held at the moment is passed over: its holder is at work.
+    """
+    due = (
+        select(leases.c.projection)
+        .where(leases.c.run_id.in_(run_ids), leases.c.renewed_at < func.now() - _RENEWED_LATELY)
+        .with_for_update(skip_locked=True)
+    )
+    statement = update(leases).where(leases.c.projection.in_(due))
+    await connection.execute(statement.values(renewed_at=func.now()))
+
+
+async def give_away(
+    connection: AsyncConnection, projection: str, run_id: str, *, released_by: str
+) -> bool:
+    """Has a run ended by whichever worker comes next; False when it does not hold the lease."""
+    statement = update(leases).where(leases.c.projection == projection, leases.c.run_id == run_id)
+    return (await connection.execute(statement.values(released_by=released_by))).rowcount == 1
 
 
 async def require(connection: AsyncConnection, run_id: str) -> None:

@@ -10,12 +10,10 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     DateTime,
-    and_,
     cast,
     func,
     literal_column,
     null,
-    or_,
     select,
     text,
     update,
@@ -29,6 +27,7 @@ from refold.limits import Controls
 from refold.store.schema import runs
 
 RUNNING = "running"
+WORKED = ("completed", "rolled_back")
 
 
 # What a smaller run takes is mostly its steps, not its events.
@@ -143,13 +142,18 @@ async def has_built(
     tried_under: str,
 ) -> bool:
     """Whether a version has been built; or tried to be, by this one or under this workflow id."""
-    built = or_(runs.c.status.in_(("completed", "rolled_back")), runs.c.requested_by == tried_by)
-    planned = runs.c.plan["plan"]["version"].as_integer() == version
-    statement = select(runs.c.run_id).where(
-        runs.c.projection == projection,
-        or_(runs.c.workflow_id == tried_under, and_(planned, built)),
+    under = select(runs.c.run_id).where(
+        runs.c.projection == projection, runs.c.workflow_id == tried_under
     )
-    return await connection.scalar(statement.limit(1)) is not None
+    if await connection.scalar(under.limit(1)) is not None:
+        return True
+    of_version = select(runs.c.run_id).where(
+        runs.c.projection == projection, runs.c.version == version
+    )
+    for built in (runs.c.status.in_(WORKED), runs.c.requested_by == tried_by):
+        if await connection.scalar(of_version.where(built).limit(1)) is not None:
+            return True
+    return False
 
 
 async def unfinished(connection: AsyncConnection, projection: str | None = None) -> list[RunRecord]:
@@ -158,6 +162,20 @@ async def unfinished(connection: AsyncConnection, projection: str | None = None)
     if projection is not None:
         statement = statement.where(runs.c.projection == projection)
     return [RunRecord(*row) for row in await connection.execute(statement)]
+
+
+async def planned(connection: AsyncConnection, run_id: str) -> dict[str, Any] | None:
+    """What a run has planned, which nobody else can until the transaction ends; None for nothing.
+
+    Raises:
+        RunEnded: The run is gone, or has ended.
+    """
+    statement = select(runs.c.plan, runs.c.ended_at).where(runs.c.run_id == run_id)
+    found = (await connection.execute(statement.with_for_update())).first()
+    if found is None or found.ended_at is not None:
+        raise RunEnded(f"run {run_id} was ended while it was planned")
+    plan: dict[str, Any] | None = found.plan
+    return plan
 
 
 async def set_plan(connection: AsyncConnection, run_id: str, plan: dict[str, Any]) -> None:

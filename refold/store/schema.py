@@ -6,6 +6,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Computed,
     DateTime,
     ForeignKeyConstraint,
     Identity,
@@ -85,6 +86,8 @@ generations = Table(
 )
 """One row per physical copy of a read model; `position` is its checkpoint (NULL while loading)."""
 
+_PLANNED_VERSION = "((plan -> 'plan') ->> 'version')::integer"
+
 runs = Table(
     "runs",
     metadata,
@@ -105,7 +108,9 @@ runs = Table(
     Column("ended_at", DateTime(timezone=True)),
     Column("ended_by", Text),
     Column("error", Text),
+    Column("version", Integer, Computed(_PLANNED_VERSION, persisted=True)),
     Index(None, "projection", "started_at"),
+    Index(None, "projection", "version", "status"),
     Index(None, "workflow_id"),
     Index("runs_unfinished", "projection", postgresql_where=text("ended_at IS NULL")),
     Index(None, "ended_at"),
@@ -113,7 +118,8 @@ runs = Table(
 """One row per backfill or rebuild; `run_id` is Temporal's first run id, over continue-as-new.
 
 `controls` is what was asked of the run while it runs, `paced_until` how far its events a second are
-spent, `holding` why it holds back, `ended_by` the execution that ended it, if one did.
+spent, `holding` why it holds back, `version` the projection's version that it was planned for,
+`ended_by` the execution that ended it, if one did.
 """
 
 partitions = Table(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.errors import NoSnapshot, ProjectionBusy
+from refold.errors import NoSnapshot
 from refold.projection import Projection
 from refold.snapshots import SnapshotInfo
 from refold.store import dead_letters, leases, read_models
@@ -16,7 +16,7 @@ from refold.store.generations import (
     create,
     discard,
     get,
-    of_projection,
+    of_status,
     row_of,
 )
 from refold.store.schema import generations
@@ -24,8 +24,7 @@ from refold.store.schema import generations
 
 async def newest_first(connection: AsyncConnection, projection: str) -> list[Generation]:
     """A projection's snapshots, the newest first."""
-    known = await of_projection(connection, projection)
-    return [g for g in reversed(known) if g.status == SNAPSHOT]
+    return list(reversed(await of_status(connection, projection, SNAPSHOT)))
 
 
 def described(generation: Generation) -> SnapshotInfo:
@@ -110,7 +109,6 @@ async def drop(connection: AsyncConnection, projection: str, generation: int) ->
     # Under the lock: a restore takes its lease first, then locks what it copies.
     lease = await leases.holder(connection, projection)
     if lease is not None:
-        since = f"{lease.acquired_at:%Y-%m-%d %H:%M:%S %Z}"
-        raise ProjectionBusy(projection, lease.workflow_id, lease.run_id, since)
+        raise leases.busy(lease)
     await read_models.drop_shadow(connection, known.schema_name, known.table_name)
     await discard(connection, projection, generation)

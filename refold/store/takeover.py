@@ -56,9 +56,9 @@ _THIS_DATABASE: ColumnElement[int] = literal_column(
 
 @dataclass(frozen=True)
 class _Held:
-    """What is known of a row that somebody holds: by whom, and in which table."""
+    """What is known of rows that somebody holds: by whom, and in which table."""
 
-    xmax: str
+    xmax: list[str]
     table: str
 
 
@@ -74,7 +74,7 @@ async def take_over(
     Args:
         engine: The database, as the role that the workers use: it may end its own connections.
         row_table: One of Refold's own tables.
-        row: Which row; nothing happens when there is none.
+        row: Which row, or rows; nothing happens when there is none.
         spares_work: Whether others hold the row, too, while one statement of theirs takes long,
             such as the copy of a table: then only who is silent is ended. Of several that share
             the row, it is always only who is silent.
@@ -129,13 +129,13 @@ async def _end_holder(
 async def _held(
     connection: AsyncConnection, row_table: Table, row: ColumnElement[bool]
 ) -> _Held | None:
-    # The row's xmax is the transaction that has changed or locked it and not ended.
+    # A row's xmax is the transaction that has changed or locked it and not ended.
     name = row_table.fullname
     statement = select(
         literal_column(f"{name}.xmax::text", Text), literal_column(f"{name}.tableoid::text", Text)
     ).where(row)
-    found = (await connection.execute(statement)).first()
-    return None if found is None else _Held(*found)
+    found = (await connection.execute(statement)).all()
+    return _Held([row[0] for row in found], found[0][1]) if found else None
 
 
 async def _end(
@@ -167,7 +167,7 @@ def _holds(held: _Held) -> ColumnElement[bool]:
     return (
         (_LOCKS.c.locktype == "transactionid")
         & _LOCKS.c.granted
-        & (cast(column("transactionid"), Text) == held.xmax)
+        & (cast(column("transactionid"), Text).in_(held.xmax))
     )
 
 
@@ -204,5 +204,6 @@ async def _require_right(
         raise MissingRight(
             f"pid {found.pid} of role {found.usename!r} holds a row of {row_table.fullname}, and "
             f"role {found[2]!r} may neither see whether it is at work nor end it: let all workers "
-            f"log in as one role, or GRANT {found.usename} TO {found[2]}"
+            f"log in as one role, or GRANT {found.usename} TO {found[2]}, or GRANT "
+            f"pg_signal_backend, pg_read_all_stats TO {found[2]}"
         )

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 from temporalio.client import Client, WorkflowHandle
 
-from activities.cleanup import sweep
+from activities.chores.sweep import Sweep
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
@@ -71,7 +71,7 @@ async def test_terminated_run_leaves_readers_alone_and_nothing_behind(
         assert await rows_of(database.engine, projection) == before
 
         async def swept() -> bool:
-            await sweep(database.engine, client)
+            await Sweep(database.engine, client).run_once()
             return await leftovers(database.engine) == []
 
         await until(swept)

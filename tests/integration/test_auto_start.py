@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import select
 from temporalio.client import Client, WorkflowFailureError
 
-from activities.auto_start import AutoStart, require_deployed
+from activities.auto_start import require_deployed
+from activities.chores.auto_start import AutoStart
 from refold import Projection
 from refold.errors import NotDeployed
 from refold.registry import Registry
@@ -64,11 +65,11 @@ async def test_any_number_of_looks_start_one(client: Client, database: Database)
     registry = registry_of(eager("looks"))
     async with working(client, database, registry):
         found = await asyncio.gather(
-            *[looking(client, database, registry).look() for _ in range(10)]
+            *[looking(client, database, registry).run_once() for _ in range(10)]
         )
-        assert sorted(found)[-2:] == [[], ["auto-start/looks/1"]]
+        assert sorted(looked.done for looked in found)[-2:] == [[], ["auto-start/looks/1"]]
         await _result(client, "auto-start/looks/1", database, eager("looks"))
-        assert await looking(client, database, registry).look() == []
+        assert await started(looking(client, database, registry)) == []
     assert await recorded(database) == [("auto-start/looks/1", "auto_start", "completed")]
 
 
@@ -86,17 +87,17 @@ async def test_a_new_version_builds_itself_and_what_was_rolled_back_stays_so(
     await write(database.engine, some())
     first, second = eager("anew"), eager("anew", 2)
     async with working(client, database, registry_of(first)):
-        assert await looking(client, database, registry_of(first)).look() == ["auto-start/anew/1"]
+        assert await started(looking(client, database, registry_of(first))) == ["auto-start/anew/1"]
         await _result(client, "auto-start/anew/1", database, first)
-        assert await looking(client, database, registry_of(first)).look() == []
+        assert await started(looking(client, database, registry_of(first))) == []
     both = Registry([first, second])
     async with working(client, database, both):
-        assert await looking(client, database, both).look() == ["auto-start/anew/2"]
+        assert await started(looking(client, database, both)) == ["auto-start/anew/2"]
         await _result(client, "auto-start/anew/2", database, second)
         await run(client, database, "Rollback", "anew")
         await assert_oracle(database.engine, first)
-        assert await looking(client, database, both).look() == []
-        assert await looking(client, database, registry_of(first)).look() == []
+        assert await started(looking(client, database, both)) == []
+        assert await started(looking(client, database, registry_of(first))) == []
     ends = [status for *_, status in await recorded(database)]
     assert ends == ["completed", "completed", "rolled_back"]
 
@@ -105,10 +106,10 @@ async def test_one_that_fails_is_not_repeated(client: Client, database: Database
     await write(database.engine, some())
     broken = registry_of(eager("broken", broken=True))
     async with working(client, database, broken):
-        await looking(client, database, broken).look()
+        await looking(client, database, broken).run_once()
         with pytest.raises(WorkflowFailureError):
             await _result(client, "auto-start/broken/1", database, eager("broken"))
-        assert await looking(client, database, broken).look() == []
+        assert await started(looking(client, database, broken)) == []
         async with live(client, database, projection="broken") as handle:
             await until_status(handle, "needs_rebuild")
             report = (await handle.query("health"))["report"]
@@ -127,12 +128,16 @@ async def test_a_live_projection_and_workers_start_one_between_them(
     ):
         async with asyncio.TaskGroup() as tasks:
             for _ in range(3):
-                tasks.create_task(looking(client, database, registry).look())
+                tasks.create_task(looking(client, database, registry).run_once())
         await until(lambda: _has_ended(database))
         await handle.signal("restart")  # sooner than it would look again by itself
         await until_status(handle, "live")
         await assert_oracle(database.engine, eager("shared"))
     assert await recorded(database) == [("auto-start/shared/1", "auto_start", "completed")]
+
+
+async def started(auto_start: AutoStart) -> list[str]:
+    return (await auto_start.run_once()).done
 
 
 @pytest.mark.soak
@@ -145,7 +150,7 @@ async def test_a_live_projection_alone_starts_it_too(client: Client, database: D
     ):
         await until_status(handle, "live")
     assert await recorded(database) == [("auto-start/alone/1", "auto_start", "completed")]
-    assert await looking(client, database, registry).look() == []
+    assert await started(looking(client, database, registry)) == []
 
 
 async def test_nothing_is_started_beside_a_run_that_holds_it(
@@ -157,10 +162,10 @@ async def test_nothing_is_started_beside_a_run_that_holds_it(
         request = {"projection": "held", "approval": "manual"}
         handle = await start(client, database, "Rebuild", request)
         await until_status(handle, "awaiting_approval")
-        assert await looking(client, database, registry).look() == []
+        assert await started(looking(client, database, registry)) == []
         await handle.signal("approve")
         await handle.result()
-        assert await looking(client, database, registry).look() == []
+        assert await started(looking(client, database, registry)) == []
 
 
 def test_a_version_that_builds_itself_is_left_to_workers_that_have_it(shop: Registry) -> None:
@@ -184,7 +189,7 @@ async def test_workers_of_older_code_leave_it_to_newer_ones(
     await write(database.engine, some())
     old, new = eager("moving"), eager("moving", 2)
     async with working(client, database, registry_of(old)):
-        assert await looking(client, database, registry_of(new)).look() == ["auto-start/moving/2"]
+        assert await started(looking(client, database, registry_of(new))) == ["auto-start/moving/2"]
         handle = client.get_workflow_handle("auto-start/moving/2")
 
         async def refused() -> bool:

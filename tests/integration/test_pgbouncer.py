@@ -11,11 +11,14 @@ from pathlib import Path
 import asyncpg
 import pytest
 from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError
 from temporalio.client import Client
 
-from refold.database import make_engine, raw
+from refold.database import check_reachable, make_engine, raw
+from refold.errors import ConfigurationError
 from refold.limits import Throttle
 from refold.sessions import SETTINGS, is_pooled
+from refold.store import generations, schema, takeover
 from refold.store.migrate import migrate
 from refold.store.pressure import Pressure
 from refold.store.schema import events
@@ -25,6 +28,7 @@ from tests.support.events import some
 from tests.support.live import live
 from tests.support.poolers import pgbouncer, until_answers
 from tests.support.runs import assert_oracle, checkpoint, leftovers, run, until, working, write
+from tests.support.soaking import soak
 
 
 @asynccontextmanager
@@ -72,14 +76,15 @@ async def others(database: Database) -> AsyncIterator[set[tuple[str, ...]]]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@pytest.mark.parametrize("others_of_it", [1, *soak(2)])
 async def test_runs_and_live_projections_work_and_leave_sessions_alone(
-    client: Client, database: Database, tmp_path: Path
+    client: Client, database: Database, tmp_path: Path, others_of_it: int
 ) -> None:
     name = database.url.rsplit("/", 1)[1]
     async with database.engine.begin() as connection:
         for setting in ("timezone = 'Asia/Tokyo'", "statement_timeout = '20s'"):
             await connection.exec_driver_sql(f"ALTER DATABASE {name} SET {setting}")
-    projections = [counters(batch_size=20), *siblings()]
+    projections = [counters(batch_size=20), *siblings()[-others_of_it:]]
     await write(database.engine, some())
     async with pooled(database, tmp_path) as behind, others(behind) as seen:
         assert await migrate(behind.engine) is False
@@ -120,6 +125,44 @@ async def test_a_pooler_is_noticed_whatever_it_ignores(
         assert await connection.scalar(text("SHOW TimeZone")) == "UTC"
     async with database.engine.connect() as connection:
         assert not is_pooled(await raw(connection))
+
+
+async def test_a_pooler_in_another_mode_works_or_is_refused(
+    database: Database, tmp_path: Path
+) -> None:
+    for mode in ("session", "statement"):
+        (tmp_path / mode).mkdir()
+        async with pooled(database, tmp_path / mode, mode=mode) as behind:
+            if mode == "session":
+                await check_reachable(behind.engine)
+                continue
+            with pytest.raises(ConfigurationError, match="set its pool_mode to transaction"):
+                await check_reachable(behind.engine)
+
+
+async def test_who_is_silent_is_ended_behind_it(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(takeover, "_GRACE_SECONDS", 0.4)
+    row = generations.row_of("counters", 1)
+    async with pooled(database, tmp_path) as behind:
+        async with behind.engine.begin() as connection:
+            await generations.create(
+                connection,
+                "counters",
+                version=1,
+                status=generations.ACTIVE,
+                schema_name="public",
+                table_name="counters",
+                position=7,
+            )
+        async with behind.engine.connect() as frozen:
+            await generations.hold_position(frozen, "counters", 1)
+            await asyncio.wait_for(
+                takeover.take_over(behind.engine, schema.generations, row, spares_work=True), 20
+            )
+            with pytest.raises(DBAPIError):
+                await frozen.execute(text("SELECT 1"))
 
 
 async def test_an_expression_leaves_no_lock_with_the_pooler(

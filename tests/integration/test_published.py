@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from sqlalchemy import text
 from temporalio.client import Client
 
@@ -9,6 +12,9 @@ from tests.support.counters import counters, registry_of, siblings
 from tests.support.databases import Database
 from tests.support.events import some
 from tests.support.runs import assert_oracle, leftovers, run, working, write
+from tests.support.soaking import soak
+
+CHOSEN = {"criteria": "custom_predicate", "predicate": 'event.data.key == "k003"'}
 
 _UNIDENTIFIED = text(
     """
@@ -25,24 +31,28 @@ async def test_each_of_refolds_own_tables_has_a_key(database: Database) -> None:
         assert (await connection.execute(_UNIDENTIFIED)).scalars().all() == []
 
 
+_RUNS: list[tuple[str, dict[str, Any]]] = [
+    ("Rebuild", {}),
+    ("Backfill", {"criteria": "incremental_update"}),
+    ("Backfill", {**CHOSEN, "create_backup": True}),
+    ("Backfill", {**CHOSEN, "is_atomic": True}),
+    ("Backfill", {"criteria": "full_rebuild"}),
+    ("Rollback", {}),
+]
+
+
+@pytest.mark.parametrize("name", ["counters", *soak("streams", "halves")])
 async def test_every_kind_of_run_ends_where_all_tables_are_published(
-    client: Client, database: Database
+    client: Client, database: Database, name: str
 ) -> None:
-    projections = [counters(), *siblings()]
+    (projection,) = (one for one in (counters(), *siblings()) if one.name == name)
     async with database.engine.begin() as connection:
         await connection.exec_driver_sql("CREATE PUBLICATION everything FOR ALL TABLES")
     await write(database.engine, some())
     ending = {"key": "k003", "n": 1}
-    chosen = {"criteria": "custom_predicate", "predicate": 'event.data.key == "k003"'}
-    async with working(client, database, registry_of(*projections)):
-        for projection in projections:
-            name = projection.name
-            await run(client, database, "Rebuild", name)
+    async with working(client, database, registry_of(projection)):
+        for kind, request in _RUNS:
+            await run(client, database, kind, name, **request)
             await write(database.engine, [("s3", "Removed", ending), ("s4", "Added", ending)])
-            await run(client, database, "Backfill", name, criteria="incremental_update")
-            await run(client, database, "Backfill", name, **chosen, create_backup=True)
-            await run(client, database, "Backfill", name, **chosen, is_atomic=True)
-            await run(client, database, "Backfill", name, criteria="full_rebuild")
-            await run(client, database, "Rollback", name)
-            await assert_oracle(database.engine, projection)
+        await assert_oracle(database.engine, projection)
     assert await leftovers(database.engine) == []

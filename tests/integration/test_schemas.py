@@ -115,7 +115,7 @@ async def test_a_role_called_refold_makes_no_table_among_refolds_own(
     "path",
     mostly_soak(
         *("''", "app, public", '"$user"', "app", "refold", "pg_catalog", "no_such_schema"),
-        suite=3,
+        suite=2,
     ),
 )
 async def test_a_path_that_changes_leads_the_next_generation_nowhere_else(
@@ -138,7 +138,7 @@ async def test_a_path_that_changes_leads_the_next_generation_nowhere_else(
     assert await rows(database, "public.marks") == [("a", "2"), ("b", "2")]
 
 
-@pytest.mark.parametrize("recorded", ["app", "refold"])
+@pytest.mark.parametrize("recorded", mostly_soak("refold", "app", suite=1))
 async def test_a_table_stays_where_its_generation_is_recorded(
     client: Client, database: Database, recorded: str
 ) -> None:

@@ -39,6 +39,7 @@ ODD = {
     "transform_null_equals": "on",
     "standard_conforming_strings": "off",
     "quote_all_identifiers": "on",
+    "gin_fuzzy_search_limit": "1",
     "search_path": "",
     "row_security": "off",
     "default_transaction_isolation": "serializable",
@@ -46,6 +47,7 @@ ODD = {
     "statement_timeout": "50ms",
     "lock_timeout": "50ms",
     "idle_in_transaction_session_timeout": "50ms",
+    "exit_on_error": "on",
     "idle_session_timeout": "50ms",
     "transaction_timeout": "50ms",
 }

@@ -10,13 +10,14 @@ from typing import Any
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
+from activities.chores.caretaker import Caretaker
+from activities.chores.dispatch import Dispatch
 from refold.registry import Registry
 from refold.store import system_events
 from refold.system_events import RecordedEvent
 from tests.support.counters import counters
 from tests.support.databases import Database
 from tests.support.runs import checkpoint, queue, until
-from worker import dispatch_now_and_then
 
 Live = WorkflowHandle[Any, Any]
 
@@ -55,9 +56,8 @@ async def dispatching(
     client: Client, database: Database, registry: Registry
 ) -> AsyncIterator[None]:
     """Sees to it that handlers are given system events, as a worker process does."""
-    task = asyncio.create_task(
-        dispatch_now_and_then(database.engine, client, registry, queue(database))
-    )
+    dispatch = Dispatch(database.engine, client, registry, queue(database))
+    task = asyncio.create_task(Caretaker(database.engine, [dispatch]).work())
     # Handlers begin with what is recorded from now on.
     await asyncio.sleep(0)
     try:

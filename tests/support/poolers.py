@@ -24,7 +24,7 @@ listen_addr = 127.0.0.1
 listen_port = {own}
 unix_socket_dir =
 auth_type = any
-pool_mode = transaction
+pool_mode = {mode}
 default_pool_size = 25
 ignore_startup_parameters = {ignores}
 max_client_conn = 200
@@ -42,12 +42,16 @@ def require_pgbouncer() -> str:
 
 
 @contextmanager
-def pgbouncer(url: str, directory: Path, *, ignores: str = "") -> Iterator[tuple[str, Path]]:
+def pgbouncer(
+    url: str, directory: Path, *, ignores: str = "", mode: str = "transaction"
+) -> Iterator[tuple[str, Path]]:
     """The address of a database by way of PgBouncer in transaction mode, and PgBouncer's log.
 
     Args:
         url: The database's own address.
         directory: For its files.
+        mode: When a session of the server is given to somebody else: after each "transaction",
+            "statement" or "session".
         ignores: Startup parameters that it lets pass without a word, separated by commas.
     """
     program = require_pgbouncer()
@@ -63,6 +67,7 @@ def pgbouncer(url: str, directory: Path, *, ignores: str = "") -> Iterator[tuple
             user=address.user,
             own=own,
             ignores=ignores,
+            mode=mode,
         )
         + ("user = nobody\n" if os.geteuid() == 0 else "")  # it does not run as root
     )

@@ -78,6 +78,13 @@ class WorkerProcess:
         """Whether it has not ended."""
         return self._child.running
 
+    @property
+    def frozen(self) -> bool:
+        """Whether it stands still, stopped by itself or by us."""
+        return (
+            Path(f"/proc/{self._child.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        )
+
     def kill(self) -> None:
         """SIGKILL: it finds no time for anything."""
         self._child.send(signal.SIGKILL)

@@ -28,6 +28,21 @@ def upgrade() -> None:
         schema="refold",
         postgresql_where=sa.text("status <> 'discarded'"),
     )
+    op.add_column(
+        "runs",
+        sa.Column(
+            "version",
+            sa.Integer,
+            sa.Computed("((plan -> 'plan') ->> 'version')::integer", persisted=True),
+        ),
+        schema="refold",
+    )
+    op.create_index(
+        "runs_projection_version_status_idx",
+        "runs",
+        ["projection", "version", "status"],
+        schema="refold",
+    )
     op.create_index("runs_workflow_id_idx", "runs", ["workflow_id"], schema="refold")
     op.create_index(
         "runs_unfinished",
@@ -71,6 +86,8 @@ def downgrade() -> None:
     op.drop_column("deliveries", "seen_at", schema="refold")
     for index in ("runs_ended_at_idx", "runs_unfinished", "runs_workflow_id_idx"):
         op.drop_index(index, "runs", schema="refold")
+    op.drop_index("runs_projection_version_status_idx", "runs", schema="refold")
+    op.drop_column("runs", "version", schema="refold")
     for index in ("generations_run_id_idx", "generations_projection_status_generation_idx"):
         op.drop_index(index, "generations", schema="refold")
     op.drop_column("generations", "discarded_at", schema="refold")

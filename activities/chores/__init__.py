@@ -1,0 +1,1 @@
+"""What workers see to beside their activities: each chore by itself, again and again."""

@@ -1,0 +1,93 @@
+"""Table `refold.deployments`: which worker has which projections, in which versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from sqlalchemy import delete, func, or_, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.store.schema import deployments, generations, runs
+
+SHOWN_SECONDS = 15.0
+"""So often a worker shows itself."""
+
+# One that has not shown itself for so long is not there any more.
+_LATELY = timedelta(seconds=4 * SHOWN_SECONDS)
+
+_FORGOTTEN = timedelta(days=1)
+
+
+async def show(
+    connection: AsyncConnection, worker: str, queue: str, versions: Iterable[tuple[str, int]]
+) -> None:
+    """Shows that a worker is there, and what it has: projections, each in a version."""
+    has = sorted(set(versions))
+    if not has:
+        return
+    statement = insert(deployments).values(
+        [
+            {"worker": worker, "queue": queue, "projection": name, "version": version}
+            for name, version in has
+        ]
+    )
+    await connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=list(deployments.primary_key),
+            set_={"seen_at": func.now(), "queue": queue},
+        )
+    )
+
+
+async def leave(connection: AsyncConnection, worker: str) -> None:
+    """Shows that a worker is not there any more."""
+    await connection.execute(delete(deployments).where(deployments.c.worker == worker))
+
+
+async def workers_with(
+    connection: AsyncConnection, projection: str, version: int | None, queue: str
+) -> list[str]:
+    """The workers of a task queue that have a projection, in a version or, for None, in any."""
+    statement = (
+        select(deployments.c.worker)
+        .distinct()
+        .where(
+            deployments.c.projection == projection,
+            deployments.c.queue == queue,
+            deployments.c.seen_at > func.now() - _LATELY,
+        )
+        .order_by(deployments.c.worker)
+    )
+    if version is not None:
+        statement = statement.where(deployments.c.version == version)
+    return list((await connection.execute(statement)).scalars())
+
+
+async def highest(connection: AsyncConnection, projection: str, queue: str) -> int | None:
+    """The highest version of a projection that a worker of a task queue has; None for none."""
+    statement = select(func.max(deployments.c.version)).where(
+        deployments.c.projection == projection,
+        deployments.c.queue == queue,
+        deployments.c.seen_at > func.now() - _LATELY,
+    )
+    found: int | None = await connection.scalar(statement)
+    return found
+
+
+async def ever_seen(connection: AsyncConnection, projection: str) -> bool:
+    """Whether there has ever been a projection of that name, as far as is remembered."""
+    there = or_(
+        *(
+            select(table.c.projection).where(table.c.projection == projection).exists()
+            for table in (generations, runs, deployments)
+        )
+    )
+    return bool(await connection.scalar(select(there)))
+
+
+async def forget(connection: AsyncConnection) -> int:
+    """Forgets workers that have not shown themselves for a day. Returns how many rows."""
+    old = deployments.c.seen_at < func.now() - _FORGOTTEN
+    return (await connection.execute(delete(deployments).where(old))).rowcount

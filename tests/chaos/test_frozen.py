@@ -1,0 +1,175 @@
+"""A worker that freezes anywhere, its transaction open: another takes over, and nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from temporalio.client import Client
+
+from refold.registry import Registry
+from tests.support.counting import EVENTS_PER_KEY, counted_events, counting
+from tests.support.databases import Database
+from tests.support.live import live, until_status
+from tests.support.processes import WorkerProcess, worker_environment, worker_processes
+from tests.support.runs import (
+    assert_oracle,
+    checkpoint,
+    leftovers,
+    run,
+    start,
+    until,
+    working,
+    write,
+)
+from tests.support.soaking import soak
+
+KEYS = 60
+EVENTS = KEYS * EVENTS_PER_KEY
+
+# Where a worker freezes: in which run, just after which statement.
+PLACES: Mapping[str, tuple[str, str]] = {
+    "taking the lease": ("Rebuild", r"INSERT INTO refold\.leases"),
+    "recording the run": ("Rebuild", r"INSERT INTO refold\.runs"),
+    "planning, its generation made": ("Rebuild", r"INSERT INTO refold\.generations"),
+    "planning, its schema made": ("Rebuild", r"CREATE SCHEMA"),
+    "planning, its plan written": ("Rebuild", r"UPDATE refold\.runs SET plan"),
+    "selecting keys": ("Backfill", r"INTO refold\.selected_keys"),
+    "recording that it has begun": ("Rebuild", r"INSERT INTO refold\.system_events "),
+    "refolding": ("Rebuild", r"UPDATE refold\.partitions|COPY counting"),
+    "following": ("Incremental", r"UPDATE refold\.generations SET position"),
+    "counting what was followed": ("Incremental", r"UPDATE refold\.runs SET followed_events"),
+    "indexing": ("Rebuild", r"ALTER TABLE \S+ ADD"),
+    "verifying": ("Rebuild", r"UPDATE refold\.runs SET diff"),
+    "comparing": ("Rebuild", r"FROM refold\.generations .* FOR UPDATE"),
+    "preparing": ("Rebuild", r"^ANALYZE"),
+    "swapping": ("Rebuild", r"SET SCHEMA"),
+    "cleaning up": ("Rebuild", r"DELETE FROM refold\.leases"),
+    "recording how it ended": ("Rebuild", r"UPDATE refold\.runs SET status"),
+    "copying": ("Snapshot", r"INSERT INTO refold_counting_g\d+\.counting"),
+    "planning a snapshot": ("Snapshot", r"INSERT INTO refold\.generations"),
+    "planning a rollback": ("Rollback", r"UPDATE refold\.runs SET plan"),
+}
+KINDS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "Rebuild": ("Rebuild", {}),
+    "Backfill": ("Backfill", {"last_n": 50, "criteria": "last_n_events"}),
+    "Incremental": ("Backfill", {"criteria": "incremental_update"}),
+    "Snapshot": ("Snapshot", {}),
+    "Rollback": ("Rollback", {}),
+}
+_QUICK = "planning, its plan written"
+
+
+async def frozen(worker: WorkerProcess) -> None:
+    """Waits until a worker stands still."""
+
+    async def stands_still() -> bool:
+        assert worker.running, worker.output
+        return worker.frozen
+
+    await until(stands_still)
+
+
+async def standing(database: Database) -> list[tuple[Any, ...]]:
+    """What a zombie must not change."""
+    async with database.engine.connect() as connection:
+        found: list[tuple[Any, ...]] = []
+        for table in ("generations", "runs", "leases", "partitions", "selected_keys"):
+            rows = await connection.execute(text(f"SELECT t.* FROM refold.{table} t ORDER BY 1, 2"))
+            found += [(table, *row) for row in rows]
+        return found
+
+
+async def prepared(client: Client, database: Database) -> None:
+    """Two generations, and events that are not in them."""
+    await write(database.engine, counted_events(KEYS))
+    async with working(client, database, Registry([counting])):
+        await run(client, database, "Rebuild", "counting")
+        await run(client, database, "Rebuild", "counting")
+    await write(database.engine, counted_events(KEYS))
+
+
+def environment(client: Client, database: Database, directory: Path, place: str) -> dict[str, str]:
+    file = directory / "freeze"
+    file.write_text(place)
+    return worker_environment(
+        client,
+        database,
+        REFOLD_PROJECTIONS="tests.support.freezing",
+        FREEZE_FILE=str(file),
+        REFOLD_HEARTBEAT_TIMEOUT_SECONDS="1",
+    )
+
+
+@pytest.mark.parametrize("place", [_QUICK, *soak(*(one for one in PLACES if one != _QUICK))])
+async def test_a_run_is_taken_over_wherever_its_worker_froze(
+    client: Client, database: Database, tmp_path: Path, place: str
+) -> None:
+    which, pattern = PLACES[place]
+    kind, fields = KINDS[which]
+    await prepared(client, database)
+    with worker_processes(environment(client, database, tmp_path, pattern), tmp_path) as workers:
+        zombie = workers.start()
+        handle = await start(
+            client,
+            database,
+            kind,
+            {"projection": "counting", **fields},
+            workflow_id=f"frozen/{database.url}",
+        )
+        await frozen(zombie)
+        other = workers.start()
+        try:
+            result = await asyncio.wait_for(handle.result(), 120)
+        except TimeoutError:
+            raise AssertionError(f"not taken over; the other says:\n{other.output}") from None
+        assert result.status in ("completed", "rolled_back")
+        before = await standing(database)
+        rows = await assert_oracle(database.engine, counting)
+        zombie.cont()
+        assert await zombie.terminate() == 0
+        assert await standing(database) == before
+        assert await other.terminate() == 0
+    assert await assert_oracle(database.engine, counting) == rows
+    assert await leftovers(database.engine) == []
+
+
+LIVE_PLACES = {
+    "following": r"UPDATE refold\.generations SET position",
+    "recording that it has begun": r"INSERT INTO refold\.system_event_counters",
+    "saving": r"INSERT INTO refold\.system_events ",
+}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("place", LIVE_PLACES)
+async def test_a_live_projection_is_taken_over_wherever_its_worker_froze(
+    client: Client, database: Database, tmp_path: Path, place: str
+) -> None:
+    await prepared(client, database)
+    places = environment(client, database, tmp_path, LIVE_PLACES[place])
+    with worker_processes(places, tmp_path) as workers:
+        zombie = workers.start()
+        async with live(client, database, projection="counting") as handle:
+            await frozen(zombie)
+            other = workers.start()
+
+            async def caught_up() -> bool:
+                return await checkpoint(database.engine, counting) == 2 * EVENTS
+
+            await until(caught_up, 120)
+            await until_status(handle, "live")
+            zombie.cont()
+            await write(database.engine, counted_events(KEYS))
+
+            async def goes_on() -> bool:
+                return await checkpoint(database.engine, counting) == 3 * EVENTS
+
+            await until(goes_on, 60)
+            assert await zombie.terminate() == 0
+        assert await other.terminate() == 0
+    await assert_oracle(database.engine, counting)
