@@ -23,6 +23,7 @@ from refold.registry import Registry
 from refold.requests import Approval
 from refold.settings import Settings
 from refold.store import (
+    column_types,
     dead_letters,
     generations,
     leases,
@@ -93,7 +94,12 @@ class PlanningActivities:
             if active is not None and not begin.atomic:
                 await self._deployment.version(request.projection, active.version)
             way = decide(begin, self._registry, active)
+            if way.aside or wants_backup(request, way):
+                lacks = await read_models.missing_rights(connection, live)
+                require_none_refused(lacks, way.projection.table.fullname)
             self._keys.check(way.asked, request.tenant)
+            if (wrong := await column_types.unusable(connection, way.projection)) is not None:
+                raise InvalidRequest(f"projection {way.projection.name!r}: {wrong}")
             throttle = request.pacing(way.projection.backfill).throttle
             if throttle is not None:
                 await Pressure(self._engine, throttle).reasons()  # so that it fails at once

@@ -76,6 +76,11 @@ class KeyPath:
                 f"key {self.path!r}: expected 'stream_id', 'data.<field>' or 'metadata.<field>'"
             )
         kind = self.column.type
+        if isinstance(kind, Uuid) and not (kind.as_uuid and kind.native_uuid):
+            raise InvalidProjection(
+                f"key column {self.column.name!r}: expected Uuid() for the path {self.path!r}, got "
+                f"{kind!r}: only that is a UUID to both Python and PostgreSQL"
+            )
         # CHAR comes back padded and an Enum has an order of its own: neither is what was asked.
         if not isinstance(kind, (String, Integer, Uuid)) or isinstance(kind, (CHAR, Enum)):
             raise InvalidProjection(

@@ -12,7 +12,7 @@ from sqlalchemy import Table
 
 from refold.checkpoints import Checkpoints, as_checkpoints
 from refold.columns import Settle, WrongValue, is_mutable, settle_for
-from refold.columns.declared import scalar_default, written_columns
+from refold.columns.declared import check_table, scalar_default, written_columns
 from refold.errors import HandlerInterrupted, InvalidProjection, PoisonEvent
 from refold.event import Event, in_utc
 from refold.key import Key, KeyDoesNotFit, KeyFunction, KeyPath, key_paths
@@ -91,6 +91,7 @@ class Projection:
             written = written_columns(table)
             settles = {str(c.name): settle_for(c) for c in written}
             self._mutable = [str(c.name) for c in written if is_mutable(c) and not c.primary_key]
+            check_table(table)
         except InvalidProjection as wrong:
             raise InvalidProjection(f"{name}: {wrong}") from None
         self._names = frozenset(settles)

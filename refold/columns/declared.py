@@ -27,13 +27,21 @@ def written_columns(table: Table) -> list[Column[Any]]:
         _check_name("column", column.name)
         _check_value(column)
     _check_name("table", table.name)
+    return [column for column in table.columns if column.computed is None]
+
+
+def check_table(table: Table) -> None:
+    """Refuses a table that cannot be said in PostgreSQL's SQL.
+
+    Raises:
+        InvalidProjection: It is such a table.
+    """
     try:
         CreateTable(table).compile(dialect=DIALECT)
     except SQLAlchemyError as error:
         raise InvalidProjection(
             f"table {table.name!r}: expected one that PostgreSQL can have, got: {error}"
         ) from None
-    return [column for column in table.columns if column.computed is None]
 
 
 def scalar_default(column: Column[Any]) -> Any:

@@ -17,7 +17,17 @@ from refold.predicates.syntax import (
     Node,
     path_of,
 )
-from refold.predicates.values import TOO_DEEP, TOO_MUCH, Fault, Missing, Run, Step, kind, weight
+from refold.predicates.values import (
+    TOO_DEEP,
+    TOO_MUCH,
+    Fault,
+    Missing,
+    Run,
+    Step,
+    as_floats,
+    kind,
+    weight,
+)
 
 Compile = Callable[[str], Callable[[dict[str, Any]], Any]]
 """Makes a function of its variables from an expression, with the library."""
@@ -67,7 +77,7 @@ def computed(text: str, node: Node, own: Own, compile_: Compile) -> Step:
         if not run.affords(cost):
             return TOO_MUCH
         try:
-            return execute(values)
+            return execute({name: as_floats(value) for name, value in values.items()})
         except Exception as error:
             told = {one: values[name] for one, name in sources.items()}
             return Fault(_reason(source, told, error))

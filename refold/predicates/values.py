@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from refold.event import Event
@@ -80,6 +81,15 @@ def worse(one: Any, other: Any) -> Any:
     return other if isinstance(other, Fault) or isinstance(one, bool) else one
 
 
+def as_floats(value: Any) -> Any:
+    """A value with floats for numbers that CEL has no exact type for, as SQL compares them."""
+    if isinstance(value, Decimal) or (type(value) is int and not -(2**63) <= value < 2**64):
+        return float(value)
+    if isinstance(value, dict):
+        return {name: as_floats(inner) for name, inner in value.items()}
+    return [as_floats(inner) for inner in value] if isinstance(value, list) else value
+
+
 def weight(value: Any, enough: int) -> int | None:
     """How large a value is, in steps, counted until it is more than enough.
 
@@ -109,7 +119,7 @@ def weight(value: Any, enough: int) -> int | None:
 
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (bool, "a boolean"),
-    ((int, float), "a number"),
+    ((int, float, Decimal), "a number"),
     (str, "a text"),
     (list, "a list"),
     (dict, "a map"),

@@ -5,17 +5,27 @@ Alembic is imported by the functions that use it: most commands do without it, a
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from refold.errors import NotMigrated
+from refold.store.blockers import blockers_of
 from refold.store.schema import SCHEMA
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+logger = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 2.0
 
 # Any constant that no other user of the database is likely to lock.
 _MIGRATION_LOCK = 0x5EF01D
@@ -52,7 +62,7 @@ async def migrate(engine: AsyncEngine) -> bool:
     Returns:
         True when something was changed; False when all was in place.
     """
-    async with engine.begin() as connection:
+    async with engine.begin() as connection, _watched(engine, connection):
         # Held to the end of the transaction: a second migration waits, then finds all done.
         await connection.execute(text("SELECT pg_advisory_xact_lock(:l)"), {"l": _MIGRATION_LOCK})
         await connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
@@ -61,6 +71,32 @@ async def migrate(engine: AsyncEngine) -> bool:
             return False
         await connection.run_sync(_upgrade)
         return True
+
+
+@asynccontextmanager
+async def _watched(engine: AsyncEngine, connection: AsyncConnection) -> AsyncIterator[None]:
+    """Says, as long as it goes on, for whom the connection waits."""
+    pid = await connection.scalar(text("SELECT pg_backend_pid()"))
+    watcher = asyncio.create_task(_tell(engine, int(pid or 0)))
+    try:
+        yield
+    finally:
+        watcher.cancel()
+        await asyncio.wait([watcher])
+
+
+async def _tell(engine: AsyncEngine, pid: int) -> None:
+    told: list[str] = []
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        who = []
+        # What it finds is for people only: the migration itself finds out what is the matter.
+        with contextlib.suppress(Exception):
+            async with engine.connect() as connection:
+                who = [str(one) for one in await blockers_of(connection, pid)]
+        if who and who != told:
+            logger.warning("the migration waits for %s", "; ".join(who))
+        told = who
 
 
 async def require_migrated(engine: AsyncEngine) -> None:

@@ -35,7 +35,10 @@ def quoted(*names: str) -> str:
 @lru_cache(maxsize=256)
 def physical(projection: Projection, schema: str) -> Table:
     """The projection's table as it stands, or will stand, in that schema; not to be changed."""
-    return projection.table.to_metadata(MetaData(), schema=schema)
+    made = projection.table.to_metadata(MetaData(), schema=schema)
+    for copied, column in zip(made.columns, projection.table.columns, strict=True):
+        copied.type = column.type  # a type with a name stays in the schema that it is declared in
+    return made
 
 
 async def live_schema(connection: AsyncConnection, projection: Projection) -> str:
@@ -79,6 +82,30 @@ async def others_named(connection: AsyncConnection, live: str, table: str) -> li
     )
     found = await connection.execute(statement, {"table": table, "live": live})
     return list(found.scalars())
+
+
+async def missing_rights(connection: AsyncConnection, live: str) -> list[str]:
+    """The rights that a build aside needs and this role lacks, each with the statement for it."""
+    statement = text(
+        "SELECT has_schema_privilege(:live, 'CREATE'), "
+        "has_database_privilege(current_database(), 'CREATE'), "
+        "quote_ident(current_user), quote_ident(current_database())"
+    )
+    in_schema, in_database, role, database = (
+        await connection.execute(statement, {"live": live})
+    ).one()
+    lacks = []
+    if not in_database:
+        lacks.append(
+            f"role {role} may create no schemas, and each generation is built in one: "
+            f"GRANT CREATE ON DATABASE {database} TO {role}"
+        )
+    if not in_schema:
+        lacks.append(
+            f"role {role} may put no table into schema {live!r}: "
+            f"GRANT CREATE ON SCHEMA {quoted(live)} TO {role}"
+        )
+    return lacks
 
 
 async def schema_exists(connection: AsyncConnection, schema: str) -> bool:

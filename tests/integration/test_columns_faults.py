@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import enum
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import (
     ARRAY,
     Column,
@@ -17,17 +20,21 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Numeric,
+    String,
     Table,
     Text,
     text,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 from temporalio.client import Client
 
 from refold import Event, Projection, Row
+from refold.source.importer import import_events
 from tests.support.counters import registry_of
 from tests.support.databases import Database
-from tests.support.runs import assert_oracle, run, working, write
+from tests.support.letters import failed
+from tests.support.runs import assert_oracle, leftovers, run, start, working, write
 
 
 class Status(enum.Enum):
@@ -176,3 +183,47 @@ async def test_numbers_of_any_length_reach_handlers_as_they_are(
             rows = await assert_oracle(database.engine, projection)
             assert rows["a"]["rate"] == exact
             assert rows["a"]["raw"] == data
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (
+            Enum(Status, name="status"),
+            r"type \"status\" does not exist; CREATE TYPE status AS ENUM",
+        ),
+        (ARRAY(Enum(Status, name="a b")), r"does not exist; CREATE TYPE \"a b\" AS ENUM"),
+        (Enum("x", "y", name="mood", schema="public"), r"to have the label\(s\) 'y'"),
+        (postgresql.DOMAIN("perc%", Integer()), r"does not exist; CREATE DOMAIN \"perc%\" AS INT"),
+        (Numeric(2000, 2), "NUMERIC precision 2000 must be between 1 and 1000"),
+        (Text(7), "type modifier is not allowed"),
+        (Text(collation="none such"), 'collation "none such"'),
+        (String(20_000_000), "length for type"),
+    ],
+    ids=repr,
+)
+async def test_a_type_that_the_database_lacks_is_refused_in_the_plan(
+    client: Client, database: Database, kind: Any, reason: str
+) -> None:
+    async with database.engine.begin() as connection:
+        await connection.execute(text("CREATE TYPE mood AS ENUM ('x')"))
+    projection = _tickets(Column("fine", Integer), Column("c", kind))
+    projection.on("Moved")(lambda row, event: {})
+    await write(database.engine, [("a", "Moved", {})])
+    async with working(client, database, registry_of(projection)):
+        error = await failed(await start(client, database, "Rebuild", {"projection": "tickets"}))
+    assert error.type == "InvalidRequest"
+    assert re.search(rf"'tickets': column 'c': expected .*{reason}", error.message)
+    assert await leftovers(database.engine) == []
+
+
+async def test_an_imported_number_is_kept(database: Database, tmp_path: Path) -> None:
+    numbers = "0.12345678901234567891", "99999999999999.999", "0.1", "1e-7"
+    data = ", ".join(f'"n{i}": {number}' for i, number in enumerate(numbers))
+    file = tmp_path / "events.ndjson"
+    file.write_text(f'{{"stream_id": "a", "type": "Rated", "data": {{{data}}}}}\n')
+    await import_events(database.engine, file)
+    async with database.engine.connect() as connection:
+        found = await connection.scalar(text("SELECT data::text FROM refold.events"))
+    expected = zip(range(4), [*numbers[:3], "0.0000001"], strict=True)
+    assert found == "{" + ", ".join(f'"n{i}": {number}' for i, number in expected) + "}"

@@ -208,3 +208,30 @@ async def test_a_table_of_its_name_elsewhere_is_told_before_the_first_build(
         handle = await start(client, database, "Rebuild", {"projection": "marks", "dry_run": True})
         await asyncio.wait_for(handle.result(), 60)
         assert (await handle.query("plan"))["note"] is None
+
+
+async def test_rights_that_are_missing_are_named_before_any_work(
+    client: Client, database: Database
+) -> None:
+    await mark(database, "1")
+    name = database.url.rsplit("/", 1)[1]
+    await execute(
+        database,
+        "DROP ROLE IF EXISTS refold_poor",
+        "CREATE ROLE refold_poor LOGIN",
+        "GRANT pg_read_all_data, pg_write_all_data TO refold_poor",
+    )
+    poor = await with_setting(database, "application_name = 'poor'", role="refold_poor")
+    cures = [f"GRANT CREATE ON DATABASE {name} TO refold_poor"]
+    cures += ["GRANT CREATE ON SCHEMA public TO refold_poor"]
+    try:
+        async with working(client, poor, registry(marks())):
+            for cure in cures:
+                error = await failed(await start(client, poor, "Rebuild", {"projection": "marks"}))
+                assert error.type == "SwapRefused"
+                assert cure in error.message
+                await execute(database, cure)
+            await run(client, poor, "Rebuild", "marks")
+    finally:
+        await poor.engine.dispose()
+    assert await rows(database, "public.marks") == [("a", "1"), ("b", "1")]
