@@ -39,7 +39,7 @@ def as_failure(error: Exception, given_up: str | None = None) -> ShortFailure:
         *details,
         type=failure_type(error),
         non_retryable=final,
-        next_retry_delay=error.retry_after if isinstance(error, RefoldError) else None,
+        next_retry_delay=getattr(error, "retry_after", None),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows.step_failures import Hears
 from workflows.steps import StepOptions, step
@@ -51,14 +52,14 @@ class Controlled(Hears):
     async def pause(self, by: Any = None) -> None:
         """Asks the run to pause; nothing happens when it is paused or about to end."""
         if not self._controls.paused:
-            await self._tell(paused=True)
+            await self._tell_if_possible(paused=True)
 
     @workflow.signal(name="resume", description="Go on after a pause")
     async def resume(self, by: Any = None) -> None:
         """Lets a paused run go on where it stands."""
         if self._controls.paused:
             self._meter.resumed()
-            await self._tell(paused=False)
+            await self._tell_if_possible(paused=False)
 
     @workflow.update(
         name="set_limits",
@@ -82,6 +83,15 @@ class Controlled(Hears):
                 type="InvalidRequest",
                 non_retryable=True,
             )
+
+    async def _tell_if_possible(self, **changes: Any) -> None:
+        """What a signal tells holds for the steps to come, at least: it must not end the run."""
+        try:
+            await self._tell(**changes)
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            workflow.logger.warning("the steps at work cannot be told: %s", error.cause)
 
     async def _tell(self, **changes: Any) -> None:
         self._meter.controls = controls = self._controls.told(**changes)

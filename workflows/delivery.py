@@ -23,6 +23,7 @@ with workflow.unsafe.imports_passed_through():
     from refold.short_failure import ShortFailure
 
 _LONGEST = timedelta(minutes=10)
+_PAUSE = timedelta(minutes=1)
 
 # A step that a worker lacks the handler for is left to others for a minute or so.
 _LEFT_FOR, _LEFT_AT_MOST = timedelta(seconds=1), 60
@@ -86,6 +87,9 @@ class SystemEvents(Hears):
                 )
             except ActivityError as error:
                 if not _is_unknown_handler(error):
+                    if not is_cancelled_exception(error):
+                        # A worker begins anew as soon as this has ended: not each second.
+                        await workflow.sleep(_PAUSE, summary="events cannot be read")
                     raise
                 await self._leave_to_another(error)
 
