@@ -20,7 +20,7 @@ from refold.errors import InvalidRequest, RunEnded
 from refold.messages import BeginRun, Plan, Planned
 from refold.projection import Projection
 from refold.registry import Registry
-from refold.requests import Approval, BackfillRequest
+from refold.requests import Approval
 from refold.settings import Settings
 from refold.store import (
     column_types,
@@ -94,7 +94,12 @@ class PlanningActivities:
             if active is not None and not begin.atomic:
                 await self._deployment.version(request.projection, active.version)
             way = decide(begin, self._registry, active)
-            await self._require_possible(connection, request, way, live)
+            self._keys.check(way.asked, request.tenant)
+            makes_table = way.aside or wants_backup(request, way)
+            await _require_usable(connection, way.projection, live if makes_table else None)
+            throttle = request.pacing(way.projection.backfill).throttle
+            if throttle is not None:
+                await Pressure(self._engine, throttle).reasons()  # so that it fails at once
             head = request.as_of
             if head is None:
                 head = await settled_head(self._engine, active, beat)
@@ -174,20 +179,6 @@ class PlanningActivities:
         if plan.atomic or plan.backup is not None:
             require_none_refused(shown.refused, way.projection.table.fullname)
         return await self._record(begin, planned, way.projection, active, work)
-
-    async def _require_possible(
-        self, connection: AsyncConnection, request: BackfillRequest, way: Way, live: str
-    ) -> None:
-        """Looks, before there is any work, at what would stop it."""
-        if way.aside or wants_backup(request, way):
-            lacks = await read_models.missing_rights(connection, live)
-            require_none_refused(lacks, way.projection.table.fullname)
-        self._keys.check(way.asked, request.tenant)
-        if (wrong := await column_types.unusable(connection, way.projection)) is not None:
-            raise InvalidRequest(f"projection {way.projection.name!r}: {wrong}")
-        throttle = request.pacing(way.projection.backfill).throttle
-        if throttle is not None:
-            await Pressure(self._engine, throttle).reasons()  # so that it fails at once
 
     async def _select(
         self, connection: AsyncConnection, begin: BeginRun, way: Way, head: int, beat: Heartbeat
@@ -269,6 +260,17 @@ class PlanningActivities:
             await runs.set_plan(connection, plan.run_id, planned.model_dump(mode="json"))
             await announcing.started(connection, plan, begin.kind, begin.request)
         return planned
+
+
+async def _require_usable(
+    connection: AsyncConnection, projection: Projection, live: str | None
+) -> None:
+    """Looks at the column types and, when a table is made, at the rights that this needs."""
+    if (wrong := await column_types.unusable(connection, projection)) is not None:
+        raise InvalidRequest(f"projection {projection.name!r}: {wrong}")
+    if live is not None:
+        lacks = await read_models.missing_rights(connection, live)
+        require_none_refused(lacks, projection.table.fullname)
 
 
 async def _note(connection: AsyncConnection, way: Way, live: str, *, first: bool) -> str | None:
