@@ -28,7 +28,8 @@ from refold.projection import Projection, Row
 from refold.registry import Registry
 from refold.settings import Settings
 from refold.source.head import SettledHead
-from refold.source.reader import as_events, read_records
+from refold.source.portions import BatchReader
+from refold.source.reader import as_events, in_position_order
 from refold.store import dead_letters, generations, runs, schema
 from refold.store.generations import ACTIVE, BUILDING, RETAINED, Generation
 from refold.store.read_models import physical
@@ -84,6 +85,7 @@ class Follower:
         poison: What is done with poison events.
         run_id: The run that follows; None for the live projection.
         skipped: Positions of events that are passed over.
+        reader: How many events it reads at a time.
     """
 
     projection: Projection
@@ -95,9 +97,12 @@ class Follower:
     poison: Poison
     run_id: str | None
     skipped: Sequence[int]
+    reader: BatchReader = field(default_factory=BatchReader)
 
     async def apply_batch(self, connection: AsyncConnection, upto: int) -> int:
         """Applies the next events in the caller's transaction, the checkpoint first.
+
+        No more than a batch may have, in number and in bytes, and in the time that it takes.
 
         Args:
             connection: In a transaction.
@@ -112,21 +117,19 @@ class Follower:
         """
         old = self.position
         window = min(upto, old + self.batch_size * _WINDOW_PER_EVENT)
-        records = await read_records(
-            connection,
+        statement = in_position_order(
             types=self.projection.event_types,
-            after=old,
             upto=window,
-            limit=self.batch_size,
             since=self.projection.start_from,
             passed_over=self.skipped,
         )
+        read = await self.reader.read(connection, statement, after=old, limit=self.batch_size)
         hand = Hand(self.projection.name)
         keyed = _Keyed()
-        if records:
-            keyed = await in_thread(self._keyed, records, hand, hand=hand)
+        if read.records:
+            keyed = await in_thread(self._keyed, read.records, hand, hand=hand)
         new = window
-        if len(keyed.events) < len(records) or len(records) == self.batch_size:
+        if not read.all or len(keyed.events) < len(read.records):
             new = keyed.events[-1].position
         # Only under this lock are the rows safe to read: an in-place refold may be at them.
         await self._advance(connection, old, new)
@@ -137,7 +140,7 @@ class Follower:
         current: dict[Key, Row | None] = dict.fromkeys(keys)
         current.update(await self.rows.read(connection, keys))
         before = {key for key, row in current.items() if row is not None}
-        hand.spent = 0
+        hand.renew()
         applied = _Applied()
         if keyed.events:
             applied = await in_thread(self._applied, keyed, current, held, hand, hand=hand)

@@ -13,6 +13,7 @@ from refold.limits import Controls
 from refold.messages import Plan
 from refold.store import runs
 from refold.store.pressure import Pressure
+from refold.threads import PIECE_SECONDS
 
 # So often a segment that waits looks whether it has been told something.
 _LOOK_SECONDS = 0.25
@@ -36,6 +37,7 @@ class Pace:
 
     Attributes:
         batch_size: Events in the next batch.
+        batch_seconds: After so long a batch ends, however few events it has.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Pace:
         self._beat = beat
         self._most = max(1, int(self._rate * _SMOOTH_SECONDS)) if self._rate else sys.maxsize
         self.batch_size = min(limits.batch_size, self._most)
+        self.batch_seconds = max(PIECE_SECONDS, plan.pacing.target_batch_seconds or 0)
         throttle = plan.pacing.throttle
         self._pressure = Pressure(engine, throttle) if throttle is not None else None
         self._check_seconds = throttle.check_seconds if throttle is not None else sys.maxsize

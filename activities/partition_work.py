@@ -13,12 +13,12 @@ from activities import setting_aside
 from refold.database import own_transaction, raw
 from refold.dead_letters import Letter
 from refold.errors import PoisonEvent
-from refold.event import Event
 from refold.fold import Batch, Carry
 from refold.key import Key, loaded_key, stored_key
 from refold.messages import Plan, RefoldedSegment
 from refold.projection import Projection, Row
-from refold.source.reader import in_key_order, read_events
+from refold.source.portions import portions_of
+from refold.source.reader import as_events, in_key_order
 from refold.source.selecting import without_events
 from refold.store import dead_letters, generations, partitions
 from refold.store.partitions import Partition
@@ -253,16 +253,18 @@ class PartitionWork:
             passed_over=await setting_aside.passed_over(self._writer, projection, plan.generation),
         )
         held = {loaded_key(projection.table, letter.key) for letter in letters if letter.key}
-        read = await read_events(self._writer, statement)
+        found = []
         hand = Hand(projection.name)
-        return await in_thread(self._fold_events, read, folded, held, hand, hand=hand)
+        async for records in portions_of(self._writer, statement):
+            found += await in_thread(self._fold_events, records, folded, held, hand, hand=hand)
+        return found
 
     def _fold_events(
-        self, read: list[Event], folded: dict[Key, Row | None], held: set[Key], hand: Hand
+        self, records: list[Any], folded: dict[Key, Row | None], held: set[Key], hand: Hand
     ) -> list[Letter]:
         projection = self._target.projection
         found = []
-        for event in hand.each(read):
+        for event in hand.each(as_events(records)):
             for key in projection.keys_of(event):
                 if key in held:
                     continue

@@ -94,12 +94,9 @@ class PlanningActivities:
             if active is not None and not begin.atomic:
                 await self._deployment.version(request.projection, active.version)
             way = decide(begin, self._registry, active)
-            if way.aside or wants_backup(request, way):
-                lacks = await read_models.missing_rights(connection, live)
-                require_none_refused(lacks, way.projection.table.fullname)
             self._keys.check(way.asked, request.tenant)
-            if (wrong := await column_types.unusable(connection, way.projection)) is not None:
-                raise InvalidRequest(f"projection {way.projection.name!r}: {wrong}")
+            makes_table = way.aside or wants_backup(request, way)
+            await _require_usable(connection, way.projection, live if makes_table else None)
             throttle = request.pacing(way.projection.backfill).throttle
             if throttle is not None:
                 await Pressure(self._engine, throttle).reasons()  # so that it fails at once
@@ -261,6 +258,17 @@ class PlanningActivities:
             await runs.set_plan(connection, plan.run_id, planned.model_dump(mode="json"))
             await announcing.started(connection, plan, begin.kind, begin.request)
         return planned
+
+
+async def _require_usable(
+    connection: AsyncConnection, projection: Projection, live: str | None
+) -> None:
+    """Looks at the column types and, when a table is made, at the rights that this needs."""
+    if (wrong := await column_types.unusable(connection, projection)) is not None:
+        raise InvalidRequest(f"projection {projection.name!r}: {wrong}")
+    if live is not None:
+        lacks = await read_models.missing_rights(connection, live)
+        require_none_refused(lacks, projection.table.fullname)
 
 
 async def _note(connection: AsyncConnection, way: Way, live: str, *, first: bool) -> str | None:

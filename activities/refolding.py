@@ -19,7 +19,8 @@ from refold.messages import Plan, RefoldedSegment, RefoldSegment
 from refold.projection import Projection
 from refold.registry import Registry
 from refold.settings import Settings
-from refold.source.reader import decoded, stream
+from refold.source.portions import stream
+from refold.source.reader import decoded
 from refold.store import generations, partitions, schema, selected_keys
 from refold.store.read_models import physical
 from refold.store.rows import RowStore
@@ -85,7 +86,11 @@ class RefoldActivities:
             statement, carry = await work.remaining()
             await work.find_strays()
             fold = KeyOrderFold(
-                projection, pace.batch_size, carry, sets_aside=plan.poison.sets_aside
+                projection,
+                pace.batch_size,
+                carry,
+                sets_aside=plan.poison.sets_aside,
+                batch_seconds=pace.batch_seconds,
             )
             async with AsyncExitStack() as reading:
                 async with self._sorting:
@@ -98,9 +103,9 @@ class RefoldActivities:
                 end = clock() + max(self._segment_seconds, _WORK_PER_WAIT * waited)
                 pace.starts()
                 while records is not None:
-                    folding = fold.feed(decoded(records))
+                    folding = fold.feed(decoded(records, fold.hand))
                     while batch := await in_thread(next, folding, None, hand=fold.hand):
-                        fold.hand.spent = 0
+                        fold.hand.renew()
                         told = await work.write(batch, done=False)
                         beat.show(partition=partition.partition, events=work.events)
                         goes_on = not pace.is_told(told) and await pace.wait(writer, batch.events)

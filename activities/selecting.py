@@ -18,8 +18,9 @@ from refold.poison import Poison
 from refold.predicates import NamedPredicate, Predicate, parse_predicate
 from refold.projection import Projection
 from refold.registry import Registry
+from refold.source.portions import stream
 from refold.source.pushing_down import pushed_down
-from refold.source.reader import as_events, key_columns, stream
+from refold.source.reader import as_events, key_columns
 from refold.source.selecting import count_selected, fixed, one_by_one, selected
 from refold.source.slicing import raise_misfit
 from refold.store import selected_keys

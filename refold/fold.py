@@ -13,7 +13,10 @@ from refold.errors import HandlerInterrupted, PoisonEvent
 from refold.event import Event
 from refold.key import Key, key_loader, stored_key
 from refold.projection import Projection, Row
-from refold.threads import Hand
+from refold.threads import PIECE_SECONDS, Hand
+
+BATCH_BYTES = 8 << 20
+"""A batch ends after so many bytes of events, as JSON, however few they are."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +60,17 @@ class Batch:
 class KeyOrderFold:
     """Folds records in key order, one key after another.
 
-    A batch ends at the first key boundary at or after `batch_size` events. A key that alone has
-    more than that is cut, and so is one that is in hand when the batch has taken its time: the
-    batch then carries its row so far, so that a crash costs at most one batch, however large a key
-    or slow a handler is.
+    A batch ends at the first key boundary at or after `batch_size` events or `BATCH_BYTES`. A key
+    that alone has more than that is cut, and so is one that is in hand when the batch has taken its
+    time: the batch then carries its row so far, so that a crash costs at most one batch, however
+    large a key or slow a handler is.
 
     Args:
         projection: Whose handlers fold.
         batch_size: Events a batch aims at.
         carry: The unfinished key to go on with, as a batch before left it.
         sets_aside: Whether a poison event holds its key, rather than ending all.
+        batch_seconds: A batch ends after so many seconds.
 
     Attributes:
         batch_size: Events that a batch aims at; may be changed between two batches.
@@ -80,11 +84,12 @@ class KeyOrderFold:
         carry: Carry | None = None,
         *,
         sets_aside: bool = False,
+        batch_seconds: float = PIECE_SECONDS,
     ) -> None:
         self._projection = projection
         self._load_key = key_loader(projection.table)
         self.batch_size = batch_size
-        self.hand = Hand(projection.name)
+        self.hand = Hand(projection.name, batch_seconds)
         self._batch = Batch()
         self._key: Key | None = carry.key if carry else None
         self._stored_key: Any = _as_read(stored_key(carry.key)) if carry else None
@@ -121,7 +126,7 @@ class KeyOrderFold:
                         self._begin_key(key)
                         stored = key
                         fields, row = self._fields, None
-                        if self._batch.events >= self.batch_size:
+                        if self._batch.events >= self.batch_size or hand.size >= BATCH_BYTES:
                             event = None
                             yield self._take()
                     event = hand.event = new(
@@ -151,7 +156,7 @@ class KeyOrderFold:
         self._row = row
         self._batch.events += counted
         self._key_events += counted
-        if self._key_events >= self.batch_size:
+        if self._key_events >= self.batch_size or hand.due or hand.size >= BATCH_BYTES:
             self._key_events = 0
             yield self._take(Carry(self._key, position, row, self._held))
 

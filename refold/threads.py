@@ -54,10 +54,11 @@ class Hand:
             object of its own, or tells so by `begin`.
         calls: Makes two calls with one event two.
         due: Whether the piece in hand is to end after this call: it has taken `piece_seconds`.
-        spent: Seconds that the piece has taken in earlier threads; whoever ends it sets this to 0.
+        spent: Seconds that the piece has taken in earlier threads.
+        size: Bytes of events that the piece has taken in.
     """
 
-    __slots__ = ("calls", "due", "event", "piece_seconds", "projection", "spent")
+    __slots__ = ("calls", "due", "event", "piece_seconds", "projection", "size", "spent")
 
     def __init__(self, projection: str, piece_seconds: float | None = None) -> None:
         self.projection = projection
@@ -65,7 +66,12 @@ class Hand:
         self.event: Event | None = None
         self.calls = 0
         self.due = False
+        self.renew()
+
+    def renew(self) -> None:
+        """Another piece begins."""
         self.spent = 0.0
+        self.size = 0
 
     def begin(self, event: Event) -> None:
         """A call with an event begins."""

@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.database import compiled, raw
 from refold.event import Event
-from refold.source.reader import as_json, at, read_at
+from refold.source.portions import as_json
+from refold.source.reader import at, read_at
 from refold.store.schema import events
 
 CHUNK_BYTES = 8 << 20

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import Any
@@ -14,14 +13,11 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Select,
-    Text,
     all_,
     any_,
-    cast,
     func,
     literal,
     select,
-    text,
     tuple_,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -32,30 +28,9 @@ from refold.errors import UnreadableEvent
 from refold.event import Event
 from refold.key import Key, KeyPath
 from refold.projection import Projection
+from refold.source.portions import COLUMNS, in_portions, weighed
 from refold.store.schema import events
-
-# An event travels as one JSON array: orjson decodes many of them in one go, in a third less
-# time than the driver needs to decode seven columns each. PostgreSQL writes times as ISO 8601 in
-# the session's time zone; datetime reads any.
-_COLUMNS = (
-    events.c.position,
-    events.c.stream_id,
-    events.c.version,
-    events.c.type,
-    events.c.data,
-    events.c.metadata,
-    events.c.recorded_at,
-)
-
-
-def as_json(*key: ColumnElement[Any]) -> ColumnElement[str]:
-    """An event, and its key if given, as one column for `decoded`."""
-    return cast(func.json_build_array(*_COLUMNS, *key), Text)
-
-
-# Sorting a partition's events in memory is worth a little of it, for one statement.
-_SORT_MEMORY = "64MB"
-
+from refold.threads import Hand
 
 # Few enough to stay in the processor's cache from being decoded until they are folded.
 _DECODED_AT_ONCE = 100
@@ -63,21 +38,28 @@ _DECODED_AT_ONCE = 100
 _BYTES_AT_ONCE = 1 << 18
 
 
-def decoded(records: Sequence[Any]) -> Iterator[list[Any]]:
+def decoded(records: Sequence[Any], hand: Hand | None = None) -> Iterator[list[Any]]:
     """The fields of events, and their keys, in records of the statements made here.
 
     Each is position, stream_id, version, type, data, metadata, recorded_at as ISO 8601, and for
     statements in key order the key: as JSON has it, a list if it is composite.
 
+    Args:
+        records: A chunk.
+        hand: What is told how large they are.
+
     Raises:
         UnreadableEvent: While iterating, an event whose JSON cannot be decoded.
     """
     starts = range(0, len(records), _DECODED_AT_ONCE)
-    return chain.from_iterable(_few(records[at : at + _DECODED_AT_ONCE]) for at in starts)
+    return chain.from_iterable(_few(records[at : at + _DECODED_AT_ONCE], hand) for at in starts)
 
 
-def _few(records: Sequence[Any]) -> Iterable[list[Any]]:
-    if sum([len(record[0]) for record in records]) <= _BYTES_AT_ONCE:
+def _few(records: Sequence[Any], hand: Hand | None) -> Iterable[list[Any]]:
+    size = sum([len(record[0]) for record in records])
+    if hand is not None:
+        hand.size += size
+    if size <= _BYTES_AT_ONCE:
         return _decoded(records)
     return chain.from_iterable(_decoded([record]) for record in records)
 
@@ -132,49 +114,30 @@ async def read_window(
     With `since`, only events recorded at that moment or later. Those at the positions
     `passed_over` are left out.
     """
-    return as_events(
-        await read_records(
-            connection,
-            types=types,
-            after=after,
-            upto=upto,
-            limit=limit,
-            since=since,
-            passed_over=passed_over,
-        )
-    )
+    statement = in_position_order(types=types, upto=upto, since=since, passed_over=passed_over)
+    return await read_events(connection, statement.where(events.c.position > after).limit(limit))
 
 
-async def read_records(
-    connection: AsyncConnection,
+def in_position_order(
     *,
     types: Sequence[str],
-    after: int,
     upto: int,
-    limit: int,
     since: datetime | None = None,
     passed_over: Sequence[int] = (),
-) -> list[Any]:
-    """`read_window`, not decoded yet: for `as_events`."""
-    statement = (
-        select(as_json())
-        .where(
-            events.c.position > after,
-            events.c.position <= upto,
-            *wanted(types, since),
-            *not_at(passed_over),
-        )
+) -> Select[Any]:
+    """Events of these types with position <= upto in position order, for `decoded`."""
+    return (
+        select(weighed())
+        .where(events.c.position <= upto, *wanted(types, since), *not_at(passed_over))
         .order_by(events.c.position)
-        .limit(limit)
     )
-    return await _records(connection, statement)
 
 
 async def read_at(connection: AsyncConnection, positions: Sequence[int]) -> list[Event]:
     """The events at these positions, in order; those that there are."""
     if not positions:
         return []
-    statement = select(as_json()).where(at(positions))
+    statement = select(weighed()).where(at(positions))
     return await read_events(connection, statement.order_by(events.c.position))
 
 
@@ -192,12 +155,13 @@ def not_at(positions: Sequence[int], source: Any = events) -> list[ColumnElement
 
 async def read_events(connection: AsyncConnection, statement: Select[Any]) -> list[Event]:
     """All events of a statement that this module made."""
-    return as_events(await _records(connection, statement))
-
-
-async def _records(connection: AsyncConnection, statement: Select[Any]) -> list[Any]:
     sql, arguments = compiled(statement)
-    return list(await (await raw(connection)).fetch(sql, *arguments))
+    driver = await raw(connection)
+    found = await driver.fetch(sql, *arguments)
+    read: list[Event] = []
+    async for records in in_portions(driver, found):
+        read += as_events(records)
+    return read
 
 
 def as_events(records: Sequence[Any]) -> list[Event]:
@@ -310,7 +274,7 @@ def in_key_order(
     columns = key_columns(paths)
     names = [f"k{i}" for i in range(len(columns))]
     labelled = [column.label(name) for column, name in zip(columns, names, strict=True)]
-    statement = select(*_COLUMNS, *labelled).where(
+    statement = select(*COLUMNS, *labelled).where(
         events.c.position > after,
         events.c.position <= upto,
         *keyed_events(projection),
@@ -328,28 +292,4 @@ def in_key_order(
     found = statement.order_by(*columns, events.c.position).offset(0).subquery()
     keys = [found.c[name] for name in names]
     key = keys[0] if len(keys) == 1 else func.json_build_array(*keys)
-    read = [found.c[column.name] for column in _COLUMNS]
-    return select(cast(func.json_build_array(*read, key), Text)).order_by(*keys, found.c.position)
-
-
-@asynccontextmanager
-async def stream(
-    connection: AsyncConnection, statement: Select[Any], *, fetch: int
-) -> AsyncIterator[AsyncIterator[list[Any]]]:
-    """Runs a statement behind a cursor, as lists of at most `fetch` records.
-
-    The connection is in a transaction of its own until the context ends: all is one snapshot.
-    """
-    sql, arguments = compiled(statement)
-
-    async def chunks() -> AsyncIterator[list[Any]]:
-        driver = await raw(connection)
-        cursor = await (await driver.prepare(sql)).cursor(*arguments)
-        while records := await cursor.fetch(fetch):
-            yield records
-
-    async with connection.begin():
-        await connection.execute(text(f"SET LOCAL work_mem = '{_SORT_MEMORY}'"))
-        # All rows will be read: plan for the last one, not for the first.
-        await connection.execute(text("SET LOCAL cursor_tuple_fraction = 1"))
-        yield chunks()
+    return select(weighed(found, key)).order_by(*keys, found.c.position)

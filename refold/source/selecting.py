@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.criteria import Criteria, Selecting, Selection
 from refold.key import Key
 from refold.projection import Projection
-from refold.source.reader import as_json, keyed_events, range_of, wanted
+from refold.source.portions import weighed
+from refold.source.reader import keyed_events, range_of, wanted
 from refold.store.schema import events
 
 
@@ -113,7 +114,7 @@ def _tenant(path: str) -> ColumnElement[Any]:
 
 def one_by_one(conditions: list[ColumnElement[bool]]) -> Select[Any]:
     """The events that a condition finds, in order of position, for `refold.source.reader`."""
-    return select(as_json()).where(*conditions).order_by(events.c.position)
+    return select(weighed()).where(*conditions).order_by(events.c.position)
 
 
 async def count_selected(connection: AsyncConnection, conditions: list[ColumnElement[bool]]) -> int:

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
+from activities import pacing
 from refold import BackfillPolicy, Event, Projection, Row, threads
 from tests.support.counters import counters, registry_of, siblings
 from tests.support.databases import Database
@@ -88,6 +89,7 @@ async def test_a_slow_handler_commits_by_time_however_large_a_batch_is(
     client: Client, database: Database, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(threads, "PIECE_SECONDS", 0.2)
+    monkeypatch.setattr(pacing, "PIECE_SECONDS", 0.2)
     projection = slowed(takes_its_time)
     fields = {"criteria": "incremental_update"} if kind == "incremental" else {}
     async with working(client, database, registry_of(projection)):

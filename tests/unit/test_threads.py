@@ -151,7 +151,7 @@ async def test_a_piece_is_due_in_time_over_several_threads() -> None:
     assert await in_thread(work, hand=hand) >= 0.15
     assert not hand.due
     assert await in_thread(work, hand=hand) < 0.15
-    hand.spent = 0
+    hand.renew()
     assert await in_thread(work, hand=hand) >= 0.15
 
 

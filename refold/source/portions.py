@@ -1,0 +1,231 @@
+"""Events on their way from PostgreSQL: in portions that are bounded by number and by bytes.
+
+A driver that asks for so many rows cannot know how large they will be. So light events travel as
+they are found; in the place of a heavy one comes a marker with its size, and it is read when its
+turn comes, with no more beside it than fit in a portion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Select,
+    Text,
+    and_,
+    any_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.database import compiled, raw
+from refold.fold import BATCH_BYTES
+from refold.store.schema import events
+
+PORTION_EVENTS = 1000
+"""So many events are asked for at a time, at most."""
+
+PORTION_BYTES = 4 << 20
+"""So many bytes of JSON come at a time; one event that is larger comes alone."""
+
+# Lighter events are not counted one by one: a thousand of them fit in a batch.
+_LIGHT_BYTES = 8 << 10
+
+# Sorting a partition's events in memory is worth a little of it, for one statement.
+_SORT_MEMORY = "64MB"
+
+# An event travels as one JSON array: orjson decodes many of them in one go, in a third less
+# time than the driver needs to decode seven columns each. PostgreSQL writes times as ISO 8601 in
+# the session's time zone; datetime reads any.
+COLUMNS = (
+    events.c.position,
+    events.c.stream_id,
+    events.c.version,
+    events.c.type,
+    events.c.data,
+    events.c.metadata,
+    events.c.recorded_at,
+)
+
+
+def as_json(source: Any = events, *key: ColumnElement[Any]) -> ColumnElement[str]:
+    """An event, and its key if given, as one column: the JSON that `decoded` takes."""
+    return cast(func.json_build_array(*[source.c[c.name] for c in COLUMNS], *key), Text)
+
+
+def weighed(source: Any = events, *key: ColumnElement[Any]) -> ColumnElement[str]:
+    """`as_json`, or of a heavy event a marker: its position, its bytes, its key as a JSON array."""
+    light: ColumnElement[int] = literal_column(str(_LIGHT_BYTES))
+    both = (source.c.data, source.c.metadata)
+    # What is stored says how large it is, without being read, unless it is compressed.
+    plain = [func.pg_column_compression(column).is_(None) for column in both]
+    stored = func.pg_column_size(both[0]) + func.pg_column_size(both[1])
+    size = func.octet_length(cast(both[0], Text)) + func.octet_length(cast(both[1], Text))
+    fits = or_(and_(stored <= light, *plain), size <= light)
+    # Spelled out: a parameter would have to be given a type.
+    mark: ColumnElement[str] = literal_column("'!'")
+    gap: ColumnElement[str] = literal_column("' '")
+    keys = cast(func.json_build_array(*key), Text)
+    marker = func.concat(mark, source.c.position, gap, size, gap, keys)
+    return case((fits, as_json(source, *key)), else_=marker)
+
+
+_HEAVY, _ = compiled(
+    select(events.c.position, as_json()).where(
+        events.c.position == any_(bindparam("positions", type_=ARRAY(BigInteger)))
+    )
+)
+
+
+async def in_portions(
+    driver: asyncpg.Connection[Any], records: Sequence[Any]
+) -> AsyncIterator[list[Any]]:
+    """Records of `weighed`, with heavy events in the place of their markers."""
+    # Nothing but a marker begins so.
+    if not [record for record in records if record[0][0] == "!"]:
+        yield list(records)
+        return
+    portion: list[Any] = []
+    total = 0
+    for record in records:
+        marker = _Marker.of(record[0])
+        size = len(record[0]) if marker is None else marker.size
+        if portion and total + size > PORTION_BYTES:
+            yield await _loaded(driver, portion)
+            portion, total = [], 0
+        portion.append(marker or record)
+        total += size
+    yield await _loaded(driver, portion)
+
+
+@dataclass(frozen=True)
+class _Marker:
+    position: int
+    size: int
+    key: str
+
+    @classmethod
+    def of(cls, text: str) -> _Marker | None:
+        if text[0] != "!":
+            return None
+        position, size, key = text[1:].split(" ", 2)
+        return cls(int(position), int(size), key[1:-1])
+
+    def filled(self, json: str) -> str:
+        """The event's JSON, with its key as the last of its fields."""
+        return f"{json[:-1]},{self.key}]" if self.key else json
+
+
+async def _loaded(driver: asyncpg.Connection[Any], portion: list[Any]) -> list[Any]:
+    positions = [one.position for one in portion if isinstance(one, _Marker)]
+    found = dict(await driver.fetch(_HEAVY, positions)) if positions else {}
+    return [
+        (one.filled(found.pop(one.position)),) if isinstance(one, _Marker) else one
+        for one in portion
+    ]
+
+
+async def portions_of(
+    connection: AsyncConnection, statement: Select[Any], *, fetch: int = PORTION_EVENTS
+) -> AsyncIterator[list[Any]]:
+    """Runs a statement of `weighed` behind a cursor, in the caller's transaction."""
+    sql, arguments = compiled(statement)
+    driver = await raw(connection)
+    cursor = await (await driver.prepare(sql)).cursor(*arguments)
+    while records := await cursor.fetch(min(fetch, PORTION_EVENTS)):
+        async for portion in in_portions(driver, records):
+            yield portion
+
+
+@asynccontextmanager
+async def stream(
+    connection: AsyncConnection, statement: Select[Any], *, fetch: int
+) -> AsyncIterator[AsyncIterator[list[Any]]]:
+    """Runs a statement behind a cursor, as lists of at most `fetch` records.
+
+    The connection is in a transaction of its own until the context ends: all is one snapshot.
+    """
+    async with connection.begin():
+        await connection.execute(text(f"SET LOCAL work_mem = '{_SORT_MEMORY}'"))
+        # All rows will be read: plan for the last one, not for the first.
+        await connection.execute(text("SET LOCAL cursor_tuple_fraction = 1"))
+        yield portions_of(connection, statement, fetch=fetch)
+
+
+@dataclass
+class Read:
+    """The next records of a statement, and whether these are all.
+
+    Attributes:
+        records: As `in_portions` gives them.
+        all: Whether there is none after them.
+    """
+
+    records: list[Any]
+    all: bool
+
+
+class BatchReader:
+    """Reads the events of one transaction: so many, and no more bytes than a batch may have.
+
+    Attributes:
+        at_once: How many are asked for at a time. Measuring heavy events costs about as much as
+            reading them: where they are, fewer are asked for.
+    """
+
+    def __init__(self) -> None:
+        self.at_once = PORTION_EVENTS
+
+    async def read(
+        self, connection: AsyncConnection, statement: Select[Any], *, after: int, limit: int
+    ) -> Read:
+        """Up to `limit` events of a statement with positions above `after` (exclusive).
+
+        Args:
+            connection: In a transaction.
+            statement: Of `weighed`, in order of position.
+            after: Where to begin.
+            limit: How many at most.
+        """
+        driver = await raw(connection)
+        read: list[Any] = []
+        total = 0
+        while True:
+            asked = min(limit - len(read), self.at_once)
+            sql, arguments = compiled(statement.where(events.c.position > after).limit(asked))
+            found = await driver.fetch(sql, *arguments)
+            taken = 0
+            async for portion in in_portions(driver, found):
+                read += portion
+                taken += len(portion)
+                total += sum([len(record[0]) for record in portion])
+                if total >= BATCH_BYTES:
+                    break
+            if taken < len(found):
+                self.at_once = max(10, 2 * taken)
+                return Read(read, all=False)
+            self.at_once = min(PORTION_EVENTS, 2 * max(self.at_once, 10))
+            if len(found) < asked:
+                return Read(read, all=True)
+            if total >= BATCH_BYTES or len(read) >= limit:
+                return Read(read, all=False)
+            after = position_of(read[-1])
+
+
+def position_of(record: Any) -> int:
+    """The position of an event that is not decoded yet."""
+    return int(record[0][1:].partition(",")[0])
