@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from typer.testing import CliRunner, Result
 
+from activities.chores.sweep import Sweep
+from refold.cli.following import figures
+from refold.cli.main import app
 from refold.health import Standing, judged
 from refold.judgement import Judgement, judge_state
 from refold.live import LiveHealth
@@ -21,8 +25,9 @@ from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.failing import refusing
 from tests.support.histories import kept
+from tests.support.letters import failed
 from tests.support.live import live, until_position, until_status
-from tests.support.runs import assert_oracle, queue, run, start, until, working, write
+from tests.support.runs import assert_oracle, leftovers, queue, run, start, until, working, write
 from tests.unit.test_judgement import STATES
 
 SECRET = "s3cr3t-value"
@@ -138,6 +143,12 @@ async def _refused_in(
                 assert state in await _last_failure(handle)
                 details = await _details(handle)
                 assert state in details
+                if phase == "refolding":
+                    for command, status in (("status", 0), ("health", 1)):
+                        found = await asyncio.to_thread(_typed, client, database, command)
+                        assert state in found.output
+                        assert found.exit_code == status
+                    assert str(said) in figures(await _progress(handle))
                 if phase != "planning":
                     health = await manager.get_health("counters")
                     assert not health.is_healthy
@@ -145,6 +156,12 @@ async def _refused_in(
         if not await _ended(handle):
             # What refused is gone: it goes on, and says nothing of it any more.
             await asyncio.wait_for(handle.result(), 60)
+        elif phase == "cleaning up":
+            failure = await failed(handle)
+            assert (failure.type, state in failure.message) == ("CannotEnd", True)
+            # As workers do every half minute.
+            assert (await Sweep(database.engine, client).run_once()).done != []
+            assert await leftovers(database.engine) == []
         ended = await _progress(handle)
         assert ended.failing is None
         assert SECRET.encode() not in await kept(handle)
@@ -225,6 +242,17 @@ async def _fails(handle: WorkflowHandle[Any, Any]) -> bool:
 
 def _id(database: Database) -> str:
     return f"second/{queue(database)}"
+
+
+def _typed(client: Client, database: Database, command: str) -> Result:
+    """What a command prints, and its exit status."""
+    settings = {
+        "REFOLD_DATABASE_URL": database.url,
+        "REFOLD_PROJECTIONS": "tests.support.mortal",
+        "REFOLD_TASK_QUEUE": queue(database),
+        "TEMPORAL_ADDRESS": client.service_client.config.target_host,
+    }
+    return CliRunner().invoke(app, [command, "counters"], env=settings)
 
 
 async def _details(handle: WorkflowHandle[Any, Any]) -> str:
