@@ -60,6 +60,13 @@ _PASSING_STATUSES = frozenset(
     }
 )
 
+# What SQLAlchemy says of connections that it has lost, or given up to open anew.
+_LOST = (
+    sqlalchemy.exc.DisconnectionError,
+    sqlalchemy.exc.PendingRollbackError,
+    sqlalchemy.exc.ResourceClosedError,
+)
+
 _HINTS = {
     "0A": "PostgreSQL cannot do this here",
     "28": "check user, password and pg_hba.conf for the role of REFOLD_DATABASE_URL",
@@ -129,6 +136,10 @@ def _judge_python(error: BaseException) -> Judgement:
         ):
             return Judgement.PASSING
         if isinstance(one, DBAPIError) and one.connection_invalidated:
+            return Judgement.PASSING
+        if isinstance(one, _LOST) or (
+            isinstance(one, sqlalchemy.exc.InvalidRequestError) and "is closed" in said(one)
+        ):
             return Judgement.PASSING
     return Judgement.UNKNOWN
 

@@ -150,6 +150,8 @@ async def _refused_in(
                         assert found.exit_code == status
                     assert str(said) in figures(await _progress(handle))
                 if phase != "planning":
+                    [known] = await manager.get_failing_steps("counters", handle.id)
+                    assert known.step == said.step
                     health = await manager.get_health("counters")
                     assert not health.is_healthy
                     assert state in (health.reason or "")
