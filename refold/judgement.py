@@ -60,6 +60,17 @@ _PASSING_STATUSES = frozenset(
     }
 )
 
+# Connections that cannot be made, are lost, or were given up to open new ones.
+_LOST = (
+    OSError,  # TimeoutError is one, and ConnectionError
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    sqlalchemy.exc.DisconnectionError,
+    sqlalchemy.exc.PendingRollbackError,
+    sqlalchemy.exc.ResourceClosedError,
+    sqlalchemy.exc.TimeoutError,
+)
+
 _HINTS = {
     "0A": "PostgreSQL cannot do this here",
     "28": "check user, password and pg_hba.conf for the role of REFOLD_DATABASE_URL",
@@ -113,24 +124,20 @@ def _judge_python(error: BaseException) -> Judgement:
     for one in _chain(error):
         if isinstance(one, asyncpg_base.DataError):
             return Judgement.FINAL  # a value that the driver cannot send
+        if isinstance(one, asyncpg_base.ClientConfigurationError):
+            return Judgement.UNKNOWN
         if isinstance(one, RPCError):
             passes = one.status in _PASSING_STATUSES
             return Judgement.PASSING if passes else Judgement.UNKNOWN
-        if isinstance(one, asyncpg_base.ClientConfigurationError):
-            return Judgement.UNKNOWN
-        if isinstance(
-            one,
-            (
-                OSError,  # TimeoutError is one, and ConnectionError
-                asyncpg.InterfaceError,
-                asyncpg.InternalClientError,
-                sqlalchemy.exc.TimeoutError,
-            ),
-        ):
-            return Judgement.PASSING
-        if isinstance(one, DBAPIError) and one.connection_invalidated:
+        if isinstance(one, _LOST) or _is_closed(one):
             return Judgement.PASSING
     return Judgement.UNKNOWN
+
+
+def _is_closed(error: BaseException) -> bool:
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated
+    return isinstance(error, sqlalchemy.exc.InvalidRequestError) and "is closed" in said(error)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

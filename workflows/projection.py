@@ -213,6 +213,8 @@ class Projection(Requests):
         attempts = (self._health.error.attempts if self._health.error else 0) + 1
         pause = _FIRST_PAUSE * 2 ** (attempts - 1) if attempts < _ATTEMPTS else None
         place = cause.details[0] if cause is not None and cause.details else {}
+        if not isinstance(place, dict) or not place.keys() <= LiveError.model_fields.keys():
+            place = {}
         failed = LiveError(
             type=cause.type or "" if cause else type(error.cause).__name__,
             message=cause.message if cause else str(error.cause),

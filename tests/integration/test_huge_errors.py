@@ -19,6 +19,7 @@ from tests.support.histories import kept
 from tests.support.letters import failed, letters
 from tests.support.live import live, until_status
 from tests.support.runs import run, start, working, write
+from tests.unit.test_peoples_code import RAISED
 
 HUGE = "é" * 4_000_000
 
@@ -107,3 +108,30 @@ async def test_a_live_projection_fails_with_a_few_words_or_sets_aside(
     [letter] = await letters(database, "huge")
     assert len(letter.model_dump_json()) < 40_000
     assert (letter.position, len(letter.stream_id) < 300) == (2, True)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("error", RAISED, ids=lambda one: type(one).__name__)
+async def test_whatever_is_raised_is_a_poison_event_in_every_phase(
+    client: Client, database: Database, error: BaseException
+) -> None:
+    def again() -> BaseException:
+        return error.with_traceback(None)
+
+    projection = _projection(_raising(again))
+    await write(database.engine, SMALL)
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "huge")
+        await write(database.engine, [BAD])
+        for kind, criteria in (
+            ("Rebuild", "full_rebuild"),
+            ("Backfill", "full_rebuild"),
+            ("Backfill", "incremental_update"),
+        ):
+            request = {"projection": "huge", "criteria": criteria}
+            failure = await failed(await start(client, database, kind, request))
+            assert failure.type == "PoisonEvent"
+            assert type(error).__name__ in failure.message
+        async with live(client, database, projection="huge") as handle:
+            await until_status(handle, "failed")
