@@ -7,11 +7,13 @@ import logging
 
 import pytest
 from temporalio.client import Client
+from typer.testing import CliRunner
 
 from activities.chores.caretaker import Caretaker
 from activities.chores.chore import Looked
 from activities.chores.retention import Retention, SnapshotRetention
 from activities.chores.sweep import Sweep
+from refold.cli.main import app
 from refold.registry import Registry
 from refold.store import generations, left_behind, system_events
 from refold.system_events import ProjectionStopped
@@ -64,7 +66,7 @@ HANGS = {
 
 @pytest.mark.parametrize("what", ["a view", *soak("another table in its schema")])
 async def test_a_dead_run_that_cannot_be_dropped_is_in_nobodys_way(
-    client: Client, database: Database, what: str
+    client: Client, database: Database, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hung, gone, told = HANGS[what]
     await write(database.engine, some())
@@ -78,6 +80,11 @@ async def test_a_dead_run_that_cannot_be_dropped_is_in_nobodys_way(
             ((item, reason),) = await left(database)
             assert item == "generation 2"
             assert told in reason
+        monkeypatch.setenv("REFOLD_DATABASE_URL", database.url)
+        monkeypatch.setenv("REFOLD_PROJECTIONS", "tests.support.mortal")
+        shown = await asyncio.to_thread(CliRunner().invoke, app, ["status", "counters"])
+        assert "counters: generation 2, since " in shown.output
+        assert told in " ".join(shown.output.split())
         # Its projection is free, while its table is left behind.
         assert (await run(client, database, "Rebuild", "counters")).generation == 3
         await execute(database, gone)
