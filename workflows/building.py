@@ -244,9 +244,14 @@ class Building(Moves[BackfillRequest]):
             return None
         if self._planned is None:
             # Cancelled just as it was planned: the answer was lost, the backup was not.
-            self._planned = await workflow.execute_activity_method(
-                LifecycleActivities.find_plan, self._run_id, summary="was it planned", **step()
-            )
+            try:
+                self._planned = await workflow.execute_activity_method(
+                    LifecycleActivities.find_plan, self._run_id, summary="was it planned", **step()
+                )
+            except ActivityError as error:
+                return Undone(
+                    done=False, said=f"whether it was planned is not known: {error.cause}"
+                )
         plan = self._planned.plan if self._planned else None
         if plan is None or plan.backup is None:
             return None

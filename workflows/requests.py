@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import Priority, WorkflowIDReusePolicy
-from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
+from temporalio.exceptions import ActivityError, FailureError, WorkflowAlreadyStartedError
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
 from workflows.recording import Recording
@@ -171,7 +171,8 @@ class Requests(Recording):
         with suppress(FailureError):  # the run has recorded it, with its reason
             await child
         self._run_ended = True
-        await self._catch_up()
+        with suppress(ActivityError):  # the next segment brings it
+            await self._catch_up()
 
     def _begin_waiting_for_restart(self) -> None:
         self._watch(self._restart_then(self._restart_at))
