@@ -17,7 +17,7 @@ RefoldError
 ├── HandlerOverdue          an event that the projection's code does not come to an end with
 ├── NoThreadLeft            too many threads of this worker do not come back from people's code
 ├── PredicateFailed         an event for which a predicate cannot be worked out
-├── UnreadableEvent         an event whose JSON does not fit Python's numbers
+├── UnreadableEvent         an event whose JSON or time Python cannot hold
 ├── RowRejected             the database refuses a row that the handlers made
 ├── WrongExpectedVersion    an append to a stream that has moved on
 ├── InvalidEventFile        an event file with a line that is not an event
@@ -276,7 +276,15 @@ class PredicateFailed(RefoldError):
 
 
 class UnreadableEvent(RefoldError):
-    """An event's JSON cannot be decoded."""
+    """An event's JSON or time cannot be decoded."""
+
+    @classmethod
+    def timed(cls, position: int, at: str) -> UnreadableEvent:
+        """The error for an event that was recorded at a time which Python does not have."""
+        return cls(
+            f"event {position}: expected a recorded_at from the year 1 to 9999, got {at!r}: no "
+            "handler can be given it"
+        )
 
 
 class RowRejected(RefoldError):

@@ -12,6 +12,8 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     Table,
+    Text,
+    cast,
     delete,
     func,
     literal,
@@ -23,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.key import Key
 from refold.projection import Row
-from refold.store.stored_types import driver_binder, has_no_equality, stored
+from refold.store.stored_types import driver_binder, has_coarse_equality, stored
 
 
 class RowStore:
@@ -121,15 +123,19 @@ class RowStore:
         if not others:
             return statement.on_conflict_do_nothing()
         new = [statement.excluded[column.name] for column in others]
-        changed = None
-        # json (unlike jsonb) has no equality: such rows are always written.
-        if not any(has_no_equality(self._kinds[column.name]) for column in others):
-            changed = tuple_(*others).is_distinct_from(tuple_(*new))
+        changed = tuple_(*map(self._told_apart, others)).is_distinct_from(
+            tuple_(*map(self._told_apart, new))
+        )
         return statement.on_conflict_do_update(
             index_elements=self._key,
             set_=dict(zip([column.name for column in others], new, strict=True)),
             where=changed,
         )
+
+    def _told_apart(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """The column, in a form whose equality tells apart whatever a handler does."""
+        kind = self._kinds[str(column.key)]
+        return cast(column, Text) if has_coarse_equality(kind) else column
 
     def _compared(self) -> Any:
         return self._key[0] if len(self._key) == 1 else tuple_(*self._key)
