@@ -19,6 +19,7 @@ RefoldError
 ├── PredicateFailed         an event for which a predicate cannot be worked out
 ├── UnreadableEvent         an event whose JSON or time Python cannot hold
 ├── RowRejected             the database refuses a row that the handlers made
+├── TargetBehind            a row refers to one of a read model that is behind (now)
 ├── WrongExpectedVersion    an append to a stream that has moved on
 ├── InvalidEventFile        an event file with a line that is not an event
 ├── UnreadableEventFile     an event file that cannot be opened or unpacked (source/importer)
@@ -32,8 +33,8 @@ RefoldError
 ├── VersionChanged          another version of the projection was deployed during the run
 └── Fenced                  another attempt has taken over this work
 
-Retried are TemporalUnreachable, NoThreadLeft, NotDeployed, MissingRight, NotOnThisWorker and
-Fenced; all others are final.
+Retried are TemporalUnreachable, TargetBehind, NoThreadLeft, NotDeployed, MissingRight,
+NotOnThisWorker and Fenced; all others are final.
 """
 
 from __future__ import annotations
@@ -289,6 +290,21 @@ class UnreadableEvent(RefoldError):
 
 class RowRejected(RefoldError):
     """The database refused a row, for instance by a check constraint of the read model."""
+
+
+class TargetBehind(RefoldError):
+    """A row refers to one of another read model that has not come as far; it may soon."""
+
+    retryable = True
+
+    def __init__(self, projection: str, position: int, other: str, reached: int) -> None:
+        self.other = other
+        self.reached = reached
+        super().__init__(
+            f"projection {projection!r} waits at event {position} for {other!r}, which is joined "
+            f"to it by a foreign key and is at {reached}: start {other!r}, or backfill it with "
+            "--incremental"
+        )
 
 
 class WrongExpectedVersion(RefoldError):

@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.key import Key
 from refold.projection import Row
+from refold.store.read_models import quoted
 from refold.store.stored_types import driver_binder, has_coarse_equality, stored
 
 
@@ -46,6 +47,21 @@ class RowStore:
             if (binder := driver_binder(kind)) is not None
         ]
         self._upsert = self._make_upsert()
+
+    @property
+    def name(self) -> str:
+        """The table's name with its schema, quoted."""
+        return quoted(self.table.schema or "", self.table.name)
+
+    @property
+    def written(self) -> list[str]:
+        """The columns that are written; others are computed by PostgreSQL."""
+        return list(self._names)
+
+    @property
+    def key_names(self) -> list[str]:
+        """The key's columns."""
+        return [column.name for column in self._key]
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -82,6 +98,11 @@ class RowStore:
         await driver.copy_records_to_table(
             self.table.name, schema_name=self.table.schema, columns=self._names, records=records
         )
+
+    async def insert(self, connection: AsyncConnection, rows: Sequence[Row]) -> None:
+        """Adds rows; the table must not have any of them yet."""
+        if rows:
+            await connection.execute(insert(self.table), list(rows))
 
     async def upsert(self, connection: AsyncConnection, rows: Sequence[Row]) -> None:
         """Puts rows in the place of those with the same key; equal rows are left alone."""
