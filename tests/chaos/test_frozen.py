@@ -15,6 +15,7 @@ from sqlalchemy import text
 from temporalio.client import Client
 
 from refold.registry import Registry
+from refold.store import deliveries, system_events
 from tests.support.counting import EVENTS_PER_KEY, counted_events, counting
 from tests.support.databases import Database
 from tests.support.live import live, until_status
@@ -175,3 +176,37 @@ async def test_a_live_projection_is_taken_over_wherever_its_worker_froze(
             assert await zombie.terminate() == 0
         assert await other.terminate() == 0
     await assert_oracle(database.engine, counting)
+
+
+@pytest.mark.soak
+async def test_deliveries_are_taken_over_from_a_frozen_worker(
+    client: Client, database: Database, tmp_path: Path
+) -> None:
+    await write(database.engine, counted_events(KEYS))
+    places = environment(client, database, tmp_path, r"UPDATE refold\.deliveries SET delivered")
+    with worker_processes(places, tmp_path) as workers:
+        zombie = workers.start()
+
+        async def placed() -> bool:
+            async with database.engine.connect() as connection:
+                return bool(await deliveries.all_delivered(connection))
+
+        await until(placed)
+        handle = await start(client, database, "Rebuild", {"projection": "counting"})
+        await frozen(zombie)
+        other = workers.start()
+        await asyncio.wait_for(handle.result(), 120)
+
+        async def all_given() -> bool:
+            async with database.engine.connect() as connection:
+                known = await deliveries.all_delivered(connection)
+                lasts = await system_events.lasts(connection)
+            return list(known.values()) == [lasts["counting"]]
+
+        await until(all_given, 150)
+        zombie.cont()
+        assert await zombie.terminate() == 0
+        assert await all_given()
+        assert await other.terminate() == 0
+    await assert_oracle(database.engine, counting)
+    assert await leftovers(database.engine) == []
