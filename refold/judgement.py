@@ -184,12 +184,17 @@ def _told_python(error: BaseException) -> str:
     return shortened(f"{raised(error)}{where}")
 
 
+def own_words(refused: asyncpg.PostgresError) -> str:
+    """PostgreSQL's own message, without the values that those of class 22 name."""
+    if (refused.sqlstate or "").startswith("22"):
+        return _without_values(refused)
+    return str(refused.args[0]) if refused.args else type(refused).__name__
+
+
 def _told_refusal(refused: asyncpg.PostgresError) -> str:
     # Not its DETAIL, nor its context: these show keys and rows. But what depends on an object.
     state = refused.sqlstate or ""
-    message = refused.args[0] if refused.args else ""
-    if state.startswith("22"):
-        message = _without_values(refused)
+    message = own_words(refused)
     kind = type(refused).__name__
     if state == "2BP01" and refused.detail:
         message += f": {refused.detail}"
