@@ -43,6 +43,7 @@ from refold.allocator import keep_little
 from refold.command import leave, run_command
 from refold.database import make_engine, wait_until_reachable
 from refold.garbage import calm_garbage_collector, collect_now_and_then
+from refold.payloads import forgiving
 from refold.registry import Registry, load_registry
 from refold.settings import Settings, load_settings
 from refold.store.migrate import require_migrated
@@ -91,7 +92,7 @@ def make_worker(
     recording = SystemEventActivities(engine)
     delivery = DeliveryActivities(engine, registry, settings.task_queue)
     return Worker(
-        client,
+        forgiving(client),
         task_queue=settings.task_queue,
         workflows=WORKFLOWS,
         activities=[

@@ -38,7 +38,7 @@ with workflow.unsafe.imports_passed_through():
         RunStatus,
         WatchProgress,
     )
-    from refold.requests import BackfillRequest
+    from refold.requests import BackfillRequest, in_words
 
 # Progress is read often at first, so that a short run shows some, then every few seconds.
 _FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 1.0, 4.0
@@ -70,14 +70,15 @@ class Building(Moves[BackfillRequest]):
         return self._diff
 
     @workflow.signal(name="approve", description="Let the new table go live")
-    def approve(self, by: Any = None) -> None:
+    def approve(self, *said: Any) -> None:
         """Lets the table that awaits approval go live; comes to nothing at any other time."""
         self._approved = self._approved or self._may_approve
 
     @workflow.signal(name="reject", description="Discard the new table; an optional reason")
-    def reject(self, reason: Any = None) -> None:
+    def reject(self, *said: Any) -> None:
         """Ends the run as cancelled: the new table is removed, readers keep the one they have."""
-        self._stop("rejected" if reason is None else f"rejected: {reason}")
+        reason = in_words(said)
+        self._stop(f"rejected: {reason}" if reason else "rejected")
 
     # -- the steps ---------------------------------------------------------------------------
 

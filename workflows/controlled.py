@@ -49,13 +49,13 @@ class Controlled(Hears):
     # -- signals and updates -----------------------------------------------------------------
 
     @workflow.signal(name="pause", description="Finish the batches in hand, then stand still")
-    async def pause(self, by: Any = None) -> None:
+    async def pause(self, *said: Any) -> None:
         """Asks the run to pause; nothing happens when it is paused or about to end."""
         if not self._controls.paused:
             await self._tell_if_possible(paused=True)
 
     @workflow.signal(name="resume", description="Go on after a pause")
-    async def resume(self, by: Any = None) -> None:
+    async def resume(self, *said: Any) -> None:
         """Lets a paused run go on where it stands."""
         if self._controls.paused:
             self._meter.resumed()

@@ -63,7 +63,8 @@ class SystemEvents(Hears):
     async def run(self, *inputs: Any) -> int:
         """Takes one `DeliveryRequest`; returns how many events the handler has taken."""
         try:
-            request = accept_request(inputs[:1], DeliveryRequest)
+            continued = workflow.info().continued_run_id is not None
+            request = accept_request(inputs[:1] if continued else inputs, DeliveryRequest)
         except InvalidRequest as error:
             raise ShortFailure(str(error), type="InvalidRequest", non_retryable=True) from None
         self._fairness_key = fairness_key(request.projection)

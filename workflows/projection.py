@@ -104,12 +104,12 @@ class Projection(Requests):
         return self._health.report.snapshots if self._health.report else []
 
     @workflow.signal(name="start", description="Follow the log (again); nothing if it does")
-    def start(self) -> None:
+    def start(self, *said: Any) -> None:
         """Goes on after a stop."""
         self._stopped = False
 
     @workflow.signal(name="stop", description="Finish the batch in hand, and follow no further")
-    def stop(self) -> None:
+    def stop(self, *said: Any) -> None:
         """Stops at the next batch's end; the checkpoint stays."""
         self._stopped = True
         self._stops += 1
@@ -117,7 +117,7 @@ class Projection(Requests):
         self._interrupt()
 
     @workflow.signal(name="restart", description="Try again at once, at the checkpoint")
-    def restart(self) -> None:
+    def restart(self, *said: Any) -> None:
         """Goes on at the checkpoint, also after a failure."""
         self._stopped = False
         self._again = True

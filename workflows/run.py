@@ -27,7 +27,7 @@ with workflow.unsafe.imports_passed_through():
     from refold.messages import BackfillResult, Continued, Phase, Plan, Planned, Progress, RunStatus
     from refold.preview import Preview
     from refold.progress import ProgressMeter, as_markdown
-    from refold.requests import Request, accept_request
+    from refold.requests import Request, accept_request, in_words
     from refold.short_failure import ShortFailure
 
 R = TypeVar("R", bound=Request)
@@ -90,9 +90,9 @@ class Run(Controlled, Generic[R]):
         return self._planned.preview if self._planned else None
 
     @workflow.signal(name="cancel", description="Stop and undo; an optional reason is recorded")
-    def cancel(self, reason: Any = None) -> None:
+    def cancel(self, *said: Any) -> None:
         """Asks the run to stop: what it built aside is removed; keys repaired in place stay so."""
-        self._stop("" if reason is None else str(reason))
+        self._stop(in_words(said))
 
     def _stop(self, reason: str) -> None:
         if self._cancel_reason is None and not self._too_late_to_cancel:

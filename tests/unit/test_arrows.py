@@ -52,6 +52,7 @@ _PURE = [
     "step_wait",
     "system_events",
     "system_handlers",
+    "undecodable",
     "threads",
     "words",
 ]
@@ -114,6 +115,7 @@ ALLOWED: dict[str, list[str]] = {
     "refold/telemetry.py": _PURE_MODULES,
     "refold/allocator.py": [],
     "refold/garbage.py": ["refold.allocator"],
+    "refold/payloads.py": [*_KERNEL],
     "refold/temporal.py": [*_KERNEL],
     "refold/command.py": [*_KERNEL],
     "refold/cli": ["refold", "worker"],
