@@ -18,6 +18,7 @@ from activities.deployment import Deployment
 from activities.heartbeat import heartbeating
 from activities.pacing import Pace
 from activities.refused_rows import Tracing
+from activities.row_bounds import fitting
 from activities.setting_aside import most_letters
 from refold.database import raw
 from refold.dead_letters import Letter
@@ -49,12 +50,6 @@ _WINDOW_PER_EVENT = 50
 _SETTLING_SECONDS = 5.0
 
 _LONGEST_SECONDS = 4.0
-
-ROWS_BYTES = 16 << 20
-"""Rows that a batch reads, as text; more only if a single event has more."""
-
-# So few may be large without being measured: as a rule a live projection has no more at a time.
-_FEW_KEYS = 10
 
 
 @dataclass
@@ -137,7 +132,8 @@ class Follower:
         keyed = _Keyed()
         if read.records:
             keyed = await in_thread(self._keyed, read.records, hand, hand=hand)
-            await self._keep_what_fits(connection, keyed)
+            fit = await fitting(connection, self.rows, keyed.keys)
+            del keyed.events[fit:], keyed.keys[fit:]
         new = window
         if not read.all or len(keyed.events) < len(read.records):
             new = keyed.events[-1].position
@@ -173,18 +169,6 @@ class Follower:
         )
         self.position = new
         return applied.events
-
-    async def _keep_what_fits(self, connection: AsyncConnection, keyed: _Keyed) -> None:
-        """Leaves the last events to the next batch if the rows of all would take too much."""
-        if len(keyed.all_keys) <= _FEW_KEYS:
-            return
-        sizes = await self.rows.sizes(connection, keyed.all_keys)
-        total = 0
-        for number, keys in enumerate(keyed.keys if sizes else ()):
-            total += sum(sizes.pop(key, 0) for key in keys)  # the first event of a key reads it
-            if number and total > ROWS_BYTES:
-                del keyed.events[number:], keyed.keys[number:]
-                return
 
     async def _put(
         self,
