@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import text
@@ -16,6 +17,7 @@ from activities.counters import read_report
 from activities.deployment import Deployment
 from activities.heartbeat import heartbeating
 from activities.pacing import Pace
+from activities.refused_rows import Tracing
 from activities.setting_aside import most_letters
 from refold.database import raw
 from refold.dead_letters import Letter
@@ -31,6 +33,7 @@ from refold.source.head import SettledHead
 from refold.source.portions import BatchReader
 from refold.source.reader import as_events, in_position_order
 from refold.store import dead_letters, generations, runs, schema
+from refold.store.changes import Change, Changes
 from refold.store.generations import ACTIVE, BUILDING, RETAINED, Generation
 from refold.store.read_models import physical
 from refold.store.rows import RowStore
@@ -64,10 +67,10 @@ class _Keyed:
 
 @dataclass
 class _Applied:
-    """How many events have been applied, and to which keys."""
+    """How many events have been applied, and to which keys: up to which position."""
 
     events: int = 0
-    keys: dict[Key, None] = field(default_factory=dict)
+    keys: dict[Key, int] = field(default_factory=dict)
     letters: list[Letter] = field(default_factory=list)
 
 
@@ -139,7 +142,7 @@ class Follower:
         keys = [key for key in keyed.all_keys if key not in held]
         current: dict[Key, Row | None] = dict.fromkeys(keys)
         current.update(await self.rows.read(connection, keys))
-        before = {key for key, row in current.items() if row is not None}
+        before = dict(current)
         hand.renew()
         applied = _Applied()
         if keyed.events:
@@ -148,20 +151,55 @@ class Follower:
             cut = keyed.events[applied.events - 1].position
             await self._advance(connection, new, cut)
             new = cut
-        gone = [key for key in applied.keys if current[key] is None and key in before]
-        await self.rows.delete(connection, gone)
-        there = [row for key in applied.keys if (row := current[key]) is not None]
-        await self.rows.upsert(connection, there)
+        refused = await self._put(connection, keyed, applied, before, current)
         await dead_letters.add(
             await raw(connection),
             self.projection.name,
             self.generation.generation,
-            [letter for letter in [*keyed.letters, *applied.letters] if letter.position <= new],
+            [
+                letter
+                for letter in [*keyed.letters, *applied.letters, *refused]
+                if letter.position <= new
+            ],
             most=most_letters(self.poison),
             run_id=self.run_id,
         )
         self.position = new
         return applied.events
+
+    async def _put(
+        self,
+        connection: AsyncConnection,
+        keyed: _Keyed,
+        applied: _Applied,
+        before: dict[Key, Row | None],
+        current: dict[Key, Row | None],
+    ) -> list[Letter]:
+        """Writes what the rows have become; returns the poison events behind those refused."""
+        # The earlier event gets what only one key can have.
+        made = [
+            Change(key, current[key])
+            for key, _ in sorted(applied.keys.items(), key=itemgetter(1))
+            if current[key] is not None or before[key] is not None
+        ]
+        changes = Changes(connection, self.rows)
+        refused = await changes.put(made)
+        if not refused:
+            return []
+        tracing = Tracing(connection, changes, self.projection, self.generation, self.rows.name)
+        letters = []
+        for key, why in sorted(refused.items(), key=lambda item: applied.keys[item[0]]):
+            events = [
+                event
+                for event, keys in zip(keyed.events, keyed.keys, strict=True)
+                if key in keys and event.position <= applied.keys[key]
+            ]
+            traced = await tracing.trace(key, before[key], events, why)
+            if not self.poison.sets_aside:
+                raise traced.poison
+            await changes.put([Change(key, traced.row)])
+            letters.append(traced.letter(key))
+        return letters
 
     async def _advance(self, connection: AsyncConnection, old: int, new: int) -> None:
         await generations.advance(
@@ -204,7 +242,8 @@ class Follower:
                 except PoisonEvent as poison:
                     applied.letters.append(self._letter(poison, key))
                     held.add(key)
-                applied.keys[key] = None
+                else:
+                    applied.keys[key] = event.position
             applied.events += 1
             if hand.due:
                 break

@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import asyncpg
-from sqlalchemy import Select
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities import setting_aside
+from activities.refolded_rows import RefoldedRows, Target
 from refold.database import own_transaction, raw
 from refold.dead_letters import Letter
 from refold.errors import PoisonEvent
 from refold.fold import Batch, Carry
 from refold.key import Key, loaded_key, stored_key
-from refold.messages import Plan, RefoldedSegment
-from refold.projection import Projection, Row
+from refold.messages import RefoldedSegment
+from refold.projection import Row
 from refold.source.portions import portions_of
 from refold.source.reader import as_events, in_key_order
 from refold.source.selecting import without_events
 from refold.store import dead_letters, generations, partitions
 from refold.store.partitions import Partition
-from refold.store.rows import RowStore
+from refold.store.refused_row import refused_row
 from refold.telemetry import tracer
 from refold.threads import Hand, in_thread
-
-
-@dataclass
-class Target:
-    """Where a partition's rows go, and of what they are folded.
-
-    Attributes:
-        plan: The run's plan.
-        projection: The version that folds.
-        rows: The table.
-        position: Of the events up to here (inclusive).
-        among: Of these keys; None for all.
-        passed_over: Without the events at these positions.
-    """
-
-    plan: Plan
-    projection: Projection
-    rows: RowStore
-    position: int
-    among: Select[Any] | None
-    passed_over: list[int]
 
 
 class PartitionWork:
@@ -142,10 +122,30 @@ class PartitionWork:
 
     async def _write_aside(self, batch: Batch, *, done: bool) -> int:
         carry = self._stored(batch.carry)
-        async with own_transaction(self._writer) as driver:
+        try:
+            async with own_transaction(self._writer) as driver:
+                told = await self._advance(driver, batch, carry, done=done)
+                await self._target.rows.load(driver, batch.rows)
+                await self._set_aside(driver, batch.letters)
+        except asyncpg.PostgresError as error:
+            if refused_row(error) is None:
+                raise
+            return await self._write_what_is_taken(batch, carry, done=done)
+        return told
+
+    async def _write_what_is_taken(
+        self, batch: Batch, carry: dict[str, Any] | None, *, done: bool
+    ) -> int:
+        """The same for a batch with rows that PostgreSQL refuses."""
+        target = self._target
+        async with self._writer.begin():
+            await self._writer.execute(text("SELECT"))  # the driver's transaction begins
+            driver = await raw(self._writer)
             told = await self._advance(driver, batch, carry, done=done)
-            await self._target.rows.load(driver, batch.rows)
-            await self._set_aside(driver, batch.letters)
+            refolded = RefoldedRows(self._writer, target, target.position, bare=True)
+            rows: dict[Key, Row | None] = {self._key_of(row): row for row in batch.rows}
+            letters = await refolded.put(rows, batch.letters)
+            await self._set_aside(driver, letters)
         return told
 
     async def _write_in_place(self, batch: Batch, *, done: bool) -> int:
@@ -220,13 +220,12 @@ class PartitionWork:
         if self._target.among is None:
             # Rows of keys that no event names are strays, too.
             await rows.delete_others(self._writer, self._done_key, upto_key, list(there))
-        else:
-            await rows.delete(self._writer, [key for key in folded if key not in there])
-            if self._strays:
-                await rows.delete_others(
-                    self._writer, self._done_key, upto_key, list(there), among=self._strays
-                )
-        await rows.upsert(self._writer, list(there.values()))
+        elif self._strays:
+            await rows.delete_others(
+                self._writer, self._done_key, upto_key, list(there), among=self._strays
+            )
+        refolded = RefoldedRows(self._writer, self._target, position)
+        letters = await refolded.put(folded, letters)
         await self._set_aside(await raw(self._writer), letters, replaced=released)
 
     async def _fold_tail(

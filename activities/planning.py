@@ -35,6 +35,7 @@ from refold.store import (
 from refold.store.generations import BUILDING, RETAINED, Generation
 from refold.store.pressure import Pressure
 from refold.store.swap import plan_swap, require_none_refused
+from refold.store.trial import require_possible
 
 
 class PlanningActivities:
@@ -63,6 +64,7 @@ class PlanningActivities:
             UnknownProjection: The request names none that is registered.
             ProjectionBusy: Another run writes the projection.
             InvalidRequest: The request cannot be carried out on what there is.
+            InvalidProjection: PostgreSQL refuses the projection's table.
             SwapRefused: Something hangs on the live table that cannot move.
             PoisonEvent: An event's key does not fit.
             NotDeployed: The version that is to build itself is on other workers.
@@ -94,12 +96,9 @@ class PlanningActivities:
             if active is not None and not begin.atomic:
                 await self._deployment.version(request.projection, active.version)
             way = decide(begin, self._registry, active)
-            if way.aside or wants_backup(request, way):
-                lacks = await read_models.missing_rights(connection, live)
-                require_none_refused(lacks, way.projection.table.fullname)
             self._keys.check(way.asked, request.tenant)
-            if (wrong := await column_types.unusable(connection, way.projection)) is not None:
-                raise InvalidRequest(f"projection {way.projection.name!r}: {wrong}")
+            makes_table = way.aside or wants_backup(request, way)
+            await _require_usable(connection, way.projection, live if makes_table else None)
             throttle = request.pacing(way.projection.backfill).throttle
             if throttle is not None:
                 await Pressure(self._engine, throttle).reasons()  # so that it fails at once
@@ -251,7 +250,7 @@ class PlanningActivities:
                 await read_models.create_copy(
                     connection, projection, backup.schema_name, source=active.schema_name
                 )
-                await add_indexes(connection, projection, backup)
+                await add_indexes(connection, projection, backup, refers=False)
                 await connection.execute(
                     dead_letters.copied(projection.name, active.generation, backup.generation)
                 )
@@ -261,6 +260,18 @@ class PlanningActivities:
             await runs.set_plan(connection, plan.run_id, planned.model_dump(mode="json"))
             await announcing.started(connection, plan, begin.kind, begin.request)
         return planned
+
+
+async def _require_usable(
+    connection: AsyncConnection, projection: Projection, live: str | None
+) -> None:
+    """Looks at the column types and, when a table is made, whether it can be, by this role."""
+    if (wrong := await column_types.unusable(connection, projection)) is not None:
+        raise InvalidRequest(f"projection {projection.name!r}: {wrong}")
+    if live is not None:
+        lacks = await read_models.missing_rights(connection, live)
+        require_none_refused(lacks, projection.table.fullname)
+        await require_possible(connection, projection)
 
 
 async def _note(connection: AsyncConnection, way: Way, live: str, *, first: bool) -> str | None:

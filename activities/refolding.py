@@ -12,7 +12,8 @@ from activities import setting_aside
 from activities.deployment import Deployment
 from activities.heartbeat import heartbeating
 from activities.pacing import Pace
-from activities.partition_work import PartitionWork, Target
+from activities.partition_work import PartitionWork
+from activities.refolded_rows import Target
 from refold.errors import RunEnded
 from refold.fold import KeyOrderFold
 from refold.messages import Plan, RefoldedSegment, RefoldSegment
@@ -133,4 +134,4 @@ class RefoldActivities:
         if plan.selection is not None:
             assert projection.key_paths is not None
             among = selected_keys.of_run(projection.key_paths, plan.run_id)
-        return Target(plan, projection, RowStore(table), position, among, passed)
+        return Target(plan, projection, generation, RowStore(table), position, among, passed)

@@ -11,6 +11,7 @@ from temporalio import activity
 
 from activities.deployment import Deployment
 from activities.heartbeat import Heartbeat, heartbeating
+from activities.indexed_rows import Indexing
 from refold.errors import RunEnded
 from refold.messages import Plan
 from refold.projection import Projection
@@ -49,6 +50,7 @@ class ShadowActivities:
 
         Raises:
             RunEnded: The generation is gone.
+            PoisonEvent: A row is refused, and its event is not set aside.
         """
         projection = await self._deployment.planned(plan)
         async with alone(self._engine, plan), self._engine.begin() as connection:
@@ -61,7 +63,8 @@ class ShadowActivities:
                     f"{sum(count.done for count in counted)}: the database has lost them"
                 )
             if not await read_models.is_indexed(connection, place, generation.table_name):
-                await add_indexes(connection, projection, generation)
+                await Indexing(connection, plan, projection, generation).add_all()
+                await _note_what_it_is(connection, projection, generation)
             await generations.set_loaded(
                 connection, projection.name, plan.generation, plan.position
             )
@@ -109,11 +112,29 @@ class ShadowActivities:
 
 
 async def add_indexes(
+    connection: AsyncConnection,
+    projection: Projection,
+    generation: Generation,
+    *,
+    refers: bool = True,
+) -> None:
+    """Adds what the projection's table declares, and records what that came to.
+
+    Args:
+        connection: In a transaction.
+        projection: The projection.
+        generation: Its table is loaded.
+        refers: With the foreign keys; a copy that is only kept has none.
+    """
+    place = generation.schema_name
+    await read_models.add_indexes(connection, projection, place, refers=refers)
+    await _note_what_it_is(connection, projection, generation)
+
+
+async def _note_what_it_is(
     connection: AsyncConnection, projection: Projection, generation: Generation
 ) -> None:
-    """Adds what the projection's table declares, and records what that came to."""
     place, number = generation.schema_name, generation.generation
-    await read_models.add_indexes(connection, projection, place)
     built = await built_as(connection, place, generation.table_name)
     await generations.set_built_with(connection, projection.name, number, built)
 

@@ -142,7 +142,7 @@ class SnapshotActivities:
         if source is None or source.position is None:
             raise RunEnded(f"generation {plan.copies} of {plan.projection!r} is gone")
         rows = await snapshots.fill(connection, projection, copy, source)
-        await add_indexes(connection, projection, copy)
+        await add_indexes(connection, projection, copy, refers=plan.atomic)
         await generations.set_rows(connection, plan.projection, plan.generation, rows)
         # At the end, not before: as long as it is held the lease cannot be renewed.
         await leases.require(connection, plan.run_id)

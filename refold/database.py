@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -187,7 +188,11 @@ async def check_reachable(engine: AsyncEngine) -> None:
                 raise OSError(
                     "it takes no writes: it is a standby, or default_transaction_read_only is on"
                 )
-    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as e:
+    except (
+        asyncpg.InvalidAuthorizationSpecificationError,
+        asyncpg.InvalidCatalogNameError,
+        ssl.SSLCertVerificationError,
+    ) as e:
         raise ConfigurationError(f"REFOLD_DATABASE_URL: the server refuses it: {e}") from e
     except DBAPIError as e:
         if _is(e, asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError):

@@ -17,8 +17,9 @@ RefoldError
 ├── HandlerOverdue          an event that the projection's code does not come to an end with
 ├── NoThreadLeft            too many threads of this worker do not come back from people's code
 ├── PredicateFailed         an event for which a predicate cannot be worked out
-├── UnreadableEvent         an event whose JSON does not fit Python's numbers
+├── UnreadableEvent         an event whose JSON or time Python cannot hold
 ├── RowRejected             the database refuses a row that the handlers made
+├── TargetBehind            a row refers to one of a read model that is behind (now)
 ├── WrongExpectedVersion    an append to a stream that has moved on
 ├── InvalidEventFile        an event file with a line that is not an event
 ├── UnreadableEventFile     an event file that cannot be opened or unpacked (source/importer)
@@ -32,8 +33,8 @@ RefoldError
 ├── VersionChanged          another version of the projection was deployed during the run
 └── Fenced                  another attempt has taken over this work
 
-Retried are TemporalUnreachable, NoThreadLeft, NotDeployed, MissingRight, NotOnThisWorker and
-Fenced; all others are final.
+Retried are TemporalUnreachable, TargetBehind, NoThreadLeft, NotDeployed, MissingRight,
+NotOnThisWorker and Fenced; all others are final.
 """
 
 from __future__ import annotations
@@ -269,11 +270,34 @@ class PredicateFailed(RefoldError):
 
 
 class UnreadableEvent(RefoldError):
-    """An event's JSON cannot be decoded."""
+    """An event's JSON or time cannot be decoded."""
+
+    @classmethod
+    def timed(cls, position: int, at: str) -> UnreadableEvent:
+        """The error for an event that was recorded at a time which Python does not have."""
+        return cls(
+            f"event {position}: expected a recorded_at from the year 1 to 9999, got {at!r}: no "
+            "handler can be given it"
+        )
 
 
 class RowRejected(RefoldError):
     """The database refused a row, for instance by a check constraint of the read model."""
+
+
+class TargetBehind(RefoldError):
+    """A row refers to one of another read model that has not come as far; it may soon."""
+
+    retryable = True
+
+    def __init__(self, projection: str, position: int, other: str, reached: int) -> None:
+        self.other = other
+        self.reached = reached
+        super().__init__(
+            f"projection {projection!r} waits at event {position} for {other!r}, which is joined "
+            f"to it by a foreign key and is at {reached}: start {other!r}, or backfill it with "
+            "--incremental"
+        )
 
 
 class WrongExpectedVersion(RefoldError):

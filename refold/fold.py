@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 from refold.dead_letters import Letter
-from refold.errors import PoisonEvent
+from refold.errors import PoisonEvent, UnreadableEvent
 from refold.event import Event
 from refold.key import Key, key_loader, stored_key
 from refold.projection import Projection, Row
@@ -110,7 +110,7 @@ class KeyOrderFold:
         projection, new, instant = self._projection, tuple.__new__, datetime.fromisoformat
         handlers, copied, settled = projection.handlers, projection.copier, projection.settled
         stored, fields, row, hand = self._stored_key, self._fields, self._row, self.hand
-        counted = position = 0
+        counted, position, at = 0, 0, ""
         event: Any = None
         source: Iterator[Sequence[Any]] = iter(events)
         if self._held is not None:
@@ -144,7 +144,7 @@ class KeyOrderFold:
                 break
             except Exception as error:
                 if event is None:
-                    raise
+                    raise _unread(error, position, at) from None
                 poison = projection.poison(event, error)
                 if not self._sets_aside:
                     raise poison from error
@@ -187,6 +187,10 @@ class KeyOrderFold:
         batch, self._batch = self._batch, Batch(carry=None)
         batch.carry = carry
         return batch
+
+
+def _unread(error: Exception, position: int, at: str) -> Exception:
+    return UnreadableEvent.timed(position, at) if isinstance(error, ValueError) else error
 
 
 def _after_key(

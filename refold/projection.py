@@ -71,6 +71,11 @@ class Projection:
                 f"{name}: table {table.name!r} needs a primary key: it is the projection's key"
             )
         require_own_place(name, table)
+        if table.primary_key.deferrable:
+            raise InvalidProjection(
+                f"{name}: table {table.name!r}: expected a primary key that is checked at once, "
+                "got a deferrable one: rows are put in the place of those with the same key"
+            )
         self.name = name
         self.version = version
         self.table = table

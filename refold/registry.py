@@ -40,6 +40,7 @@ class Registry:
         self._predicates: dict[str, NamedPredicate] = {}
         for projection in projections:
             self._add(projection)
+        self._require_own_tables()
         for handler in system_handlers:
             self._add_handler(handler)
         for projection in self:
@@ -86,6 +87,20 @@ class Registry:
                 f"{projection.name}: snapshots: trigger_on: expected event types with a handler "
                 f"({', '.join(projection.event_types)}), got {', '.join(unread)}"
             )
+
+    def _require_own_tables(self) -> None:
+        """Two projections that write one table would undo each other's rows."""
+        owners: dict[tuple[str, str], str] = {}
+        for name, versions in self._versions.items():
+            for projection in versions.values():
+                place = (declared_schema(projection.table), projection.table.name)
+                owner = owners.setdefault(place, name)
+                if owner != name:
+                    raise InvalidProjection(
+                        f"projections {owner!r} and {name!r} have one table, "
+                        f"{'.'.join(place)!r}: expected one for each: name another table for one "
+                        "of them; versions of one projection share theirs under one name"
+                    )
 
     def get(self, name: str) -> Projection:
         """The projection of that name, in its highest version.

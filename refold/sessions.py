@@ -12,6 +12,7 @@ import getpass
 import os
 import re
 import socket as sockets
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,6 +178,8 @@ class Connector:
             if not url.options:
                 raise
             raise ConfigurationError(f"{self._variable}: parameter options: {error}") from None
+        except ssl.SSLError:
+            raise  # a certificate that is not believed is a ValueError, too, and may be renewed
         except ValueError as error:  # of the address, of PG… variables or of a service's file
             raise ConfigurationError(f"{self._variable}: {error}") from None
 

@@ -84,12 +84,13 @@ def status(
             _run_text(row["run"]),
         )
     console.print(table)
-    for row in rows:
-        for left in row["left_behind"]:
-            console.print(
-                f"{row['projection']}: {left['item']}, since {left['since']:%Y-%m-%d %H:%M:%S}: "
-                f"{left['reason']}"
-            )
+    for line in dict.fromkeys(_left_text(left) for row in rows for left in row["left_behind"]):
+        console.print(line)
+
+
+def _left_text(left: dict[str, Any]) -> str:
+    whose = f"{left['projection']}: " if left["projection"] else ""
+    return f"{whose}{left['item']}, since {left['since']:%Y-%m-%d %H:%M:%S}: {left['reason']}"
 
 
 def _text(value: Any, unit: str = "") -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column, Table
+from sqlalchemy import ARRAY, JSON, Column, Float, Numeric, Table, Time
+from sqlalchemy.dialects.postgresql import NUMRANGE
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
@@ -37,7 +38,8 @@ def check_table(table: Table) -> None:
         InvalidProjection: It is such a table.
     """
     try:
-        CreateTable(table).compile(dialect=DIALECT)
+        # What foreign keys refer to may be known to the database alone.
+        CreateTable(table, include_foreign_key_constraints=[]).compile(dialect=DIALECT)
     except SQLAlchemyError as error:
         raise InvalidProjection(
             f"table {table.name!r}: expected one that PostgreSQL can have, got: {error}"
@@ -48,6 +50,20 @@ def scalar_default(column: Column[Any]) -> Any:
     """What a column holds that a handler leaves out; None for nothing."""
     default: Any = column.default
     return None if default is None else default.arg
+
+
+def _key_reason(kind: Any) -> str | None:
+    """What is expected of a key's type; None where it is fine."""
+    kind = kind._variant_mapping.get(DIALECT.name, kind)
+    if isinstance(kind, (ARRAY, JSON)):
+        return "a key that is one value"
+    if isinstance(kind, Time) and kind.timezone:
+        return "a key of which Python and PostgreSQL say alike whether two are equal"
+    if isinstance(kind, NUMRANGE) or (
+        isinstance(kind, Numeric) and not isinstance(kind, Float) and kind.precision is None
+    ):
+        return "a key with a scale, as 1.0 and 1.00 are equal without one and written otherwise"
+    return None
 
 
 def _check_name(what: str, name: str) -> None:
@@ -69,6 +85,8 @@ def _check_value(column: Column[Any]) -> None:
         reason = "a key that events name, got a computed column"
     elif default is not None and not default.is_scalar:
         reason = "a constant default: handlers are pure; let them return the value"
+    elif column.primary_key and (expected := _key_reason(column.type)) is not None:
+        reason = f"{expected}, got {column.type!r}"
     elif column.onupdate is not None:
         reason = "no onupdate: handlers are pure; let them return the value"
     if reason is not None:

@@ -167,9 +167,16 @@ async def read_events(connection: AsyncConnection, statement: Select[Any]) -> li
 def as_events(records: Sequence[Any]) -> list[Event]:
     """The events in records of statements made here."""
     return [
-        Event(position, stream_id, version, kind, data, metadata, datetime.fromisoformat(at))
+        Event(position, stream_id, version, kind, data, metadata, _instant(position, at))
         for position, stream_id, version, kind, data, metadata, at, *_ in decoded(records)
     ]
+
+
+def _instant(position: int, at: str) -> datetime:
+    try:
+        return datetime.fromisoformat(at)
+    except ValueError:
+        raise UnreadableEvent.timed(position, at) from None
 
 
 # -- in key order ----------------------------------------------------------------------------

@@ -27,7 +27,8 @@ async def unusable(connection: AsyncConnection, projection: Projection) -> str |
         if refused is not None:
             return (
                 f"column {column.name!r}: expected a type that the database has, got "
-                f"{_written(column)}: {refused}{_hint(column)}"
+                f"{_written(column)}: {refused}"
+                f"{await _elsewhere(connection, column) or _hint(column)}"
             )
     return None
 
@@ -64,6 +65,22 @@ def _named(kind: object) -> object:
     if isinstance(kind, ARRAY):
         return _named(kind.item_type)
     return _named(kind.load_dialect_impl(DIALECT)) if isinstance(kind, TypeDecorator) else kind
+
+
+async def _elsewhere(connection: AsyncConnection, column: Column[object]) -> str:
+    """Where a type of that name is which is not looked for there; empty when it is nowhere."""
+    name = getattr(_named(column.type), "name", None) or _written(column).split("(")[0].lower()
+    statement = text(
+        "SELECT string_agg(DISTINCT typnamespace::regnamespace::text, ', ') FROM pg_type "
+        "WHERE typname = :name AND NOT pg_type_is_visible(oid)"
+    )
+    schemas = await connection.scalar(statement, {"name": str(name)})
+    return (
+        f"; there is one in schema {schemas}: declare the type's schema, or give the address "
+        f"?options=-c%20search_path%3Dpublic%2C{schemas}"
+        if schemas
+        else ""
+    )
 
 
 def _hint(column: Column[object]) -> str:

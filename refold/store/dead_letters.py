@@ -24,6 +24,7 @@ from sqlalchemy import (
     select,
     tuple_,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -206,6 +207,16 @@ async def release(
         mine = select(selected_keys.c.key).where(selected_keys.c.run_id == selected_by)
         condition.append(dead_letters.c.key.in_(mine))
     return (await connection.execute(delete(dead_letters).where(*condition))).rowcount
+
+
+async def release_keys(
+    connection: AsyncConnection, projection: str, generation: int, keys: Sequence[Key]
+) -> int:
+    """Removes the letters of these keys; returns how many there were."""
+    array = literal([letter_key(key) for key in keys], JSONB)
+    among = dead_letters.c.key.in_(select(func.jsonb_array_elements(array)))
+    statement = delete(dead_letters).where(_of(projection, generation), among)
+    return (await connection.execute(statement)).rowcount
 
 
 def _comparable(projection: Projection, own: ColumnElement[bool]) -> tuple[Any, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from sqlalchemy import ColumnElement, delete, func, literal, or_, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.live import AUTO_START, auto_start_id
@@ -62,14 +63,14 @@ async def forget_runs(connection: AsyncConnection, projection: str, older_than: 
 async def _still_asked_about(connection: AsyncConnection, projection: str) -> list[str]:
     by_version = (
         select(runs.c.run_id)
-        .distinct(runs.c.version)
+        .ext(distinct_on(runs.c.version))
         .where(runs.c.projection == projection, runs.c.status.in_(WORKED))
         .order_by(runs.c.version, runs.c.started_at.desc())
     )
     own_ids = func.starts_with(runs.c.workflow_id, literal(auto_start_id(projection, "")))
     by_itself = (
         select(runs.c.run_id)
-        .distinct(runs.c.workflow_id, runs.c.version)
+        .ext(distinct_on(runs.c.workflow_id, runs.c.version))
         .where(runs.c.projection == projection, or_(own_ids, runs.c.requested_by == AUTO_START))
         .order_by(runs.c.workflow_id, runs.c.version, runs.c.started_at.desc())
     )

@@ -34,12 +34,14 @@ class LeftBehind:
     """A trouble as it is recorded.
 
     Attributes:
+        projection: Of which projection it is; empty for none in particular.
         chore: What the workers were doing.
         item: What it is about.
         reason: Why it could not be done.
         since: When it was first found.
     """
 
+    projection: str
     chore: str
     item: str
     reason: str
@@ -47,11 +49,14 @@ class LeftBehind:
 
 
 async def of_projection(connection: AsyncConnection, projection: str) -> list[LeftBehind]:
-    """What is left behind of a projection, the oldest first."""
-    statement = select(
-        left_behind.c.chore, left_behind.c.item, left_behind.c.reason, left_behind.c.since
-    ).where(left_behind.c.projection == projection)
-    rows = await connection.execute(statement.order_by(left_behind.c.since, left_behind.c.item))
+    """What is left behind of a projection, or of none in particular, the oldest first."""
+    columns = [left_behind.c[name] for name in LeftBehind.__dataclass_fields__]
+    statement = (
+        select(*columns)
+        .where(left_behind.c.projection.in_((projection, "")))
+        .order_by(left_behind.c.since, left_behind.c.item)
+    )
+    rows = await connection.execute(statement)
     return [LeftBehind(*row) for row in rows]
 
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
+    DDL,
     CheckConstraint,
     Column,
     Constraint,
@@ -15,13 +16,14 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable
+from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, ExecutableDDLElement
 
 from refold.columns.declared import written_columns
 from refold.database import DIALECT
 from refold.projection import Projection
 from refold.schemas import declared_schema
 from refold.store import generations
+from refold.store.foreign_keys import foreign_keys
 
 
 def quoted(*names: str) -> str:
@@ -35,7 +37,12 @@ def quoted(*names: str) -> str:
 @lru_cache(maxsize=256)
 def physical(projection: Projection, schema: str) -> Table:
     """The projection's table as it stands, or will stand, in that schema; not to be changed."""
-    made = projection.table.to_metadata(MetaData(), schema=schema)
+    made = projection.table.to_metadata(
+        MetaData(),
+        schema=schema,
+        # What it refers to stays where it is.
+        referred_schema_fn=lambda table, to, constraint, referred: referred,
+    )
     for copied, column in zip(made.columns, projection.table.columns, strict=True):
         copied.type = column.type  # a type with a name stays in the schema that it is declared in
     return made
@@ -132,7 +139,7 @@ async def create_shadow(connection: AsyncConnection, projection: Projection, sch
         table.constraints.remove(constraint)  # of a column's type
     await connection.execute(CreateTable(table))
     # Without a key, a publication of all tables would refuse to let rows be replaced in it.
-    await _identify(connection, schema, projection.table.name, "FULL")
+    await connection.exec_driver_sql(_identity(schema, projection.table.name, "FULL"))
 
 
 def _bare(column: Column[Any]) -> Column[Any]:
@@ -143,9 +150,8 @@ def _bare(column: Column[Any]) -> Column[Any]:
     return Column(column.name, kind, nullable=column.nullable, server_default=column.server_default)
 
 
-async def _identify(connection: AsyncConnection, schema: str, table: str, by: str) -> None:
-    name = quoted(schema, table)
-    await connection.exec_driver_sql(f"ALTER TABLE {name} REPLICA IDENTITY {by}")
+def _identity(schema: str, table: str, by: str) -> str:
+    return f"ALTER TABLE {quoted(schema, table)} REPLICA IDENTITY {by}"
 
 
 async def create_copy(
@@ -169,19 +175,43 @@ async def is_indexed(connection: AsyncConnection, schema: str, table: str) -> bo
     return bool(found)
 
 
-async def add_indexes(connection: AsyncConnection, projection: Projection, schema: str) -> None:
-    """Adds the keys, checks and indexes that the projection's table declares."""
+async def declared(
+    connection: AsyncConnection, projection: Projection, schema: str, *, refers: bool = True
+) -> list[ExecutableDDLElement]:
+    """The statements that add the keys, checks and indexes that the projection's table declares.
+
+    Args:
+        connection: In a transaction.
+        projection: The projection.
+        schema: Where the table is.
+        refers: With its foreign keys; a copy that is only kept has none, as it must not stop
+            anybody from deleting what it refers to.
+    """
     table = physical(projection, schema)
-    await connection.execute(AddConstraint(table.primary_key))
-    await _identify(connection, schema, table.name, "DEFAULT")
-    for constraint in sorted(_constraints(table), key=lambda c: str(c.name)):
-        if constraint is not table.primary_key and not isinstance(constraint, ForeignKeyConstraint):
-            # Not to be marked as made: the table is looked at again, by another attempt.
-            await connection.execute(AddConstraint(constraint, isolate_from_table=False))
-    for foreign in table.foreign_key_constraints:
-        await connection.execute(AddConstraint(foreign))
-    for index in sorted(table.indexes, key=lambda i: str(i.name)):
-        await connection.execute(CreateIndex(index))
+    others = [
+        constraint
+        for constraint in sorted(_constraints(table), key=lambda c: str(c.name))
+        if constraint is not table.primary_key and not isinstance(constraint, ForeignKeyConstraint)
+    ]
+    identity = _identity(schema, table.name, "DEFAULT").replace("%", "%%")
+    foreign = await foreign_keys(connection, projection.table, schema) if refers else []
+    # Not to be marked as made: the table is looked at again, by another attempt.
+    keys = [AddConstraint(one, isolate_from_table=False) for one in (table.primary_key, *others)]
+    return [
+        keys[0],
+        DDL(identity),  # type: ignore[no-untyped-call]
+        *keys[1:],
+        *foreign,
+        *map(CreateIndex, sorted(table.indexes, key=lambda i: str(i.name))),
+    ]
+
+
+async def add_indexes(
+    connection: AsyncConnection, projection: Projection, schema: str, *, refers: bool = True
+) -> None:
+    """Adds the keys, checks and indexes that the projection's table declares; see `declared`."""
+    for statement in await declared(connection, projection, schema, refers=refers):
+        await connection.execute(statement)
 
 
 def _constraints(table: Table) -> list[Constraint]:

@@ -12,6 +12,8 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     Table,
+    Text,
+    cast,
     delete,
     func,
     literal,
@@ -23,7 +25,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.key import Key
 from refold.projection import Row
-from refold.store.stored_types import driver_binder, has_no_equality, stored
+from refold.store.read_models import quoted
+from refold.store.stored_types import driver_binder, has_coarse_equality, stored
 
 
 class RowStore:
@@ -44,6 +47,21 @@ class RowStore:
             if (binder := driver_binder(kind)) is not None
         ]
         self._upsert = self._make_upsert()
+
+    @property
+    def name(self) -> str:
+        """The table's name with its schema, quoted."""
+        return quoted(self.table.schema or "", self.table.name)
+
+    @property
+    def written(self) -> list[str]:
+        """The columns that are written; others are computed by PostgreSQL."""
+        return list(self._names)
+
+    @property
+    def key_names(self) -> list[str]:
+        """The key's columns."""
+        return [column.name for column in self._key]
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -80,6 +98,11 @@ class RowStore:
         await driver.copy_records_to_table(
             self.table.name, schema_name=self.table.schema, columns=self._names, records=records
         )
+
+    async def insert(self, connection: AsyncConnection, rows: Sequence[Row]) -> None:
+        """Adds rows; the table must not have any of them yet."""
+        if rows:
+            await connection.execute(insert(self.table), list(rows))
 
     async def upsert(self, connection: AsyncConnection, rows: Sequence[Row]) -> None:
         """Puts rows in the place of those with the same key; equal rows are left alone."""
@@ -121,15 +144,19 @@ class RowStore:
         if not others:
             return statement.on_conflict_do_nothing()
         new = [statement.excluded[column.name] for column in others]
-        changed = None
-        # json (unlike jsonb) has no equality: such rows are always written.
-        if not any(has_no_equality(self._kinds[column.name]) for column in others):
-            changed = tuple_(*others).is_distinct_from(tuple_(*new))
+        changed = tuple_(*map(self._told_apart, others)).is_distinct_from(
+            tuple_(*map(self._told_apart, new))
+        )
         return statement.on_conflict_do_update(
             index_elements=self._key,
             set_=dict(zip([column.name for column in others], new, strict=True)),
             where=changed,
         )
+
+    def _told_apart(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """The column, in a form whose equality tells apart whatever a handler does."""
+        kind = self._kinds[str(column.key)]
+        return cast(column, Text) if has_coarse_equality(kind) else column
 
     def _compared(self) -> Any:
         return self._key[0] if len(self._key) == 1 else tuple_(*self._key)

@@ -32,6 +32,7 @@ WORKED = ("completed", "rolled_back")
 
 # What a smaller run takes is mostly its steps, not its events.
 _LEAST_EVENTS = 10_000
+_LAST_RUNS = 50
 
 
 @dataclass(frozen=True)
@@ -192,8 +193,16 @@ async def latest_rate(connection: AsyncConnection, projection: str) -> float | N
     """Events a second of the projection's latest completed run of some size, without limits.
 
     What a person took to approve it does not count: a run that was verified ends there. One that
-    was paused, throttled, or told other limits, says nothing of the next.
+    was paused, throttled, or told other limits, says nothing of the next; nor does what was long
+    ago.
     """
+    last = (
+        select(runs.c.run_id)
+        .where(runs.c.projection == projection)
+        .order_by(runs.c.started_at.desc())
+        .limit(_LAST_RUNS)
+        .subquery()
+    )
     verified = cast(runs.c.diff.op("->>")(literal_column("'compared_at'")), DateTime(timezone=True))
     seconds = func.extract("epoch", func.coalesce(verified, runs.c.ended_at) - runs.c.started_at)
     events = runs.c.plan["plan"]["total_events"].as_float()
@@ -201,7 +210,7 @@ async def latest_rate(connection: AsyncConnection, projection: str) -> float | N
     throttled = func.coalesce(func.jsonb_typeof(pacing["throttle"]), "null") != "null"
     statement = (
         select(events / seconds)
-        .where(runs.c.projection == projection, runs.c.status == "completed")
+        .where(runs.c.run_id.in_(select(last.c.run_id)), runs.c.status == "completed")
         .where(seconds >= 1, events >= _LEAST_EVENTS, REVISION == 0)
         .where(func.coalesce(pacing["events_per_second"].as_float(), 0) == 0, ~throttled)
         .order_by(runs.c.started_at.desc())

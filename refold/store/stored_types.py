@@ -10,8 +10,19 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import JSON, Column, MetaData, Table, Text, TypeDecorator
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    Column,
+    Float,
+    MetaData,
+    Numeric,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+from sqlalchemy.dialects.postgresql import NUMRANGE
 from sqlalchemy.types import TypeEngine
 
 from refold.columns import Kind, kind_of
@@ -89,6 +100,17 @@ def driver_binder(kind: Kind) -> Callable[[Any], Any] | None:
     return lambda value: processor(None if value is None else bind(value))
 
 
-def has_no_equality(kind: Kind) -> bool:
-    """Whether PostgreSQL cannot compare the values: json, unlike jsonb."""
-    return isinstance(kind.base, JSON) and not isinstance(kind.base, JSONB)
+def has_coarse_equality(kind: Kind) -> bool:
+    """Whether PostgreSQL takes some values for equal that handlers tell apart, or compares none.
+
+    1.5 and 1.50 are equal, in a numeric without a scale as in jsonb, and a collation may take more
+    for equal; json has no equality at all.
+    """
+    base: Any = kind.base
+    while isinstance(base, ARRAY):
+        base = base.item_type
+    if isinstance(base, String):
+        return base.collation is not None
+    if isinstance(base, Numeric) and not isinstance(base, Float):
+        return base.precision is None
+    return isinstance(base, (JSON, NUMRANGE))

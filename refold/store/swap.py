@@ -16,6 +16,7 @@ from refold.store import generations, read_models
 from refold.store.attached import Attachments, fingerprint_statement, look
 from refold.store.generations import ACTIVE, DISCARDED, RETAINED, Generation, own_schema
 from refold.store.read_models import quoted
+from refold.store.refused_row import refused_row
 from refold.store.schema import SCHEMA
 
 
@@ -144,7 +145,16 @@ async def prepare(
             show(statement)
             try:
                 await (await raw(connection)).execute(statement)
-            except asyncpg.SyntaxOrAccessError as error:
+            except asyncpg.PostgresError as error:
+                broken = refused_row(error)
+                if broken is not None:
+                    raise SwapRefused(
+                        f"table {table} cannot be swapped: the new rows break what somebody has "
+                        f"added to the live table by hand ({statement}), and no projection "
+                        f"declares: {broken.said}: drop it, or mend the handlers"
+                    ) from None
+                if not isinstance(error, asyncpg.SyntaxOrAccessError):
+                    raise
                 raise SwapRefused(
                     f"table {table} cannot be swapped: PostgreSQL refuses to give the new table "
                     f"what hangs on it ({statement}): {error}: remove it, or backfill in place"

@@ -172,7 +172,7 @@ def _holds(held: _Held) -> ColumnElement[bool]:
 
 
 def _shares(held: _Held) -> ColumnElement[bool]:
-    # Of several that share the row, xmax is a number for all of them, which does not say who they
+    # Of several that share a row, xmax is a number for all of them, which does not say who they
     # are: then it is whoever shares a row of this table and is silent.
     return (
         (_LOCKS.c.locktype == "relation")

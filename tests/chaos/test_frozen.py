@@ -1,4 +1,7 @@
-"""A worker that freezes anywhere, its transaction open: another takes over, and nothing is lost."""
+"""A worker that freezes anywhere, its transaction open: another takes over, and nothing is lost.
+
+It takes a minute or two: the polls that a frozen worker has open swallow several attempts.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from sqlalchemy import text
 from temporalio.client import Client
 
 from refold.registry import Registry
+from refold.store import deliveries, system_events
 from tests.support.counting import EVENTS_PER_KEY, counted_events, counting
 from tests.support.databases import Database
 from tests.support.live import live, until_status
@@ -26,7 +30,6 @@ from tests.support.runs import (
     working,
     write,
 )
-from tests.support.soaking import soak
 
 KEYS = 60
 EVENTS = KEYS * EVENTS_PER_KEY
@@ -61,7 +64,6 @@ KINDS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "Snapshot": ("Snapshot", {}),
     "Rollback": ("Rollback", {}),
 }
-_QUICK = "planning, its plan written"
 
 
 async def frozen(worker: WorkerProcess) -> None:
@@ -105,7 +107,8 @@ def environment(client: Client, database: Database, directory: Path, place: str)
     )
 
 
-@pytest.mark.parametrize("place", [_QUICK, *soak(*(one for one in PLACES if one != _QUICK))])
+@pytest.mark.soak
+@pytest.mark.parametrize("place", PLACES)
 async def test_a_run_is_taken_over_wherever_its_worker_froze(
     client: Client, database: Database, tmp_path: Path, place: str
 ) -> None:
@@ -173,3 +176,38 @@ async def test_a_live_projection_is_taken_over_wherever_its_worker_froze(
             assert await zombie.terminate() == 0
         assert await other.terminate() == 0
     await assert_oracle(database.engine, counting)
+
+
+@pytest.mark.soak
+async def test_deliveries_are_taken_over_from_a_frozen_worker(
+    client: Client, database: Database, tmp_path: Path
+) -> None:
+    await write(database.engine, counted_events(KEYS))
+    places = environment(client, database, tmp_path, r"UPDATE refold\.deliveries SET delivered")
+    with worker_processes(places, tmp_path) as workers:
+        zombie = workers.start()
+
+        async def placed() -> bool:
+            async with database.engine.connect() as connection:
+                return bool(await deliveries.all_delivered(connection))
+
+        await until(placed)
+        handle = await start(client, database, "Rebuild", {"projection": "counting"})
+        await frozen(zombie)
+        other = workers.start()
+        # It has frozen early in the run, each step of which its polls may swallow.
+        await asyncio.wait_for(handle.result(), 300)
+
+        async def all_given() -> bool:
+            async with database.engine.connect() as connection:
+                known = await deliveries.all_delivered(connection)
+                lasts = await system_events.lasts(connection)
+            return list(known.values()) == [lasts["counting"]]
+
+        await until(all_given, 300)
+        zombie.cont()
+        assert await zombie.terminate() == 0
+        assert await all_given()
+        assert await other.terminate() == 0
+    await assert_oracle(database.engine, counting)
+    assert await leftovers(database.engine) == []

@@ -7,11 +7,13 @@ import logging
 
 import pytest
 from temporalio.client import Client
+from typer.testing import CliRunner
 
 from activities.chores.caretaker import Caretaker
 from activities.chores.chore import Looked
 from activities.chores.retention import Retention, SnapshotRetention
 from activities.chores.sweep import Sweep
+from refold.cli.main import app
 from refold.registry import Registry
 from refold.store import generations, left_behind, system_events
 from refold.system_events import ProjectionStopped
@@ -20,6 +22,7 @@ from tests.support.databases import Database
 from tests.support.events import some
 from tests.support.live import until_status
 from tests.support.runs import assert_oracle, leftovers, run, start, working, write
+from tests.support.soaking import soak
 from worker import make_chores
 
 PROJECTION = counters()
@@ -61,9 +64,9 @@ HANGS = {
 }
 
 
-@pytest.mark.parametrize("what", HANGS)
+@pytest.mark.parametrize("what", ["a view", *soak("another table in its schema")])
 async def test_a_dead_run_that_cannot_be_dropped_is_in_nobodys_way(
-    client: Client, database: Database, what: str
+    client: Client, database: Database, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hung, gone, told = HANGS[what]
     await write(database.engine, some())
@@ -77,6 +80,11 @@ async def test_a_dead_run_that_cannot_be_dropped_is_in_nobodys_way(
             ((item, reason),) = await left(database)
             assert item == "generation 2"
             assert told in reason
+        monkeypatch.setenv("REFOLD_DATABASE_URL", database.url)
+        monkeypatch.setenv("REFOLD_PROJECTIONS", "tests.support.mortal")
+        shown = await asyncio.to_thread(CliRunner().invoke, app, ["status", "counters"])
+        assert "counters: generation 2, since " in shown.output
+        assert told in " ".join(shown.output.split())
         # Its projection is free, while its table is left behind.
         assert (await run(client, database, "Rebuild", "counters")).generation == 3
         await execute(database, gone)

@@ -227,3 +227,17 @@ async def test_an_imported_number_is_kept(database: Database, tmp_path: Path) ->
         found = await connection.scalar(text("SELECT data::text FROM refold.events"))
     expected = zip(range(4), [*numbers[:3], "0.0000001"], strict=True)
     assert found == "{" + ", ".join(f'"n{i}": {number}' for i, number in expected) + "}"
+
+
+async def test_an_event_of_no_time_is_refused(client: Client, database: Database) -> None:
+    projection = _tickets(Column("n", Integer))
+    projection.on("Moved")(lambda row, event: {})
+    await write(database.engine, [("a", "Moved", {}), ("b", "Moved", {})])
+    async with database.engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE refold.events SET recorded_at = 'infinity' WHERE position = 2")
+        )
+    async with working(client, database, registry_of(projection)):
+        error = await failed(await start(client, database, "Rebuild", {"projection": "tickets"}))
+    assert error.type == "UnreadableEvent"
+    assert "event 2: expected a recorded_at from the year 1 to 9999" in error.message

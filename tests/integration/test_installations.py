@@ -27,6 +27,7 @@ from tests.support.databases import Database
 from tests.support.events import some
 from tests.support.live import until_status
 from tests.support.runs import assert_oracle, leftovers, run, start, until, working, write
+from tests.support.soaking import soak
 
 PROJECTION = counters()
 
@@ -93,7 +94,7 @@ async def refused(handle: WorkflowHandle[Any, Any]) -> ApplicationError:
     return failed.value.cause
 
 
-@pytest.mark.parametrize("elsewhere", [same_server, another_server])
+@pytest.mark.parametrize("elsewhere", [same_server, *soak(another_server)])
 async def test_neither_ends_the_others_runs(
     client: Client, database: Database, elsewhere: Any
 ) -> None:

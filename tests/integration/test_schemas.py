@@ -7,7 +7,7 @@ import dataclasses
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, MetaData, Table, Text, text
+from sqlalchemy import Column, Enum, MetaData, Table, Text, text
 from temporalio.client import Client
 
 from refold import Event, Projection, Row
@@ -234,4 +234,34 @@ async def test_rights_that_are_missing_are_named_before_any_work(
             await run(client, poor, "Rebuild", "marks")
     finally:
         await poor.engine.dispose()
+    assert await rows(database, "public.marks") == [("a", "1"), ("b", "1")]
+
+
+async def test_a_type_that_is_elsewhere_is_found_where_the_address_says(
+    client: Client, database: Database
+) -> None:
+    await execute(database, "CREATE SCHEMA app", "CREATE TYPE app.mood AS ENUM ('1', '2')")
+    made = Projection(
+        "marks",
+        table=Table(
+            "marks",
+            MetaData(),
+            Column("id", Text, primary_key=True),
+            Column("n", Enum("1", "2", name="mood")),
+        ),
+        key="stream_id",
+    )
+    made.on("Marked")(marks().handlers["Marked"])
+    await mark(database, "1")
+    async with working(client, database, registry(made)):
+        error = await failed(await start(client, database, "Rebuild", {"projection": "marks"}))
+    assert "there is one in schema app" in error.message
+    options = error.message.split("give the address ")[1]
+    settings = database.settings.model_copy(update={"database_url": f"{database.url}{options}"})
+    told = dataclasses.replace(database, settings=settings, engine=make_engine(settings))
+    try:
+        async with working(client, told, registry(made)):
+            await run(client, told, "Rebuild", "marks")
+    finally:
+        await told.engine.dispose()
     assert await rows(database, "public.marks") == [("a", "1"), ("b", "1")]

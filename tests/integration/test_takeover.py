@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from sqlalchemy import ColumnElement, text
+from sqlalchemy import ColumnElement, insert, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -77,6 +77,26 @@ async def test_all_who_share_it_are_ended(
                 await holder.execute(text("SELECT 1"))
         await stranger.execute(text("SELECT 1"))
     await drop_database(template, elsewhere)
+
+
+async def test_of_several_rows_each_holder_is_ended(
+    database: Database, row: ColumnElement[bool]
+) -> None:
+    async with database.engine.begin() as connection:
+        for number in range(2, 6):
+            await connection.execute(
+                insert(schema.runs).values(
+                    run_id=f"r{number}", projection="p", kind="k", workflow_id="w", request={}
+                )
+            )
+    rows = schema.runs.c.projection == "p"
+    for number in (5, 2):
+        async with database.engine.connect() as holder:
+            one = select(schema.runs.c.run_id).where(schema.runs.c.run_id == f"r{number}")
+            await holder.execute(one.with_for_update())
+            await asyncio.wait_for(take_over(database.engine, schema.runs, rows), 20)
+            with pytest.raises(DBAPIError):
+                await holder.execute(text("SELECT 1"))
 
 
 _ROLES = [

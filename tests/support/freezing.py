@@ -18,10 +18,17 @@ import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
 from activities.chores import stalls
+from refold import ProjectionBackfillCompleted, SystemEventContext, on_system_event
 from refold.store import takeover
 from tests.support.counting import counting
 
 __all__ = ["counting"]
+
+
+@on_system_event(ProjectionBackfillCompleted)
+async def noted(event: ProjectionBackfillCompleted, context: SystemEventContext) -> None:
+    """Takes what it is given."""
+
 
 _file = Path(os.environ["FREEZE_FILE"]) if "FREEZE_FILE" in os.environ else None
 

@@ -149,6 +149,13 @@ async def checkpoint(engine: AsyncEngine, projection: Projection) -> int:
     return active.position
 
 
+async def last(database: Database) -> int:
+    """The last event's position; 0 for none."""
+    async with database.engine.connect() as connection:
+        found = await connection.scalar(text("SELECT max(position) FROM refold.events"))
+    return int(found or 0)
+
+
 async def assert_oracle(engine: AsyncEngine, projection: Projection) -> dict[Key, Row]:
     """Checks row by row that the live table is the fold of the events up to its checkpoint."""
     position = await checkpoint(engine, projection)

@@ -23,6 +23,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    Time,
     TypeDecorator,
     Uuid,
     func,
@@ -90,7 +91,7 @@ def test_a_type_whose_values_could_differ_by_route_is_refused(kind: Any) -> None
         (Column("ä" * 32, Integer), "expected a name of 1 to 63 bytes, got 64"),
         (Column("xmin", Integer), "PostgreSQL has this one"),
     ],
-    ids=repr,
+    ids=["identity", "sequence", "sql", "callable", "onupdate", "long", "long-utf8", "system"],
 )
 def test_a_column_that_cannot_be_alike_is_refused(column: Column[Any], reason: str) -> None:
     with pytest.raises(InvalidProjection, match=reason):
@@ -102,6 +103,17 @@ def test_a_key_of_a_path_is_a_uuid_to_both_sides(kind: Any) -> None:
     table = Table("t", MetaData(), Column("id", kind, primary_key=True))
     with pytest.raises(InvalidProjection, match=r"key column 'id': expected Uuid\(\)"):
         Projection("p", table=table, key="stream_id")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [ARRAY(Text), postgresql.JSONB(), Time(timezone=True), Numeric(), postgresql.NUMRANGE()],
+    ids=repr,
+)
+def test_a_key_whose_values_are_not_told_apart_is_refused(kind: Any) -> None:
+    table = Table("t", MetaData(), Column("id", kind, primary_key=True))
+    with pytest.raises(InvalidProjection, match="p: column 'id': expected a key"):
+        Projection("p", table=table, key=lambda event: event.stream_id)
 
 
 def test_a_computed_column_is_not_for_handlers() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, MetaData, Table, Text
+from sqlalchemy import Column, MetaData, PrimaryKeyConstraint, Table, Text
 
 from refold import Event, Projection, Row
 from refold.errors import ConfigurationError, InvalidProjection, UnknownProjection
@@ -16,11 +16,13 @@ from refold.registry import Registry, load_registry
 Write = Callable[[str, str], None]
 
 SOURCE = """
-from sqlalchemy import Column, MetaData, Table, Text
+from sqlalchemy import Column, MetaData, PrimaryKeyConstraint, Table, Text
 from refold import Projection
 
 {variable} = Projection(
-    "{name}", table=Table("t", MetaData(), Column("id", Text, primary_key=True)), key="stream_id"
+    "{name}",
+    table=Table("of_{name}", MetaData(), Column("id", Text, primary_key=True)),
+    key="stream_id",
 )
 {variable}.on("Added")(lambda row, event: {{}})
 """
@@ -31,7 +33,7 @@ def source(name: str) -> str:
 
 
 def projection(name: str, *types: str) -> Projection:
-    table = Table("t", MetaData(), Column("id", Text, primary_key=True))
+    table = Table(f"of_{name}", MetaData(), Column("id", Text, primary_key=True))
     made = Projection(name, table=table, key="stream_id")
     for event_type in types:
 
@@ -158,3 +160,44 @@ def test_the_working_directory_counts(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_the_sample_projections_are_found(shop: Registry) -> None:
     assert {"customer-summary", "order-summary"} <= {each.name for each in shop}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        (None, None, True),
+        (None, "public", True),
+        ("public", "public", True),
+        ("shop", "shop", True),
+        ("shop", None, False),
+        ("shop", "archive", False),
+    ],
+)
+def test_two_projections_have_two_tables(
+    one: str | None, other: str | None, *, alike: bool
+) -> None:
+    first, second = (_of_table(name, schema) for name, schema in (("a", one), ("b", other)))
+    if not alike:
+        assert len(Registry([first, second])) == 2
+        return
+    with pytest.raises(InvalidProjection, match="'a' and 'b' have one table"):
+        Registry([first, second])
+
+
+def test_versions_of_a_projection_share_its_table() -> None:
+    versions = [_of_table("a", None, version=1), _of_table("a", None, version=2)]
+    assert Registry(versions).versions("a") == [1, 2]
+
+
+def _of_table(name: str, schema: str | None, *, version: int = 1) -> Projection:
+    table = Table("same", MetaData(), Column("id", Text, primary_key=True), schema=schema)
+    made = Projection(name, version=version, table=table, key="stream_id")
+    made.on("A")(lambda row, event: {})
+    return made
+
+
+def test_a_key_that_is_checked_late_is_refused() -> None:
+    key = PrimaryKeyConstraint("id", deferrable=True)
+    table = Table("same", MetaData(), Column("id", Text), key)
+    with pytest.raises(InvalidProjection, match="deferrable"):
+        Projection("a", table=table, key="stream_id")
