@@ -38,15 +38,18 @@ from activities.snapshotting import SnapshotActivities
 from activities.swapping import SwapActivities
 from activities.system_events import SystemEventActivities
 from activities.verification import VerifyActivities
+from activities.waits import WaitInterceptor
 from refold.allocator import keep_little
 from refold.command import leave, run_command
 from refold.database import make_engine, wait_until_reachable
 from refold.garbage import calm_garbage_collector, collect_now_and_then
+from refold.payloads import forgiving
 from refold.registry import Registry, load_registry
 from refold.settings import Settings, load_settings
 from refold.store.migrate import require_migrated
 from refold.temporal import wait_until_connected
 from workflows.all import WORKFLOWS
+from workflows.interceptor import StepInterceptor
 
 logger = logging.getLogger("refold.worker")
 
@@ -89,7 +92,7 @@ def make_worker(
     recording = SystemEventActivities(engine)
     delivery = DeliveryActivities(engine, registry, settings.task_queue)
     return Worker(
-        client,
+        forgiving(client),
         task_queue=settings.task_queue,
         workflows=WORKFLOWS,
         activities=[
@@ -116,7 +119,12 @@ def make_worker(
             lifecycle.finish_run,
         ],
         workflow_runner=workflow_runner or SandboxedWorkflowRunner(),
-        interceptors=[FailureInterceptor(), CallLimit(settings.handler_seconds)],
+        interceptors=[
+            FailureInterceptor(),
+            WaitInterceptor(engine, registry),
+            StepInterceptor(),
+            CallLimit(settings.handler_seconds),
+        ],
         max_concurrent_activities=MAX_ACTIVITIES + len(registry) + _handled_at_once(registry),
         # Else whoever has the workflow gets its steps, whoever's turn it is, and gets those again
         # that it has just left to others.

@@ -9,8 +9,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from activities import announcing
-from refold.database import server_error
 from refold.errors import RunEnded
+from refold.judgement import told
 from refold.store import (
     generations,
     leases,
@@ -128,7 +128,7 @@ async def _drop_or_leave(connection: AsyncConnection, generation: generations.Ge
             "generation %d of %s is left behind for now: %s",
             generation.generation,
             generation.projection,
-            server_error(error) or error,
+            told(error),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from dataclasses import dataclass, field
@@ -14,12 +15,14 @@ from temporalio.exceptions import ApplicationError
 
 from activities.heartbeat import heartbeating
 from refold.delivering import Delivery, DeliveryRequest, FailedDelivery, NextDeliveries
+from refold.judgement import told, traced
 from refold.publishing import publish
 from refold.registry import Registry
 from refold.store import deliveries, system_events
 from refold.system_events import RecordedEvent, SystemEvent, SystemHandlerFailed, as_event
 from refold.system_handlers import SystemEventContext, SystemHandler
 from refold.threads import in_thread
+from refold.words import raised
 
 logger = logging.getLogger(__name__)
 
@@ -87,13 +90,7 @@ class DeliveryActivities:
                     task_queue=self._task_queue,
                     handler=handler.name,
                 )
-                if inspect.iscoroutinefunction(handler.handle):
-                    called = handler(event, context)
-                else:
-                    # Its effects take as long as they take; the attempt's own limit ends the wait.
-                    called = await in_thread(handler, event, context)
-                if inspect.isawaitable(called):
-                    await called
+                await _called(handler, event, context)
             async with self._engine.begin() as connection:
                 await deliveries.advance(
                     connection, delivery.projection, handler.name, delivery.number
@@ -139,10 +136,30 @@ def _typed(recorded: RecordedEvent, handler: SystemHandler) -> SystemEvent:
     except ValidationError as error:
         raise ApplicationError(
             f"system event {recorded.id}: expected the fields of {recorded.type}, got others, "
-            f"perhaps of an older version: {error}",
+            f"perhaps of an older version: {told(error)}",
             type="UnreadableSystemEvent",
             non_retryable=True,
-        ) from error
+        ) from None
+
+
+async def _called(handler: SystemHandler, event: SystemEvent, context: SystemEventContext) -> None:
+    """Runs a handler. Whatever it raises is an attempt that failed: `exit()` is no end of ours."""
+    task = asyncio.current_task()
+    try:
+        if inspect.iscoroutinefunction(handler.handle):
+            called = handler(event, context)
+        else:
+            # Its effects take as long as they take; the attempt's own limit ends the wait.
+            called = await in_thread(handler, event, context)
+        if inspect.isawaitable(called):
+            await called
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise
+        if isinstance(error, ApplicationError):
+            raise  # it says itself whether it is tried again
+        logger.warning("%s raised %s\n%s", handler.name, raised(error), traced(error))
+        raise ApplicationError(raised(error), type=type(error).__name__) from None
 
 
 @dataclass

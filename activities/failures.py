@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-import asyncpg
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import (
     ActivityInboundInterceptor,
@@ -12,51 +12,88 @@ from temporalio.worker import (
     Interceptor,
 )
 
+from activities.attempts import Attempt, Attempts
 from refold.database import server_error
 from refold.errors import HandlerOverdue, PoisonEvent, RefoldError
+from refold.judgement import Judgement, is_refused_row, judge, told, traced
+from refold.short_failure import ShortFailure
 
-# The same statement will be refused again, however often it is tried.
-_FINAL = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError)
+logger = logging.getLogger(__name__)
 
 
-def as_failure(error: Exception) -> Exception:
-    """The error to raise from an activity: final ones are marked so, all others are retried."""
-    if isinstance(error, RefoldError):
-        # For whoever must know which event it was, without reading the message.
-        details = [error.place] if isinstance(error, (HandlerOverdue, PoisonEvent)) else []
-        return ApplicationError(
-            str(error),
-            *details,
-            type=type(error).__name__,
-            non_retryable=not error.retryable,
-            next_retry_delay=error.retry_after,
-        )
-    refused = server_error(error)
-    if isinstance(refused, _FINAL):
-        detail = f" ({refused.detail})" if refused.detail else ""
-        return ApplicationError(
-            f"PostgreSQL refused a row of the read model: {refused}{detail}: check the handlers "
-            "against the table's constraints",
-            type="RowRejected",
-            non_retryable=True,
-        )
-    return error
+def as_failure(error: Exception, given_up: str | None = None) -> ShortFailure:
+    """The error to raise from an activity, ``from None``: short, and final or not.
+
+    Args:
+        error: What was raised.
+        given_up: Why it is not tried again though it might pass; None to go by its judgement.
+    """
+    final = given_up is not None or judge(error) is Judgement.FINAL
+    # For whoever must know which event it was, without reading the message.
+    details = [error.place] if isinstance(error, (HandlerOverdue, PoisonEvent)) else []
+    if isinstance(error, ApplicationError):
+        details = list(error.details)
+    message = told(error) + (f" ({given_up})" if given_up else "")
+    return ShortFailure(
+        message,
+        *details,
+        type=failure_type(error),
+        non_retryable=final,
+        next_retry_delay=getattr(error, "retry_after", None),
+    )
+
+
+def failure_type(error: Exception) -> str:
+    """What Temporal calls the error."""
+    if isinstance(error, ApplicationError) and error.type:
+        return error.type
+    if not isinstance(error, RefoldError):
+        if is_refused_row(error):
+            return "RowRejected"
+        return type(server_error(error) or error).__name__
+    return type(error).__name__
 
 
 class FailureInterceptor(Interceptor):
-    """Applies `as_failure` to every activity of a worker."""
+    """Judges what activities of a worker raise, and lets their workflows hear of what is retried.
+
+    Failures are short; the trace is in this process's log.
+    """
+
+    def __init__(self) -> None:
+        self._attempts = Attempts()
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
         """Wraps the chain."""
-        return _Inbound(next)
+        return _Inbound(next, self._attempts)
 
 
 class _Inbound(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, attempts: Attempts) -> None:  # noqa: A002
+        super().__init__(next)
+        self._attempts = attempts
+
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
-        try:
-            return await super().execute_activity(input)
-        except Exception as error:
-            failure = as_failure(error)
-            if failure is error:
-                raise
-            raise failure from error
+        with self._attempts.attempt(input.args) as attempt:
+            try:
+                result = await super().execute_activity(input)
+            except Exception as error:
+                raise await _failed(attempt, error) from None
+            attempt.worked()
+            return result
+
+
+async def _failed(attempt: Attempt, error: Exception) -> ShortFailure:
+    judgement = judge(error)
+    given_up = attempt.count_unknown() if judgement is Judgement.UNKNOWN else None
+    failure = as_failure(error, given_up)
+    news = attempt.is_news(failure)
+    # Where it was raised says nothing of what passes; what comes again and again is there already.
+    wanted = news and judgement is not Judgement.PASSING and not isinstance(error, RefoldError)
+    trace = f"\n{traced(error)}" if wanted else ""
+    logger.warning("%s: %s%s", attempt.step, failure.message, trace)
+    if failure.non_retryable:
+        attempt.worked()
+    else:
+        await attempt.report(failure)
+    return failure

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
+from activities import waits
 from refold.store import leases
 
 # A cancellation comes as the answer to a heartbeat.
@@ -30,8 +31,12 @@ class Heartbeat:
     details: dict[str, Any] = field(default_factory=dict)
 
     def show(self, **details: Any) -> None:
-        """Replaces the details; the next heartbeat takes them along."""
+        """Replaces the details; the next heartbeat takes them along.
+
+        What is shown as ``waiting_for`` is told to the workflow, too, if it lasts.
+        """
         self.details = details
+        waits.say(details.get("waiting_for", []))
 
 
 @asynccontextmanager

@@ -41,6 +41,8 @@ _SOON_SECONDS = 0.02
 _BUSY_SECONDS = 2.0
 # What has been applied is told within this time, however long the segment was to be.
 _TELL_SECONDS = 10.0
+# So long is the segment of an attempt that follows one that failed.
+_AGAIN_SECONDS = 2.0
 # Behind for so long it is catching up; for less it is live.
 _LAG_SECONDS = 1.0
 # Whoever has taken the checkpoint over, a backfill's last step, is let finish.
@@ -109,7 +111,10 @@ class _Live:
 
     async def follow(self, bell: Bell, beat: Heartbeat) -> LiveReport:
         clock = asyncio.get_running_loop().time
-        end = clock() + self._segment.seconds
+        seconds = self._segment.seconds
+        if activity.info().attempt > 1:  # so that it is soon known to work again
+            seconds = min(seconds, _AGAIN_SECONDS)
+        end = clock() + seconds
         await self._record_start()
         follower: Follower | None = None
         busy_until = 0.0

@@ -141,6 +141,7 @@ class PlanningActivities:
                 batch_size=request.batch_size or policy.batch_size,
                 total_events=sum(work.totals) + work.beyond,
                 heartbeat_seconds=self._settings.heartbeat_timeout_seconds,
+                swap_patience_seconds=self._settings.swap_patience_seconds,
                 note=await _note(connection, way, live, first=active is None),
                 stale=request.as_of is not None,
                 copies=_number(active) if way.aside and way.some_keys else None,
@@ -163,6 +164,7 @@ class PlanningActivities:
                 exact=bool(request.dry_run),
                 selected_events=found.events if found else None,
             )
+            plan = plan.model_copy(update={"note": shown.note})
             if request.dry_run:
                 return Planned(plan=plan, preview=shown)  # what it wrote is rolled back
             known = await runs.get(connection, begin.run_id, lock=True)

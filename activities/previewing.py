@@ -89,6 +89,7 @@ async def preview(
             "carried": list(attached.carried),
             "refused": list(attached.refused),
             "swap": swap.sql if plan.atomic else [],
+            "note": "; ".join(filter(None, [shown.note, *attached.notes])) or None,
         }
     )
 

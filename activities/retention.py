@@ -13,8 +13,8 @@ from temporalio import activity
 
 from activities.cleanup import drop
 from activities.heartbeat import heartbeating
-from refold.database import server_error
 from refold.ending import DropGenerations
+from refold.judgement import told
 from refold.policy import BackfillPolicy
 from refold.registry import Registry
 from refold.store import generations, leases
@@ -61,7 +61,7 @@ def log_left(generation: Generation, error: DBAPIError) -> None:
         "generation %d of %s stays for now: %s",
         generation.generation,
         generation.projection,
-        server_error(error) or error,
+        told(error),
     )
 
 

@@ -93,6 +93,7 @@ class RollbackActivities:
                 batch_size=projection.backfill.batch_size,
                 total_events=behind,
                 heartbeat_seconds=self._settings.heartbeat_timeout_seconds,
+                swap_patience_seconds=self._settings.swap_patience_seconds,
                 note=_note(target, stale=stale),
                 restores=not copied,
                 stale=stale,
@@ -100,6 +101,7 @@ class RollbackActivities:
                 poison=projection.backfill.poison(Poison()),
             )
             shown = await preview(connection, projection, plan, active, exact=False)
+        plan = plan.model_copy(update={"note": shown.note})
         require_none_refused(shown.refused, projection.table.fullname)
         planned = Planned(plan=plan, preview=shown)
         return await self._record(begin, planned, projection, target)

@@ -81,7 +81,7 @@ class ShadowActivities:
 
         Raises:
             RunEnded: The generation is gone.
-            SwapRefused: Something hangs on the live table that cannot move.
+            SwapRefused: PostgreSQL refuses to give the table what hangs on the live one.
         """
         projection = await self._deployment.planned(plan)
         async with alone(self._engine, plan) as beat:
@@ -107,7 +107,7 @@ class ShadowActivities:
                 older = await blockers.older_snapshots(connection, mark)
                 if not older:
                     return
-                beat.show(waiting_for_older_snapshots=[str(one) for one in older])
+                beat.show(waiting_for=[f"an older snapshot of {one}" for one in older])
                 await asyncio.sleep(_LOOK_SECONDS)
 
 

@@ -22,6 +22,7 @@ from activities.shadowing import alone, locked
 from refold.database import server_error
 from refold.ending import Swapped, SwapSegment
 from refold.errors import SwapRefused
+from refold.judgement import told
 from refold.messages import Plan
 from refold.projection import Projection
 from refold.registry import Registry
@@ -47,10 +48,20 @@ _PAUSE_SECONDS = (0.05, 0.5)
 _LONGEST_SECONDS = 3.0
 
 
+# Somebody has dropped, or made, the live table or what hangs on it since it was looked at.
+_MOVED = (
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedObjectError,
+    asyncpg.DuplicateTableError,
+    asyncpg.DuplicateObjectError,
+)
+
+
 class _InTheWay(Exception):
-    def __init__(self, who: Sequence[Blocker | str]) -> None:
+    def __init__(self, who: Sequence[Blocker | str], *, refused: bool = False) -> None:
         super().__init__()
         self.who = who
+        self.refused = refused
 
 
 @dataclass
@@ -59,6 +70,7 @@ class _Try:
 
     number: int
     mark: str
+    last: bool = False
     pid: int | None = None
     locked_at: float | None = None
 
@@ -90,7 +102,8 @@ class SwapActivities:
 
         Raises:
             RunEnded: The generation is gone, or the run lost its projection.
-            SwapRefused: Something hangs on the live table that cannot move.
+            SwapRefused: Something hangs on the live table that cannot move, and is not waited for
+                any longer; or PostgreSQL refuses to move it.
             PoisonEvent: An event of the tail that a handler cannot take.
         """
         plan = segment.plan
@@ -98,19 +111,21 @@ class SwapActivities:
         clock = asyncio.get_running_loop().time
         end = clock() + _LONGEST_SECONDS
         waiting_for: list[str] = []
+        refused = False
         number = random.randrange(_TRY_ANYWAY_EVERY)
         async with alone(self._engine, plan) as beat:
             while clock() < end:
                 number += 1
                 try:
-                    attempt = _Try(number, segment.mark)
+                    attempt = _Try(number, segment.mark, segment.last)
                     return await _whole(self._try(projection, plan, attempt, beat))
                 except _InTheWay as blocked:
                     waiting_for = [str(one) for one in blocked.who] or ["a lock of others"]
+                    refused = blocked.refused
                     beat.show(doing="swapping", waiting_for=waiting_for)
                     logger.info("swap of %s waits for %s", plan.projection, "; ".join(waiting_for))
                 await asyncio.sleep(random.uniform(*_PAUSE_SECONDS))
-        return Swapped(done=False, waiting_for=waiting_for)
+        return Swapped(done=False, waiting_for=waiting_for, refused=refused)
 
     async def _try(
         self, projection: Projection, plan: Plan, attempt: _Try, beat: Heartbeat
@@ -132,12 +147,13 @@ class SwapActivities:
         refused = server_error(error)
         if isinstance(refused, (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)):
             raise _InTheWay(who) from error
-        if refused is not None and refused.sqlstate == CHANGED:
-            raise _InTheWay([]) from error
+        if refused is not None and (refused.sqlstate == CHANGED or isinstance(refused, _MOVED)):
+            # Looked at once more: it is otherwise now.
+            raise _InTheWay([f"something else hangs on the live table now: {refused}"]) from error
         if isinstance(refused, asyncpg.SyntaxOrAccessError):
             raise SwapRefused(
                 f"table of {projection!r} cannot be swapped: PostgreSQL refuses to move what hangs "
-                f"on it: {refused}: remove it, or backfill in place"
+                f"on it: {told(refused)}: remove it, or backfill in place"
             ) from error
 
     async def _swap(self, projection: Projection, plan: Plan, attempt: _Try) -> Swapped:
@@ -156,9 +172,12 @@ class SwapActivities:
                 position = await self._tail(connection, projection, plan, active, head)
             old = active or await adopt(connection, projection)
             swap = await plan_swap(connection, projection, known, old)
-            if swap.attachments.fingerprint != attempt.mark:
+            if swap.attachments.fingerprint != attempt.mark and swap.attachments.prepare:
                 return Swapped(done=False, changed=True)
-            require_none_refused(swap.attachments.refused, projection.table.fullname)
+            refused = swap.attachments.refused
+            if refused and not attempt.last:
+                raise _InTheWay(refused, refused=True)
+            require_none_refused(refused, projection.table.fullname)
             if swap.temporary:
                 raise _InTheWay(swap.temporary)
             await self._lock(connection, swap, attempt)

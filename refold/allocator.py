@@ -15,10 +15,10 @@ from typing import Any
 # `mallopt` parameters, of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
-# From this size on a block is mapped by itself, and unmapped when it is freed. By default glibc
-# raises the limit to the largest block that was ever freed, up to 32 MB: a few large events would
-# leave holes of that size.
-_MAPPED_FROM = 1 << 20
+# From this size on a block is mapped by itself, and unmapped when it is freed: what asyncio reads
+# into, and large events. By default glibc raises the limit to the largest block ever freed, up to
+# 32 MB.
+_MAPPED_FROM = 256 << 10
 # So much may be free at the heap's end. Without this limit, setting the other one lowers it to
 # 128 kB, and the heap's end would go up and down with each answer.
 _FREE_AT_END = 8 << 20

@@ -58,8 +58,8 @@ def _instant(value: Any) -> Any:
 Instant = Annotated[datetime, BeforeValidator(_instant)]
 """A moment: RFC 3339 with a time zone, or an aware datetime; kept in UTC."""
 
-Position = Annotated[int, Field(ge=0, lt=2**63)]
-Count = Annotated[int, Field(ge=1, lt=2**63)]
+Position = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+Count = Annotated[int, Field(strict=True, ge=1, lt=2**63)]
 
 _NEEDED: dict[Criteria, tuple[str, ...]] = {
     Criteria.FULL_REBUILD: (),

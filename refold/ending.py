@@ -14,10 +14,12 @@ class SwapSegment(Message):
     Attributes:
         plan: The plan.
         mark: What hangs on the live table, as it was when the swap was prepared.
+        last: Whether what stands in the way ends the run, instead of being waited for.
     """
 
     plan: Plan
     mark: str
+    last: bool = False
 
 
 class Swapped(Message):
@@ -29,6 +31,8 @@ class Swapped(Message):
             other way round: prepare it again.
         position: Its checkpoint.
         waiting_for: Who held the last try up.
+        refused: Whether that is something that hangs on the live table and cannot move: somebody
+            has to take it away.
         hold_milliseconds: How long readers were locked out; None when an earlier attempt swapped.
     """
 
@@ -36,6 +40,7 @@ class Swapped(Message):
     changed: bool = False
     position: int | None = None
     waiting_for: list[str] = Field(default_factory=list)
+    refused: bool = False
     hold_milliseconds: float | None = None
 
 

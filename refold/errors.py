@@ -44,6 +44,10 @@ from datetime import timedelta
 from typing import Any
 
 from refold.event import Event
+from refold.words import shortened
+
+# Characters of types and streams, which are as long as their writers like, and of reasons.
+_NAME, _REASON = 200, 1_000
 
 
 class RefoldError(Exception):
@@ -159,19 +163,22 @@ class VerificationFailed(RefoldError):
 
 
 class PoisonEvent(RefoldError):
-    """An event that a handler or a key cannot take."""
+    """An event that a handler or a key cannot take.
+
+    Type, stream and reason are shortened: it goes into histories and logs. The position is exact.
+    """
 
     def __init__(
         self, projection: str, position: int, event_type: str, stream_id: str, reason: str
     ) -> None:
         self.projection = projection
         self.position = position
-        self.event_type = event_type
-        self.stream_id = stream_id
-        self.reason = reason
+        self.event_type = shortened(event_type, _NAME)
+        self.stream_id = shortened(stream_id, _NAME)
+        self.reason = shortened(reason, _REASON)
         super().__init__(
             f"projection {projection!r} cannot take event {position} "
-            f"({event_type} of stream {stream_id!r}): {reason}"
+            f"({self.event_type} of stream {self.stream_id!r}): {self.reason}"
         )
 
     @property
@@ -198,14 +205,14 @@ class HandlerOverdue(RefoldError):
         where: str,
     ) -> None:
         self.position = position
-        self.event_type = event_type
-        self.stream_id = stream_id
+        self.event_type = shortened(event_type, _NAME)
+        self.stream_id = shortened(stream_id, _NAME)
         self.where = where
         super().__init__(
             f"projection {projection!r} does not come to an end with event {position} "
-            f"({event_type} of stream {stream_id!r}): expected each call of a handler, of a key "
-            f"function and of a predicate to return within {seconds:g} s, one stands at {where}: "
-            "mend it, or set REFOLD_HANDLER_SECONDS higher"
+            f"({self.event_type} of stream {self.stream_id!r}): expected each call of a handler, "
+            f"of a key function and of a predicate to return within {seconds:g} s, one stands at "
+            f"{where}: mend it, or set REFOLD_HANDLER_SECONDS higher"
         )
 
     @classmethod
@@ -254,13 +261,13 @@ class PredicateFailed(RefoldError):
     ) -> None:
         self.predicate = predicate
         self.position = position
-        self.event_type = event_type
-        self.stream_id = stream_id
-        self.reason = reason
+        self.event_type = shortened(event_type, _NAME)
+        self.stream_id = shortened(stream_id, _NAME)
+        self.reason = shortened(reason, _REASON)
         shown = predicate if len(predicate) <= 200 else f"{predicate[:200]}…"
         super().__init__(
             f"predicate {shown!r} fails for event {position} "
-            f"({event_type} of stream {stream_id!r}): {reason}"
+            f"({self.event_type} of stream {self.stream_id!r}): {self.reason}"
         )
 
     @classmethod

@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 from refold.dead_letters import Letter
-from refold.errors import PoisonEvent, UnreadableEvent
+from refold.errors import HandlerInterrupted, PoisonEvent, UnreadableEvent
 from refold.event import Event
 from refold.key import Key, key_loader, stored_key
 from refold.projection import Projection, Row
@@ -142,8 +142,8 @@ class KeyOrderFold:
                         self._key_events = counted = 0
                         yield self._take(Carry(self._key, position, row))
                 break
-            except Exception as error:
-                if event is None:
+            except BaseException as error:  # `exit()` in a handler is no end of ours
+                if event is None or isinstance(error, HandlerInterrupted):
                     raise _unread(error, position, at) from None
                 poison = projection.poison(event, error)
                 if not self._sets_aside:
@@ -189,7 +189,7 @@ class KeyOrderFold:
         return batch
 
 
-def _unread(error: Exception, position: int, at: str) -> Exception:
+def _unread(error: BaseException, position: int, at: str) -> BaseException:
     return UnreadableEvent.timed(position, at) if isinstance(error, ValueError) else error
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.live import LiveError, LiveStatus
 from refold.message import Message
 from refold.source.head import SettledHead
+from refold.step_failure import StepFailure
 from refold.store import generations, leases
 from refold.store.schema import events
 
@@ -51,10 +52,12 @@ class ProjectionHealth(Message):
 
     Attributes:
         status: Where the live projection is in its life; ``stopped`` when there is none.
-        is_healthy: Whether it is live or catching up, and the head is not frozen.
+        is_healthy: Whether it is live or catching up, the head is not frozen, and no step fails.
         reason: Why it is not healthy; None when it is.
         standing: What the database says.
         error: Why it failed, as long as it has not worked since.
+        failing: Steps that fail and are tried again, of the live projection and of the run that
+            writes it.
     """
 
     projection: str
@@ -63,6 +66,7 @@ class ProjectionHealth(Message):
     reason: str | None
     standing: Standing
     error: LiveError | None = None
+    failing: list[StepFailure] = Field(default_factory=list)
 
 
 async def read_standing(
@@ -113,9 +117,13 @@ async def _lag(
 
 
 def judged(
-    standing: Standing, status: LiveStatus, error: LiveError | None, note: str | None
+    standing: Standing,
+    status: LiveStatus,
+    error: LiveError | None,
+    note: str | None,
+    failing: Sequence[StepFailure] = (),
 ) -> ProjectionHealth:
-    """The health that status and standing make."""
+    """The health that status, standing and failing steps make."""
     reason = None
     if status not in (LiveStatus.LIVE, LiveStatus.CATCHING_UP):
         reason = f"it is {status}" + (f": {note}" if note else "")
@@ -123,6 +131,8 @@ def judged(
             reason = f"it is {status}: {error.message}"
     elif standing.frozen_by:
         reason = f"the head is held by {'; '.join(standing.frozen_by)}"
+    if failing:
+        reason = "; ".join([*([] if reason is None else [reason]), *map(str, failing)])
     return ProjectionHealth(
         projection=standing.projection,
         status=status,
@@ -130,4 +140,5 @@ def judged(
         reason=reason,
         standing=standing,
         error=error,
+        failing=list(failing),
     )

@@ -39,6 +39,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from refold.errors import InvalidProjection
 from refold.event import Event
+from refold.words import described
 
 Key = Any
 """A key's value: a scalar for one key column, a tuple for several."""
@@ -124,7 +125,8 @@ class KeyPath:
             if isinstance(kind, String) and (kind.length is None or len(text) <= kind.length):
                 return text
         raise KeyDoesNotFit(
-            f"{self.path} = {value!r} does not fit the key column {self.column.name!r} ({kind!r})"
+            f"{self.path} = {described(value)} does not fit the key column "
+            f"{self.column.name!r} ({kind!r})"
         )
 
     # -- in SQL ------------------------------------------------------------------------------

@@ -8,10 +8,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from refold.message import Message
 
-BatchSize = Annotated[int, Field(ge=1, le=100_000)]
+BatchSize = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 """Events in one database transaction, from 1 to 100,000."""
 
-Concurrency = Annotated[int, Field(ge=1, le=64)]
+Concurrency = Annotated[int, Field(strict=True, ge=1, le=64)]
 """Partitions worked on at the same time, from 1 to 64."""
 
 
@@ -100,7 +100,7 @@ class Throttle(BaseModel):
     max_active_sessions: Annotated[int, Field(ge=0)] | None = None
     max_wal_bytes_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     hold_while: Annotated[str, Field(min_length=1, max_length=2000)] | None = None
-    check_seconds: Annotated[float, Field(ge=0.1, le=60)] = 1.0
+    check_seconds: Annotated[float, Field(ge=0.1, le=60, allow_inf_nan=False)] = 1.0
 
 
 class Pacing(BaseModel):

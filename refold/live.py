@@ -11,6 +11,7 @@ from pydantic import Field
 from refold.message import Message
 from refold.requests import Request
 from refold.snapshots import SnapshotInfo
+from refold.step_failure import StepFailure
 from refold.system_events import RecordedEvent
 
 RECENT = 50
@@ -149,12 +150,16 @@ class LiveHealth(Message):
         status: Where it is in its life.
         report: How its latest segment ended; None before the first.
         error: Why it failed, as long as it has not worked since.
+        failing: The last failure of a step that is being tried again; None when none is.
+        waiting_for: Who or what holds the step under way up; empty when nothing does.
     """
 
     projection: str
     status: LiveStatus
     report: LiveReport | None = None
     error: LiveError | None = None
+    failing: StepFailure | None = None
+    waiting_for: list[str] = Field(default_factory=list)
 
 
 class LiveState(Message):

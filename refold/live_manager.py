@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Self
 
@@ -20,13 +21,18 @@ from refold.database import make_engine
 from refold.errors import ConfigurationError, RefoldError
 from refold.health import ProjectionHealth, Standing, judged, read_standing
 from refold.live import LiveHealth, LiveStatus
+from refold.messages import Progress
 from refold.publishing import publish
 from refold.settings import Settings
+from refold.step_failure import StepFailure
 from refold.store import generations, system_events
 from refold.system_events import RecordedEvent, SystemEvent
 
 # A worker may just be starting, or be busy.
 _QUERY_TIMEOUT = timedelta(seconds=10)
+
+# Of the runs that may be at a projection.
+_KINDS = ("rebuild", "backfill", "rollback", "snapshot")
 
 
 class NotLive(RefoldError):
@@ -149,8 +155,38 @@ class LiveManager:
         async with self._connected() as connection:
             standing = await read_standing(connection, name, types)
         live = await self._live_health(name)
+        failing = await self._failing_run(name, standing.held_by)
         note = live.report.note if live.report else None
-        return judged(standing, live.status, live.error, note)
+        both = [one for one in (live.failing, failing) if one is not None]
+        return judged(standing, live.status, live.error, note, both)
+
+    async def get_failing_steps(self, name: str, held_by: str | None = None) -> list[StepFailure]:
+        """The steps of a projection that fail and are tried again: of its run, and live.
+
+        Args:
+            name: The projection.
+            held_by: The workflow id of the run that holds it; None to go by the default ids.
+        """
+        live = await self._live_health(name)
+        failing = await self._failing_run(name, held_by)
+        return [one for one in (live.failing, failing) if one is not None]
+
+    async def _failing_run(self, name: str, held_by: str | None) -> StepFailure | None:
+        ids = [held_by] if held_by else [f"{kind}/{name}" for kind in _KINDS]
+        found = await asyncio.gather(*[self._failing(workflow_id) for workflow_id in ids])
+        return next((one for one in found if one is not None), None)
+
+    async def _failing(self, workflow_id: str) -> StepFailure | None:
+        handle = self._client.get_workflow_handle(workflow_id)
+        # What does not answer says nothing of its steps; whoever asks has asked more than this.
+        with suppress(RPCError, WorkflowQueryFailedError):
+            if (await handle.describe()).status != WorkflowExecutionStatus.RUNNING:
+                return None
+            answer: Progress = await handle.query(
+                "progress", result_type=Progress, rpc_timeout=_QUERY_TIMEOUT
+            )
+            return answer.failing
+        return None
 
     async def get_all_projections(self) -> list[Standing]:
         """How each projection stands that was ever built, by name.

@@ -21,6 +21,10 @@ def as_markdown(health: LiveHealth) -> str:
         lines += ["", "the head waits for " + escaped("; ".join(health.report.waiting_for))]
     if health.report and health.report.note:
         lines += ["", escaped(health.report.note)]
+    if health.waiting_for:
+        lines += ["", "waiting for " + escaped("; ".join(health.waiting_for))]
+    if health.failing is not None:
+        lines += ["", escaped(str(health.failing))]
     if error := health.error:
         when = "`restart` tries again"
         if error.next_attempt_at is not None:

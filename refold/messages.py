@@ -14,6 +14,7 @@ from refold.message import Message, open_to_new
 from refold.poison import Poison
 from refold.preview import Preview
 from refold.requests import Approval, BackfillRequest, RollbackRequest
+from refold.step_failure import StepFailure
 
 # -- results ---------------------------------------------------------------------------------
 
@@ -121,6 +122,9 @@ class Progress(Message):
             plan only those that it has been told.
         dead_letters: Poison events that are set aside in `generation`; unlike the others it goes
             down, too, as keys that were held are refolded.
+        obstacles: What hangs on the live table now and would stop the swap, each with what to do
+            about it; looked for every few seconds while a new table is made.
+        failing: The last failure of a step that is being tried again; None when none is.
     """
 
     status: RunStatus
@@ -137,6 +141,8 @@ class Progress(Message):
     waiting_for: list[str] = Field(default_factory=list)
     limits: Annotated[Limits | None, open_to_new(Limits)] = None
     dead_letters: int = 0
+    obstacles: list[str] = Field(default_factory=list)
+    failing: StepFailure | None = None
 
 
 # -- activities ------------------------------------------------------------------------------
@@ -175,6 +181,7 @@ class Plan(Message):
         batch_size: Events in one transaction.
         total_events: Events to be refolded or followed, as of the plan.
         heartbeat_seconds: Silence after which an activity is given to another worker.
+        swap_patience_seconds: How long the swap waits for what cannot move to be taken away.
         note: Why it is done otherwise than one might expect; None when it is not.
         restores: The generation stood live before: it is followed and swapped, never built.
         stale: It is swapped in at `position`, without the events since.
@@ -204,6 +211,7 @@ class Plan(Message):
     batch_size: int
     total_events: int
     heartbeat_seconds: float
+    swap_patience_seconds: float = 900.0
     note: str | None = None
     restores: bool = False
     stale: bool = False

@@ -40,6 +40,9 @@ class ProgressMeter:
         self.status = known.status
         self.phase = known.phase
         self.waiting_for: list[str] = known.waiting_for
+        self.steps_wait_for: list[str] = []
+        self.failing = known.failing
+        self.obstacles: list[str] = known.obstacles
         # Asked to pause, or paused: shown instead of what it is doing otherwise.
         self.held: RunStatus | None = None
         self.controls = Controls()
@@ -133,14 +136,17 @@ class ProgressMeter:
             updated_at=self._samples[-1][0] if self._samples else None,
             note=self._plan.note if self._plan else None,
             waiting_for=self._all_waited_for(),
+            obstacles=[] if self.status.ended else self.obstacles,
             limits=self._limits(),
             dead_letters=self.dead_letters,
+            failing=None if self.status.ended else self.failing,
         )
 
     def _all_waited_for(self) -> list[str]:
         if self.status.ended:
             return self.waiting_for
-        return [*self.waiting_for, *([self._holding] if self._holding else [])]
+        held = [self._holding] if self._holding else []
+        return list(dict.fromkeys([*self.waiting_for, *self.steps_wait_for, *held]))
 
     def _limits(self) -> Limits | None:
         """What it goes by now; before the plan only what it has been told, None for nothing."""
@@ -173,8 +179,13 @@ def as_markdown(progress: Progress, title: str) -> str:
     lines = [f"### {title}", "", *table(["status", progress.status], rows)]
     if progress.limits is not None:
         lines += ["", _limits_in_words(progress.limits, progress.phase)]
+    if progress.failing is not None:
+        lines += ["", escaped(str(progress.failing))]
     if progress.waiting_for:
         lines += ["", "waiting for " + escaped("; ".join(progress.waiting_for))]
+    if progress.obstacles:
+        found = "; ".join(progress.obstacles)
+        lines += ["", escaped(f"would stop the swap, which waits for a while then: {found}")]
     if progress.note:
         lines += ["", progress.note]
     if progress.partitions:

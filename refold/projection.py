@@ -13,7 +13,7 @@ from sqlalchemy import Table
 from refold.checkpoints import Checkpoints, as_checkpoints
 from refold.columns import Settle, WrongValue, is_mutable, settle_for
 from refold.columns.declared import check_table, scalar_default, written_columns
-from refold.errors import InvalidProjection, PoisonEvent
+from refold.errors import HandlerInterrupted, InvalidProjection, PoisonEvent
 from refold.event import Event, in_utc
 from refold.key import Key, KeyDoesNotFit, KeyFunction, KeyPath, key_paths
 from refold.policy import BackfillPolicy, backfill_from, backfill_from_beginning
@@ -21,6 +21,7 @@ from refold.schemas import require_own_place
 from refold.snapshot_policy import Snapshots
 from refold.system_events import SystemEvent
 from refold.system_handlers import Handle, SystemHandler, on_system_event
+from refold.words import described, raised, said
 
 Row = dict[str, Any]
 """One row of a read model: column name to value, key columns included."""
@@ -212,7 +213,9 @@ class Projection:
                 return self._called_keys(self._key_function(event))
             assert self.key_paths is not None
             parts = [path.of(event) for path in self.key_paths]
-        except Exception as error:
+        except HandlerInterrupted:
+            raise
+        except BaseException as error:  # `exit()` in it is no end of ours
             raise self.poison(event, error) from error
         if None in parts:
             return []
@@ -229,7 +232,7 @@ class Projection:
         if len(parts) != len(self.key_columns):
             raise KeyDoesNotFit(
                 f"key function: expected {len(self.key_columns)} part(s) for "
-                f"({', '.join(self.key_columns)}), got {key!r}"
+                f"({', '.join(self.key_columns)}), got {described(key)}"
             )
         settled = [settle(part) for settle, part in zip(self._key_settle, parts, strict=True)]
         return settled[0] if len(settled) == 1 else tuple(settled)
@@ -249,7 +252,9 @@ class Projection:
         try:
             before = None if row is None else self.copied(row)
             return self.settled(row, self.handlers[event.type](before, event), key_fields)
-        except Exception as error:
+        except HandlerInterrupted:
+            raise
+        except BaseException as error:  # `exit()` in it is no end of ours
             raise self.poison(event, error) from error
 
     def copied(self, row: Row) -> Row:
@@ -335,8 +340,8 @@ class Projection:
             if event.type in self.handlers and (start is None or event.recorded_at >= start)
         )
 
-    def poison(self, event: Event, error: Exception) -> PoisonEvent:
+    def poison(self, event: Event, error: BaseException) -> PoisonEvent:
         """The error that names this event as one that the projection cannot take."""
         known = isinstance(error, (WrongValue, KeyDoesNotFit))
-        reason = str(error) if known else f"{type(error).__name__}: {error}"
+        reason = said(error) if known else raised(error)
         return PoisonEvent(self.name, event.position, event.type, event.stream_id, reason)

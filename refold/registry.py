@@ -13,6 +13,7 @@ from refold.errors import (
     ConfigurationError,
     InvalidProjection,
     InvalidRequest,
+    RefoldError,
     UnknownProjection,
     VersionChanged,
 )
@@ -20,6 +21,7 @@ from refold.predicates import NamedPredicate
 from refold.projection import Projection
 from refold.schemas import declared_schema
 from refold.system_handlers import SystemHandler
+from refold.words import raised
 
 
 class Registry:
@@ -211,7 +213,10 @@ def _import_all(name: str) -> Iterator[ModuleType]:
         yield module
         for inner in pkgutil.walk_packages(getattr(module, "__path__", []), f"{name}."):
             yield importlib.import_module(inner.name)
-    except (ImportError, SyntaxError) as error:
+    except (RefoldError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # `exit()` in a module is no end of ours
+        why = str(error) if isinstance(error, (ImportError, SyntaxError)) else raised(error)
         raise ConfigurationError(
-            f"REFOLD_PROJECTIONS: expected importable modules, but {name!r} fails: {error}"
+            f"REFOLD_PROJECTIONS: expected importable modules, but {name!r} fails: {why}"
         ) from error

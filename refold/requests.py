@@ -7,11 +7,13 @@ from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import to_json
 
 from refold.criteria import Criteria, Position, Selecting
 from refold.errors import InvalidRequest
 from refold.limits import BatchSize, Concurrency, Limits, Pacing
 from refold.poison import OnPoison, Poison
+from refold.undecodable import Undecodable
 
 
 class Request(BaseModel):
@@ -19,9 +21,9 @@ class Request(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    projection: str
-    requested_by: str | None = None
-    correlation_id: str | None = None
+    projection: Annotated[str, Field(max_length=200)]
+    requested_by: Annotated[str, Field(max_length=1000)] | None = None
+    correlation_id: Annotated[str, Field(max_length=1000)] | None = None
 
 
 class Approval(StrEnum):
@@ -182,6 +184,8 @@ class SnapshotRequest(Request):
 R = TypeVar("R", bound=BaseModel)
 
 _EXAMPLE = '{"projection": "order-summary"}'
+_MOST_PROBLEMS = 10
+_LONGEST_ERROR = 1900
 
 
 def accept_request(inputs: Sequence[Any], kind: type[R]) -> R:
@@ -194,15 +198,31 @@ def accept_request(inputs: Sequence[Any], kind: type[R]) -> R:
     if len(inputs) != 1:
         got = f"{len(inputs)} arguments" if inputs else "no input"
         raise InvalidRequest(f"input: expected one JSON object such as {_EXAMPLE}, got {got}")
+    if isinstance(inputs[0], Undecodable):
+        raise InvalidRequest(f"input: expected one JSON object such as {_EXAMPLE}, got {inputs[0]}")
     if (unfit := _not_storable(inputs[0])) is not None:
         raise InvalidRequest(
             f"invalid request: {unfit or 'input'}: expected text without NUL and lone surrogates: "
             "PostgreSQL has none"
         )
+    return _strictly(inputs[0], kind)
+
+
+def _strictly(given: Any, kind: type[R]) -> R:
+    """The model, of JSON whose values have the types of its fields: "5", 5.0, true are no 5.
+
+    Raises:
+        InvalidRequest: It is not one.
+    """
     try:
-        return kind.model_validate(inputs[0])
+        # As JSON: there a date is a string, and a choice, too.
+        return kind.model_validate_json(to_json(given, inf_nan_mode="constants"), strict=True)
     except ValidationError as error:
         raise InvalidRequest(_describe(error, kind)) from None
+    except ValueError:
+        raise InvalidRequest(
+            f"input: expected one JSON object such as {_EXAMPLE}, got {type(given).__name__}"
+        ) from None
 
 
 def _not_storable(value: Any, place: str = "") -> str | None:
@@ -233,17 +253,27 @@ def accept_limits(inputs: Sequence[Any]) -> Limits:
     if len(inputs) != 1 or not isinstance(inputs[0], dict):
         got = f"{len(inputs)} arguments" if len(inputs) != 1 else repr(inputs[0])[:100]
         raise InvalidRequest(f"limits: expected one JSON object such as {example}, got {got}")
-    try:
-        return Limits.model_validate(inputs[0])
-    except ValidationError as error:
-        raise InvalidRequest(_describe(error, Limits)) from None
+    return _strictly(inputs[0], Limits)
+
+
+def in_words(said: Sequence[Any]) -> str:
+    """What somebody has said with a signal, as its first argument; empty for nothing."""
+    if not said or said[0] is None:
+        return ""
+    text = said[0] if isinstance(said[0], str) else repr(said[0])
+    if isinstance(said[0], Undecodable):
+        text = str(said[0])
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}…"
+
+
+_LONGEST_REASON = 1000
 
 
 def _describe(error: ValidationError, kind: type[BaseModel]) -> str:
     accepted = ", ".join(kind.model_fields)
     sentences = []
-    for problem in error.errors():
-        field = ".".join(str(part) for part in problem["loc"])
+    for problem in error.errors()[:_MOST_PROBLEMS]:
+        field = ".".join(str(part)[:100] for part in problem["loc"])
         if problem["type"] == "missing":
             sentences.append(f"{field}: required, such as {_EXAMPLE}")
         elif problem["type"] == "extra_forbidden":
@@ -258,4 +288,5 @@ def _describe(error: ValidationError, kind: type[BaseModel]) -> str:
             )
         else:
             sentences.append(f"{field}: {problem['msg']}, got {problem['input']!r:.100}")
-    return "invalid request: " + "; ".join(sentences)
+    said = "invalid request: " + "; ".join(sentences)
+    return said if len(said) <= _LONGEST_ERROR else f"{said[:_LONGEST_ERROR]}…"

@@ -25,6 +25,8 @@ class Settings(BaseSettings):
         segment_seconds: What one refold or follow activity aims to last, in seconds.
         heartbeat_timeout_seconds: Silence after which Temporal hands an activity to another
             worker, in seconds.
+        swap_patience_seconds: How long a finished table waits for what stops its swap to be taken
+            away, in seconds: a materialized view, say, that was made meanwhile.
         handler_seconds: How long one call of a handler, key function or predicate may take, in
             seconds.
         system_events_days: How long system events are kept, in days.
@@ -43,6 +45,7 @@ class Settings(BaseSettings):
     task_queue: str = Field(default="refold", min_length=1)
     segment_seconds: float = Field(default=10, gt=0, le=600)
     heartbeat_timeout_seconds: float = Field(default=10, ge=1, le=600)
+    swap_patience_seconds: float = Field(default=900, ge=0)
     handler_seconds: float = Field(default=CALL_SECONDS, gt=0, le=3600)
     system_events_days: float = Field(default=30, gt=0)
     history_days: float = Field(default=30, gt=0)

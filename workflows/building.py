@@ -38,7 +38,7 @@ with workflow.unsafe.imports_passed_through():
         RunStatus,
         WatchProgress,
     )
-    from refold.requests import BackfillRequest
+    from refold.requests import BackfillRequest, in_words
 
 # Progress is read often at first, so that a short run shows some, then every few seconds.
 _FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 1.0, 4.0
@@ -70,14 +70,15 @@ class Building(Moves[BackfillRequest]):
         return self._diff
 
     @workflow.signal(name="approve", description="Let the new table go live")
-    def approve(self, by: Any = None) -> None:
+    def approve(self, *said: Any) -> None:
         """Lets the table that awaits approval go live; comes to nothing at any other time."""
         self._approved = self._approved or self._may_approve
 
     @workflow.signal(name="reject", description="Discard the new table; an optional reason")
-    def reject(self, reason: Any = None) -> None:
+    def reject(self, *said: Any) -> None:
         """Ends the run as cancelled: the new table is removed, readers keep the one they have."""
-        self._stop("rejected" if reason is None else f"rejected: {reason}")
+        reason = in_words(said)
+        self._stop(f"rejected: {reason}" if reason else "rejected")
 
     # -- the steps ---------------------------------------------------------------------------
 
@@ -243,9 +244,14 @@ class Building(Moves[BackfillRequest]):
             return None
         if self._planned is None:
             # Cancelled just as it was planned: the answer was lost, the backup was not.
-            self._planned = await workflow.execute_activity_method(
-                LifecycleActivities.find_plan, self._run_id, summary="was it planned", **step()
-            )
+            try:
+                self._planned = await workflow.execute_activity_method(
+                    LifecycleActivities.find_plan, self._run_id, summary="was it planned", **step()
+                )
+            except ActivityError as error:
+                return Undone(
+                    done=False, said=f"whether it was planned is not known: {error.cause}"
+                )
         plan = self._planned.plan if self._planned else None
         if plan is None or plan.backup is None:
             return None

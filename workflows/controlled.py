@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
+from workflows.step_failures import Hears
 from workflows.steps import StepOptions, step
 
 with workflow.unsafe.imports_passed_through():
@@ -18,12 +19,13 @@ with workflow.unsafe.imports_passed_through():
     from refold.messages import ControlRun, RunStatus
     from refold.progress import ProgressMeter
     from refold.requests import accept_limits
+    from refold.short_failure import ShortFailure
 
 A = TypeVar("A")
 T = TypeVar("T")
 
 
-class Controlled:
+class Controlled(Hears):
     """Base of runs: each step of their work waits while they are paused.
 
     What a run is told goes into the database, where the batches in hand see it. It is asked to
@@ -31,6 +33,7 @@ class Controlled:
     """
 
     def __init__(self, meter: ProgressMeter, controls: Controls) -> None:
+        super().__init__(meter.failing, meter.obstacles)
         self._meter = meter
         self._meter.controls = controls
         self._busy = 0
@@ -46,17 +49,17 @@ class Controlled:
     # -- signals and updates -----------------------------------------------------------------
 
     @workflow.signal(name="pause", description="Finish the batches in hand, then stand still")
-    async def pause(self, by: Any = None) -> None:
+    async def pause(self, *said: Any) -> None:
         """Asks the run to pause; nothing happens when it is paused or about to end."""
         if not self._controls.paused:
-            await self._tell(paused=True)
+            await self._tell_if_possible(paused=True)
 
     @workflow.signal(name="resume", description="Go on after a pause")
-    async def resume(self, by: Any = None) -> None:
+    async def resume(self, *said: Any) -> None:
         """Lets a paused run go on where it stands."""
         if self._controls.paused:
             self._meter.resumed()
-            await self._tell(paused=False)
+            await self._tell_if_possible(paused=False)
 
     @workflow.update(
         name="set_limits",
@@ -73,13 +76,22 @@ class Controlled:
         try:
             accept_limits(inputs)
         except InvalidRequest as error:
-            raise ApplicationError(str(error), type="InvalidRequest", non_retryable=True) from None
+            raise ShortFailure(str(error), type="InvalidRequest", non_retryable=True) from None
         if self._meter.status.ended or self._ending:
-            raise ApplicationError(
+            raise ShortFailure(
                 f"expected a run that goes on, it is {self._meter.status}",
                 type="InvalidRequest",
                 non_retryable=True,
             )
+
+    async def _tell_if_possible(self, **changes: Any) -> None:
+        """What a signal tells holds for the steps to come, at least: it must not end the run."""
+        try:
+            await self._tell(**changes)
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            workflow.logger.warning("the steps at work cannot be told: %s", error.cause)
 
     async def _tell(self, **changes: Any) -> None:
         self._meter.controls = controls = self._controls.told(**changes)
@@ -147,6 +159,12 @@ class Controlled:
         if held is not self._meter.held:
             self._meter.held = held
             self._show()
+
+    def _heard(self) -> None:
+        self._meter.failing = self._failures.latest
+        self._meter.steps_wait_for = self._waits.waiting_for
+        self._meter.obstacles = self._waits.obstacles
+        self._show()
 
     def _show(self) -> None:
         """Puts the progress where people see it."""

@@ -10,6 +10,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
+from workflows.step_failures import Hears
 from workflows.steps import heed_cancellation, step
 
 with workflow.unsafe.imports_passed_through():
@@ -17,9 +18,12 @@ with workflow.unsafe.imports_passed_through():
     from refold.delivering import Delivery, DeliveryRequest, FailedDelivery, NextDeliveries
     from refold.errors import InvalidRequest
     from refold.fairness import fairness_key
+    from refold.markdown import escaped
     from refold.requests import accept_request
+    from refold.short_failure import ShortFailure
 
 _LONGEST = timedelta(minutes=10)
+_PAUSE = timedelta(minutes=1)
 
 # A step that a worker lacks the handler for is left to others for a minute or so.
 _LEFT_FOR, _LEFT_AT_MOST = timedelta(seconds=1), 60
@@ -34,12 +38,21 @@ def _is_unknown_handler(error: ActivityError) -> bool:
 
 
 @workflow.defn(name="SystemEvents")
-class SystemEvents:
+class SystemEvents(Hears):
     """Gives system events to a handler, in order; a worker starts it when there are any."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._fairness_key: str | None = None
+        self._title = "SystemEvents"
         self._left = 0
+
+    def _heard(self) -> None:
+        failing = self._failures.latest
+        lines = [f"### {self._title}"]
+        if failing is not None:
+            lines += ["", escaped(str(failing))]
+        workflow.set_current_details("\n".join(lines))
 
     @property
     def fairness_key(self) -> str | None:
@@ -50,10 +63,12 @@ class SystemEvents:
     async def run(self, *inputs: Any) -> int:
         """Takes one `DeliveryRequest`; returns how many events the handler has taken."""
         try:
-            request = accept_request(inputs[:1], DeliveryRequest)
+            continued = workflow.info().continued_run_id is not None
+            request = accept_request(inputs[:1] if continued else inputs, DeliveryRequest)
         except InvalidRequest as error:
-            raise ApplicationError(str(error), type="InvalidRequest", non_retryable=True) from None
+            raise ShortFailure(str(error), type="InvalidRequest", non_retryable=True) from None
         self._fairness_key = fairness_key(request.projection)
+        self._title = escaped(f"system events of {request.projection} for {request.handler}")
         taken = inputs[1] if len(inputs) > 1 else 0
         # A worker of other code has got it: a worker that knows the handler begins anew.
         with suppress(_NotHere):
@@ -73,6 +88,9 @@ class SystemEvents:
                 )
             except ActivityError as error:
                 if not _is_unknown_handler(error):
+                    if not is_cancelled_exception(error):
+                        # A worker begins anew as soon as this has ended: not each second.
+                        await workflow.sleep(_PAUSE, summary="events cannot be read")
                     raise
                 await self._leave_to_another(error)
 

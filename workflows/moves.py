@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from temporalio import workflow
@@ -26,6 +26,8 @@ _ENDING_PAUSE = timedelta(seconds=20)
 
 class Moves(Run[R]):
     """Base of runs that follow and swap."""
+
+    _refused_since: datetime | None = None
 
     async def _copy(self, plan: Plan, what: str) -> None:
         """Fills the plan's generation with the rows of the one that it begins with."""
@@ -72,17 +74,27 @@ class Moves(Run[R]):
         if not await self._swap(plan, mark):
             await self._go_live(plan)
 
+    def _waited_long(self, plan: Plan) -> bool:
+        """Whether somebody has had time enough to take away what stops the swap."""
+        since = self._refused_since
+        seconds = plan.swap_patience_seconds
+        return since is not None and workflow.now() - since >= timedelta(seconds=seconds)
+
     async def _swap(self, plan: Plan, mark: str) -> bool:
         """Swaps the plan's generation in; False when it has to be prepared again."""
         self._enter(Phase.SWAPPING)
         while True:
             tried = await self._do(
                 SwapActivities.swap_generation,
-                lambda: SwapSegment(plan=plan, mark=mark),
+                lambda: SwapSegment(plan=plan, mark=mark, last=self._waited_long(plan)),
                 summary="swap the new table in",
                 options=step(plan.heartbeat_seconds),
             )
             self._meter.waiting_for = tried.waiting_for
+            if not tried.refused:
+                self._refused_since = None
+            elif self._refused_since is None:
+                self._refused_since = workflow.now()
             self._show()
             if tried.done:
                 return True

@@ -29,8 +29,10 @@ with workflow.unsafe.imports_passed_through():
     )
     from refold.live_text import as_markdown
     from refold.requests import BackfillRequest, SnapshotRequest, accept_request
+    from refold.short_failure import ShortFailure
     from refold.snapshot_policy import MADE_BY_ITSELF
     from refold.snapshots import SnapshotInfo
+    from refold.step_failure import StepFailures
     from refold.system_events import ProjectionFailed, ProjectionStopped
 
 # A segment's end is when queries hear of it: soon while things move, seldom while they do not.
@@ -74,6 +76,7 @@ class Projection(Requests):
         self._rebuilt_to = state.rebuilt_to
         self._tally = state.tally
         self._health = state.health
+        self._failures = StepFailures(state.health.failing)
         self._segment: asyncio.Task[LiveReport] | None = None
         self._interrupted = False
         self._again = False
@@ -101,12 +104,12 @@ class Projection(Requests):
         return self._health.report.snapshots if self._health.report else []
 
     @workflow.signal(name="start", description="Follow the log (again); nothing if it does")
-    def start(self) -> None:
+    def start(self, *said: Any) -> None:
         """Goes on after a stop."""
         self._stopped = False
 
     @workflow.signal(name="stop", description="Finish the batch in hand, and follow no further")
-    def stop(self) -> None:
+    def stop(self, *said: Any) -> None:
         """Stops at the next batch's end; the checkpoint stays."""
         self._stopped = True
         self._stops += 1
@@ -114,7 +117,7 @@ class Projection(Requests):
         self._interrupt()
 
     @workflow.signal(name="restart", description="Try again at once, at the checkpoint")
-    def restart(self) -> None:
+    def restart(self, *said: Any) -> None:
         """Goes on at the checkpoint, also after a failure."""
         self._stopped = False
         self._again = True
@@ -131,7 +134,7 @@ class Projection(Requests):
     async def run(self, *inputs: Any) -> None:
         """Takes one `LiveRequest`; it runs until it is cancelled or terminated."""
         if self._refused is not None:
-            raise ApplicationError(self._refused, type="InvalidRequest", non_retryable=True)
+            raise ShortFailure(self._refused, type="InvalidRequest", non_retryable=True)
         self._show()
         self._begin_waiting_for_restart()
         seconds = _FIRST_SECONDS
@@ -206,10 +209,12 @@ class Projection(Requests):
         first = self._health.report is None and not self._recent
         if first and cause is not None and cause.type == "UnknownProjection":
             self._settle(LiveStatus.FAILED)
-            raise ApplicationError(cause.message, type=cause.type, non_retryable=True) from error
+            raise ShortFailure(cause.message, type=cause.type, non_retryable=True) from None
         attempts = (self._health.error.attempts if self._health.error else 0) + 1
         pause = _FIRST_PAUSE * 2 ** (attempts - 1) if attempts < _ATTEMPTS else None
         place = cause.details[0] if cause is not None and cause.details else {}
+        if not isinstance(place, dict) or not place.keys() <= LiveError.model_fields.keys():
+            place = {}
         failed = LiveError(
             type=cause.type or "" if cause else type(error.cause).__name__,
             message=cause.message if cause else str(error.cause),
@@ -281,6 +286,11 @@ class Projection(Requests):
 
     def _settle(self, status: LiveStatus) -> None:
         self._health = self._health.model_copy(update={"status": status})
+        self._show()
+
+    def _heard(self) -> None:
+        heard = {"failing": self._failures.latest, "waiting_for": self._waits.waiting_for}
+        self._health = self._health.model_copy(update=heard)
         self._show()
 
     def _show(self) -> None:

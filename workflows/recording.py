@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
+from workflows.step_failures import Hears
 from workflows.steps import step
 
 with workflow.unsafe.imports_passed_through():
@@ -16,7 +17,7 @@ with workflow.unsafe.imports_passed_through():
     from refold.system_events import RecordedEvent, SystemEvent, own_fields
 
 
-class Recording:
+class Recording(Hears):
     """Base of the workflow that records system events.
 
     Args:
@@ -25,6 +26,7 @@ class Recording:
     """
 
     def __init__(self, name: str, recent: Sequence[RecordedEvent]) -> None:
+        super().__init__()
         self._name = name
         self._recent = list(recent)
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import Priority, WorkflowIDReusePolicy
-from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
+from temporalio.exceptions import ActivityError, FailureError, WorkflowAlreadyStartedError
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
 from workflows.recording import Recording
@@ -31,6 +31,8 @@ with workflow.unsafe.imports_passed_through():
 
 E = TypeVar("E", bound=ProjectionRequest)
 
+_LONGEST_KEY = 200
+
 
 class Requests(Recording):
     """Base of the workflow that carries out what system events ask for.
@@ -49,7 +51,7 @@ class Requests(Recording):
         self._run_ended = False
         self._watching: set[asyncio.Task[None]] = set()
 
-    def restart(self) -> None:
+    def restart(self, *said: Any) -> None:
         """Goes on at the checkpoint."""
         raise NotImplementedError
 
@@ -97,7 +99,9 @@ class Requests(Recording):
     ) -> E | None:
         """The event, recorded; None when it cannot be accepted or was published before."""
         # Whoever publishes gives each publication a key; whoever signals by hand means it.
-        key = inputs[1] if len(inputs) > 1 and isinstance(inputs[1], str) else workflow.uuid4().hex
+        key = workflow.uuid4().hex
+        if len(inputs) > 1 and isinstance(inputs[1], str) and len(inputs[1]) <= _LONGEST_KEY:
+            key = inputs[1]
         given = inputs[0] if inputs else {}
         try:
             event = accept_event(given, kind, self._name, default_id=str(workflow.uuid4()))
@@ -167,7 +171,8 @@ class Requests(Recording):
         with suppress(FailureError):  # the run has recorded it, with its reason
             await child
         self._run_ended = True
-        await self._catch_up()
+        with suppress(ActivityError):  # the next segment brings it
+            await self._catch_up()
 
     def _begin_waiting_for_restart(self) -> None:
         self._watch(self._restart_then(self._restart_at))

@@ -27,7 +27,8 @@ with workflow.unsafe.imports_passed_through():
     from refold.messages import BackfillResult, Continued, Phase, Plan, Planned, Progress, RunStatus
     from refold.preview import Preview
     from refold.progress import ProgressMeter, as_markdown
-    from refold.requests import Request, accept_request
+    from refold.requests import Request, accept_request, in_words
+    from refold.short_failure import ShortFailure
 
 R = TypeVar("R", bound=Request)
 
@@ -65,6 +66,7 @@ class Run(Controlled, Generic[R]):
         self._can_tell = self._planned is not None
         self._cancel_reason: str | None = None
         self._fairness_key: str | None = None
+        self._undropped: str | None = None
         # Untyped on purpose: Temporal would leave a workflow with a wrong input running for ever,
         # trying to decode it. So it is decoded here, and what is wrong fails the run at once.
         self._inputs = inputs[:1] if continued else inputs
@@ -88,9 +90,9 @@ class Run(Controlled, Generic[R]):
         return self._planned.preview if self._planned else None
 
     @workflow.signal(name="cancel", description="Stop and undo; an optional reason is recorded")
-    def cancel(self, reason: Any = None) -> None:
+    def cancel(self, *said: Any) -> None:
         """Asks the run to stop: what it built aside is removed; keys repaired in place stay so."""
-        self._stop("" if reason is None else str(reason))
+        self._stop(in_words(said))
 
     def _stop(self, reason: str) -> None:
         if self._cancel_reason is None and not self._too_late_to_cancel:
@@ -153,7 +155,7 @@ class Run(Controlled, Generic[R]):
         except InvalidRequest as error:
             self._meter.phase = Phase.DONE
             self._settle(RunStatus.FAILED)
-            raise ApplicationError(str(error), type="InvalidRequest", non_retryable=True) from None
+            raise ShortFailure(str(error), type="InvalidRequest", non_retryable=True) from None
         self._title = f"{self._title} {request.projection}"
         self._fairness_key = fairness_key(request.projection, getattr(request, "tenant", None))
         return request
@@ -193,7 +195,9 @@ class Run(Controlled, Generic[R]):
             workflow.continue_as_new(args=[*self._inputs, carried])
 
     def _carried_over(self) -> Continued:
-        progress = self._meter.progress().model_copy(update={"status": self._meter.status})
+        # What steps wait for is theirs: those of the next execution will say it anew.
+        own = {"status": self._meter.status, "waiting_for": self._meter.waiting_for}
+        progress = self._meter.progress().model_copy(update=own)
         return Continued(progress=progress, planned=self._planned, controls=self._controls)
 
     # -- progress ----------------------------------------------------------------------------
@@ -255,9 +259,7 @@ class Run(Controlled, Generic[R]):
         if not cancelled:
             _fail(error, undone)
         if undone is not None and not undone.done:
-            raise ApplicationError(
-                undone.said, type="NotBroughtBack", non_retryable=True
-            ) from error
+            raise ShortFailure(undone.said, type="NotBroughtBack", non_retryable=True) from None
         if self._cancel_reason is None:
             raise error  # cancelled by Temporal: the workflow ends as cancelled
         return self._result(request, finished, status)
@@ -276,15 +278,21 @@ class Run(Controlled, Generic[R]):
         return None
 
     async def _drop(self, request: R, also: list[int]) -> None:
-        """Drops what need not be kept any longer, in a step of its own."""
-        await uncancelled(
-            workflow.execute_activity_method(
-                RetentionActivities.drop_generations,
-                DropGenerations(run_id=self._run_id, projection=request.projection, also=also),
-                summary="drop generations beyond their time",
-                **step(),
+        """Drops what need not be kept any longer, in a step of its own; one that may fail."""
+        try:
+            await uncancelled(
+                workflow.execute_activity_method(
+                    RetentionActivities.drop_generations,
+                    DropGenerations(run_id=self._run_id, projection=request.projection, also=also),
+                    summary="drop generations beyond their time",
+                    **step(),
+                )
             )
-        )
+        except ActivityError as refused:
+            if is_cancelled_exception(refused) or _has_ended(refused):
+                raise
+            # What it was asked for is done; workers try again to drop what is beyond its time.
+            self._undropped = f"what need not be kept is still there: {_message(refused)}"
 
     async def _finish(self, request: R, status: RunStatus, error: str | None) -> Finished:
         plan = self._planned.plan if self._planned else None
@@ -297,11 +305,25 @@ class Run(Controlled, Generic[R]):
             keeps=self._kept(plan) if plan is not None and status is self.worked else None,
         )
         # A cancellation comes too late now: whatever happens, the lease must be given up.
-        finished = await uncancelled(
-            workflow.execute_activity_method(
-                LifecycleActivities.finish_run, finish, summary=f"end: {status}", **step()
+        try:
+            finished = await uncancelled(
+                workflow.execute_activity_method(
+                    LifecycleActivities.finish_run, finish, summary=f"end: {status}", **step()
+                )
             )
-        )
+        except ActivityError as refused:
+            if _has_ended(refused):
+                raise
+            self._meter.phase = Phase.DONE
+            self._meter.waiting_for = []
+            self._settle(RunStatus.FAILED)
+            done = "it has done what it was asked for" if status is self.worked else error or status
+            raise ShortFailure(
+                f"{done}; but it cannot end: {_message(refused)}: it holds its projection until "
+                "workers, who try every half minute, can end it",
+                type="CannotEnd",
+                non_retryable=True,
+            ) from None
         if finished.report is not None:
             self._meter.observe(finished.report)
         self._meter.phase = Phase.DONE
@@ -311,6 +333,7 @@ class Run(Controlled, Generic[R]):
         return finished
 
     def _result(self, request: R, finished: Finished | None, status: RunStatus) -> BackfillResult:
+        planned = self._planned.plan.note if self._planned else None
         return BackfillResult(
             status=status,
             projection=request.projection,
@@ -321,7 +344,7 @@ class Run(Controlled, Generic[R]):
             reason=self._cancel_reason or None,
             plan=self.plan() if self._is_dry(request) else None,
             in_place=self._planned is not None and not self._planned.plan.atomic,
-            note=self._planned.plan.note if self._planned else None,
+            note="; ".join(filter(None, (planned, self._undropped))) or None,
             dead_letters=self._meter.dead_letters,
         )
 
@@ -332,6 +355,10 @@ def _message(error: BaseException) -> str:
     if getattr(cause, "type", None) == "RunEnded" and _was_reset():
         return f"{message}; the workflow was reset after its end: {RESET}"
     return message
+
+
+def _has_ended(error: ActivityError) -> bool:
+    return getattr(error.cause, "type", None) == "RunEnded"
 
 
 def _was_reset() -> bool:
@@ -346,5 +373,7 @@ def _fail(error: BaseException, undone: Undone | None) -> NoReturn:
         message = _message(error)
         if undone is not None:
             message = f"{message}; {undone.said}"
-        raise ApplicationError(message, type=cause.type, non_retryable=True) from error
+        raise ShortFailure(
+            message, *cause.details, type=cause.type or "Failed", non_retryable=True
+        ) from None
     raise error

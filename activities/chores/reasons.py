@@ -20,8 +20,10 @@ def reason_of(error: BaseException) -> str:
         return "Temporal does not answer (never connected)"
     refused = server_error(error)
     if refused is not None:
-        detail = f" ({refused.detail})" if getattr(refused, "detail", None) else ""
-        said = f"PostgreSQL: {refused}{detail} [{refused.sqlstate}]"
+        # Its other details show keys and rows; these show what depends on an object.
+        depends = refused.sqlstate == "2BP01" and refused.detail
+        detail = f" ({refused.detail})" if depends else ""
+        said = f"PostgreSQL: {refused.args[0]}{detail} [{refused.sqlstate}]"
     else:
         said = str(getattr(error, "orig", None) or error) or type(error).__name__
     line = " ".join(said.split())

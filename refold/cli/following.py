@@ -12,6 +12,7 @@ from refold.cli.output import CANCELLED, at_end, console, print_json
 from refold.manager import ProjectionManager, StartedRun
 from refold.messages import BackfillResult, Progress, RunStatus
 from refold.settings import load_settings
+from refold.step_failure import StepFailure
 from refold.temporal import connect
 
 # Into a file or a pipe there is no bar, but a line now and then.
@@ -68,6 +69,7 @@ async def follow_with_bar(
     with bar:
         task = bar.add_task(run.workflow_id, total=100, events="waiting for a worker")
         said, said_at = "", 0.0
+        told: StepFailure | None = None
         async for progress in manager.watch(run):
             phase = _doing(progress)
             bar.update(
@@ -78,13 +80,17 @@ async def follow_with_bar(
             )
             now = time.monotonic()
             due = phase != said or now - said_at > _LINE_SECONDS
+            failing = progress.failing
+            if failing is not None and failing != told:
+                due = True  # at once: nothing else will be new for a while
             if show and due and _is_news(progress, said):
-                if not console.is_terminal or progress.status is RunStatus.AWAITING_APPROVAL:
+                alone = progress.status is RunStatus.AWAITING_APPROVAL or failing is not None
+                if not console.is_terminal or alone:
                     console.print(
                         f"{run.workflow_id} {phase}: {figures(progress)}{_hint(progress, run)}",
                         soft_wrap=True,
                     )
-                said, said_at = phase, now
+                said, said_at, told = phase, now, failing
 
 
 def _doing(progress: Progress) -> str:
@@ -111,10 +117,13 @@ def figures(progress: Progress) -> str:
     left = progress.estimated_seconds_remaining
     time_left = "" if left is None or progress.status.ended else f", {left:,.0f} s left"
     held = f"; held up: {'; '.join(progress.waiting_for)}" if progress.waiting_for else ""
+    if progress.obstacles:
+        held += f"; would stop the swap: {'; '.join(progress.obstacles)}"
     aside = f", {_letters(progress.dead_letters)}" if progress.dead_letters else ""
+    failing = f"; {progress.failing}" if progress.failing is not None else ""
     return (
         f"{progress.events_processed:,} of {progress.total_events:,} events, "
-        f"{progress.events_per_second:,.0f}/s{time_left}{aside}{held}"
+        f"{progress.events_per_second:,.0f}/s{time_left}{aside}{held}{failing}"
     )
 
 

@@ -84,6 +84,9 @@ def status(
             _run_text(row["run"]),
         )
     console.print(table)
+    for row in rows:
+        for failing in row["failing"]:
+            console.print(f"{row['projection']}: {failing}", soft_wrap=True)
     for line in dict.fromkeys(_left_text(left) for row in rows for left in row["left_behind"]):
         console.print(line)
 
@@ -137,27 +140,32 @@ async def _status(name: str | None) -> list[dict[str, Any]]:
             rows = [await _status_of(connection, projection, head) for projection in wanted]
     finally:
         await engine.dispose()
-    await _ask_runs([row for row in rows if row["run"] is not None and row["held_by"]])
+    await _ask_workflows(rows)
     return rows
 
 
-async def _ask_runs(rows: list[dict[str, Any]]) -> None:
-    """What runs that go on say of themselves: the database does not know what they wait for."""
-    if not rows:
-        return
+async def _ask_workflows(rows: list[dict[str, Any]]) -> None:
+    """What workflows say of themselves: the database does not know what they wait for."""
+    for row in rows:
+        row["failing"] = []
     try:
         manager = await make_manager()
     except TemporalUnreachable as error:
-        errors.print(f"runs are shown as the database last knew them: {error}", soft_wrap=True)
+        known = "as the database last knew them, steps that fail are not known"
+        errors.print(f"runs are shown {known}: {error}", soft_wrap=True)
         return
-    answers = await asyncio.gather(*(manager.get_progress(row["held_by"]) for row in rows))
-    for row, progress in zip(rows, answers, strict=True):
+    going = [row for row in rows if row["run"] is not None and row["held_by"]]
+    answers = await asyncio.gather(*(manager.get_progress(row["held_by"]) for row in going))
+    for row, progress in zip(going, answers, strict=True):
         if progress is None:
             row["run"]["waiting_for"] = ["no worker answers for it"]
         elif row["run"]["ended_at"] is None:
             row["run"]["status"] = progress.status.value
             row["run"]["phase"] = progress.phase.value
             row["run"]["waiting_for"] = progress.waiting_for
+    asked = [manager.get_failing_steps(row["projection"], row["held_by"]) for row in rows]
+    for row, failing in zip(rows, await asyncio.gather(*asked), strict=True):
+        row["failing"] = failing
 
 
 async def _status_of(

@@ -49,22 +49,30 @@ def _encodable(value: str) -> bool:
 class Label(str):
     """What a column of a Python enumeration holds: the label, as text, which is its member, too.
 
-    It equals both the text and the member, has the member's ``name`` and ``value``, and what else
-    text does not have. It is not the member itself: compare it with ``==``, not ``is``.
+    It equals both the label and the member, has the member's ``name`` and ``value``, and what else
+    text does not have. Of an enumeration whose members are text, it equals that, too. It is not the
+    member itself: compare it with ``==``, not ``is``.
     """
 
-    __slots__ = ("member",)
+    __slots__ = ("label", "member")
+    label: str
     member: enum.Enum
 
     @classmethod
     def of(cls, label: str, member: enum.Enum) -> Label:
         """The label of a member."""
-        made = cls(label)
+        # A member that is text compares its own: it must find it here.
+        made = cls(str.__str__(member) if isinstance(member, str) else label)
+        made.label = label
         made.member = member
         return made
 
     def __eq__(self, other: object) -> bool:
-        return self.member is other if isinstance(other, enum.Enum) else str.__eq__(self, other)
+        if isinstance(other, Label):
+            return self.member is other.member
+        if isinstance(other, enum.Enum):
+            return self.member is other
+        return isinstance(other, str) and (str.__eq__(self, other) or self.label == other)
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -72,10 +80,12 @@ class Label(str):
     __hash__ = str.__hash__
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)  # a copy of a label is one, too
         return getattr(self.member, name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Label.of, (str(self), self.member))
+        return (Label.of, (self.label, self.member))
 
 
 def enumerated(name: str, kind: Enum) -> Kind:
@@ -101,7 +111,11 @@ def enumerated(name: str, kind: Enum) -> Kind:
         base = postgresql.ENUM(*kind.enums, create_type=False, **own)
     if not kind.native_enum:
         base = String(kind.length)
-    return Kind(settle, base, read=settle, freeze=str, thaw=settle)
+    return Kind(settle, base, bind=_label, read=settle, freeze=_label, thaw=settle)
+
+
+def _label(stored: str) -> str:
+    return stored.label if isinstance(stored, Label) else stored
 
 
 def bits(name: str, kind: postgresql.BIT) -> Kind:

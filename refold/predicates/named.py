@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from refold.errors import InvalidProjection, PredicateFailed
+from refold.errors import HandlerInterrupted, InvalidProjection, PredicateFailed
 from refold.event import Event
+from refold.words import described, raised
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
 
@@ -35,11 +36,14 @@ class NamedPredicate:
         """
         try:
             result: object = self.function(event)
-        except Exception as error:
-            told = f"{type(error).__name__}: {error}"
-            raise PredicateFailed.of(self.name, event, told) from error
+        except HandlerInterrupted:
+            raise
+        except BaseException as error:  # `exit()` in it is no end of ours
+            raise PredicateFailed.of(self.name, event, raised(error)) from error
         if not isinstance(result, bool):
-            raise PredicateFailed.of(self.name, event, f"expected True or False, got {result!r}")
+            raise PredicateFailed.of(
+                self.name, event, f"expected True or False, got {_shown(result)}"
+            )
         return result
 
     def __call__(self, event: Event) -> bool:
@@ -82,3 +86,7 @@ def _is_async(function: object) -> bool:
         or inspect.isasyncgenfunction(function)
         or inspect.isgeneratorfunction(function)
     )
+
+
+def _shown(result: object) -> str:
+    return "None" if result is None else described(result)

@@ -19,9 +19,9 @@ from refold.source.reader import (
     keyed_events,
     not_at,
     one_of,
-    read_at,
     wanted,
 )
+from refold.source.sized import read_chunks
 from refold.store.schema import events, selected_keys
 
 
@@ -62,12 +62,14 @@ async def find_misfits(
         .order_by(events.c.position)
         .limit(limit)
     )
+    positions = list((await connection.execute(statement)).scalars())
     found = []
-    for event in await read_at(connection, list((await connection.execute(statement)).scalars())):
-        try:
-            projection.keys_of(event)
-        except PoisonEvent as poison:
-            found.append(Letter.of(poison))
+    async for chunk in read_chunks(connection, positions):
+        for event in chunk:
+            try:
+                projection.keys_of(event)
+            except PoisonEvent as poison:
+                found.append(Letter.of(poison))
     return found
 
 

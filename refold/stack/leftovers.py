@@ -5,11 +5,15 @@ remembered pid may belong to any other process. Call these only with the directo
 """
 
 import logging
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+
+from refold.stack.errors import StackError
+from refold.stack.files import open_own
 
 logger = logging.getLogger(__name__)
 
@@ -34,10 +38,11 @@ def forget_postmaster(pgdata: Path) -> None:
     """
     pid_file = pgdata / "postmaster.pid"
     try:
-        holder = psutil.Process(int(pid_file.read_text().split(maxsplit=1)[0]))
+        with os.fdopen(open_own(pid_file, os.O_RDONLY)) as file:
+            holder = psutil.Process(int(file.read(32).split(maxsplit=1)[0]))
         if holder.name() != "postgres":
             pid_file.unlink()
-    except (OSError, ValueError, IndexError, psutil.Error):
+    except (OSError, StackError, ValueError, IndexError, psutil.Error):
         return
 
 

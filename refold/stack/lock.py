@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from refold.stack.errors import StackAlreadyRunning
+from refold.stack.files import open_own
 
 
 class DataDirLock:
@@ -21,7 +22,7 @@ class DataDirLock:
 
     def acquire(self) -> None:
         """Takes the lock; raises StackAlreadyRunning, with the holder's pid, when it is held."""
-        file = os.open(self._data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        file = open_own(self._data_dir / "lock", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from refold.stack.errors import ServerEnded, ServerNotReady
+from refold.stack.files import open_own
 from refold.stack.forking import die_with_parent, fork
 
 TAIL_LINES = 20
@@ -49,7 +50,8 @@ class ChildProcess:
         self.name = name
         self.log = log
         self._stop_signal = stop_signal
-        with log.open("ab") as output:
+        appending = open_own(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        with os.fdopen(appending, "ab") as output:
             self._log_start = output.tell()
             self._process = fork(
                 lambda: subprocess.Popen(
@@ -92,7 +94,7 @@ class ChildProcess:
 
     def log_tail(self) -> str:
         """The last lines this very process wrote to its log."""
-        with self.log.open("rb") as file:
+        with os.fdopen(open_own(self.log, os.O_RDONLY), "rb") as file:
             file.seek(max(self._log_start, os.fstat(file.fileno()).st_size - 16_384))
             lines = file.read().decode(errors="replace").splitlines()
         return "\n".join(lines[-TAIL_LINES:])

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from refold.stack import leftovers
+from refold.stack.files import write_own
 from refold.stack.lock import DataDirLock
 from refold.stack.ports import choose_ports
 from refold.stack.postgres import EmbeddedPostgres
@@ -144,7 +145,7 @@ class Stack:
 
     def _prepare(self) -> None:
         self._env_file.unlink(missing_ok=True)
-        (self.data_dir / ".gitignore").write_text("*\n")
+        write_own(self.data_dir / ".gitignore", "*\n")
         # Before the ports are chosen: what a crashed run left may still have them.
         leftovers.stop_postgres(self.data_dir / "postgres")
         leftovers.stop_temporal(self.data_dir / "temporal.db")
@@ -163,7 +164,9 @@ class Stack:
 
     def _write_env_file(self) -> None:
         draft = self.data_dir / "env.new"
-        draft.write_text("".join(f"{name}={value}\n" for name, value in self.environment.items()))
+        draft.unlink(missing_ok=True)
+        lines = "".join(f"{name}={value}\n" for name, value in self.environment.items())
+        write_own(draft, lines, 0o600)
         draft.replace(self._env_file)
 
 

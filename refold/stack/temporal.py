@@ -8,6 +8,7 @@ from pathlib import Path
 
 from refold.stack import leftovers
 from refold.stack.errors import PartMissing
+from refold.stack.files import require_plain
 from refold.stack.ports import answers
 from refold.stack.process import ChildProcess
 
@@ -63,6 +64,7 @@ class EmbeddedTemporal:
         """Starts the server without waiting."""
         leftovers.stop_temporal(self._db_file)
         self._data_dir.mkdir(parents=True, exist_ok=True)
+        require_plain(self._db_file)
         # The ports not named here, for metrics and HTTP, are free ones of its own choice.
         self._process = ChildProcess(
             "Temporal",

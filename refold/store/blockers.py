@@ -1,4 +1,4 @@
-"""Who stands in a swap's way: holders of locks on the live table, and old snapshots."""
+"""Who stands in a run's way: holders of locks that it waits for, and old snapshots."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ class Blocker:
         state: Such as ``idle in transaction``.
         since: When its transaction began.
         vacuum: Whether it is an autovacuum worker, which yields to whoever waits a second.
+        application: What the session calls itself.
+        gid: The name of a prepared transaction.
     """
 
     pid: int | None
@@ -30,12 +32,19 @@ class Blocker:
     state: str | None
     since: datetime | None
     vacuum: bool
+    application: str | None = None
+    gid: str | None = None
 
     def __str__(self) -> str:
-        who = "a prepared transaction" if self.pid is None else f"pid {self.pid}"
+        who = f"prepared transaction {self.gid!r}" if self.pid is None else f"pid {self.pid}"
         if self.vacuum:
             return f"{who} (autovacuum)"
-        parts = [self.user, self.state, f"since {self.since:%H:%M:%S %Z}" if self.since else None]
+        parts = [
+            self.user,
+            self.state,
+            f"since {self.since:%H:%M:%S %Z}" if self.since else None,
+            f"application {self.application}" if self.application else None,
+        ]
         known = ", ".join(part for part in parts if part)
         doing = f": {self.query}" if self.query else ""
         return who + (f" ({known})" if known else "") + doing
@@ -43,29 +52,59 @@ class Blocker:
 
 _SESSION = """
     a.pid, a.usename AS user, left(regexp_replace(a.query, '\\s+', ' ', 'g'), 100) AS query,
-    a.state, a.xact_start AS since, coalesce(a.backend_type = 'autovacuum worker', false) AS vacuum
+    a.state, a.xact_start AS since, coalesce(a.backend_type = 'autovacuum worker', false) AS vacuum,
+    a.application_name AS application
+"""
+
+# Of a lock l that no session holds. A transaction's own lock says which it is.
+_PREPARED = """
+    SELECT NULL::int AS pid, p.owner AS user, NULL::text AS query, NULL::text AS state,
+           p.prepared AS since, false AS vacuum, NULL::text AS application, p.gid
+    FROM pg_prepared_xacts p
+    JOIN pg_locks x ON x.locktype = 'transactionid' AND x.pid IS NULL
+         AND x.transactionid = p.transaction AND x.virtualtransaction = l.virtualtransaction
 """
 
 # Which sessions have held a lock on one of the relations for some time. A reader whose statement
 # is over in moments is nobody to wait for.
 _HOLDERS = text(
     f"""
-    SELECT DISTINCT ON (a.pid) {_SESSION}
-    FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
-    WHERE l.locktype = 'relation' AND l.granted AND l.relation = ANY (CAST(:oids AS oid[]))
-      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND l.pid IS DISTINCT FROM pg_backend_pid()
-      AND (l.pid IS NULL
-           OR clock_timestamp() - a.xact_start > :milliseconds * interval '1 millisecond')
-    ORDER BY a.pid
+    WITH held AS (
+        SELECT DISTINCT l.pid, l.virtualtransaction FROM pg_locks l
+        WHERE l.locktype = 'relation' AND l.granted AND l.relation = ANY (CAST(:oids AS oid[]))
+          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND l.pid IS DISTINCT FROM pg_backend_pid()
+    )
+    SELECT {_SESSION}, NULL::text AS gid
+    FROM pg_stat_activity a WHERE a.pid IN (SELECT pid FROM held)
+      AND clock_timestamp() - a.xact_start > :milliseconds * interval '1 millisecond'
+    UNION ALL
+    SELECT found.* FROM held l, LATERAL ({_PREPARED}) AS found WHERE l.pid IS NULL
+    ORDER BY 1
     """
 )
 
+# A prepared transaction has no session, and blocks as process 0.
 _BLOCKERS = text(
     f"""
-    SELECT {_SESSION}
-    FROM unnest(pg_blocking_pids(:pid)) AS b LEFT JOIN pg_stat_activity a ON a.pid = b
-    ORDER BY a.xact_start NULLS FIRST
+    WITH waiting AS (
+        SELECT pid, pg_blocking_pids(pid) AS by FROM pg_stat_activity
+        WHERE pid = ANY (CAST(:pids AS int[])) AND wait_event_type = 'Lock'
+    )
+    SELECT DISTINCT {_SESSION}, NULL::text AS gid
+    FROM waiting, unnest(by) AS b JOIN pg_stat_activity a ON a.pid = b
+    WHERE b <> ALL (CAST(:pids AS int[]))
+    UNION
+    SELECT found.* FROM waiting JOIN pg_locks w ON w.pid = waiting.pid AND NOT w.granted
+    JOIN pg_locks l ON l.granted AND l.pid IS NULL
+     AND (l.locktype, l.database, l.relation, l.page, l.tuple, l.virtualxid, l.transactionid,
+          l.classid, l.objid, l.objsubid)
+         IS NOT DISTINCT FROM
+         (w.locktype, w.database, w.relation, w.page, w.tuple, w.virtualxid, w.transactionid,
+          w.classid, w.objid, w.objsubid),
+    LATERAL ({_PREPARED}) AS found
+    WHERE 0 = ANY (by)
+    ORDER BY 5 NULLS FIRST
     """
 )
 
@@ -89,9 +128,9 @@ async def holders(
     return _found(await connection.execute(_HOLDERS, parameters))
 
 
-async def blockers_of(connection: AsyncConnection, pid: int) -> list[Blocker]:
-    """Whom a waiting session is waiting for."""
-    return _found(await connection.execute(_BLOCKERS, {"pid": pid}))
+async def blockers_of(connection: AsyncConnection, *pids: int) -> list[Blocker]:
+    """Whom sessions that wait for a lock are waiting for, but for each other."""
+    return _found(await connection.execute(_BLOCKERS, {"pids": list(pids)}))
 
 
 async def horizon(connection: AsyncConnection) -> str:

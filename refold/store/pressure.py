@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from refold.database import raw, server_error
 from refold.errors import InvalidRequest
+from refold.judgement import Judgement, judge, told
 from refold.limits import Throttle
 from refold.sessions import is_pooled
 
@@ -32,9 +33,6 @@ _WAL = text("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
 # Below this, the bytes between two looks say little of a rate.
 _LEAST_SECONDS = 0.5
 _EXPRESSION_MILLISECONDS = 1000
-# Errors that say nothing of the expression, by their class: connections, conflicts, resources,
-# locks, the server being stopped, its own defects.
-_PASSING = ("08", "40", "53", "55", "57", "58", "XX")
 
 
 @dataclass
@@ -118,10 +116,11 @@ class Pressure:
             if isinstance(refused, asyncpg.QueryCanceledError):
                 return True
             if isinstance(refused, asyncpg.ReadOnlySQLTransactionError):
-                raise _refusal(expression, refused) from None  # it writes; the server may well do
-            if refused is None or (refused.sqlstate or "")[:2] in _PASSING:
+                # It writes; the server may well do.
+                raise _refusal(expression, told(refused)) from None
+            if refused is None or judge(refused) is Judgement.PASSING:
                 raise
-            raise _refusal(expression, refused) from error
+            raise _refusal(expression, told(refused)) from error
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from refold.database import server_error
+from refold.judgement import own_words
 from refold.projection import Projection
 
 # Of these classes the row is at fault, not the session, the server or the moment: a trigger's
@@ -63,7 +64,7 @@ def refused_row(error: BaseException) -> RefusedRow | None:
     if found is None or (found.sqlstate or "")[:2] not in _CLASSES:
         return None
     # The detail has the row's values: they are for nobody's log.
-    said = str(found.args[0] if found.args else found).splitlines()[0].rstrip(".")[:_MOST]
+    said = own_words(found).splitlines()[0].rstrip(".")[:_MOST]
     constraint = getattr(found, "constraint_name", None)
     return RefusedRow(found.sqlstate or "", constraint or _index_in(said), said)
 

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.database import raw
 from refold.errors import SwapRefused
+from refold.judgement import told
 from refold.projection import Projection
 from refold.store import generations, read_models
 from refold.store.attached import Attachments, fingerprint_statement, look
@@ -129,17 +130,17 @@ async def prepare(
         show: Is told each statement before it is executed.
 
     Returns:
-        The swap, with nothing left to prepare.
+        The swap, with nothing left to prepare, unless something hangs on the live table that cannot
+        move: then nothing is prepared.
 
     Raises:
-        SwapRefused: Something hangs on the live table that cannot move.
+        SwapRefused: PostgreSQL refuses to give the target what hangs on the live table.
     """
     table = projection.table.fullname
     swap = await plan_swap(connection, projection, target, old)
     # Some statements make others necessary: who loses a right to a table loses it to its columns.
     for _ in range(_PASSES):
-        require_none_refused(swap.attachments.refused, table)
-        if not swap.attachments.prepare:
+        if swap.attachments.refused or not swap.attachments.prepare:
             break
         for statement in swap.attachments.prepare:
             show(statement)
@@ -157,13 +158,45 @@ async def prepare(
                     raise
                 raise SwapRefused(
                     f"table {table} cannot be swapped: PostgreSQL refuses to give the new table "
-                    f"what hangs on it ({statement}): {error}: remove it, or backfill in place"
+                    f"what hangs on it ({statement}): {told(error)}: remove it, or backfill in "
+                    "place"
                 ) from error
         swap = await plan_swap(connection, projection, target, old)
     return swap
 
 
 _PASSES = 4
+
+
+async def obstacles(
+    connection: AsyncConnection, projection: Projection, target: int, *, seen_as: str | None
+) -> tuple[str, list[str]] | None:
+    """What hangs on the live table now and would stop a swap.
+
+    Args:
+        connection: In a transaction.
+        projection: In the version that built the target.
+        target: The generation that is to go live.
+        seen_as: The mark of the live table when it was looked at last.
+
+    Returns:
+        The mark of the live table, and what is in the way, each with what to do about it; None
+        when nothing has changed since it was seen, or when there is no such table.
+    """
+    known = await generations.of_projection(connection, projection.name)
+    made = next((one for one in known if one.generation == target), None)
+    active = next((one for one in known if one.status == ACTIVE), None)
+    if made is None or active is None or made is active:
+        return None
+    name = quoted(active.schema_name, active.table_name)
+    there = text("SELECT to_regclass(:name) IS NOT NULL")
+    if not await connection.scalar(there, {"name": name}):
+        return None
+    statement = text(fingerprint_statement(name).replace(":", "\\:"))
+    if seen_as is not None and await connection.scalar(statement) == seen_as:
+        return None
+    attached = (await plan_swap(connection, projection, made, active)).attachments
+    return attached.fingerprint, list(attached.refused)
 
 
 async def lock(connection: AsyncConnection, swap: Swap) -> None:

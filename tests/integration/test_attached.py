@@ -305,6 +305,34 @@ async def test_what_was_taken_away_since_does_not_come_back_in_a_rollback(
     assert after == before
 
 
+async def test_the_first_table_has_the_default_privileges_of_its_schema(
+    database: Database, role: str
+) -> None:
+    projection = counters()
+    async with database.engine.begin() as connection:
+        for statement in (
+            f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, UPDATE ON TABLES TO {role}",
+            "ALTER DEFAULT PRIVILEGES GRANT INSERT ON TABLES TO PUBLIC",
+            "CREATE TABLE by_hand ()",
+        ):
+            await connection.execute(text(statement))
+        await table_of(connection, BUILDING, projection)
+    said = await swapped(database.engine, projection, 1)
+    assert f"grant SELECT to {role}, by default" in said
+    async with database.engine.begin() as connection:
+        acls = await connection.execute(
+            text(
+                "SELECT relacl::text FROM pg_class WHERE relname IN ('counters', 'by_hand') "
+                "AND relnamespace = 'public'::regnamespace"
+            )
+        )
+        by_hand, ours = (sorted(acl.strip("{}").split(",")) for acl in acls.scalars())
+        await connection.execute(
+            text("ALTER DEFAULT PRIVILEGES REVOKE INSERT ON TABLES FROM PUBLIC")
+        )
+    assert ours == by_hand
+
+
 CHANGES = [
     "CREATE VIEW another AS TABLE counters",
     "CREATE OR REPLACE VIEW best AS SELECT key, sum FROM counters WHERE sum > 1",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -16,20 +17,14 @@ from tests.support.settling import reading, session, write
 
 
 @pytest.fixture(scope="module")
-def two_phase(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+def two_phase() -> Iterator[EmbeddedPostgres]:
     """A server of its own: prepared transactions must be allowed before it starts."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("two_phase"), free_port())
-    server.start()
-
-    async def allow() -> None:
-        connection = await asyncpg.connect(server.url)
-        await connection.execute("ALTER SYSTEM SET max_prepared_transactions = 5")
-        await connection.close()
-
-    asyncio.run(allow())
-    server.restart()
-    yield server
-    server.stop()
+    # Not below pytest's directory: another session of it would close that to the server.
+    with tempfile.TemporaryDirectory(prefix="refold-tests-") as directory:
+        server = EmbeddedPostgres(Path(directory), free_port(), {"max_prepared_transactions": "5"})
+        server.start()
+        yield server
+        server.stop()
 
 
 @pytest.fixture

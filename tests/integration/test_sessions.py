@@ -227,3 +227,27 @@ async def test_runs_are_alike_whatever_the_database_sets(
         await run(client, database, "Rollback", "counters")
     for projection in projections:
         assert await assert_oracle(database.engine, projection)
+
+
+async def test_as_many_connections_are_open_as_are_in_use(database: Database) -> None:
+    """Whoever finds out first what is at the address leaves no connection behind."""
+    sessions = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'counted' "
+        "AND datname = current_database()"
+    )
+    engine = make_engine(Settings(database_url=f"{database.url}?application_name=counted"))
+    all_of_them = asyncio.Barrier(6)
+    counted: list[int] = []
+
+    async def use() -> None:
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+            await all_of_them.wait()
+            counted.append(await connection.scalar(sessions) or 0)
+            await all_of_them.wait()
+
+    try:
+        await asyncio.wait_for(asyncio.gather(*(use() for _ in range(6))), 30)
+        assert counted == [6] * 6
+    finally:
+        await engine.dispose()

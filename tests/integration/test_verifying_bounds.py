@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Column, Integer, MetaData, Table, Text, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from activities.verifying import Checked, check_keys
+from activities.verifying import Checked, check_keys, verify
 from refold import Event, Projection, Row
 from refold.database import raw
 from refold.dead_letters import HeldKeys
@@ -26,6 +26,7 @@ from refold.store.generations import BUILDING
 from refold.store.rows import RowStore
 from tests.support.databases import Database
 from tests.support.runs import events_upto, write
+from tests.support.soaking import soak
 
 UPTO = 10**6
 MB = 1 << 20
@@ -71,8 +72,18 @@ async def write_large(database: Database, keys: int, each: int, size: int) -> No
 
 
 @asynccontextmanager
-async def built(database: Database, projection: Projection) -> AsyncIterator[AsyncConnection]:
-    """A connection that sees a generation built right, in a transaction."""
+async def built(
+    database: Database, projection: Projection, *, live: bool = False
+) -> AsyncIterator[AsyncConnection]:
+    """A connection that sees a generation built right, or two alike, in a transaction."""
+    for _ in range(1 + live):
+        await build(database, projection)
+    async with database.engine.connect() as connection, connection.begin():
+        yield connection
+
+
+async def build(database: Database, projection: Projection) -> None:
+    """A generation with a table of its own."""
     async with database.engine.begin() as connection:
         made = await generations.create(
             connection,
@@ -88,8 +99,6 @@ async def built(database: Database, projection: Projection) -> AsyncIterator[Asy
         rows = projection.fold(await events_upto(database.engine, projection))
         store = RowStore(read_models.physical(projection, made.schema_name))
         await store.load(await raw(connection), list(rows.values()))
-    async with database.engine.connect() as connection, connection.begin():
-        yield connection
 
 
 async def check(
@@ -112,6 +121,49 @@ async def test_large_events_are_never_in_memory_together(database: Database) -> 
         tracemalloc.stop()
     assert (checked.folded, checked.wrong.total(), checked.note) == (12, 0, None)
     assert peak < 48 * MB, f"{peak / MB:.0f} MB at most"
+
+
+@pytest.mark.parametrize("rows", [12, *soak(60)])
+async def test_rows_of_many_large_columns_are_compared_a_few_at_a_time(
+    database: Database, rows: int
+) -> None:
+    names = [f"c{n:03}" for n in range(100)]
+    wide = Projection(
+        "texts",
+        table=Table(
+            "texts",
+            MetaData(),
+            Column("key", Text, primary_key=True),
+            *[Column(name, Text) for name in names],
+        ),
+        key="data.key",
+    )
+    body = Random(100).randbytes(MB // 200).hex()
+    wide.on("Written")(lambda row, event: {name: f"{name}{body}" for name in names})
+    await write(
+        database.engine, [("s", "Written", {"key": f"k{n}", "text": "x"}) for n in range(rows)]
+    )
+    async with built(database, wide, live=True) as connection:
+        known = await generations.of_projection(connection, "texts")
+        # Each row differs in each column, and none is what its events say.
+        altered = ", ".join(f"{name} = {name} || '!'" for name in names)
+        await connection.execute(text(f"UPDATE {known[-1].schema_name}.texts SET {altered}"))
+        tracemalloc.start()
+        diff = await verify(
+            connection,
+            wide,
+            shadow=known[-1],
+            live=known[0],
+            live_table_schema="public",
+            position=UPTO,
+        )
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert (diff.changed, diff.folded_wrong, diff.folded_again) == (rows, rows, rows)
+    assert diff.samples
+    assert diff.wrong
+    assert len(diff.model_dump_json()) < 70_000
+    assert peak < 64 * MB, f"{peak / MB:.0f} MB at most"
 
 
 @pytest.mark.parametrize("make", [texts, by_function])

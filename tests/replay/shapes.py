@@ -12,11 +12,13 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.testing import WorkflowEnvironment
 
 from refold import Snapshots
-from refold.messages import BackfillResult
+from refold.messages import BackfillResult, Progress
+from refold.step_failure import SIGNAL
 from tests.conftest import _beside_python
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
+from tests.support.failing import refusing
 from tests.support.runs import start, until, working, write
 from tests.support.watching import until_batches
 
@@ -286,6 +288,36 @@ async def live_by_itself(client: Client, database: Database) -> list[Handle]:
     return [handle]
 
 
+async def retried(client: Client, database: Database) -> list[Handle]:
+    """A step is refused and tried again; its workflow is told, and told nonsense besides."""
+    await write(database.engine, some(40))
+
+    async def told() -> bool:
+        return (await handle.query("progress", result_type=Progress)).failing is not None
+
+    async with working(client, database, registry_of(counters(batch_size=7, partitions=2))):
+        async with refusing(database, "refolding", "40001", "s3cr3t"):
+            handle = await start(client, database, "Rebuild", {"projection": "counters"})
+            await until(told)
+            for said in NONSENSE:
+                await handle.signal(SIGNAL, args=said)
+            await until(told)
+        await ended(handle)
+    return [handle]
+
+
+NONSENSE: list[list[Any]] = [
+    [],
+    [None],
+    ["text", 5],
+    [{"step": "refolding partition 1"}],
+    [{"step": "refolding partition 1", "type": 5, "message": [], "attempts": "many"}],
+    [{"step": "no such step", "type": "E", "message": "m", "attempts": 3}],
+    [{"step": "refolding partition 1", "type": "E", "message": "m", "attempts": -1}],
+    [[[[[]]]]],
+]
+
+
 async def refused_input(client: Client, database: Database) -> list[Handle]:
     async with working(client, database, registry_of(counters())):
         handle = await start(client, database, "Backfill", {"projection": 5})
@@ -319,6 +351,7 @@ SHAPES: dict[str, Shape] = {
         cancelled_by_temporal,
         poison_event,
         refused_input,
+        retried,
         approved,
         rejected,
         rollback,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 _SNAPSHOT = text(
     """
-    WITH t AS (SELECT * FROM pg_class WHERE oid = 'public.counters'::regclass),
+    WITH t AS (SELECT * FROM pg_class WHERE oid = to_regclass(:name)),
     cols AS (SELECT a.* FROM pg_attribute a, t WHERE attrelid = t.oid AND attnum > 0
              AND NOT attisdropped)
     SELECT concat_ws(' ', 'owner', pg_get_userbyid(relowner), relrowsecurity, relforcerowsecurity,
@@ -62,16 +64,25 @@ _SNAPSHOT = text(
     FROM pg_statistic_ext s, t WHERE stxrelid = t.oid
     UNION ALL
     SELECT concat_ws(' ', 'published', pubname, schemaname, attnames, rowfilter)
-    FROM pg_publication_tables WHERE (schemaname, tablename) = ('public', 'counters')
+    FROM pg_publication_tables WHERE (schemaname, tablename) = (:schema, 'counters')
     UNION ALL
     SELECT concat_ws(' ', 'view', v.oid, v.oid::regclass, pg_get_viewdef(v.oid), v.relowner,
                      v.relacl, v.reloptions, obj_description(v.oid, 'pg_class'))
-    FROM pg_class v WHERE v.relkind = 'v' AND v.relnamespace = 'public'::regnamespace
+    FROM pg_class v WHERE v.relkind = 'v' AND v.relnamespace = (SELECT relnamespace FROM t)
     ORDER BY 1
     """
 )
 
 
-async def snapshot(connection: AsyncConnection) -> list[str]:
-    """What hangs on the table ``public.counters``, and on the views of its schema."""
-    return list((await connection.execute(_SNAPSHOT)).scalars())
+async def snapshot(connection: AsyncConnection, schema: str = "public") -> list[str]:
+    """What hangs on the table ``counters`` of a schema, and on the views of its schema."""
+    place = {"name": f"{schema}.counters", "schema": schema}
+    return list((await connection.execute(_SNAPSHOT, place)).scalars())
+
+
+async def placeless(connection: AsyncConnection, schema: str) -> list[str]:
+    """The same without the schema's name and without object ids, to compare two schemas."""
+    await connection.execute(text(f"SET LOCAL search_path = {schema}"))
+    lines = await snapshot(connection, schema)
+    place = re.compile(rf"^(view) \d+|\b({schema}|public)\.")
+    return sorted(place.sub(lambda found: found[1] or "", line) for line in lines)

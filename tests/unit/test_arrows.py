@@ -45,21 +45,32 @@ _PURE = [
     "schemas",
     "settings",
     "snapshot_policy",
+    "short_failure",
     "snapshots",
     "standing",
+    "step_failure",
+    "step_wait",
     "system_events",
     "system_handlers",
+    "undecodable",
     "threads",
+    "words",
 ]
 _PACKAGES = ("columns", "predicates")
 _PURE_MODULES = [f"refold.{name}" for name in _PURE]
-_KERNEL = [*_PURE_MODULES, "refold.database", "refold.sessions", "refold.telemetry"]
+_KERNEL = [
+    *_PURE_MODULES,
+    "refold.database",
+    "refold.judgement",
+    "refold.sessions",
+    "refold.telemetry",
+]
 
 # What a place may import of the project's own: modules, or packages with all that is in them.
 ALLOWED: dict[str, list[str]] = {
     **{f"refold/{name}.py": _PURE_MODULES for name in _PURE if name not in _PACKAGES},
     "refold/columns": ["refold.columns", "refold.errors", "refold.exact_json"],
-    "refold/predicates": ["refold.errors", "refold.event", "refold.predicates"],
+    "refold/predicates": ["refold.errors", "refold.event", "refold.predicates", "refold.words"],
     "refold/store": [*_KERNEL, "refold.store"],
     "refold/source": [*_KERNEL, "refold.store.schema", "refold.source"],
     "refold/stack": ["refold.stack"],
@@ -99,10 +110,12 @@ ALLOWED: dict[str, list[str]] = {
         "refold.schedule_manager",
     ],
     "refold/database.py": [*_PURE_MODULES, "refold.sessions"],
+    "refold/judgement.py": [*_PURE_MODULES, "refold.database"],
     "refold/sessions.py": _PURE_MODULES,
     "refold/telemetry.py": _PURE_MODULES,
     "refold/allocator.py": [],
     "refold/garbage.py": ["refold.allocator"],
+    "refold/payloads.py": [*_KERNEL],
     "refold/temporal.py": [*_KERNEL],
     "refold/command.py": [*_KERNEL],
     "refold/cli": ["refold", "worker"],

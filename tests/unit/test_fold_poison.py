@@ -163,7 +163,7 @@ def test_errors_of_any_text_can_be_stored() -> None:
     poison = PoisonEvent("sums", 1, "Seen", "k0", "a\0b\ud800" + 10_000 * "x")
     letter = Letter.of(poison)
     assert letter.error.startswith("a\ufffdb?xxx")
-    assert len(letter.error) == 2000
+    assert 900 < len(letter.error) <= 1000
     letter.error.encode()
     refused = letter.refused("sums", 3, 3)
     assert "3 dead letters are set aside already, max_dead_letters is 3" in str(refused)

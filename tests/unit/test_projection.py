@@ -264,17 +264,6 @@ def test_a_wrong_row_is_found_at_the_second_event_too(again: Row) -> None:
         projection.fold([event(1), event(2)])
 
 
-def test_an_exception_that_is_no_error_of_the_handler_goes_through() -> None:
-    projection = counted()
-
-    @projection.on("Added")
-    def added(row: Row | None, event: Event) -> Row:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        projection.fold([event(1)])
-
-
 # -- keys --------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from refold.store.attached.definitions import definitions, recordable, recorded
 from refold.store.attached.difference import Side, by_hand, in_words, retyped, statements
 from refold.store.attached.fingerprint import fingerprint_statement
 from refold.store.attached.moving import MOVING, PUBLISHED
-from refold.store.attached.preparing import PREPARING
+from refold.store.attached.preparing import DEFAULT_PRIVILEGES, PREPARING
 from refold.store.attached.refusals import refused
 from refold.store.generations import Built
 from refold.store.read_models import quoted
@@ -34,6 +34,7 @@ class Attachments:
         detach: What is taken from the outgoing table, under the swap's lock.
         attach: What is given to the target under the live table's name, under the same lock.
         fingerprint: The mark that `fingerprint_statement` found before all this was looked at.
+        notes: What people have to do all the same.
     """
 
     carried: tuple[str, ...] = ()
@@ -42,6 +43,7 @@ class Attachments:
     detach: tuple[str, ...] = ()
     attach: tuple[str, ...] = ()
     fingerprint: str = ""
+    notes: tuple[str, ...] = ()
 
 
 async def look(
@@ -54,7 +56,7 @@ async def look(
     built_with: Built | None,
     target_built_with: Built | None,
 ) -> Attachments:
-    """Looks at all that hangs on the live table; without a live table, nothing does.
+    """Looks at all that hangs on the live table; without one, at what its schema gives by default.
 
     Args:
         connection: In a transaction.
@@ -70,7 +72,13 @@ async def look(
     live = quoted(live_schema, table)
     target = None if target_schema is None else quoted(target_schema, table)
     if await connection.scalar(text("SELECT to_regclass(:live)"), {"live": live}) is None:
-        return Attachments()
+        given = await _rows(
+            connection, DEFAULT_PRIVILEGES, {"schema": quoted(live_schema), "target": target}
+        )
+        return Attachments(
+            carried=tuple(row.what for row in given),
+            prepare=tuple(row.prepare for row in given if target is not None),
+        )
     mark = await connection.scalar(text(fingerprint_statement(live).replace(":", "\\:")))
     async with _unqualified(connection):
         found = await definitions(connection, live)
@@ -101,12 +109,19 @@ async def look(
                 carried += [row.what] if row.what else []
                 detach += [row.detach] if row.detach else []
                 attach += [row.attach] if row.attach else []
-        carried += [row[0] for row in await _rows(connection, PUBLISHED, parameters)]
+        published = await _rows(connection, PUBLISHED, parameters)
+        carried += [row.what for row in published]
         in_the_way = await refused(connection, live, target, built)
         if other is not None or same_version:
             in_the_way += retyped(side, other.found if other is not None else None)
     return Attachments(
-        tuple(carried), tuple(in_the_way), tuple(prepare), tuple(detach), tuple(attach), str(mark)
+        tuple(carried),
+        tuple(in_the_way),
+        tuple(prepare),
+        tuple(detach),
+        tuple(attach),
+        str(mark),
+        tuple(row.note for row in published),
     )
 
 

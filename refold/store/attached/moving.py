@@ -131,15 +131,22 @@ MOVING: tuple[TextClause, ...] = (
     OWNERS_RIGHTS,
 )
 
+# What a table belongs to by its place alone: nothing has to be done here, but for subscribers.
 PUBLISHED = text(
     """
-    SELECT 'publication ' || quote_ident(pubname) || ' of all tables' FROM pg_publication
+    SELECT 'publication ' || quote_ident(pubname) || ' of all tables' AS what,
+           'publication ' || quote_ident(pubname) || ' is FOR ALL TABLES: a subscriber stops at '
+           || 'the first row of a table that it does not have, such as each new generation: '
+           || 'publish schemas or tables instead' AS note
+    FROM pg_publication
     WHERE puballtables AND to_regclass(:live) IS NOT NULL
     UNION ALL
-    SELECT 'publication ' || quote_ident(pubname) || ' of all tables of the schema'
+    SELECT 'publication ' || quote_ident(pubname) || ' of all tables of the schema',
+           'publication ' || quote_ident(pubname) || ' is FOR TABLES IN SCHEMA: its subscribers '
+           || 'are not sent the rows of the new table, and REFRESH does not fetch them: after the '
+           || 'swap they have to drop the subscription, TRUNCATE their tables and subscribe anew'
     FROM pg_publication p JOIN pg_publication_namespace n ON n.pnpubid = p.oid
     JOIN pg_class c ON c.relnamespace = n.pnnspid WHERE c.oid = to_regclass(:live)
     ORDER BY 1
     """
 )
-"""What a table belongs to by its place alone: nothing has to be done."""

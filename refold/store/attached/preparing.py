@@ -263,6 +263,32 @@ INDEX_SETTINGS = text(
     """
 )
 
+# It is made in a schema of its own, where those of the live table's schema do not count.
+DEFAULT_PRIVILEGES = text(
+    """
+    WITH usual AS (
+        SELECT acl.grantee, acl.privilege_type, acl.is_grantable
+        FROM pg_default_acl, aclexplode(defaclacl) AS acl
+        WHERE defaclrole = CAST(current_user AS regrole) AND defaclobjtype = 'r'
+          AND defaclnamespace = to_regnamespace(:schema) AND acl.grantee <> defaclrole
+        EXCEPT
+        SELECT acl.grantee, acl.privilege_type, acl.is_grantable
+        FROM pg_class, aclexplode(relacl) AS acl WHERE oid = to_regclass(:target)
+    ),
+    spelt AS (
+        SELECT privilege_type AS privilege,
+               CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END
+                   AS to_,
+               CASE WHEN is_grantable THEN ' WITH GRANT OPTION' ELSE '' END AS option
+        FROM usual
+    )
+    SELECT 'grant ' || privilege || ' to ' || to_ || lower(option) || ', by default' AS what,
+           format('GRANT %s ON TABLE %s TO %s%s', privilege, :target, to_, option) AS prepare
+    FROM spelt ORDER BY 1
+    """
+)
+"""Of a table that is the first of its name."""
+
 # In this order: what rewrites first, then settings, then what refers to indexes.
 PREPARING: tuple[TextClause, ...] = (
     ACCESS_METHOD,

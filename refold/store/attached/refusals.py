@@ -74,7 +74,7 @@ _REFUSED = text(
     UNION ALL
     SELECT 'publication ' || quote_ident(pubname)
            || ': take the table out of it, and put it in again after the rebuild; a subscriber '
-           || 'has to refresh'
+           || 'has to refresh both times, and to truncate its copy in between'
     FROM pg_publication_rel JOIN pg_publication p ON p.oid = prpubid, live WHERE prrelid = live.oid
     UNION ALL
     SELECT 'sequence ' || objid::regclass || ' belongs to a column: ALTER SEQUENCE … OWNED BY NONE'

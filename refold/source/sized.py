@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import Text, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.database import compiled, raw
 from refold.event import Event
-from refold.source.portions import as_json
 from refold.source.reader import at, read_at
 from refold.store.schema import events
 
-CHUNK_BYTES = 8 << 20
+CHUNK_BYTES = 4 << 20
 """Bytes of JSON in a chunk; more only if a single event has more."""
 
 _CHUNK_EVENTS = 1000
+# An event's other fields are small.
+_SIZE = func.octet_length(cast(events.c.data, Text)) + func.octet_length(
+    cast(events.c.metadata, Text)
+)
 # Events that are measured by one statement: PostgreSQL makes JSON of each.
 _MEASURED = 200
 
@@ -36,7 +39,7 @@ async def measured(
     driver = await raw(connection)
     while start < len(positions) and total <= most:
         some = positions[start : start + _MEASURED]
-        found = select(events.c.position, func.octet_length(as_json())).where(at(some))
+        found = select(events.c.position, _SIZE).where(at(some))
         sql, arguments = compiled(found)
         more = {record[0]: record[1] for record in await driver.fetch(sql, *arguments)}
         sizes.update(more)
@@ -46,23 +49,28 @@ async def measured(
 
 
 async def read_chunks(
-    connection: AsyncConnection, positions: Sequence[int], sizes: Mapping[int, int]
+    connection: AsyncConnection, positions: Sequence[int], sizes: Mapping[int, int] | None = None
 ) -> AsyncIterator[list[Event]]:
     """The events at these positions, chunk by chunk.
 
     Args:
         connection: Any connection.
-        positions: Which events, ascending.
-        sizes: The bytes of each, as `measured` found; events that are not in it are not read.
+        positions: Which events.
+        sizes: The bytes of each, as `measured` found; None to measure them here.
 
     Raises:
         UnreadableEvent: An event's JSON cannot be decoded.
     """
+    if sizes is None:
+        for start in range(0, len(positions), _MEASURED):
+            some = positions[start : start + _MEASURED]
+            of_some = await measured(connection, some, most=0)
+            async for read in read_chunks(connection, some, of_some):
+                yield read
+        return
     chunk: list[int] = []
     size = 0
     for position in positions:
-        if position not in sizes:
-            continue
         if chunk and (size + sizes[position] > CHUNK_BYTES or len(chunk) == _CHUNK_EVENTS):
             yield await read_at(connection, chunk)
             chunk, size = [], 0

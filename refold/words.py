@@ -1,0 +1,64 @@
+"""Words for what leaves a worker: short, and such as JSON, PostgreSQL and Temporal can carry."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from typing import Any, cast
+
+LONGEST = 2_000
+"""Characters of a failure's message, and bytes: a server shows no failure of more than 4 kB."""
+
+_ELLIPSIS = "…"
+
+
+def shortened(text: str, most: int = LONGEST) -> str:
+    """At most so many characters, and bytes of UTF-8, of a text that anybody may have made.
+
+    The end is kept too: it says what to do.
+    """
+    clean = text[: 2 * most].encode(errors="replace").decode().replace("\0", "\ufffd")
+    if len(text) <= 2 * most and len(clean.encode()) <= most:
+        return clean
+    tail = text[-most:].encode(errors="replace").decode().replace("\0", "\ufffd")
+    end = _last(tail, most // 4)
+    return _first(clean, most - len((_ELLIPSIS + end).encode())) + _ELLIPSIS + end
+
+
+def _first(text: str, most: int) -> str:
+    return text.encode()[:most].decode(errors="ignore")
+
+
+def _last(text: str, most: int) -> str:
+    return text.encode()[-most:].decode(errors="ignore")
+
+
+def said(error: BaseException, most: int = LONGEST) -> str:
+    """What an exception says, shortened; also of one that cannot say it."""
+    try:
+        return shortened(str(error), most)
+    except BaseException:
+        return "it cannot say what"
+
+
+def raised(error: BaseException, most: int = LONGEST) -> str:
+    """An exception's type and what it says: ``ValueError: no such sku``."""
+    message = said(error, most)
+    kind = shortened(type(error).__name__, 200)
+    return f"{kind}: {message}" if message else kind
+
+
+def described(value: Any) -> str:
+    """What sort of value it is, and how large, without a word of what it holds."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    sizes: dict[type | tuple[type, ...], str] = {
+        str: "a text of {:,} characters",
+        dict: "an object of {:,} fields",
+        (list, tuple): "a list of {:,}",
+    }
+    for kind, words in sizes.items():
+        if isinstance(value, kind):
+            return words.format(len(cast(Sized, value)))
+    if isinstance(value, int):
+        return f"a whole number of {value.bit_length()} bits"
+    return "a number that is not whole" if isinstance(value, float) else f"a {type(value).__name__}"

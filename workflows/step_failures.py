@@ -1,0 +1,52 @@
+"""Workflows hear from workers that a step fails and is tried again, or waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from refold import step_wait
+    from refold.step_failure import SIGNAL, StepFailure, StepFailures
+    from refold.step_wait import StepsWaiting
+
+
+class Hears:
+    """Base of workflows that know which of their steps fail, or wait.
+
+    Args:
+        known: What an execution before knew.
+        obstacles: What hangs on the live table and stops a swap, as far as one before knew.
+    """
+
+    def __init__(self, known: StepFailure | None = None, obstacles: Sequence[str] = ()) -> None:
+        self._failures = StepFailures(known)
+        self._waits = StepsWaiting(obstacles)
+
+    @workflow.signal(name=SIGNAL, description="A worker says that a step is going to be retried")
+    def step_failed(self, *said: Any) -> None:
+        """From Refold's workers; whatever else it brings is ignored."""
+        if self._failures.heard(said, workflow.now()):
+            self._heard()
+
+    @workflow.signal(name=step_wait.SIGNAL, description="A worker says what a step waits for")
+    def step_waits(self, *said: Any) -> None:
+        """From Refold's workers; whatever else it brings is ignored."""
+        if self._waits.heard(said):
+            self._heard()
+
+    def step_begun(self, step: str) -> None:
+        """A step is under way."""
+        self._failures.begun(step)
+        self._waits.begun(step)
+
+    def step_ended(self, step: str) -> None:
+        """A step has ended; what was known of its failures and waits is forgotten."""
+        waited = self._waits.ended(step)
+        if self._failures.ended(step) or waited:
+            self._heard()
+
+    def _heard(self) -> None:
+        """Puts what is known of failures and waits where people see it."""
