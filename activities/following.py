@@ -18,6 +18,7 @@ from activities.deployment import Deployment
 from activities.heartbeat import heartbeating
 from activities.pacing import Pace
 from activities.refused_rows import Tracing
+from activities.row_bounds import fitting
 from activities.setting_aside import most_letters
 from refold.database import raw
 from refold.dead_letters import Letter
@@ -131,6 +132,8 @@ class Follower:
         keyed = _Keyed()
         if read.records:
             keyed = await in_thread(self._keyed, read.records, hand, hand=hand)
+            fit = await fitting(connection, self.rows, keyed.keys)
+            del keyed.events[fit:], keyed.keys[fit:]
         new = window
         if not read.all or len(keyed.events) < len(read.records):
             new = keyed.events[-1].position

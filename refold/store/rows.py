@@ -18,6 +18,7 @@ from sqlalchemy import (
     func,
     literal,
     select,
+    text,
     tuple_,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -27,6 +28,11 @@ from refold.key import Key
 from refold.projection import Row
 from refold.store.read_models import quoted
 from refold.store.stored_types import driver_binder, has_coarse_equality, stored
+
+# What is large of a table's rows is in a table of its own.
+_ANY_LARGE = text(
+    "SELECT pg_relation_size(reltoastrelid) > 0 FROM pg_class WHERE oid = to_regclass(:name)"
+)
 
 
 class RowStore:
@@ -77,6 +83,24 @@ class RowStore:
             parts = tuple(row[name] for name in names)
             found[parts[0] if len(parts) == 1 else parts] = row
         return found
+
+    async def sizes(self, connection: AsyncConnection, keys: Sequence[Key]) -> dict[Key, int]:
+        """The bytes of these keys' rows as text, by key; nothing when no row is large.
+
+        A row is large if some of it is stored apart from the others: above 2,000 bytes.
+        """
+        name = quoted(self.table.schema or "", self.table.name)
+        if not keys or not await connection.scalar(_ANY_LARGE, {"name": name}):
+            return {}
+        sizes = [
+            func.coalesce(func.octet_length(cast(column, Text)), 0) for column in self.table.columns
+        ]
+        total = sum(sizes[1:], start=sizes[0])
+        statement = select(total, *self._key).where(self._among(keys))
+        return {
+            key[0] if len(key) == 1 else tuple(key): size
+            for size, *key in await connection.execute(statement)
+        }
 
     async def find(self, connection: AsyncConnection, keys: Select[Any]) -> list[Key]:
         """Those of the keys that a statement finds which have a row."""

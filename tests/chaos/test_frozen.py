@@ -195,7 +195,8 @@ async def test_deliveries_are_taken_over_from_a_frozen_worker(
         handle = await start(client, database, "Rebuild", {"projection": "counting"})
         await frozen(zombie)
         other = workers.start()
-        await asyncio.wait_for(handle.result(), 120)
+        # It has frozen early in the run, each step of which its polls may swallow.
+        await asyncio.wait_for(handle.result(), 300)
 
         async def all_given() -> bool:
             async with database.engine.connect() as connection:
@@ -203,7 +204,7 @@ async def test_deliveries_are_taken_over_from_a_frozen_worker(
                 lasts = await system_events.lasts(connection)
             return list(known.values()) == [lasts["counting"]]
 
-        await until(all_given, 150)
+        await until(all_given, 300)
         zombie.cont()
         assert await zombie.terminate() == 0
         assert await all_given()

@@ -13,6 +13,11 @@ from tests.support.databases import Database
 _WRITES = {
     "planning": ("refold.runs", "BEFORE UPDATE OF plan", ""),
     "refolding": ("refold.partitions", "BEFORE UPDATE", ""),
+    "indexing": (
+        "refold.generations",
+        "BEFORE UPDATE OF position",
+        "WHEN (NEW.status = 'building' AND OLD.position IS NULL)",
+    ),
     "following": (
         "refold.generations",
         "BEFORE UPDATE OF position",
@@ -28,7 +33,7 @@ _WRITES = {
     "live": ("refold.generations", "BEFORE UPDATE OF position", "WHEN (NEW.status = 'active')"),
 }
 # Or which command.
-_COMMANDS = {"indexing": "'CREATE INDEX'", "preparing": "'COMMENT'"}
+_COMMANDS = {"preparing": "'COMMENT'"}
 
 
 class Refusal:
