@@ -21,6 +21,7 @@ from refold.database import make_engine
 from refold.errors import ConfigurationError, RefoldError
 from refold.health import ProjectionHealth, Standing, judged, read_standing
 from refold.live import LiveHealth, LiveStatus
+from refold.markdown import escaped
 from refold.messages import Progress
 from refold.publishing import publish
 from refold.recorded_event import RecordedEvent
@@ -79,7 +80,7 @@ class LiveManager:
             task_queue=self._task_queue,
             start_signal=signal,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary=f"{name}, live",
+            static_summary=f"{escaped(name)}, live",
         )
 
     async def stop(self, name: str) -> None:

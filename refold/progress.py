@@ -170,7 +170,7 @@ def as_markdown(progress: Progress, title: str) -> str:
     ]
     if progress.dead_letters:
         rows.append(["dead letters", f"{progress.dead_letters:,}"])
-    lines = [f"### {title}", "", *table(["status", progress.status], rows)]
+    lines = [f"### {escaped(title)}", "", *table(["status", progress.status], rows)]
     if progress.limits is not None:
         lines += ["", _limits_in_words(progress.limits, progress.phase)]
     if progress.failing is not None:
@@ -181,7 +181,7 @@ def as_markdown(progress: Progress, title: str) -> str:
         found = "; ".join(progress.obstacles)
         lines += ["", escaped(f"would stop the swap, which waits for a while then: {found}")]
     if progress.note:
-        lines += ["", progress.note]
+        lines += ["", escaped(progress.note)]
     if progress.partitions:
         partitions = [
             [

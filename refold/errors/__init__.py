@@ -22,7 +22,8 @@ RefoldError
 ├── TargetBehind            a row refers to one of a read model that is behind (now)
 ├── WrongExpectedVersion    an append to a stream that has moved on
 ├── InvalidEventFile        an event file with a line that is not an event
-├── UnreadableEventFile     an event file that cannot be opened or unpacked (source/importer)
+├── UnreadableEventFile     an event file that cannot be opened or unpacked (source/event_lines)
+├── AlreadyImported         an event file whose content was imported before (source/imports)
 ├── ImportConflict          another writer appended to the same streams (source/importer)
 ├── RunFailed, NoRun, AlreadyRunning   what a manager's run came to (manager, run_manager)
 ├── RunEnded                the run was ended from outside; its work is gone
