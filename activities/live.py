@@ -11,12 +11,13 @@ from temporalio import activity
 
 from activities import announcing, auto_start, automatic_snapshots
 from activities.deployment import Deployment
-from activities.following import Follower, take
+from activities.follower import Follower, take
 from activities.heartbeat import Heartbeat, heartbeating
 from refold.errors import Fenced, RunEnded
 from refold.live import RECENT, LiveReport, LiveSegment, LiveStatus
 from refold.poison import Poison
 from refold.projection import Projection
+from refold.recorded_event import RecordedEvent, brief
 from refold.registry import Registry
 from refold.settings import PATIENCE_SECONDS
 from refold.source.head import SettledHead
@@ -29,8 +30,6 @@ from refold.system_events import (
     ProjectionCheckpointRestored,
     ProjectionCheckpointSaved,
     ProjectionStarted,
-    RecordedEvent,
-    brief,
 )
 
 # Without a notification it looks this often: one look is one look-up in an index.
@@ -180,8 +179,8 @@ class _Live:
     async def _apply(self, follower: Follower) -> Follower | None:
         """Applies a batch; None when somebody else has taken the checkpoint over."""
         try:
-            async with self._writer.begin():
-                self._events += await follower.apply_batch(self._writer, self._head.position)
+            events, _ = await follower.commit_batch(self._writer, self._head.position)
+            self._events += events
         except Fenced:
             active = await generations.active(self._looker, self._name)
             if active is not None and active.generation == follower.generation.generation:
