@@ -16,14 +16,15 @@ from activities import announcing
 from activities.counters import read_report
 from activities.deployment import Deployment
 from activities.heartbeat import heartbeating
+from activities.keyed_events import Applied, Keyed
 from activities.pacing import Pace
 from activities.refused_rows import Tracing
 from activities.row_bounds import fitting
 from activities.setting_aside import most_letters
+from activities.target_wait import TargetWait
 from refold.database import raw
 from refold.dead_letters import Letter
-from refold.errors import PoisonEvent, RunEnded
-from refold.event import Event
+from refold.errors import PoisonEvent, RunEnded, TargetBehind
 from refold.key import Key
 from refold.messages import FollowedSegment, FollowSegment, Plan
 from refold.poison import Poison
@@ -50,29 +51,6 @@ _WINDOW_PER_EVENT = 50
 _SETTLING_SECONDS = 5.0
 
 _LONGEST_SECONDS = 4.0
-
-
-@dataclass
-class _Keyed:
-    """Events in order, each with its keys."""
-
-    events: list[Event] = field(default_factory=list)
-    keys: list[list[Key]] = field(default_factory=list)
-    letters: list[Letter] = field(default_factory=list)
-
-    @property
-    def all_keys(self) -> list[Key]:
-        """Each key once."""
-        return list(dict.fromkeys(key for keys in self.keys for key in keys))
-
-
-@dataclass
-class _Applied:
-    """How many events have been applied, and to which keys: up to which position."""
-
-    events: int = 0
-    keys: dict[Key, int] = field(default_factory=dict)
-    letters: list[Letter] = field(default_factory=list)
 
 
 @dataclass
@@ -129,7 +107,7 @@ class Follower:
         )
         read = await self.reader.read(connection, statement, after=old, limit=self.batch_size)
         hand = Hand(self.projection.name)
-        keyed = _Keyed()
+        keyed = Keyed()
         if read.records:
             keyed = await in_thread(self._keyed, read.records, hand, hand=hand)
             fit = await fitting(connection, self.rows, keyed.keys)
@@ -147,7 +125,7 @@ class Follower:
         current.update(await self.rows.read(connection, keys))
         before = dict(current)
         hand.renew()
-        applied = _Applied()
+        applied = Applied()
         if keyed.events:
             applied = await in_thread(self._applied, keyed, current, held, hand, hand=hand)
         if applied.events < len(keyed.events):
@@ -173,8 +151,8 @@ class Follower:
     async def _put(
         self,
         connection: AsyncConnection,
-        keyed: _Keyed,
-        applied: _Applied,
+        keyed: Keyed,
+        applied: Applied,
         before: dict[Key, Row | None],
         current: dict[Key, Row | None],
     ) -> list[Letter]:
@@ -214,9 +192,9 @@ class Follower:
             fence=self.fence,
         )
 
-    def _keyed(self, records: Sequence[Any], hand: Hand) -> _Keyed:
+    def _keyed(self, records: Sequence[Any], hand: Hand) -> Keyed:
         """The events with their keys, and those whose key does not fit, if they are set aside."""
-        keyed = _Keyed()
+        keyed = Keyed()
         for event in hand.each(as_events(records)):
             keys: list[Key] = []
             try:
@@ -230,10 +208,10 @@ class Follower:
         return keyed
 
     def _applied(
-        self, keyed: _Keyed, current: dict[Key, Row | None], held: set[Key], hand: Hand
-    ) -> _Applied:
+        self, keyed: Keyed, current: dict[Key, Row | None], held: set[Key], hand: Hand
+    ) -> Applied:
         """Applies events to the rows of their keys, as many as there is time for."""
-        applied = _Applied()
+        applied = Applied()
         for event, keys in zip(keyed.events, keyed.keys, strict=True):
             for key in keys:
                 if key in held:
@@ -359,9 +337,18 @@ class FollowActivities:
                     waiting=lambda writers: beat.show(waiting_for=[str(w) for w in writers]),
                 )
             goes_on = follower.position < upto and await pace.begin(writer)
+            target = TargetWait()
             while goes_on:
                 follower.batch_size = pace.batch_size
-                events, told = await self._apply(writer, follower, plan, upto)
+                next_upto = target.upto(follower.position, upto)
+                try:
+                    events, told = await self._apply(writer, follower, plan, next_upto)
+                except TargetBehind as error:
+                    await target.behind(error, follower.position)
+                    beat.show(position=follower.position, head=upto, waiting_for=target.waiting_for)
+                    goes_on = await pace.wait(writer, 0) and not activity.is_worker_shutdown()
+                    continue
+                target.reached(follower.position)
                 beat.show(position=follower.position, head=upto)
                 if follower.position >= upto:
                     await pace.spend(writer, events)

@@ -79,6 +79,6 @@ def _show(found: list[ProjectionHealth]) -> None:
             "none" if standing.position is None else f"{standing.position:,}",
             f"{standing.head:,}",
             f"{standing.lag_events:,} events, {standing.lag_seconds:,.1f} s",
-            one.reason or "",
+            one.reason or "; ".join(f"waits for {line}" for line in one.waiting_for),
         )
     console.print(table)

@@ -167,7 +167,7 @@ async def test_p28_paused_within_a_key(client: Client, database: Database, tmp_p
         for handle in handles:
 
             async def is_within(handle: Any = handle) -> bool:
-                return 0 < (await handle.query("progress"))["events_processed"] < 15_000
+                return bool(0 < (await handle.query("progress"))["events_processed"] < 15_000)
 
             await until(is_within)
             await handle.signal("pause")
