@@ -11,13 +11,14 @@ from temporalio import activity
 
 from activities import announcing, auto_start, automatic_snapshots
 from activities.deployment import Deployment
-from activities.following import Follower, take
+from activities.follower import Follower, take
 from activities.heartbeat import Heartbeat, heartbeating
 from activities.target_wait import TargetWait
 from refold.errors import Fenced, RunEnded, TargetBehind
 from refold.live import RECENT, LiveReport, LiveSegment, LiveStatus
 from refold.poison import Poison
 from refold.projection import Projection
+from refold.recorded_event import RecordedEvent, brief
 from refold.registry import Registry
 from refold.settings import PATIENCE_SECONDS
 from refold.source.head import SettledHead
@@ -30,8 +31,6 @@ from refold.system_events import (
     ProjectionCheckpointRestored,
     ProjectionCheckpointSaved,
     ProjectionStarted,
-    RecordedEvent,
-    brief,
 )
 
 # Without a notification it looks this often: one look is one look-up in an index.
@@ -188,8 +187,8 @@ class _Live:
         """Applies a batch; None when somebody else has taken the checkpoint over."""
         upto = self._target.upto(follower.position, self._head.position)
         try:
-            async with self._writer.begin():
-                self._events += await follower.apply_batch(self._writer, upto)
+            events, _ = await follower.commit_batch(self._writer, upto)
+            self._events += events
         except TargetBehind as error:
             await self._target.behind(error, follower.position)
             return follower

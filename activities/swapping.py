@@ -16,14 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from activities.deployment import Deployment
-from activities.following import take_follower
+from activities.follower import take_follower
 from activities.heartbeat import Heartbeat
 from activities.shadowing import alone, locked
 from refold.database import server_error
 from refold.ending import Swapped, SwapSegment
 from refold.errors import SwapRefused
 from refold.judgement import told
-from refold.messages import Plan
+from refold.plan import Plan
 from refold.projection import Projection
 from refold.registry import Registry
 from refold.settings import PATIENCE_SECONDS

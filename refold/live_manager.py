@@ -24,10 +24,11 @@ from refold.live import LiveHealth, LiveStatus
 from refold.markdown import escaped
 from refold.messages import Progress
 from refold.publishing import publish
+from refold.recorded_event import RecordedEvent
 from refold.settings import Settings
 from refold.step_failure import StepFailure
 from refold.store import generations, system_events
-from refold.system_events import RecordedEvent, SystemEvent
+from refold.system_events import SystemEvent
 
 # A worker may just be starting, or be busy.
 _QUERY_TIMEOUT = timedelta(seconds=10)

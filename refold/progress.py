@@ -7,14 +7,8 @@ from datetime import datetime, timedelta
 
 from refold.limits import Controls, Limits
 from refold.markdown import escaped, table
-from refold.messages import (
-    PartitionProgress,
-    Phase,
-    Plan,
-    Progress,
-    ProgressReport,
-    RunStatus,
-)
+from refold.messages import PartitionProgress, Phase, Progress, ProgressReport, RunStatus
+from refold.plan import Plan
 
 # The rate is measured over this time; a shorter run is measured whole.
 _WINDOW = timedelta(seconds=15)

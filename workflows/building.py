@@ -13,7 +13,7 @@ from temporalio.exceptions import ActivityError
 from temporalio.workflow import ActivityCancellationType
 
 from workflows.moves import Moves
-from workflows.run import Undone
+from workflows.run_end import Undone
 from workflows.slots import Slots, at_most
 from workflows.steps import step
 
@@ -31,13 +31,12 @@ with workflow.unsafe.imports_passed_through():
         BeginRun,
         Continued,
         Phase,
-        Plan,
-        Planned,
         ProgressReport,
         RefoldSegment,
         RunStatus,
         WatchProgress,
     )
+    from refold.plan import Plan, Planned
     from refold.requests import BackfillRequest, in_words
 
 # Progress is read often at first, so that a short run shows some, then every few seconds.
