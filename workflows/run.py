@@ -313,7 +313,7 @@ class Run(Controlled, Generic[R]):
             done = "it has done what it was asked for" if status is self.worked else error or status
             raise ShortFailure(
                 f"{done}; but it cannot end: {message_of(refused)}: it holds its projection until "
-                "workers, who try every half minute, can end it",
+                "workers, which try every 15 seconds, can end it",
                 type="CannotEnd",
                 non_retryable=True,
             ) from None
