@@ -192,6 +192,9 @@ class Building(Moves[BackfillRequest]):
         parts = [super()._details()]
         if self._meter.status is RunStatus.AWAITING_APPROVAL:
             parts += ["", "Signal `approve` lets it go live, `reject` discards it."]
+            if self._diff is not None:
+                name = self._diff.projection
+                parts[-1] += f" Or type `refold approve {name}`, `refold reject {name}`."
         if self._diff is not None:
             parts += ["", diff_as_markdown(self._diff)]
         return "\n".join(parts)
