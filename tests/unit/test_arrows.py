@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 _PURE = [
     "approval",
     "checkpoints",
+    "code_location",
     "columns",
     "criteria",
     "database_url",
@@ -49,7 +50,6 @@ _PURE = [
     "snapshot_policy",
     "short_failure",
     "snapshots",
-    "standing",
     "step_failure",
     "step_wait",
     "system_events",
