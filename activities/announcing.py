@@ -12,7 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from refold.database import server_error
-from refold.messages import Plan, ProgressReport, RunStatus
+from refold.messages import ProgressReport, RunStatus
+from refold.plan import Plan
 from refold.requests import Request
 from refold.store import generations, partitions, runs, schema, system_events
 from refold.store.runs import RunRecord

@@ -17,9 +17,10 @@ from activities.heartbeat import heartbeating
 from refold.delivering import Delivery, DeliveryRequest, FailedDelivery, NextDeliveries
 from refold.judgement import told, traced
 from refold.publishing import publish
+from refold.recorded_event import RecordedEvent
 from refold.registry import Registry
 from refold.store import deliveries, system_events
-from refold.system_events import RecordedEvent, SystemEvent, SystemHandlerFailed, as_event
+from refold.system_events import SystemEvent, SystemHandlerFailed, as_event
 from refold.system_handlers import SystemEventContext, SystemHandler
 from refold.threads import in_thread
 from refold.words import raised

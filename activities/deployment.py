@@ -21,7 +21,7 @@ from refold.errors import (
     UnknownProjection,
     VersionChanged,
 )
-from refold.messages import Plan
+from refold.plan import Plan
 from refold.projection import Projection
 from refold.registry import Registry
 from refold.settings import PATIENCE_SECONDS

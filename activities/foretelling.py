@@ -8,7 +8,7 @@ from activities.verifying import check_keys, sampled_keys
 from refold.criteria import Criteria
 from refold.dead_letters import HeldKeys
 from refold.errors import PoisonEvent
-from refold.messages import Plan
+from refold.plan import Plan
 from refold.preview import DiffSample, Foretold
 from refold.projection import Projection
 from refold.store import dead_letters, generations, selected_keys

@@ -13,7 +13,7 @@ from refold.database import raw
 from refold.dead_letters import Letter, letter_key
 from refold.errors import RowRejected
 from refold.key import Key, loaded_key
-from refold.messages import Plan
+from refold.plan import Plan
 from refold.projection import Projection
 from refold.store import dead_letters, read_models
 from refold.store.generations import Generation

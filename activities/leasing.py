@@ -9,7 +9,7 @@ from activities import announcing
 from activities.cleanup import give_up
 from activities.installations import installation_of
 from activities.standing import Standing, standing_of
-from refold.messages import Planned
+from refold.plan import Planned
 from refold.requests import Request
 from refold.store import leases, runs, schema
 from refold.store.takeover import take_over

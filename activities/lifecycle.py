@@ -12,7 +12,8 @@ from activities.cleanup import clear_what_is_held, end_run
 from activities.counters import read_report
 from activities.heartbeat import heartbeating
 from refold.ending import Finished, FinishRun
-from refold.messages import ControlRun, Planned, ProgressReport, WatchProgress
+from refold.messages import ControlRun, ProgressReport, WatchProgress
+from refold.plan import Planned
 from refold.store import generations, runs
 from refold.system_events import ProjectionBackfillFailed
 

@@ -10,7 +10,7 @@ from temporalio import activity
 
 from activities.heartbeat import Heartbeat
 from refold.limits import Controls
-from refold.messages import Plan
+from refold.plan import Plan
 from refold.store import runs
 from refold.store.pressure import Pressure
 from refold.threads import PIECE_SECONDS

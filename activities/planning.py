@@ -17,7 +17,8 @@ from activities.selecting import KeySelection, Selected
 from activities.setting_aside import record_misfits
 from activities.shadowing import add_indexes
 from refold.errors import InvalidRequest, RunEnded
-from refold.messages import BeginRun, Plan, Planned
+from refold.messages import BeginRun
+from refold.plan import Plan, Planned
 from refold.projection import Projection
 from refold.registry import Registry
 from refold.requests import Approval

@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.foretelling import foretell
-from refold.messages import Plan
+from refold.plan import Plan
 from refold.preview import Preview
 from refold.projection import Projection
 from refold.source.slicing import count_keys

@@ -15,7 +15,7 @@ from activities.refused_rows import Traced, Tracing
 from refold.dead_letters import Letter, letter_key
 from refold.event import Event
 from refold.key import Key
-from refold.messages import Plan
+from refold.plan import Plan
 from refold.projection import Projection, Row
 from refold.source.reader import in_key_order, read_events
 from refold.store import dead_letters

@@ -16,7 +16,8 @@ from activities.partition_work import PartitionWork
 from activities.refolded_rows import Target
 from refold.errors import RunEnded
 from refold.fold import KeyOrderFold
-from refold.messages import Plan, RefoldedSegment, RefoldSegment
+from refold.messages import RefoldedSegment, RefoldSegment
+from refold.plan import Plan
 from refold.projection import Projection
 from refold.registry import Registry
 from refold.settings import Settings

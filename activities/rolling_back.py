@@ -11,7 +11,8 @@ from activities.heads import settled_head
 from activities.heartbeat import Heartbeat, heartbeating
 from activities.previewing import preview
 from refold.errors import InvalidRequest
-from refold.messages import BeginRollback, Plan, Planned
+from refold.messages import BeginRollback
+from refold.plan import Plan, Planned
 from refold.poison import Poison
 from refold.projection import Projection
 from refold.registry import Registry

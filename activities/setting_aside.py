@@ -12,7 +12,7 @@ from refold.database import raw
 from refold.dead_letters import Letter
 from refold.errors import PoisonEvent
 from refold.key import Key
-from refold.messages import Plan
+from refold.plan import Plan
 from refold.poison import MOST, Poison
 from refold.projection import Projection
 from refold.source.misfits import find_misfits, fitting_within, is_misfit, still_misfits

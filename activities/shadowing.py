@@ -13,7 +13,7 @@ from activities.deployment import Deployment
 from activities.heartbeat import Heartbeat, heartbeating
 from activities.indexed_rows import Indexing
 from refold.errors import RunEnded
-from refold.messages import Plan
+from refold.plan import Plan
 from refold.projection import Projection
 from refold.registry import Registry
 from refold.settings import PATIENCE_SECONDS

@@ -11,7 +11,7 @@ from activities.heartbeat import heartbeating
 from activities.previewing import preview
 from activities.shadowing import add_indexes, alone, locked
 from refold.errors import InvalidRequest, RunEnded
-from refold.messages import Plan, Planned
+from refold.plan import Plan, Planned
 from refold.projection import Projection
 from refold.registry import Registry
 from refold.settings import Settings

@@ -16,14 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from activities.deployment import Deployment
-from activities.following import take_follower
+from activities.follower import take_follower
 from activities.heartbeat import Heartbeat
 from activities.shadowing import alone, locked
 from refold.database import server_error
 from refold.ending import Swapped, SwapSegment
 from refold.errors import SwapRefused
 from refold.judgement import told
-from refold.messages import Plan
+from refold.plan import Plan
 from refold.projection import Projection
 from refold.registry import Registry
 from refold.settings import PATIENCE_SECONDS
@@ -120,10 +120,12 @@ class SwapActivities:
                     attempt = _Try(number, segment.mark, segment.last)
                     return await _whole(self._try(projection, plan, attempt, beat))
                 except _InTheWay as blocked:
-                    waiting_for = [str(one) for one in blocked.who] or ["a lock of others"]
+                    now = [str(one) for one in blocked.who] or ["a lock of others"]
                     refused = blocked.refused
-                    beat.show(doing="swapping", waiting_for=waiting_for)
-                    logger.info("swap of %s waits for %s", plan.projection, "; ".join(waiting_for))
+                    beat.show(doing="swapping", waiting_for=now)
+                    if now != waiting_for:  # it tries twice a second
+                        logger.info("swap of %s waits for %s", plan.projection, "; ".join(now))
+                    waiting_for = now
                 await asyncio.sleep(random.uniform(*_PAUSE_SECONDS))
         return Swapped(done=False, waiting_for=waiting_for, refused=refused)
 

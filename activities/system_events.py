@@ -7,8 +7,9 @@ from temporalio import activity
 
 from activities import announcing
 from refold.live import RECENT, ReadSystemEvents, RecordedNow, RecordSystemEvent
+from refold.recorded_event import RecordedEvent, brief
 from refold.store import system_events
-from refold.system_events import BUILT_IN, RecordedEvent, brief
+from refold.system_events import BUILT_IN
 
 
 class SystemEventActivities:

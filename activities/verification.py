@@ -7,13 +7,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from activities.deployment import Deployment
-from activities.following import take_follower
+from activities.follower import take_follower
 from activities.shadowing import alone
 from activities.verifying import SAMPLED_KEYS, verify
 from refold.diff import Diff
 from refold.errors import VerificationFailed
 from refold.key import Key
-from refold.messages import Plan
+from refold.plan import Plan
 from refold.projection import Projection
 from refold.registry import Registry
 from refold.settings import PATIENCE_SECONDS

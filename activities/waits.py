@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from refold.messages import Plan
+from refold.plan import Plan
 from refold.registry import Registry
 from refold.step_failure import step_name
 from refold.step_wait import SIGNAL, StepWaits

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from refold.diff import Diff
-from refold.messages import Plan
+from refold.plan import Plan
 from refold.requests import Approval
 
 

@@ -90,6 +90,7 @@ _WRITES = (
 )
 _LOOK_SECONDS = 10.0
 _STATEMENT_POOLING = "statement pooling mode"  # PgBouncer's words
+_NO_TLS = "rejected SSL upgrade"  # asyncpg's words
 _KNOWN = "refold_known"
 
 
@@ -194,6 +195,13 @@ async def check_reachable(engine: AsyncEngine) -> None:
         ssl.SSLCertVerificationError,
     ) as e:
         raise ConfigurationError(f"REFOLD_DATABASE_URL: the server refuses it: {e}") from e
+    except ConnectionError as e:
+        if _NO_TLS in str(e):
+            raise ConfigurationError(
+                "REFOLD_DATABASE_URL: the address asks for TLS, and the server has none: take away "
+                "sslmode, or set ssl = on in the server"
+            ) from e
+        raise
     except DBAPIError as e:
         if _is(e, asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError):
             raise ConfigurationError(

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import BaseModel
 
+from refold.words import printable
+
 # Of one value, in bytes of UTF-8; longer ones are cut.
 _LONGEST = 100
 # What is still shown of what two cut values have in common, in characters.
@@ -129,4 +131,4 @@ def text_of(value: Any) -> str:
         return "NULL"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))
+    return printable(str(value))

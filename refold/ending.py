@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from refold.message import Message
-from refold.messages import Plan, ProgressReport, RunStatus
+from refold.messages import ProgressReport, RunStatus
+from refold.plan import Plan
 
 
 class SwapSegment(Message):

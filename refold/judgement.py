@@ -46,7 +46,9 @@ _FINAL = frozenset(
 _UNKNOWN_STATES = frozenset({"42P05"})
 
 # The same row will be refused again: types and lengths, constraints, the size of an index entry.
-_OF_ROWS = ("21", "22", "23", "44", "54")
+_OF_ROWS = frozenset({"21", "22", "23", "44", "54"})
+# Of a statement that writes rows, so are these: a trigger's or a function's own error.
+_OF_WRITTEN_ROWS = _OF_ROWS | {"09", "27", "38", "39", "P0"}
 
 _PASSING_STATUSES = frozenset(
     {
@@ -149,11 +151,16 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         one = one.orig if isinstance(one, DBAPIError) and one.orig else one.__cause__
 
 
-def is_refused_row(error: BaseException) -> bool:
-    """Whether PostgreSQL refuses what a row holds, rather than a statement."""
+def is_refused_row(error: BaseException, *, written: bool = False) -> bool:
+    """Whether PostgreSQL refuses what a row holds, rather than a statement, session or moment.
+
+    Args:
+        error: What was raised.
+        written: Whether it was raised by a statement that writes rows.
+    """
     refused = server_error(error)
     if refused is not None:
-        return (refused.sqlstate or "")[:2] in _OF_ROWS
+        return (refused.sqlstate or "")[:2] in (_OF_WRITTEN_ROWS if written else _OF_ROWS)
     return any(isinstance(one, asyncpg_base.DataError) for one in _chain(error))
 
 
@@ -191,18 +198,23 @@ def own_words(refused: asyncpg.PostgresError) -> str:
     return str(refused.args[0]) if refused.args else type(refused).__name__
 
 
-def _told_refusal(refused: asyncpg.PostgresError) -> str:
+def refusal(refused: asyncpg.PostgresError) -> str:
+    """What PostgreSQL refuses, with its code, without what to do about it."""
     # Not its DETAIL, nor its context: these show keys and rows. But what depends on an object.
     state = refused.sqlstate or ""
     message = own_words(refused)
-    kind = type(refused).__name__
     if state == "2BP01" and refused.detail:
         message += f": {refused.detail}"
-    sentence = f"PostgreSQL: {message} ({state} {kind})" if state else f"PostgreSQL: {message}"
+    return f"{message} ({state} {type(refused).__name__})" if state else message
+
+
+def _told_refusal(refused: asyncpg.PostgresError) -> str:
+    state = refused.sqlstate or ""
+    sentence = f"PostgreSQL: {refusal(refused)}"
     if is_refused_row(refused):
         sentence = (
-            f"PostgreSQL refused a row of the read model: {message} ({state} {kind}): check the "
-            "handlers against the table's constraints, types and indexes"
+            f"PostgreSQL refused a row of the read model: {refusal(refused)}: check the handlers "
+            "against the table's constraints, types and indexes"
         )
     elif judge(refused) is Judgement.FINAL:
         hint = _HINTS.get(state) or _HINTS.get(state[:2])

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from refold.message import Message
+from refold.recorded_event import RecordedEvent
 from refold.requests import Request
 from refold.snapshots import SnapshotInfo
 from refold.step_failure import StepFailure
-from refold.system_events import RecordedEvent
 
 RECENT = 50
 """The latest system events that a live projection's workflow knows, for its query."""

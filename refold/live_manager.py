@@ -21,12 +21,14 @@ from refold.database import make_engine
 from refold.errors import ConfigurationError, RefoldError
 from refold.health import ProjectionHealth, Standing, judged, read_standing
 from refold.live import LiveHealth, LiveStatus
+from refold.markdown import escaped
 from refold.messages import Progress
 from refold.publishing import publish
+from refold.recorded_event import RecordedEvent
 from refold.settings import Settings
 from refold.step_failure import StepFailure
 from refold.store import generations, system_events
-from refold.system_events import RecordedEvent, SystemEvent
+from refold.system_events import SystemEvent
 
 # A worker may just be starting, or be busy.
 _QUERY_TIMEOUT = timedelta(seconds=10)
@@ -78,7 +80,7 @@ class LiveManager:
             task_queue=self._task_queue,
             start_signal=signal,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary=f"{name}, live",
+            static_summary=f"{escaped(name)}, live",
         )
 
     async def stop(self, name: str) -> None:
@@ -158,7 +160,7 @@ class LiveManager:
         failing = await self._failing_run(name, standing.held_by)
         note = live.report.note if live.report else None
         both = [one for one in (live.failing, failing) if one is not None]
-        return judged(standing, live.status, live.error, note, both)
+        return judged(standing, live.status, live.error, note, both, waiting_for=live.waiting_for)
 
     async def get_failing_steps(self, name: str, held_by: str | None = None) -> list[StepFailure]:
         """The steps of a projection that fail and are tried again: of its run, and live.

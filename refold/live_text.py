@@ -16,7 +16,7 @@ def as_markdown(health: LiveHealth) -> str:
             ["head", f"{report.head:,}"],
             ["as of", f"{report.at:%Y-%m-%d %H:%M:%S %Z}"],
         ]
-    lines = [f"### {health.projection}", "", *table(["status", health.status], rows)]
+    lines = [f"### {escaped(health.projection)}", "", *table(["status", health.status], rows)]
     if health.report and health.report.waiting_for:
         lines += ["", "the head waits for " + escaped("; ".join(health.report.waiting_for))]
     if health.report and health.report.note:

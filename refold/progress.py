@@ -7,14 +7,8 @@ from datetime import datetime, timedelta
 
 from refold.limits import Controls, Limits
 from refold.markdown import escaped, table
-from refold.messages import (
-    PartitionProgress,
-    Phase,
-    Plan,
-    Progress,
-    ProgressReport,
-    RunStatus,
-)
+from refold.messages import PartitionProgress, Phase, Progress, ProgressReport, RunStatus
+from refold.plan import Plan
 
 # The rate is measured over this time; a shorter run is measured whole.
 _WINDOW = timedelta(seconds=15)
@@ -176,7 +170,7 @@ def as_markdown(progress: Progress, title: str) -> str:
     ]
     if progress.dead_letters:
         rows.append(["dead letters", f"{progress.dead_letters:,}"])
-    lines = [f"### {title}", "", *table(["status", progress.status], rows)]
+    lines = [f"### {escaped(title)}", "", *table(["status", progress.status], rows)]
     if progress.limits is not None:
         lines += ["", _limits_in_words(progress.limits, progress.phase)]
     if progress.failing is not None:
@@ -187,7 +181,7 @@ def as_markdown(progress: Progress, title: str) -> str:
         found = "; ".join(progress.obstacles)
         lines += ["", escaped(f"would stop the swap, which waits for a while then: {found}")]
     if progress.note:
-        lines += ["", progress.note]
+        lines += ["", escaped(progress.note)]
     if progress.partitions:
         partitions = [
             [

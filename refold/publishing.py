@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy
 
+from refold.markdown import escaped
 from refold.store import system_events
 from refold.system_events import SystemEvent
 
@@ -51,6 +52,6 @@ async def publish(
             key or str(uuid4()),
         ],
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        static_summary=f"{event.projection}, live",
+        static_summary=f"{escaped(event.projection)}, live",
     )
     return correlation_id

@@ -11,6 +11,7 @@ from temporalio.exceptions import CancelledError as WorkflowCancelled
 
 from refold.errors import RefoldError
 from refold.live_manager import LiveManager
+from refold.markdown import escaped
 from refold.messages import BackfillResult, RunStatus
 from refold.requests import Request
 
@@ -75,7 +76,7 @@ class RunManager(LiveManager):
                 id=workflow_id,
                 task_queue=self._task_queue,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-                static_summary=f"{kind} of {name}",
+                static_summary=f"{kind} of {escaped(name)}",
             )
         except WorkflowAlreadyStartedError as error:
             raise AlreadyRunning(

@@ -24,6 +24,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from refold.errors import InvalidRequest, NoSchedule, ScheduleExists
 from refold.fairness import fairness_key
+from refold.markdown import escaped
 from refold.preview import Preview
 from refold.requests import BackfillRequest
 from refold.schedules import ScheduleInfo
@@ -85,7 +86,7 @@ class ScheduleManager(SnapshotManager):
             whole.model_dump(mode="json", exclude_none=True),
             id=f"backfill/{name}",  # Temporal adds the time
             task_queue=self._task_queue,
-            static_summary=f"Backfill of {name}, by {made}",
+            static_summary=escaped(f"Backfill of {name}, by {made}"),
             priority=Priority(fairness_key=fairness_key(name, whole.tenant)),
         )
         schedule = Schedule(

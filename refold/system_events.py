@@ -17,11 +17,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, TypeVar
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from refold.errors import InvalidRequest
-from refold.message import Message
+from refold.recorded_event import RecordedEvent
 from refold.requests import BackfillRequest, RollbackRequest, accept_request
 
 
@@ -262,48 +261,11 @@ BUILT_IN: dict[str, type[SystemEvent]] = {
 """The system events that Refold knows, by their type's name."""
 
 
-class RecordedEvent(Message):
-    """A system event as it was recorded.
-
-    Attributes:
-        projection: Which projection it is about.
-        number: Its place among the projection's system events, from 1, without gaps.
-        type: What happened, such as ``ProjectionStarted``.
-        data: Its own fields.
-        correlation_id: Ties what comes of a request to the request.
-        recorded_at: When it was recorded.
-    """
-
-    projection: str
-    number: int
-    type: str
-    data: dict[str, Any]
-    correlation_id: str | None = None
-    recorded_at: datetime
-
-    @property
-    def id(self) -> str:
-        """The same for each delivery of this event, and for no other event."""
-        return f"{self.projection}/{self.number}"
-
-
 def own_fields(event: SystemEvent) -> dict[str, Any]:
     """An event's own fields, as JSON has them; of a request only those that were given."""
     own = set(type(event).model_fields) - {"projection", "correlation_id"}
     asks = isinstance(event, ProjectionRequest)
     return event.model_dump(mode="json", include=own, exclude_unset=asks)
-
-
-_MOST_BYTES = 2000
-
-
-def brief(recorded: RecordedEvent) -> RecordedEvent:
-    """The event as a workflow remembers it: without its fields if they are large."""
-    size = len(orjson.dumps(recorded.data))
-    if size <= _MOST_BYTES:
-        return recorded
-    said = {"left_out": f"{size:,} bytes: `refold log` shows them"}
-    return recorded.model_copy(update={"data": said})
 
 
 S = TypeVar("S", bound=SystemEvent)

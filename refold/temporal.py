@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
+from temporalio.service import RPCError, RPCStatusCode
 
 from refold.errors import ConfigurationError, TemporalUnreachable
 from refold.telemetry import set_up_telemetry
 
 logger = logging.getLogger(__name__)
+
+_REASON = re.compile(r'message: "([^"]+)"')
 
 
 def target() -> str:
@@ -39,20 +44,51 @@ async def connect() -> Client:
     except RuntimeError as error:
         raise TemporalUnreachable(
             f"Temporal at {target()} does not answer: check TEMPORAL_ADDRESS, or start one with "
-            f"`refold dev` ({error})"
+            f"`refold dev` ({_short(error)})"
         ) from error
+
+
+def _short(error: RuntimeError) -> str:
+    """The reason alone: the client tells it within the names of its own types."""
+    reasons = _REASON.findall(str(error))
+    return str(reasons[-1]) if reasons else str(error)
+
+
+async def require_namespace(client: Client) -> None:
+    """Asks the server whether it has the client's namespace.
+
+    Raises:
+        ConfigurationError: It has not.
+        TemporalUnreachable: It does not answer any more.
+    """
+    asked = DescribeNamespaceRequest(namespace=client.namespace)
+    try:
+        await client.workflow_service.describe_namespace(asked)
+    except RPCError as error:
+        if error.status == RPCStatusCode.NOT_FOUND:
+            raise ConfigurationError(
+                f"TEMPORAL_NAMESPACE: Temporal at {target()} has no namespace "
+                f"{client.namespace!r}: name one that it has, or make it with `temporal operator "
+                f"namespace create -n {client.namespace}`"
+            ) from error
+        if error.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED):
+            raise TemporalUnreachable(
+                f"Temporal at {target()} does not answer: {error.message}"
+            ) from error
 
 
 async def wait_until_connected() -> Client:
     """Waits for the Temporal server to answer, saying every few seconds that it does not.
 
     Raises:
-        ConfigurationError: The settings cannot work.
+        ConfigurationError: The settings cannot work, or the server has no such namespace.
     """
     pause = 0.5
     while True:
         try:
-            return await connect()
+            client = await connect()
+            await require_namespace(client)
+            return client
         except TemporalUnreachable as error:
             logger.warning("%s; trying again", error)
         await asyncio.sleep(pause)

@@ -47,6 +47,11 @@ def raised(error: BaseException, most: int = LONGEST) -> str:
     return f"{kind}: {message}" if message else kind
 
 
+def printable(text: str) -> str:
+    """A text in one line; what a terminal or a page would act upon is an escape sequence."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def described(value: Any) -> str:
     """What sort of value it is, and how large, without a word of what it holds."""
     if value is None or isinstance(value, bool):

@@ -13,7 +13,7 @@ from temporalio.exceptions import ActivityError
 from temporalio.workflow import ActivityCancellationType
 
 from workflows.moves import Moves
-from workflows.run import Undone
+from workflows.run_end import Undone
 from workflows.slots import Slots, at_most
 from workflows.steps import step
 
@@ -31,13 +31,12 @@ with workflow.unsafe.imports_passed_through():
         BeginRun,
         Continued,
         Phase,
-        Plan,
-        Planned,
         ProgressReport,
         RefoldSegment,
         RunStatus,
         WatchProgress,
     )
+    from refold.plan import Plan, Planned
     from refold.requests import BackfillRequest, in_words
 
 # Progress is read often at first, so that a short run shows some, then every few seconds.
@@ -193,6 +192,9 @@ class Building(Moves[BackfillRequest]):
         parts = [super()._details()]
         if self._meter.status is RunStatus.AWAITING_APPROVAL:
             parts += ["", "Signal `approve` lets it go live, `reject` discards it."]
+            if self._diff is not None:
+                name = self._diff.projection
+                parts[-1] += f" Or type `refold approve {name}`, `refold reject {name}`."
         if self._diff is not None:
             parts += ["", diff_as_markdown(self._diff)]
         return "\n".join(parts)

@@ -16,7 +16,8 @@ with workflow.unsafe.imports_passed_through():
     from activities.snapshotting import SnapshotActivities
     from activities.swapping import SwapActivities
     from refold.ending import SwapSegment
-    from refold.messages import FollowSegment, Phase, Plan
+    from refold.messages import FollowSegment, Phase
+    from refold.plan import Plan
     from refold.requests import Request
 
 R = TypeVar("R", bound=Request)

@@ -14,7 +14,8 @@ with workflow.unsafe.imports_passed_through():
     from activities.system_events import SystemEventActivities
     from refold.fairness import fairness_key
     from refold.live import RECENT, ReadSystemEvents, RecordSystemEvent
-    from refold.system_events import RecordedEvent, SystemEvent, own_fields
+    from refold.recorded_event import RecordedEvent
+    from refold.system_events import SystemEvent, own_fields
 
 
 class Recording(Hears):

@@ -18,6 +18,7 @@ from workflows.recording import Recording
 with workflow.unsafe.imports_passed_through():
     from refold.errors import InvalidRequest
     from refold.fairness import fairness_key
+    from refold.recorded_event import RecordedEvent
     from refold.requests import BackfillRequest, Request, RollbackRequest
     from refold.system_events import (
         ProjectionBackfillFailed,
@@ -25,7 +26,6 @@ with workflow.unsafe.imports_passed_through():
         ProjectionRequest,
         ProjectionRestartRequested,
         ProjectionRollbackRequested,
-        RecordedEvent,
         accept_event,
     )
 

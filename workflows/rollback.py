@@ -11,7 +11,8 @@ from workflows.steps import step
 
 with workflow.unsafe.imports_passed_through():
     from activities.rolling_back import RollbackActivities
-    from refold.messages import BackfillResult, BeginRollback, Phase, Plan, Planned, RunStatus
+    from refold.messages import BackfillResult, BeginRollback, Phase, RunStatus
+    from refold.plan import Plan, Planned
     from refold.requests import RollbackRequest
 
 

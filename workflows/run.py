@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import (
@@ -15,30 +14,24 @@ from temporalio.exceptions import (
 )
 
 from workflows.controlled import Controlled
+from workflows.run_end import Undone, fail, has_ended, message_of
 from workflows.steps import step, uncancelled
 
 with workflow.unsafe.imports_passed_through():
     from activities.lifecycle import LifecycleActivities
     from activities.retention import RetentionActivities
     from refold.ending import DropGenerations, Finished, FinishRun
-    from refold.errors import RESET, InvalidRequest
+    from refold.errors import InvalidRequest
     from refold.fairness import fairness_key
     from refold.limits import Controls
-    from refold.messages import BackfillResult, Continued, Phase, Plan, Planned, Progress, RunStatus
+    from refold.messages import BackfillResult, Continued, Phase, Progress, RunStatus
+    from refold.plan import Plan, Planned
     from refold.preview import Preview
     from refold.progress import ProgressMeter, as_markdown
     from refold.requests import Request, accept_request, in_words
     from refold.short_failure import ShortFailure
 
 R = TypeVar("R", bound=Request)
-
-
-@dataclass
-class Undone:
-    """What undoing a run came to, in words."""
-
-    done: bool
-    said: str
 
 
 class Run(Controlled, Generic[R]):
@@ -238,7 +231,7 @@ class Run(Controlled, Generic[R]):
             finished = await self._finish(request, self.worked, None)
         except ActivityError as error:
             self._settle(RunStatus.FAILED)
-            _fail(error, None)
+            fail(error, None)
         return self._result(request, finished, self.worked)
 
     async def _end_badly(self, request: R, error: BaseException) -> BackfillResult:
@@ -249,7 +242,7 @@ class Run(Controlled, Generic[R]):
         if cancelled:
             self._settle(RunStatus.CANCELLING)
         status = RunStatus.CANCELLED if cancelled else RunStatus.FAILED
-        reason = self._cancel_reason if cancelled else _message(error)
+        reason = self._cancel_reason if cancelled else message_of(error)
         undone = await uncancelled(self._undo(request))
         if undone is not None:
             reason = f"{reason}; {undone.said}" if reason else undone.said
@@ -257,7 +250,7 @@ class Run(Controlled, Generic[R]):
         self._enter(Phase.CLEANING_UP)
         finished = await self._finish(request, status, reason)
         if not cancelled:
-            _fail(error, undone)
+            fail(error, undone)
         if undone is not None and not undone.done:
             raise ShortFailure(undone.said, type="NotBroughtBack", non_retryable=True) from None
         if self._cancel_reason is None:
@@ -289,10 +282,10 @@ class Run(Controlled, Generic[R]):
                 )
             )
         except ActivityError as refused:
-            if is_cancelled_exception(refused) or _has_ended(refused):
+            if is_cancelled_exception(refused) or has_ended(refused):
                 raise
             # What it was asked for is done; workers try again to drop what is beyond its time.
-            self._undropped = f"what need not be kept is still there: {_message(refused)}"
+            self._undropped = f"what need not be kept is still there: {message_of(refused)}"
 
     async def _finish(self, request: R, status: RunStatus, error: str | None) -> Finished:
         plan = self._planned.plan if self._planned else None
@@ -312,15 +305,15 @@ class Run(Controlled, Generic[R]):
                 )
             )
         except ActivityError as refused:
-            if _has_ended(refused):
+            if has_ended(refused):
                 raise
             self._meter.phase = Phase.DONE
             self._meter.waiting_for = []
             self._settle(RunStatus.FAILED)
             done = "it has done what it was asked for" if status is self.worked else error or status
             raise ShortFailure(
-                f"{done}; but it cannot end: {_message(refused)}: it holds its projection until "
-                "workers, who try every half minute, can end it",
+                f"{done}; but it cannot end: {message_of(refused)}: it holds its projection until "
+                "workers, which try every 15 seconds, can end it",
                 type="CannotEnd",
                 non_retryable=True,
             ) from None
@@ -347,33 +340,3 @@ class Run(Controlled, Generic[R]):
             note="; ".join(filter(None, (planned, self._undropped))) or None,
             dead_letters=self._meter.dead_letters,
         )
-
-
-def _message(error: BaseException) -> str:
-    cause = error.cause if isinstance(error, ActivityError) and error.cause else error
-    message = str(getattr(cause, "message", cause))
-    if getattr(cause, "type", None) == "RunEnded" and _was_reset():
-        return f"{message}; the workflow was reset after its end: {RESET}"
-    return message
-
-
-def _has_ended(error: ActivityError) -> bool:
-    return getattr(error.cause, "type", None) == "RunEnded"
-
-
-def _was_reset() -> bool:
-    info = workflow.info()
-    return info.original_execution_run_id != info.run_id
-
-
-def _fail(error: BaseException, undone: Undone | None) -> NoReturn:
-    """Fails the workflow with the activity's own words, which is what people look for."""
-    if isinstance(error, ActivityError) and isinstance(error.cause, ApplicationError):
-        cause = error.cause
-        message = _message(error)
-        if undone is not None:
-            message = f"{message}; {undone.said}"
-        raise ShortFailure(
-            message, *cause.details, type=cause.type or "Failed", non_retryable=True
-        ) from None
-    raise error

@@ -12,7 +12,8 @@ from workflows.steps import step
 with workflow.unsafe.imports_passed_through():
     from activities.snapshotting import SnapshotActivities
     from refold.ending import Finished
-    from refold.messages import BackfillResult, Phase, Plan, Planned, RunStatus
+    from refold.messages import BackfillResult, Phase, RunStatus
+    from refold.plan import Plan, Planned
     from refold.requests import SnapshotRequest
     from refold.snapshots import BeginSnapshot, Copied
 

@@ -9,6 +9,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from activities.chores.chore import Looked
 from activities.chores.reasons import reason_of
 from refold.delivering import DeliveryRequest
+from refold.markdown import escaped
 from refold.registry import Registry
 from refold.store import deliveries, system_events
 from refold.system_handlers import SystemHandler
@@ -89,6 +90,6 @@ class Dispatch:
             id=workflow_id,
             task_queue=self._task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary=f"system events of {projection} for {handler}",
+            static_summary=escaped(f"system events of {projection} for {handler}"),
         )
         return workflow_id

@@ -5,6 +5,8 @@ from __future__ import annotations
 from temporalio.service import RPCError
 
 from refold.database import server_error
+from refold.judgement import refusal, told
+from refold.words import shortened
 
 _LONGEST = 500
 
@@ -13,18 +15,12 @@ _NEVER_CONNECTED = "Failed client connect"
 
 
 def reason_of(error: BaseException) -> str:
-    """An error in the words of the server that refused, without statements and parameters."""
+    """An error in one line, with nothing that a row, an event or a statement holds."""
     if isinstance(error, RPCError):
         return f"Temporal does not answer ({error.status.name})"
     if isinstance(error, RuntimeError) and str(error).startswith(_NEVER_CONNECTED):
         return "Temporal does not answer (never connected)"
     refused = server_error(error)
-    if refused is not None:
-        # Its other details show keys and rows; these show what depends on an object.
-        depends = refused.sqlstate == "2BP01" and refused.detail
-        detail = f" ({refused.detail})" if depends else ""
-        said = f"PostgreSQL: {refused.args[0]}{detail} [{refused.sqlstate}]"
-    else:
-        said = str(getattr(error, "orig", None) or error) or type(error).__name__
-    line = " ".join(said.split())
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+    # Not how to start it again: chores do that by themselves.
+    said = told(error) if refused is None else f"PostgreSQL: {refusal(refused)}"
+    return shortened(" ".join(said.split()), _LONGEST)

@@ -23,10 +23,24 @@ app = typer.Typer(help="The embedded event store.", no_args_is_help=True)
 def import_file(
     file: Annotated[str, typer.Argument(help="NDJSON, plain or .gz; - for standard input.")],
     *,
+    again: Annotated[
+        bool, typer.Option("--again", help="Import what was imported before all the same.")
+    ] = False,
+    skip_existing: Annotated[
+        bool,
+        typer.Option(
+            "--skip-existing",
+            help="Pass over events with a version that their stream has already, if they are the "
+            "same.",
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Append the events of a file: all of them, or none."""
-    result = finished(_import(file))
+    """Append the events of a file: all of them, or none.
+
+    A file whose content was imported before is refused.
+    """
+    result = finished(_import(file, again=again, skip_existing=skip_existing))
     if json:
         print_json(
             {
@@ -34,13 +48,15 @@ def import_file(
                 "streams": result.streams,
                 "first_position": result.first_position,
                 "last_position": result.last_position,
+                "skipped": result.skipped,
             }
         )
     else:
-        console.print(f"imported {result.events:,} events of {result.streams:,} streams")
+        skipped = f", skipped {result.skipped:,} that were there" if result.skipped else ""
+        console.print(f"imported {result.events:,} events of {result.streams:,} streams{skipped}")
 
 
-async def _import(file: str) -> ImportResult:
+async def _import(file: str, *, again: bool, skip_existing: bool) -> ImportResult:
     engine = make_engine(load_settings(), activities=0)
     bar = Bar(
         TextColumn("importing"),
@@ -64,7 +80,13 @@ async def _import(file: str) -> ImportResult:
                     lines=f"{progress.lines:,}",
                 )
 
-            return await import_events(engine, "-" if file == "-" else Path(file), on_progress=show)
+            return await import_events(
+                engine,
+                "-" if file == "-" else Path(file),
+                again=again,
+                skip_existing=skip_existing,
+                on_progress=show,
+            )
     finally:
         await engine.dispose()
 

@@ -108,8 +108,12 @@ def _is_news(progress: Progress, said: str) -> bool:
 def _hint(progress: Progress, run: StartedRun) -> str:
     if progress.status is not RunStatus.AWAITING_APPROVAL:
         return ""
-    name = run.workflow_id.partition("/")[2] or "NAME"
-    return f"; `refold diff {name}`, then `refold approve {name}` or `refold reject {name}`"
+    return f"; {approval_hint(run.workflow_id.partition('/')[2] or 'NAME')}"
+
+
+def approval_hint(name: str) -> str:
+    """What to type while a projection's new table waits for a person."""
+    return f"`refold diff {name}`, then `refold approve {name}` or `refold reject {name}`"
 
 
 def figures(progress: Progress) -> str:

@@ -78,7 +78,15 @@ def _show(found: list[ProjectionHealth]) -> None:
             "none" if standing.generation is None else str(standing.generation),
             "none" if standing.position is None else f"{standing.position:,}",
             f"{standing.head:,}",
-            f"{standing.lag_events:,} events, {standing.lag_seconds:,.1f} s",
-            one.reason or "",
+            f"{standing.lag_events:,} events, {length_of(standing.lag_seconds)}",
+            one.reason or "; ".join(f"waits for {line}" for line in one.waiting_for),
         )
     console.print(table)
+
+
+def length_of(seconds: float) -> str:
+    """A length of time in the largest unit of which there are two."""
+    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:,.1f} s"

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from refold.cli.following import make_manager
 from refold.cli.output import Json, console, finished, print_json
-from refold.system_events import RecordedEvent
+from refold.recorded_event import RecordedEvent
 
 
 def log(

@@ -10,10 +10,11 @@ import typer
 from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.cli.following import make_manager
+from refold.cli.following import approval_hint, make_manager
 from refold.cli.output import Json, console, errors, finished, print_json
 from refold.database import make_engine
 from refold.errors import TemporalUnreachable
+from refold.messages import RunStatus
 from refold.projection import Projection
 from refold.registry import load_registry
 from refold.settings import load_settings
@@ -87,6 +88,8 @@ def status(
     for row in rows:
         for failing in row["failing"]:
             console.print(f"{row['projection']}: {failing}", soft_wrap=True)
+        if row["run"] is not None and row["run"]["status"] == RunStatus.AWAITING_APPROVAL:
+            console.print(approval_hint(row["projection"]), soft_wrap=True)
     for line in dict.fromkeys(_left_text(left) for row in rows for left in row["left_behind"]):
         console.print(line)
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
-import stat
-import sys
-import zlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import asyncpg
 from sqlalchemy import func, select
@@ -20,11 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from refold.database import raw
 from refold.errors import InvalidEventFile, RefoldError
-from refold.source.event_file import FileEvent, parse_line
+from refold.source.event_file import FileEvent
+from refold.source.event_lines import EventLines
+from refold.source.existing_events import require_same
+from refold.source.imports import Import, record, refuse_known
 from refold.store.schema import SCHEMA, events
 
-_CHUNK_BYTES = 1 << 20
-_MAX_LINE_BYTES = 32 << 20
 _COLUMNS = ("stream_id", "version", "type", "data", "metadata", "recorded_at")
 
 _LAST_VERSIONS = """
@@ -35,13 +32,6 @@ _LAST_VERSIONS = """
 _POSITION = "SELECT position FROM refold.events WHERE stream_id = $1 AND version = $2"
 
 
-class UnreadableEventFile(RefoldError):
-    """An event file cannot be opened, read or unpacked; nothing was imported."""
-
-    def __init__(self, source: Path, reason: str) -> None:
-        super().__init__(f"{source}: {reason}; nothing was imported")
-
-
 class ImportConflict(RefoldError):
     """Another transaction wrote to the same stream at the same time; nothing was imported."""
 
@@ -49,6 +39,17 @@ class ImportConflict(RefoldError):
         super().__init__(
             f"another transaction wrote to the same streams meanwhile ({detail}); "
             "nothing was imported: import again"
+        )
+
+
+class UnexpectedVersion(InvalidEventFile):
+    """An event's version is not the next in its stream; nothing was imported."""
+
+    def __init__(self, event: FileEvent, expected: int) -> None:
+        super().__init__(
+            event.line,
+            f"version: expected {expected}, the next of stream {event.stream_id!r}, "
+            f"got {event.version}",
         )
 
 
@@ -77,44 +78,72 @@ class ImportResult:
         first_position: The first event's position; None without events.
         last_position: The last event's position (inclusive); None without events. Others may have
             appended in between.
+        skipped: How many events were passed over, because the event store had them already.
     """
 
     events: int
     streams: int
     first_position: int | None
     last_position: int | None
+    skipped: int = 0
 
 
 async def import_events(
     engine: AsyncEngine,
     source: Path | Literal["-"],
     *,
+    again: bool = False,
+    skip_existing: bool = False,
     on_progress: Callable[[ImportProgress], None] | None = None,
 ) -> ImportResult:
     """Imports an event file in one transaction; positions follow the order of its lines.
 
+    What was imported is remembered with it, by its content. A file whose content was imported
+    before is refused.
+
     Args:
         engine: Of the database with the event store.
         source: NDJSON, gzipped if its name ends in ``.gz``; ``-`` for standard input.
+        again: Imports what was imported before all the same. Events with versions still need to be
+            the next in their streams.
+        skip_existing: Passes over events whose stream has their version already, with the same
+            content. Events without a version are added, unless the file was imported before.
         on_progress: Called about once per MiB of text.
 
     Raises:
+        AlreadyImported: The file's content was imported before.
         InvalidEventFile: A line is not an event, or its version is not the next in its stream.
         UnreadableEventFile: The file cannot be read.
         ImportConflict: Another transaction appended to one of the streams at the same time.
     """
-    with _Lines.open(source) as lines:
-        async with loading(engine) as loader:
-            while (batch := await asyncio.to_thread(lines.next_batch)) is not None:
-                await loader.add(batch)
-                if on_progress:
-                    on_progress(ImportProgress(lines.count, lines.bytes_read, lines.total_bytes))
-            return await loader.result()
+    with EventLines.open(source) as lines:
+        async with loading(engine, skip_existing=skip_existing) as loader:
+            try:
+                while (batch := await asyncio.to_thread(lines.next_batch)) is not None:
+                    await loader.add(batch)
+                    if on_progress:
+                        on_progress(
+                            ImportProgress(lines.count, lines.bytes_read, lines.total_bytes)
+                        )
+            except UnexpectedVersion:
+                # Of a file that was imported before this is the first thing to be noticed.
+                if not again and await asyncio.to_thread(lines.skip_rest):
+                    await loader.refuse_known(lines.digest, lines.name)
+                raise
+            if loader.unversioned and not again:
+                await loader.refuse_known(lines.digest, lines.name)
+            return await loader.finished(lines.digest, lines.name)
 
 
 @asynccontextmanager
-async def loading(engine: AsyncEngine) -> AsyncIterator[EventLoader]:
+async def loading(
+    engine: AsyncEngine, *, skip_existing: bool = False
+) -> AsyncIterator[EventLoader]:
     """A transaction that adds events by COPY; leaving it normally commits.
+
+    Args:
+        engine: Of the database with the event store.
+        skip_existing: See `import_events`.
 
     Raises:
         ImportConflict: Another transaction appended to one of the streams at the same time.
@@ -124,7 +153,7 @@ async def loading(engine: AsyncEngine) -> AsyncIterator[EventLoader]:
             # SQLAlchemy begins the transaction with the first statement that it sees itself.
             now = await connection.scalar(select(func.now()))
             assert now is not None
-            yield EventLoader(await raw(connection), now)
+            yield EventLoader(await raw(connection), now, skip_existing=skip_existing)
     except (asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError) as error:
         raise ImportConflict((error.detail or str(error)).replace("\n", " ")) from error
 
@@ -135,11 +164,17 @@ class EventLoader:
     Keeps the last version of each stream that it has met, nothing else.
     """
 
-    def __init__(self, connection: asyncpg.Connection[Any], now: datetime) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection[Any], now: datetime, *, skip_existing: bool = False
+    ) -> None:
+        self.unversioned = 0
         self._connection = connection
         self._now = now
+        self._skip_existing = skip_existing
         self._versions: dict[str, int] = {}
+        self._streams: set[str] = set()
         self._events = 0
+        self._skipped = 0
         self._first: tuple[str, int] | None = None
         self._last: tuple[str, int] | None = None
 
@@ -152,111 +187,60 @@ class EventLoader:
         if not batch:
             return
         await self._look_up({event.stream_id for event in batch} - self._versions.keys())
-        records = [self._record(event) for event in batch]
+        known: list[tuple[FileEvent, int]] = []
+        records = []
+        for event in batch:
+            last = self._versions[event.stream_id]
+            if self._skip_existing and event.version is not None and event.version <= last:
+                known.append((event, event.version))
+            else:
+                records.append(self._record(event, last + 1))
         await self._connection.copy_records_to_table(
             events.name, schema_name=SCHEMA, columns=_COLUMNS, records=records
         )
-        self._events += len(records)
-        self._first = self._first or records[0][:2]
-        self._last = records[-1][:2]
+        # After the copy: a file may hold an event twice.
+        await require_same(self._connection, known)
+        self._skipped += len(known)
+        if records:
+            self._events += len(records)
+            self._first = self._first or records[0][:2]
+            self._last = records[-1][:2]
+
+    async def refuse_known(self, digest: str, name: str) -> None:
+        """Refuses a file whose content was imported before.
+
+        Raises:
+            AlreadyImported: It was.
+        """
+        await refuse_known(self._connection, digest, name)
+
+    async def finished(self, digest: str, name: str) -> ImportResult:
+        """Records a file's import with what it added; the result as of `result`."""
+        result = await self.result()
+        if result.events:
+            first, last = result.first_position, result.last_position
+            await record(self._connection, Import(digest, name, result.events, first, last))
+        return result
 
     async def result(self) -> ImportResult:
         """What has been added so far; for use within the transaction."""
         first, last = await self._position(self._first), await self._position(self._last)
-        return ImportResult(self._events, len(self._versions), first, last)
+        return ImportResult(self._events, len(self._streams), first, last, self._skipped)
 
     async def _look_up(self, streams: set[str]) -> None:
         if streams:
             rows = await self._connection.fetch(_LAST_VERSIONS, list(streams))
             self._versions.update((stream_id, version) for stream_id, version in rows)
 
-    def _record(self, event: FileEvent) -> tuple[str, int, str, str, str, datetime]:
-        version = self._versions[event.stream_id] + 1
-        if event.version is not None and event.version != version:
-            raise InvalidEventFile(
-                event.line,
-                f"version: expected {version}, the next of stream {event.stream_id!r}, "
-                f"got {event.version}",
-            )
+    def _record(self, event: FileEvent, version: int) -> tuple[str, int, str, str, str, datetime]:
+        if event.version is None:
+            self.unversioned += 1
+        elif event.version != version:
+            raise UnexpectedVersion(event, version)
         self._versions[event.stream_id] = version
+        self._streams.add(event.stream_id)
         recorded_at = event.recorded_at or self._now
         return event.stream_id, version, event.type, event.data, event.metadata, recorded_at
 
     async def _position(self, event: tuple[str, int] | None) -> int | None:
         return None if event is None else await self._connection.fetchval(_POSITION, *event)
-
-
-class _Counted:
-    """A binary file that counts what is read from it."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.bytes_read = 0
-
-    def read(self, size: int) -> bytes:
-        block = self._file.read(size)
-        self.bytes_read += len(block)
-        return block
-
-    def seek(self, offset: int) -> int:
-        return self._file.seek(offset)
-
-
-class _Lines:
-    """An event file, read and parsed about a MiB at a time; blocks."""
-
-    def __init__(self, source: Path, file: IO[bytes], total_bytes: int | None) -> None:
-        self.count = 0
-        self.total_bytes = total_bytes
-        self._source = source
-        self._counted = _Counted(file)
-        packed = source.suffix == ".gz"
-        self._text = gzip.GzipFile(fileobj=self._counted) if packed else self._counted
-        self._rest: bytes | None = b""
-
-    @classmethod
-    @contextmanager
-    def open(cls, source: Path | Literal["-"]) -> Iterator[_Lines]:
-        if str(source) == "-":
-            yield cls(Path("standard input"), sys.stdin.buffer, None)
-            return
-        path = Path(source)
-        try:
-            file = path.open("rb")
-        except OSError as error:
-            raise UnreadableEventFile(path, error.strerror or str(error)) from error
-        with file:
-            status = path.stat()
-            yield cls(path, file, status.st_size if stat.S_ISREG(status.st_mode) else None)
-
-    @property
-    def bytes_read(self) -> int:
-        return self._counted.bytes_read
-
-    def next_batch(self) -> list[FileEvent] | None:
-        """The events of the next lines, none if all of those are blank; None after the last."""
-        if self._rest is None:
-            return None
-        block = self._read()
-        *lines, rest = (self._rest + block).split(b"\n")
-        self._rest = rest
-        if not block:
-            lines, self._rest = [rest] if rest else [], None
-        batch = []
-        for line in lines:
-            self.count += 1
-            if event := parse_line(self.count, line):
-                batch.append(event)
-        if len(rest) > _MAX_LINE_BYTES:
-            raise InvalidEventFile(self.count + 1, f"expected at most {_MAX_LINE_BYTES} bytes")
-        return batch
-
-    def _read(self) -> bytes:
-        try:
-            return self._text.read(_CHUNK_BYTES)
-        except EOFError as error:
-            raise UnreadableEventFile(self._source, "the gzip data is cut short") from error
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise UnreadableEventFile(self._source, f"not valid gzip data: {error}") from error
-        except OSError as error:
-            raise UnreadableEventFile(self._source, error.strerror or str(error)) from error

@@ -1,8 +1,8 @@
 """Writing rows that PostgreSQL may refuse: all that it takes, and which it does not.
 
 What must hold is the table after all of them: a value that is unique may pass from one key to
-another, and two may swap theirs, in any order. The usual case costs two round trips more than
-writing alone; only after a refusal the rows are written in halves, down to the ones at fault.
+another, and two may swap theirs, in any order. Where nothing is refused, that costs two round trips
+more than `write`; only after a refusal the rows are written in halves, down to the ones at fault.
 """
 
 from __future__ import annotations
@@ -55,6 +55,20 @@ class Changes:
         self._rows = rows
         self._bare = bare
 
+    async def write(self, changes: Sequence[Change]) -> None:
+        """Makes all changes; what PostgreSQL refuses ends the transaction.
+
+        Raises:
+            DBAPIError: It refuses a row, at once or, where that is deferred, with the commit.
+        """
+        rows = [change.row for change in changes if change.row is not None]
+        if self._bare:
+            await self._rows.insert(self._connection, rows)
+            return
+        gone = [change.key for change in changes if change.row is None]
+        await self._rows.delete(self._connection, gone)
+        await self._rows.upsert(self._connection, rows)
+
     async def put(self, changes: Sequence[Change]) -> dict[Key, RefusedRow]:
         """Makes all changes that PostgreSQL takes.
 
@@ -90,7 +104,7 @@ class Changes:
     async def _try(self, changes: Sequence[Change], *, keep: bool = True) -> RefusedRow | None:
         try:
             async with self._savepoint():
-                await self._write(changes)
+                await self.write(changes)
                 if not keep:
                     await self._settle()
                     raise _Undone
@@ -102,15 +116,6 @@ class Changes:
                 raise
             return refused
         return None
-
-    async def _write(self, changes: Sequence[Change]) -> None:
-        rows = [change.row for change in changes if change.row is not None]
-        if self._bare:
-            await self._rows.insert(self._connection, rows)
-            return
-        gone = [change.key for change in changes if change.row is None]
-        await self._rows.delete(self._connection, gone)
-        await self._rows.upsert(self._connection, rows)
 
     @asynccontextmanager
     async def _savepoint(self) -> AsyncIterator[None]:

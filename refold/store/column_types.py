@@ -8,6 +8,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.database import DIALECT, server_error
+from refold.judgement import Judgement, judge
 from refold.projection import Projection
 from refold.store.read_models import quoted
 
@@ -45,7 +46,7 @@ async def _refused(connection: AsyncConnection, columns: list[Column[object]]) -
             await connection.exec_driver_sql(f"SELECT {nothing}")
     except DBAPIError as error:
         found = server_error(error)
-        if found is None or not (found.sqlstate or "").startswith(("22", "3F", "42", "0A")):
+        if found is None or judge(found) is not Judgement.FINAL:
             raise
         return str(found).partition("\n")[0]
     return None

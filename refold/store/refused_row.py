@@ -1,17 +1,12 @@
-"""What PostgreSQL says when it refuses a row, and which errors are that."""
+"""What PostgreSQL says when it refuses a row."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from refold.database import server_error
-from refold.judgement import own_words
+from refold.judgement import is_refused_row, own_words
 from refold.projection import Projection
-
-# Of these classes the row is at fault, not the session, the server or the moment: a trigger's
-# action, data, constraints, a trigger's or a function's own error, limits of a row or an index
-# entry, and what PL/pgSQL raises.
-_CLASSES = ("09", "22", "23", "27", "38", "39", "44", "54", "P0")
 
 # Another row has the value, or the row that it refers to is not there: it may be later.
 _TAKEN = ("23505", "23P01")
@@ -59,9 +54,9 @@ class RefusedRow:
 
 
 def refused_row(error: BaseException) -> RefusedRow | None:
-    """What an error says of a row; None for an error of any other kind."""
+    """What an error of a statement that writes rows says of one; None for one of another kind."""
     found = server_error(error)
-    if found is None or (found.sqlstate or "")[:2] not in _CLASSES:
+    if found is None or not is_refused_row(found, written=True):
         return None
     # The detail has the row's values: they are for nobody's log.
     said = own_words(found).splitlines()[0].rstrip(".")[:_MOST]

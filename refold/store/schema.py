@@ -58,6 +58,20 @@ events = Table(
 )
 """The embedded event store; see `refold.source`."""
 
+imports = Table(
+    "imports",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    Column("first_position", BigInteger, nullable=False),
+    Column("last_position", BigInteger, nullable=False),
+    _now("imported_at"),
+    Index(None, "digest"),
+)
+"""One row per imported event file; `digest` is the SHA-256 of its content, unpacked."""
+
 generations = Table(
     "generations",
     metadata,

@@ -8,12 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.database import server_error
 from refold.errors import InvalidProjection
+from refold.judgement import Judgement, judge
 from refold.projection import Projection
 from refold.store import read_models
 
-# What is refused for what the declaration says, by the class of the error: what it names is not
-# there, has another type, is not allowed, or a trigger on events of the database says no.
-_DECLARED = ("0A", "22", "23", "3D", "3F", "42", "54", "P0")
 _LOCK_MILLISECONDS = 2000
 _WORDS = {
     "PrimaryKeyConstraint": "the primary key",
@@ -47,7 +45,8 @@ async def require_possible(connection: AsyncConnection, projection: Projection) 
             await connection.execute(statement)
     except DBAPIError as error:
         refused = server_error(error)
-        if refused is not None and (refused.sqlstate or "")[:2] in _DECLARED:
+        # What it names is not there, has another type, is not allowed, or a trigger says no.
+        if refused is not None and judge(refused) is Judgement.FINAL:
             raise InvalidProjection(_sentence(projection, part, refused)) from None
         if refused is None or refused.sqlstate != "55P03":
             raise

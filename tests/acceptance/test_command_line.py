@@ -173,7 +173,9 @@ def test_status_says_that_a_run_awaits_approval(dev: DevStack, shop_events: int)
         assert time.monotonic() < deadline, shown()
     assert shown()["phase"] == "awaiting approval"
     assert shown()["waiting_for"] == ["approval: manual"]
-    assert "Rebuild awaiting_approval: approval: manual" in dev.refold("status").out
+    told = dev.refold("status").out
+    assert "Rebuild awaiting_approval: approval: manual" in told
+    assert "`refold approve customer-summary` or `refold reject customer-summary`" in told
     assert dev.refold("reject", "customer-summary").status == DONE
     assert dev.refold("watch", "customer-summary").status == CANCELLED
     assert shown()["status"] == "cancelled"

@@ -77,7 +77,7 @@ async def test_what_stood_there_is_brought_back(
 async def test_what_cannot_be_brought_back_is_told(client: Client, database: Database) -> None:
     projection = counters(batch_size=1, partitions=1)
     await write(database.engine, some())
-    async with working(client, database, registry_of(projection)):
+    async with working(client, database, registry_of(projection), swap_patience_seconds=1):
         await run(client, database, "Rebuild", "counters")
         await write(database.engine, [("bad", "Broken", {"key": "k020"})])
         request = {"projection": "counters", "rollback_on_failure": True}

@@ -141,10 +141,10 @@ async def test_what_is_in_the_way_is_said_once_until_it_changes(
         broken.error = error
         await caretaker.see_to(broken)
     assert [record.getMessage() for record in caplog.records] == [
-        "broken: connect to 127.0.0.1:7233 refused",
+        "broken: OSError: connect to 127.0.0.1:7233 refused",
         "broken: not in the way any more",
-        "broken: connect to 127.0.0.1:7233 refused",
-        "broken: no route to host",
+        "broken: OSError: connect to 127.0.0.1:7233 refused",
+        "broken: OSError: no route to host",
     ]
 
 

@@ -12,12 +12,12 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.cleanup import end_run
-from activities.following import take_follower
+from activities.follower import take_follower
 from activities.previewing import preview
 from activities.shadowing import ShadowActivities
 from refold import Projection
 from refold.errors import Fenced, RunEnded
-from refold.messages import Plan
+from refold.plan import Plan
 from refold.preview import Preview
 from refold.store import generations, leases, partitions, read_models, runs
 from tests.support.counters import counters, registry_of

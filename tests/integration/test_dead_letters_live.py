@@ -8,7 +8,7 @@ from threading import Thread
 import pytest
 from temporalio.client import Client
 
-from activities.following import take
+from activities.follower import take
 from refold import Event, Row
 from refold.database import make_engine
 from refold.fold import fold_setting_aside

@@ -171,7 +171,7 @@ async def _refused_in(
         elif phase == "cleaning up":
             failure = await failed(handle)
             assert (failure.type, state in failure.message) == ("CannotEnd", True)
-            # As workers do every half minute.
+            # As workers do every 15 seconds.
             assert (await Sweep(database.engine, client).run_once()).done != []
             assert await leftovers(database.engine) == []
         ended = await _progress(handle)

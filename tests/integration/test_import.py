@@ -21,13 +21,13 @@ from sqlalchemy import func, select, text
 
 from refold.demo.shop import seed_shop, shop_events
 from refold.errors import InvalidEventFile
-from refold.source import importer
+from refold.source import event_lines
 from refold.source.event_file import MAX_STREAM_ID_BYTES, check_event
+from refold.source.event_lines import UnreadableEventFile
 from refold.source.importer import (
     ImportConflict,
     ImportProgress,
     ImportResult,
-    UnreadableEventFile,
     import_events,
     loading,
 )
@@ -111,7 +111,7 @@ async def test_an_empty_file_adds_nothing(database: Database, tmp_path: Path) ->
 async def test_a_bad_last_line_leaves_nothing(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importer, "_CHUNK_BYTES", 500)  # so that earlier lines have been copied
+    monkeypatch.setattr(event_lines, "_CHUNK_BYTES", 500)  # so that earlier lines have been copied
     path = _file(tmp_path, [*(_event("a", n) for n in range(100)), {"stream_id": "a"}])
     progress: list[ImportProgress] = []
     with pytest.raises(InvalidEventFile, match="line 101: type: expected"):
@@ -123,7 +123,7 @@ async def test_a_bad_last_line_leaves_nothing(
 async def test_chunks_may_cut_lines_anywhere(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importer, "_CHUNK_BYTES", 7)
+    monkeypatch.setattr(event_lines, "_CHUNK_BYTES", 7)
     path = _file(tmp_path, [_event(f"s{n % 3}", n) for n in range(50)])
     result = await import_events(database.engine, path)
     assert result.events == 50
@@ -135,8 +135,8 @@ async def test_chunks_may_cut_lines_anywhere(
 async def test_a_line_without_end_is_refused(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importer, "_CHUNK_BYTES", 100)
-    monkeypatch.setattr(importer, "_MAX_LINE_BYTES", 1000)
+    monkeypatch.setattr(event_lines, "_CHUNK_BYTES", 100)
+    monkeypatch.setattr(event_lines, "_MAX_LINE_BYTES", 1000)
     path = _file(tmp_path, [_event("a", 1), _event("a", 2, metadata={"x": "y" * 5000})])
     with pytest.raises(InvalidEventFile, match="line 2: expected at most 1000 bytes"):
         await import_events(database.engine, path)

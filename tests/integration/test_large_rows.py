@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, Text
 from temporalio.client import Client
 
-from activities.following import take
+from activities.follower import take
 from refold import Event, Projection, Row
 from refold.poison import Poison
 from tests.support.counters import registry_of

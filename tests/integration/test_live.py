@@ -205,7 +205,10 @@ async def test_the_manager_starts_stops_and_knows_how_it_is(
             await until(lambda: _is(manager, "stopped"))
             await write(database.engine, some(start_at=90))
             health = await manager.get_health("counters", projection.event_types)
-            assert (health.is_healthy, health.reason) == (False, "it is stopped")
+            assert (health.is_healthy, health.reason) == (
+                False,
+                "it is stopped: `refold start counters`",
+            )
             assert health.standing.lag_events == 200
             assert health.standing.lag_seconds > 0
             await manager.restart("counters")

@@ -12,9 +12,9 @@ from temporalio.service import RPCError
 
 from activities.chores.caretaker import Caretaker
 from activities.chores.dispatch import Dispatch
+from refold.recorded_event import RecordedEvent
 from refold.registry import Registry
 from refold.store import system_events
-from refold.system_events import RecordedEvent
 from tests.support.counters import counters
 from tests.support.databases import Database
 from tests.support.runs import checkpoint, queue, until

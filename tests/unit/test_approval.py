@@ -9,7 +9,7 @@ import pytest
 
 from refold.approval import reasons_to_wait
 from refold.diff import Diff
-from refold.messages import Plan
+from refold.plan import Plan
 from refold.requests import Approval
 
 

@@ -33,12 +33,14 @@ _PURE = [
     "markdown",
     "message",
     "messages",
+    "plan",
     "poison",
     "preview",
     "policy",
     "predicates",
     "progress",
     "projection",
+    "recorded_event",
     "registry",
     "requests",
     "schedules",
@@ -56,7 +58,7 @@ _PURE = [
     "threads",
     "words",
 ]
-_PACKAGES = ("columns", "predicates")
+_PACKAGES = ("columns", "errors", "predicates")
 _PURE_MODULES = [f"refold.{name}" for name in _PURE]
 _KERNEL = [
     *_PURE_MODULES,
@@ -71,6 +73,7 @@ _KERNEL = [
 ALLOWED: dict[str, list[str]] = {
     **{f"refold/{name}.py": _PURE_MODULES for name in _PURE if name not in _PACKAGES},
     "refold/columns": ["refold.columns", "refold.errors", "refold.exact_json"],
+    "refold/errors": ["refold.errors", "refold.event", "refold.words"],
     "refold/predicates": ["refold.errors", "refold.event", "refold.predicates", "refold.words"],
     "refold/store": [*_KERNEL, "refold.store"],
     "refold/source": [*_KERNEL, "refold.store.schema", "refold.source"],

@@ -18,8 +18,9 @@ from refold.dead_letters import DeadLetter
 from refold.limits import Limits, Pacing, Throttle
 from refold.message import Message
 from refold.poison import Poison
+from refold.recorded_event import RecordedEvent
 from refold.requests import BackfillRequest, Request, RollbackRequest, SnapshotRequest
-from refold.system_events import BUILT_IN, RecordedEvent, as_event
+from refold.system_events import BUILT_IN, as_event
 
 LIMITS = {"batch_size": 1}
 

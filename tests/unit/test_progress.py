@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refold.limits import Controls, Limits
-from refold.messages import PartitionProgress, Phase, Plan, ProgressReport, RunStatus
+from refold.messages import PartitionProgress, Phase, ProgressReport, RunStatus
+from refold.plan import Plan
 from refold.progress import ProgressMeter, as_markdown
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

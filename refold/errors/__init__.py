@@ -1,0 +1,113 @@
+"""What can go wrong, by name. Each message says what was expected, what came, what to do next.
+
+RefoldError
+├── ConfigurationError      settings that cannot work
+├── TemporalUnreachable     the Temporal server does not answer (now)
+├── NotMigrated             the database lacks Refold's schema, or has an older one
+├── InvalidProjection       a projection is declared wrongly
+├── UnknownProjection       no projection of that name is registered
+├── InvalidRequest          a request that can never be carried out as it stands
+├── NoSnapshot              a projection has no snapshot of that number, or none at all
+├── NoSchedule              no schedule of that id starts runs
+├── ScheduleExists          there is a schedule of that id
+├── ProjectionBusy          another run is writing the same projection
+├── SwapRefused             something hangs on the live table that a swap would break
+├── VerificationFailed      a shadow whose rows are not the fold of their events
+├── PoisonEvent             an event that the projection's code cannot take
+├── HandlerOverdue          an event that the projection's code does not come to an end with
+├── NoThreadLeft            too many threads of this worker do not come back from people's code
+├── PredicateFailed         an event for which a predicate cannot be worked out
+├── UnreadableEvent         an event whose JSON or time Python cannot hold
+├── RowRejected             the database refuses a row that the handlers made
+├── TargetBehind            a row refers to one of a read model that is behind (now)
+├── WrongExpectedVersion    an append to a stream that has moved on
+├── InvalidEventFile        an event file with a line that is not an event
+├── UnreadableEventFile     an event file that cannot be opened or unpacked (source/event_lines)
+├── AlreadyImported         an event file whose content was imported before (source/imports)
+├── ImportConflict          another writer appended to the same streams (source/importer)
+├── RunFailed, NoRun, AlreadyRunning   what a manager's run came to (manager, run_manager)
+├── RunEnded                the run was ended from outside; its work is gone
+├── NotDeployed             a worker without the version that builds itself (another one has it)
+├── MissingRight            a stopped worker's session that this worker's role may not end
+├── NotOnThisWorker         a worker without the projection or version (another one may have it)
+├── NotOnAnyWorker          none of the workers had it, for long enough
+├── VersionChanged          another version of the projection was deployed during the run
+└── Fenced                  another attempt has taken over this work
+
+Retried are TemporalUnreachable, TargetBehind, NoThreadLeft, NotDeployed, MissingRight,
+NotOnThisWorker and Fenced; all others are final.
+"""
+
+from __future__ import annotations
+
+from refold.errors.base import RefoldError
+from refold.errors.events import (
+    HandlerInterrupted,
+    HandlerOverdue,
+    InvalidEventFile,
+    NoThreadLeft,
+    PoisonEvent,
+    PredicateFailed,
+    UnreadableEvent,
+    WrongExpectedVersion,
+)
+from refold.errors.requests import (
+    InvalidRequest,
+    NoSchedule,
+    NoSnapshot,
+    ProjectionBusy,
+    ScheduleExists,
+    SwapRefused,
+)
+from refold.errors.rows import RowRejected, TargetBehind, VerificationFailed
+from refold.errors.runs import (
+    RESET,
+    Fenced,
+    MissingRight,
+    NotDeployed,
+    NotOnAnyWorker,
+    NotOnThisWorker,
+    RunEnded,
+    VersionChanged,
+)
+from refold.errors.setup import (
+    ConfigurationError,
+    InvalidProjection,
+    NotMigrated,
+    TemporalUnreachable,
+    UnknownProjection,
+)
+
+__all__ = [
+    "RESET",
+    "ConfigurationError",
+    "Fenced",
+    "HandlerInterrupted",
+    "HandlerOverdue",
+    "InvalidEventFile",
+    "InvalidProjection",
+    "InvalidRequest",
+    "MissingRight",
+    "NoSchedule",
+    "NoSnapshot",
+    "NoThreadLeft",
+    "NotDeployed",
+    "NotMigrated",
+    "NotOnAnyWorker",
+    "NotOnThisWorker",
+    "PoisonEvent",
+    "PredicateFailed",
+    "ProjectionBusy",
+    "RefoldError",
+    "RowRejected",
+    "RunEnded",
+    "ScheduleExists",
+    "SwapRefused",
+    "TargetBehind",
+    "TemporalUnreachable",
+    "UnknownProjection",
+    "UnreadableEvent",
+    "VerificationFailed",
+    "VersionChanged",
+    "WrongExpectedVersion",
+]

@@ -1,0 +1,34 @@
+"""What is wrong with settings, the database or a declaration, before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from refold.errors.base import RefoldError
+
+
+class ConfigurationError(RefoldError):
+    """A setting is missing or cannot work."""
+
+
+class TemporalUnreachable(RefoldError):
+    """The Temporal server does not answer; it may later."""
+
+    retryable = True
+
+
+class NotMigrated(RefoldError):
+    """The database does not have the schema ``refold`` that this version needs."""
+
+
+class InvalidProjection(RefoldError):
+    """A projection is declared in a way that cannot work."""
+
+
+class UnknownProjection(RefoldError):
+    """No projection of that name is registered with this worker."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name = name
+        accepted = ", ".join(sorted(known)) or "none: REFOLD_PROJECTIONS names no projection"
+        super().__init__(f"projection: expected one of ({accepted}), got {name!r}")
