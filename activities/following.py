@@ -13,6 +13,8 @@ from activities.deployment import Deployment
 from activities.follower import take_follower
 from activities.heartbeat import heartbeating
 from activities.pacing import Pace
+from activities.target_wait import TargetWait
+from refold.errors import TargetBehind
 from refold.messages import FollowedSegment, FollowSegment
 from refold.plan import Plan
 from refold.registry import Registry
@@ -80,11 +82,22 @@ class FollowActivities:
                     waiting=lambda writers: beat.show(waiting_for=[str(w) for w in writers]),
                 )
             goes_on = follower.position < upto and await pace.begin(writer)
+            target = TargetWait()
             while goes_on:
                 follower.batch_size = pace.batch_size
-                with tracer.start_as_current_span("follow batch", attributes=attributes) as span:
-                    events, told = await follower.commit_batch(writer, upto)
-                    span.set_attribute("events", events)
+                next_upto = target.upto(follower.position, upto)
+                try:
+                    with tracer.start_as_current_span(
+                        "follow batch", attributes=attributes
+                    ) as span:
+                        events, told = await follower.commit_batch(writer, next_upto)
+                        span.set_attribute("events", events)
+                except TargetBehind as error:
+                    await target.behind(error, follower.position)
+                    beat.show(position=follower.position, head=upto, waiting_for=target.waiting_for)
+                    goes_on = await pace.wait(writer, 0) and not activity.is_worker_shutdown()
+                    continue
+                target.reached(follower.position)
                 beat.show(position=follower.position, head=upto)
                 if follower.position >= upto:
                     await pace.spend(writer, events)

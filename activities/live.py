@@ -13,7 +13,8 @@ from activities import announcing, auto_start, automatic_snapshots
 from activities.deployment import Deployment
 from activities.follower import Follower, take
 from activities.heartbeat import Heartbeat, heartbeating
-from refold.errors import Fenced, RunEnded
+from activities.target_wait import TargetWait
+from refold.errors import Fenced, RunEnded, TargetBehind
 from refold.live import RECENT, LiveReport, LiveSegment, LiveStatus
 from refold.poison import Poison
 from refold.projection import Projection
@@ -67,7 +68,8 @@ class LiveActivities:
     async def follow_live(self, segment: LiveSegment) -> LiveReport:
         """Applies events as they come, for so many seconds, or until there is nothing to follow.
 
-        It gives way to a swap, then follows the new generation; and to a backfill in place.
+        It gives way to a swap, then follows the new generation; and to a backfill in place. An
+        event whose row refers to a read model that is behind is waited with, and said so.
 
         Raises:
             UnknownProjection: It is not registered with any worker.
@@ -105,6 +107,7 @@ class _Live:
         self._looker = looker
         self._writer = writer
         self._head = SettledHead()
+        self._target = TargetWait()
         self._events = 0
         self._began: int | None = None
 
@@ -131,7 +134,11 @@ class _Live:
                 return await self._report(follower, behind=behind and lagging)
             if lagging and not behind:  # so that it is known at once
                 return await self._report(follower, behind=False)
-            beat.show(position=follower.position, head=self._head.position)
+            beat.show(
+                position=follower.position,
+                head=self._head.position,
+                waiting_for=self._target.waiting_for,
+            )
             if behind:
                 follower = await self._apply(follower)
                 busy_until = clock() + _BUSY_SECONDS
@@ -178,14 +185,19 @@ class _Live:
 
     async def _apply(self, follower: Follower) -> Follower | None:
         """Applies a batch; None when somebody else has taken the checkpoint over."""
+        upto = self._target.upto(follower.position, self._head.position)
         try:
-            events, _ = await follower.commit_batch(self._writer, self._head.position)
+            events, _ = await follower.commit_batch(self._writer, upto)
             self._events += events
+        except TargetBehind as error:
+            await self._target.behind(error, follower.position)
+            return follower
         except Fenced:
             active = await generations.active(self._looker, self._name)
             if active is not None and active.generation == follower.generation.generation:
                 await asyncio.sleep(_YIELD_SECONDS)
             return None
+        self._target.reached(follower.position)
         return follower
 
     async def _report(self, follower: Follower, *, behind: bool) -> LiveReport:

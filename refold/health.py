@@ -52,12 +52,14 @@ class ProjectionHealth(Message):
 
     Attributes:
         status: Where the live projection is in its life; ``stopped`` when there is none.
-        is_healthy: Whether it is live or catching up, the head is not frozen, and no step fails.
+        is_healthy: Whether it is live or catching up, the head is not frozen, no step fails, and
+            nothing has held it up for half a minute.
         reason: Why it is not healthy; None when it is.
         standing: What the database says.
         error: Why it failed, as long as it has not worked since.
         failing: Steps that fail and are tried again, of the live projection and of the run that
             writes it.
+        waiting_for: Who or what holds the live projection up right now; empty when nothing does.
     """
 
     projection: str
@@ -67,6 +69,7 @@ class ProjectionHealth(Message):
     standing: Standing
     error: LiveError | None = None
     failing: list[StepFailure] = Field(default_factory=list)
+    waiting_for: list[str] = Field(default_factory=list)
 
 
 async def read_standing(
@@ -122,6 +125,8 @@ def judged(
     error: LiveError | None,
     note: str | None,
     failing: Sequence[StepFailure] = (),
+    *,
+    waiting_for: Sequence[str] = (),
 ) -> ProjectionHealth:
     """The health that status, standing and failing steps make."""
     reason = None
@@ -134,6 +139,8 @@ def judged(
             reason = f"it is {status}: {error.message}"
     elif standing.frozen_by:
         reason = f"the head is held by {'; '.join(standing.frozen_by)}"
+    elif waiting_for and standing.lag_seconds > FROZEN_SECONDS:
+        reason = f"it waits for {'; '.join(waiting_for)}"
     if failing:
         reason = "; ".join([*([] if reason is None else [reason]), *map(str, failing)])
     return ProjectionHealth(
@@ -144,4 +151,5 @@ def judged(
         standing=standing,
         error=error,
         failing=list(failing),
+        waiting_for=list(waiting_for),
     )

@@ -160,7 +160,7 @@ class LiveManager:
         failing = await self._failing_run(name, standing.held_by)
         note = live.report.note if live.report else None
         both = [one for one in (live.failing, failing) if one is not None]
-        return judged(standing, live.status, live.error, note, both)
+        return judged(standing, live.status, live.error, note, both, waiting_for=live.waiting_for)
 
     async def get_failing_steps(self, name: str, held_by: str | None = None) -> list[StepFailure]:
         """The steps of a projection that fail and are tried again: of its run, and live.

@@ -15,11 +15,12 @@ import socket as sockets
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncpg
 
 from refold.database_url import DatabaseUrl
+from refold.driver import DriverConnection
 from refold.errors import ConfigurationError
 
 SETTINGS: Mapping[str, str] = {
@@ -55,13 +56,7 @@ _FROM_OPTIONS = "search_path"
 _UNSUPPORTED_STARTUP = "unsupported startup parameter"
 
 
-if TYPE_CHECKING:
-    _Connection = asyncpg.Connection[Any]
-else:
-    _Connection = asyncpg.Connection
-
-
-class PooledConnection(_Connection):
+class PooledConnection(DriverConnection):
     """A connection to a pooler: each transaction brings its settings along."""
 
     settings_statement = ""
@@ -166,7 +161,7 @@ class Connector:
             "timeout": url.connect_seconds,
             "statement_cache_size": 0 if pooled else 100,
             "server_settings": startup,
-            "connection_class": PooledConnection if pooled else asyncpg.Connection,
+            "connection_class": PooledConnection if pooled else DriverConnection,
             **self._more(),
         }
         try:

@@ -28,6 +28,7 @@ from tests.support.ports import free_port
 REAL_EVENTS = (
     Path(__file__).parents[2] / "shared/data/online-retail/events-2010-12_2011-02.ndjson.gz"
 )
+FAULTS = Path(__file__).parents[2] / "shared/data/faults"
 
 
 _DROPPING: set[asyncio.Task[None]] = set()

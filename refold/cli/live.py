@@ -81,7 +81,7 @@ def _show(found: list[ProjectionHealth]) -> None:
             "none" if standing.position is None else f"{standing.position:,}",
             f"{standing.head:,}",
             f"{standing.lag_events:,} events, {length_of(standing.lag_seconds)}",
-            one.reason or "",
+            one.reason or "; ".join(f"waits for {line}" for line in one.waiting_for),
         )
     console.print(table)
 

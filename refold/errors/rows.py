@@ -19,10 +19,13 @@ class TargetBehind(RefoldError):
     retryable = True
 
     def __init__(self, projection: str, position: int, other: str, reached: int) -> None:
+        self.position = position
         self.other = other
         self.reached = reached
+        self.waits_for = (
+            f"{other!r}, which is joined to it by a foreign key and is at {reached}: start "
+            f"{other!r}, or backfill it with --incremental"
+        )
         super().__init__(
-            f"projection {projection!r} waits at event {position} for {other!r}, which is joined "
-            f"to it by a foreign key and is at {reached}: start {other!r}, or backfill it with "
-            "--incremental"
+            f"projection {projection!r} waits at event {position} for {self.waits_for}"
         )

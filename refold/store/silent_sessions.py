@@ -52,6 +52,8 @@ _STALLING = text(
     """
 )
 
+_END = text("SELECT pg_terminate_backend(:pid)")
+
 
 async def stalling(connection: AsyncConnection) -> list[int]:
     """The sessions of Refold's for whose locks others of its sessions wait now."""
@@ -73,8 +75,11 @@ async def end_sessions(
         The processes that were ended.
 
     Raises:
-        MissingRight: They are of another role, which this one may not see or end.
+        MissingRight: None was ended, and some are of another role, which this one may not see or
+            end.
     """
+    if not pids:
+        return []
     denied: MissingRight | None = None
     # First as the role that logged in, which may end its own sessions whatever it has become.
     for reset in ("SET LOCAL ROLE NONE", None):
@@ -93,23 +98,23 @@ async def _end(
     connection: AsyncConnection, pids: Collection[int], grace_seconds: float, *, only_silent: bool
 ) -> list[int]:
     found = await connection.execute(_STATES, {"pids": list(pids), "grace": grace_seconds})
-    ended = []
+    ended: list[int] = []
+    denied: MissingRight | None = None
     for session in found.all():
         if session.hidden and only_silent:
-            raise _missing(session, "may not see whether it is at work")
-        if only_silent and not session.silent:
-            continue
-        try:
-            async with connection.begin_nested():
-                await connection.execute(
-                    text("SELECT pg_terminate_backend(:pid)"), {"pid": session.pid}
-                )
-        except DBAPIError as error:
-            refused = server_error(error)
-            if isinstance(refused, asyncpg.InsufficientPrivilegeError):
-                raise _missing(session, "may not end it") from None
-            raise
-        ended.append(session.pid)
+            denied = denied or _missing(session, "may not see whether it is at work")
+        elif session.silent or not only_silent:
+            try:
+                async with connection.begin_nested():
+                    await connection.execute(_END, {"pid": session.pid})
+            except DBAPIError as error:
+                if not isinstance(server_error(error), asyncpg.InsufficientPrivilegeError):
+                    raise
+                denied = denied or _missing(session, "may not end it")
+            else:
+                ended.append(session.pid)
+    if denied is not None and not ended:
+        raise denied
     return ended
 
 

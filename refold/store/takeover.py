@@ -10,28 +10,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from datetime import timedelta
 
 import asyncpg
 from sqlalchemy import (
     ColumnElement,
-    DateTime,
     Integer,
     Table,
     Text,
     cast,
     column,
-    func,
     literal_column,
     select,
     table,
-    text,
 )
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from refold.database import server_error
-from refold.errors import MissingRight
+from refold.store.silent_sessions import end_sessions
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +37,6 @@ _LOOK_SECONDS = 0.1
 _LOOK_AGAIN_SECONDS = 1.0
 
 _LOCKS = table("pg_locks", column("pid", Integer), column("locktype"), column("granted"))
-_ACTIVITY = table(
-    "pg_stat_activity",
-    column("pid", Integer),
-    column("usename", Text),
-    column("state", Text),
-    column("wait_event_type", Text),
-    column("state_change", DateTime(timezone=True)),
-)
 _THIS_DATABASE: ColumnElement[int] = literal_column(
     "(SELECT oid FROM pg_database WHERE datname = current_database())"
 )
@@ -106,24 +94,29 @@ async def _is_free(engine: AsyncEngine, row_table: Table, row: ColumnElement[boo
 async def _end_holder(
     engine: AsyncEngine, row_table: Table, row: ColumnElement[bool], *, spares_work: bool
 ) -> None:
-    denied = False
-    # A role that was set (``ALTER ROLE … SET role``) has no power over sessions of the role that
-    # logged in, which the workers' are; that one has.
-    for login in (False, True):
-        try:
-            async with engine.begin() as connection:
-                held = await _held(connection, row_table, row)
-                if held is None:
-                    return
-                if login:
-                    await connection.execute(text("SET LOCAL ROLE NONE"))
-                if await _end(connection, row_table, held, spares_work=spares_work):
-                    return
-        except DBAPIError as error:
-            if not isinstance(server_error(error), asyncpg.InsufficientPrivilegeError):
-                raise
-            denied = True
-    await _require_right(engine, row_table, row, denied=denied)
+    async with engine.begin() as connection:
+        held = await _held(connection, row_table, row)
+        if held is None:
+            return
+        holding = await _sessions(connection, _holds(held))
+        sharing = await _sessions(connection, _shares(held))
+    for sessions, only_silent in ((holding, spares_work), (sharing, True)):
+        ended = await end_sessions(
+            engine, sessions, grace_seconds=_GRACE_SECONDS, only_silent=only_silent
+        )
+        for pid in ended:
+            logger.warning(
+                "a stopped attempt held a row of %s: ended its connection (pid %s)",
+                row_table.fullname,
+                pid,
+            )
+        if ended:
+            return
+
+
+async def _sessions(connection: AsyncConnection, holds: ColumnElement[bool]) -> list[int]:
+    statement = select(_LOCKS.c.pid).where(holds, _LOCKS.c.pid.is_not(None)).distinct()
+    return list((await connection.execute(statement)).scalars())
 
 
 async def _held(
@@ -136,31 +129,6 @@ async def _held(
     ).where(row)
     found = (await connection.execute(statement)).all()
     return _Held([row[0] for row in found], found[0][1]) if found else None
-
-
-async def _end(
-    connection: AsyncConnection, row_table: Table, held: _Held, *, spares_work: bool
-) -> bool:
-    # The server waits for it, between two statements or in one, rather than it for the server.
-    since = func.clock_timestamp() - timedelta(seconds=_GRACE_SECONDS)
-    awaited = (_ACTIVITY.c.state != "active") | (_ACTIVITY.c.wait_event_type == "Client")
-    silent = awaited & (_ACTIVITY.c.state_change <= since)
-    for condition, only in ((_holds(held), spares_work), (_shares(held), True)):
-        statement = (
-            select(_LOCKS.c.pid, func.pg_terminate_backend(_LOCKS.c.pid))
-            .join(_ACTIVITY, _ACTIVITY.c.pid == _LOCKS.c.pid)
-            .where(condition, *([silent] if only else []))
-        )
-        ended = (await connection.execute(statement)).all()
-        for holder in ended:
-            logger.warning(
-                "a stopped attempt held a row of %s: ended its connection (pid %s)",
-                row_table.fullname,
-                holder.pid,
-            )
-        if ended:
-            return True
-    return False
 
 
 def _holds(held: _Held) -> ColumnElement[bool]:
@@ -182,28 +150,3 @@ def _shares(held: _Held) -> ColumnElement[bool]:
         # The locks are those of the whole server, and copies of a database have the same numbers.
         & (column("database") == _THIS_DATABASE)
     )
-
-
-async def _require_right(
-    engine: AsyncEngine, row_table: Table, row: ColumnElement[bool], *, denied: bool
-) -> None:
-    """Says which right is missing, if somebody holds the row of whom nothing may be known."""
-    async with engine.begin() as connection:
-        held = await _held(connection, row_table, row)
-        if held is None:
-            return
-        hidden = [] if denied else [_ACTIVITY.c.state.is_(None)]
-        me: ColumnElement[str] = literal_column("session_user", Text)
-        statement = (
-            select(_LOCKS.c.pid, _ACTIVITY.c.usename, me)
-            .join(_ACTIVITY, _ACTIVITY.c.pid == _LOCKS.c.pid)
-            .where(_holds(held) | _shares(held), _ACTIVITY.c.usename != me, *hidden)
-        )
-        found = (await connection.execute(statement)).first()
-    if found is not None:
-        raise MissingRight(
-            f"pid {found.pid} of role {found.usename!r} holds a row of {row_table.fullname}, and "
-            f"role {found[2]!r} may neither see whether it is at work nor end it: let all workers "
-            f"log in as one role, or GRANT {found.usename} TO {found[2]}, or GRANT "
-            f"pg_signal_backend, pg_read_all_stats TO {found[2]}"
-        )

@@ -1,0 +1,46 @@
+"""What a batch that follows costs: no more statements than it takes to write it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+from temporalio.client import Client
+
+from activities.follower import take
+from refold.database import raw
+from refold.poison import Poison
+from tests.support.counters import counters, registry_of
+from tests.support.databases import Database
+from tests.support.runs import assert_oracle, run, working, write
+
+
+# Its checkpoint, the keys that are held, their rows, before and after; of many keys how large.
+@pytest.mark.parametrize(("keys", "most"), [(5, 4), (50, 5)])
+async def test_a_batch_whose_rows_are_taken(
+    client: Client, database: Database, keys: int, most: int
+) -> None:
+    projection = counters()
+    events = [("s", "Added", {"key": f"k{n}", "n": 1}) for n in range(keys)]
+    await write(database.engine, events)
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", projection.name)
+    await write(database.engine, events)
+    said: list[str] = []
+    by_driver: list[str] = []
+
+    def hear(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        said.append(statement)
+
+    async with database.engine.connect() as connection:
+        async with connection.begin():
+            follower = await take(connection, projection, 1, 1000, Poison())
+        (await raw(connection)).add_query_logger(lambda query: by_driver.append(query.query))
+        event.listen(database.engine.sync_engine, "before_cursor_execute", hear)
+        assert await follower.commit_batch(connection, 2 * keys) == (keys, 0)
+        event.remove(database.engine.sync_engine, "before_cursor_execute", hear)
+    assert len(said) <= most, said
+    assert by_driver[-1] == "COMMIT;"
+    assert not [query for query in by_driver if "SAVEPOINT" in query]
+    assert await assert_oracle(database.engine, projection)

@@ -1,0 +1,120 @@
+"""A row that refers to a read model which is behind: it is waited with, and said; nothing fails."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from sqlalchemy import MetaData
+from temporalio.client import Client, WorkflowHandle
+
+from refold.health import judged
+from refold.live import LiveHealth, LiveStatus
+from refold.manager import ProjectionManager
+from tests.integration.test_foreign_keys import EVENTS, column, customers, orders
+from tests.support.counters import registry_of
+from tests.support.databases import Database
+from tests.support.live import live
+from tests.support.many import run_all
+from tests.support.runs import (
+    assert_oracle,
+    checkpoint,
+    last,
+    leftovers,
+    start,
+    until,
+    working,
+    write,
+)
+
+LATER = [
+    ("o3", "Ordered", {"customer": "c1", "region": "north"}),
+    ("c3", "Registered", {"region": "east"}),
+    ("o4", "Ordered", {"customer": "c3", "region": "east"}),
+    ("o5", "Ordered", {"customer": "c2", "region": "south"}),
+]
+
+
+async def attempts(handle: WorkflowHandle[Any, Any]) -> list[int]:
+    """Of each activity of a workflow so far, those under way too."""
+    described = await handle.describe()
+    pending = [one.attempt for one in described.raw_description.pending_activities]
+    events = (await handle.fetch_history()).events
+    begun = [one.activity_task_started_event_attributes.attempt for one in events]
+    return [*pending, *begun]
+
+
+async def test_followers_wait_and_say_so(client: Client, database: Database) -> None:
+    metadata = MetaData()
+    referred = customers(metadata)
+    many = [
+        orders(metadata, lambda m, t: [column("customers.customer_id")], name=name)
+        for name in ("orders", "shipments", "returns")
+    ]
+    followed, backfilled, cancelled = many
+    await write(database.engine, EVENTS)
+    async with working(client, database, registry_of(referred, *many)):
+        await run_all(client, database, "Rebuild", ["customers"])
+        await run_all(client, database, "Rebuild", [one.name for one in many])
+        before = await last(database)
+        async with live(client, database, projection=followed.name) as handle:
+            await write(database.engine, LATER)
+            runs = [
+                await start(
+                    client,
+                    database,
+                    "Backfill",
+                    {"projection": one.name, "criteria": "incremental_update"},
+                    workflow_id=f"{one.name}/{database.url}",
+                )
+                for one in (backfilled, cancelled)
+            ]
+
+            async def says() -> bool:
+                told = [(await handle.query("health"))["waiting_for"]]
+                told += [(await run.query("progress"))["waiting_for"] for run in runs]
+                return all(
+                    len(lines) == 1
+                    and lines[0].startswith(f"event {before + 3}: 'customers'")
+                    and "--incremental" in lines[0]
+                    for lines in told
+                )
+
+            await until(says)
+            # What comes before is there.
+            for one in many:
+                assert await checkpoint(database.engine, one) == before + 2
+            health = await handle.query("health", result_type=LiveHealth)
+            assert (health.failing, health.error) == (None, None)
+            for waiting in (handle, *runs):
+                assert set(await attempts(waiting)) <= {0, 1}
+
+            async with ProjectionManager(client, database.url) as manager:
+                standing = (await manager.get_health(followed.name)).standing
+            late = standing.model_copy(update={"lag_seconds": 31.0})
+            judgement = judged(
+                late, LiveStatus.CATCHING_UP, None, None, waiting_for=health.waiting_for
+            )
+            assert not judgement.is_healthy
+            assert "it waits for event" in (judgement.reason or "")
+
+            await runs[1].signal("cancel")
+            assert (await asyncio.wait_for(runs[1].result(), 20)).status == "cancelled"
+            await run_all(
+                client, database, "Backfill", ["customers"], criteria="incremental_update"
+            )
+            result = await asyncio.wait_for(runs[0].result(), 20)
+            assert result.status == "completed"
+
+            async def caught_up() -> bool:
+                return await checkpoint(database.engine, followed) == before + len(LATER)
+
+            await until(caught_up)
+
+            async def waits_no_more() -> bool:
+                return not (await handle.query("health"))["waiting_for"]
+
+            await until(waits_no_more)
+        for one in (referred, followed, backfilled):
+            await assert_oracle(database.engine, one)
+    assert await leftovers(database.engine) == []
