@@ -14,6 +14,7 @@ from refold.messages import BackfillResult, Progress, RunStatus
 from refold.settings import load_settings
 from refold.step_failure import StepFailure
 from refold.temporal import connect
+from refold.words import printable
 
 # Into a file or a pipe there is no bar, but a line now and then.
 _LINE_SECONDS = 5.0
@@ -59,10 +60,10 @@ async def follow_with_bar(
 ) -> None:
     """Shows a run's progress until it ends: a bar on a terminal, a line each few seconds else."""
     bar = Bar(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         TaskProgressColumn(),
-        TextColumn("{task.fields[events]}"),
+        TextColumn("{task.fields[events]}", markup=False),
         console=console,
         disable=not show or not console.is_terminal,
     )
@@ -76,7 +77,7 @@ async def follow_with_bar(
                 task,
                 completed=progress.percent_complete,
                 description=f"{run.workflow_id} {phase}",
-                events=figures(progress),
+                events=printable(figures(progress)),
             )
             now = time.monotonic()
             due = phase != said or now - said_at > _LINE_SECONDS
