@@ -132,6 +132,8 @@ def judged(
     reason = None
     if status not in (LiveStatus.LIVE, LiveStatus.CATCHING_UP):
         reason = f"it is {status}" + (f": {note}" if note else "")
+        if status is LiveStatus.STARTING:
+            reason = "it is starting, or no worker answers"
         if status is LiveStatus.STOPPED:
             what = "start" if standing.generation is not None else "rebuild"
             reason = f"it is {status}: `refold {what} {standing.projection}`"

@@ -33,6 +33,13 @@ from refold.system_events import SystemEvent
 # A worker may just be starting, or be busy.
 _QUERY_TIMEOUT = timedelta(seconds=10)
 
+# The last one when Temporal has seen no poller lately.
+_NOBODY_ANSWERS = (
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.CANCELLED,
+    RPCStatusCode.FAILED_PRECONDITION,
+)
+
 # Of the runs that may be at a projection.
 _KINDS = ("rebuild", "backfill", "rollback", "snapshot")
 
@@ -222,7 +229,7 @@ class LiveManager:
         except RPCError as error:
             if error.status == RPCStatusCode.NOT_FOUND:
                 return stopped
-            if error.status not in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED):
+            if error.status not in _NOBODY_ANSWERS:
                 raise
             return LiveHealth(projection=name, status=LiveStatus.STARTING)
         except WorkflowQueryFailedError:
