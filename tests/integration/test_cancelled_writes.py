@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.database import raw
 from refold.store.rows import RowStore
 from tests.support.databases import Database
+from tests.support.runs import until
 
 _TABLE = Table(
     "written",
@@ -82,9 +83,12 @@ async def test_it_ends_while_a_row_is_held(
         await _STORE.insert(holder, [_HELD])
         work = asyncio.create_task(write())
         async with database.engine.connect() as looker:
-            waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-            while not await looker.scalar(waiting):
-                await asyncio.sleep(0.05)
+
+            async def waits() -> bool:
+                waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                return bool(await looker.scalar(waiting))
+
+            await until(waits)
         await _cancelled(work)
     async with database.engine.begin() as connection:
         await _STORE.upsert(connection, rows)

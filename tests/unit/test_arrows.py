@@ -86,6 +86,7 @@ ALLOWED: dict[str, list[str]] = {
     "refold/publishing.py": [*_KERNEL, "refold.store.system_events"],
     "refold/live_manager.py": [
         *_KERNEL,
+        "refold.store.deployments",
         "refold.store.generations",
         "refold.store.system_events",
         "refold.health",
