@@ -24,7 +24,6 @@ from activities.chores.retention import Retention, SnapshotRetention
 from activities.chores.stalls import Stalls
 from activities.chores.sweep import Sweep
 from activities.delivery import DeliveryActivities
-from activities.deployment import queue_of
 from activities.failures import FailureInterceptor
 from activities.following import FollowActivities
 from activities.lifecycle import LifecycleActivities
@@ -46,6 +45,7 @@ from refold.garbage import calm_garbage_collector, collect_now_and_then
 from refold.payloads import forgiving
 from refold.registry import Registry, load_registry
 from refold.settings import Settings, load_settings
+from refold.store.deployments import queue_of
 from refold.store.migrate import require_migrated
 from refold.temporal import wait_until_connected
 from workflows.all import WORKFLOWS
@@ -178,7 +178,7 @@ async def run_worker(settings: Settings) -> None:
         calm_garbage_collector()
         async with make_worker(client, engine, registry, settings):
             logger.info("working on task queue %r, projections: %s", settings.task_queue, names)
-            presence = Presence(engine, registry, queue_of(client, settings.task_queue))
+            presence = Presence(engine, registry, queue_of(client.namespace, settings.task_queue))
             chores = make_chores(client, engine, registry, settings)
             collector = asyncio.create_task(collect_now_and_then())
             caretaker = asyncio.create_task(Caretaker(engine, [presence, *chores]).work())

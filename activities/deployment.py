@@ -12,7 +12,6 @@ from typing import NoReturn
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
-from temporalio.client import Client
 
 from refold.errors import (
     NotOnAnyWorker,
@@ -28,11 +27,6 @@ from refold.settings import PATIENCE_SECONDS
 from refold.store import deployments
 
 _SINCE = "not_on_these_workers_since"
-
-
-def queue_of(client: Client, task_queue: str) -> str:
-    """What workers that can take each other's tasks have in common."""
-    return f"{client.namespace}/{task_queue}"
 
 
 class Deployment:
@@ -62,7 +56,7 @@ class Deployment:
             NotOnThisWorker: There is one, or a higher version of it, but not here.
         """
         here = await self.any_version(name)
-        queue = queue_of(activity.client(), activity.info().task_queue)
+        queue = deployments.queue_of(activity.client().namespace, activity.info().task_queue)
         async with self._engine.connect() as connection:
             highest = await deployments.highest(connection, name, queue)
         if highest is not None and highest > here.version:
@@ -111,7 +105,7 @@ class Deployment:
 
     async def others_with(self, name: str, version: int | None) -> list[str]:
         """The workers of this task queue that have a projection, in a version or in any."""
-        queue = queue_of(activity.client(), activity.info().task_queue)
+        queue = deployments.queue_of(activity.client().namespace, activity.info().task_queue)
         async with self._engine.connect() as connection:
             return await deployments.workers_with(connection, name, version, queue)
 

@@ -106,6 +106,7 @@ class Follower:
         Raises:
             Fenced: Somebody else has moved the checkpoint.
             PoisonEvent: An event that a handler cannot take.
+            TargetBehind: A row refers to one of a read model that has not come as far.
         """
         before = self.position
         try:
@@ -144,6 +145,7 @@ class Follower:
         Raises:
             Fenced: Somebody else has moved the checkpoint.
             PoisonEvent: An event that a handler cannot take.
+            TargetBehind: A row refers to one of a read model that has not come as far.
         """
         return await self._apply(connection, upto, careful=True)
 

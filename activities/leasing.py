@@ -8,7 +8,7 @@ from temporalio import activity
 from activities import announcing
 from activities.cleanup import give_up
 from activities.installations import installation_of
-from activities.standing import Standing, standing_of
+from activities.lease_standing import LeaseStanding, standing_of
 from refold.plan import Planned
 from refold.requests import Request
 from refold.store import leases, runs, schema
@@ -68,7 +68,7 @@ async def _acquire(engine: AsyncEngine, projection: str, run_id: str) -> bool:
 
 async def _replace(engine: AsyncEngine, lease: leases.Lease) -> None:
     standing = await standing_of(activity.client(), lease)
-    if standing is Standing.ENDED:
+    if standing is LeaseStanding.ENDED:
         await give_up(engine, lease)
     else:
-        raise leases.busy(lease, elsewhere=standing is Standing.ELSEWHERE)
+        raise leases.busy(lease, elsewhere=standing is LeaseStanding.ELSEWHERE)

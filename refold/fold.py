@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 from refold.dead_letters import Letter
-from refold.errors import HandlerInterrupted, PoisonEvent, UnreadableEvent
+from refold.errors import HandlerInterrupted, UnreadableEvent
 from refold.event import Event
 from refold.key import Key, key_loader, stored_key
 from refold.projection import Projection, Row
@@ -209,34 +209,6 @@ def _after_key(
         passed += 1
         position = record[0]
     return iter(()), passed, position
-
-
-def fold_setting_aside(projection: Projection, events: Iterable[Event]) -> dict[Key, Row]:
-    """`Projection.fold`, but each key up to its first poison event.
-
-    Events whose key does not fit, or whose key function raises, are passed over.
-
-    Args:
-        projection: Whose handlers fold.
-        events: In order of position; types without a handler are passed over.
-    """
-    rows: dict[Key, Row | None] = {}
-    held: set[Key] = set()
-    for event in events:
-        if event.type not in projection.handlers:
-            continue
-        try:
-            keys = projection.keys_of(event)
-        except PoisonEvent:
-            continue
-        for key in keys:
-            if key in held:
-                continue
-            try:
-                rows[key] = projection.apply(rows.get(key), event, projection.key_fields(key))
-            except PoisonEvent:
-                held.add(key)
-    return {key: row for key, row in rows.items() if row is not None}
 
 
 def _as_read(parts: list[Any]) -> Any:

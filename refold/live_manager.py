@@ -27,7 +27,7 @@ from refold.publishing import publish
 from refold.recorded_event import RecordedEvent
 from refold.settings import Settings
 from refold.step_failure import StepFailure
-from refold.store import generations, system_events
+from refold.store import deployments, generations, system_events
 from refold.system_events import SystemEvent
 
 # A worker may just be starting, or be busy.
@@ -199,6 +199,16 @@ class LiveManager:
         async with self._connected() as connection:
             names = await generations.projections(connection)
             return [await read_standing(connection, name) for name in names]
+
+    async def has_workers(self) -> bool:
+        """Whether a worker of the task queue has shown itself in the database lately (a minute).
+
+        Raises:
+            ConfigurationError: The manager was made without a database.
+        """
+        async with self._connected() as connection:
+            queue = deployments.queue_of(self._client.namespace, self._task_queue)
+            return await deployments.has_workers(connection, queue)
 
     async def _live_health(self, name: str) -> LiveHealth:
         handle = self._client.get_workflow_handle(f"projection/{name}")

@@ -26,9 +26,10 @@ def as_markdown(health: LiveHealth) -> str:
     if health.failing is not None:
         lines += ["", escaped(str(health.failing))]
     if error := health.error:
-        when = "`restart` tries again"
+        command = f"`refold restart {health.projection}`"
+        when = f"{command} tries again"
         if error.next_attempt_at is not None:
-            when = f"tried again at {error.next_attempt_at:%H:%M:%S %Z}"
+            when = f"tried again at {error.next_attempt_at:%H:%M:%S %Z}, or at once by {command}"
         lines += ["", escaped(f"{error.type}: {error.message}")]
         lines += ["", f"attempts: {error.attempts}; {when}"]
     return "\n".join(lines)

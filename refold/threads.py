@@ -17,9 +17,9 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from refold.code_location import where
 from refold.errors import HandlerInterrupted, HandlerOverdue, NoThreadLeft
 from refold.event import Event
-from refold.standing import where
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
-from workflows.step_failures import Hears
+from workflows.step_listener import StepListener
 from workflows.steps import StepOptions, step
 
 with workflow.unsafe.imports_passed_through():
@@ -25,7 +25,7 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 
-class Controlled(Hears):
+class Controlled(StepListener):
     """Base of runs: each step of their work waits while they are paused.
 
     What a run is told goes into the database, where the batches in hand see it. It is asked to

@@ -10,7 +10,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from workflows.step_failures import Hears
+from workflows.step_listener import StepListener
 from workflows.steps import heed_cancellation, step
 
 with workflow.unsafe.imports_passed_through():
@@ -38,7 +38,7 @@ def _is_unknown_handler(error: ActivityError) -> bool:
 
 
 @workflow.defn(name="SystemEvents")
-class SystemEvents(Hears):
+class SystemEvents(StepListener):
     """Gives system events to a handler, in order; a worker starts it when there are any."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
-from workflows.step_failures import Hears
+from workflows.step_listener import StepListener
 from workflows.steps import step
 
 with workflow.unsafe.imports_passed_through():
@@ -18,7 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from refold.system_events import SystemEvent, own_fields
 
 
-class Recording(Hears):
+class Recording(StepListener):
     """Base of the workflow that records system events.
 
     Args:

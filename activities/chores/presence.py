@@ -18,7 +18,7 @@ class Presence:
     Args:
         engine: The database.
         registry: The projections.
-        queue: The namespace and task queue, see `activities.deployment.queue_of`.
+        queue: The namespace and task queue, see `refold.store.deployments.queue_of`.
     """
 
     name = "presence"

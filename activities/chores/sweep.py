@@ -9,7 +9,7 @@ from temporalio.client import Client
 from activities.chores.chore import Looked
 from activities.chores.reasons import reason_of
 from activities.cleanup import drop, give_up
-from activities.standing import Standing, standing_of
+from activities.lease_standing import LeaseStanding, standing_of
 from refold.store import generations, leases
 from refold.store.generations import BUILDING, Generation
 from refold.store.leases import RENEWED_SECONDS, Lease
@@ -61,15 +61,15 @@ class Sweep:
         item = f"run {lease.run_id}"
         try:
             standing = await standing_of(self._client, lease)
-            if standing is Standing.ENDED:
+            if standing is LeaseStanding.ENDED:
                 await give_up(self._engine, lease)
                 looked.done.append(lease.run_id)
         except Exception as error:
             looked.cannot(lease.projection, item, reason_of(error))
             return False
-        if standing is Standing.ELSEWHERE and lease.silent:
+        if standing is LeaseStanding.ELSEWHERE and lease.silent:
             looked.cannot(lease.projection, item, str(leases.busy(lease, elsewhere=True)))
-        return standing is Standing.ALIVE
+        return standing is LeaseStanding.ALIVE
 
     async def _drop(self, generation: Generation) -> None:
         async with self._engine.begin() as connection:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 
+import asyncpg
 import typer
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
+from sqlalchemy.exc import DBAPIError
 
-from refold.cli.output import CANCELLED, at_end, console, print_json
+from refold.cli.output import CANCELLED, at_end, console, errors, print_json
 from refold.manager import ProjectionManager, StartedRun
 from refold.messages import BackfillResult, Progress, RunStatus
 from refold.settings import load_settings
 from refold.step_failure import StepFailure
 from refold.temporal import connect
+from refold.words import printable
 
 # Into a file or a pipe there is no bar, but a line now and then.
 _LINE_SECONDS = 5.0
+_LOOK_SECONDS = 5.0
 _STANDS_STILL = (RunStatus.PAUSING, RunStatus.PAUSED)
 
 
@@ -30,8 +36,22 @@ async def make_manager() -> ProjectionManager:
     return manager
 
 
+async def tell_if_nobody_works(manager: ProjectionManager) -> None:
+    """Says on standard error that there is no worker, if the database knows of none."""
+    nothing_known = (OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError)
+    with contextlib.suppress(*nothing_known):
+        if not await asyncio.wait_for(manager.has_workers(), _LOOK_SECONDS):
+            queue = load_settings().task_queue
+            errors.print(
+                f"no worker of task queue {queue!r} has shown itself for a minute: start one with "
+                "`refold worker`, or look at its log",
+                soft_wrap=True,
+            )
+
+
 async def follow(manager: ProjectionManager, run: StartedRun, *, json: bool) -> None:
     """Follows a run to its end and says how it ended; exits with status 3 when cancelled."""
+    await tell_if_nobody_works(manager)
     await follow_with_bar(manager, run, show=not json)
     result = await manager.result(run)
     if json:
@@ -48,7 +68,9 @@ async def follow_or_tell(
     """Follows a run that was just started to its end, or only says that it was started."""
     if not detach:
         await follow(manager, run, json=json)
-    elif json:
+        return
+    await tell_if_nobody_works(manager)
+    if json:
         print_json({"workflow_id": run.workflow_id, "run_id": run.run_id})
     else:
         console.print(f"started {run.workflow_id} (run {run.run_id}); `refold watch {name}`")
@@ -59,10 +81,10 @@ async def follow_with_bar(
 ) -> None:
     """Shows a run's progress until it ends: a bar on a terminal, a line each few seconds else."""
     bar = Bar(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         TaskProgressColumn(),
-        TextColumn("{task.fields[events]}"),
+        TextColumn("{task.fields[events]}", markup=False),
         console=console,
         disable=not show or not console.is_terminal,
     )
@@ -76,7 +98,7 @@ async def follow_with_bar(
                 task,
                 completed=progress.percent_complete,
                 description=f"{run.workflow_id} {phase}",
-                events=figures(progress),
+                events=printable(figures(progress)),
             )
             now = time.monotonic()
             due = phase != said or now - said_at > _LINE_SECONDS

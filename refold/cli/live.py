@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from refold.cli.following import make_manager
+from refold.cli.following import make_manager, tell_if_nobody_works
 from refold.cli.output import FAILED, Json, Name, console, finished, print_json
 from refold.health import ProjectionHealth
 from refold.registry import load_registry
@@ -40,6 +40,7 @@ def health(
         registry = load_registry(load_settings().projections)
         wanted = list(registry) if name is None else [registry.get(name)]
         manager = await make_manager()
+        await tell_if_nobody_works(manager)
         return [await manager.get_health(p.name, p.event_types) for p in wanted]
 
     found = finished(look())
@@ -55,6 +56,7 @@ def _ask(name: str, what: str, *, json: bool) -> None:
     async def ask() -> None:
         load_registry(load_settings().projections).get(name)
         manager = await make_manager()
+        await tell_if_nobody_works(manager)
         asked = {"start": manager.start, "stop": manager.stop, "restart": manager.restart}
         await asked[what](name)
 

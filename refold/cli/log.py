@@ -6,7 +6,6 @@ from typing import Annotated
 
 import orjson
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from refold.cli.following import make_manager
@@ -38,7 +37,7 @@ def log(
             event.projection,
             str(event.number),
             event.type,
-            escape(_what(event)),
+            _what(event),
         )
     console.print(table)
 

@@ -13,8 +13,10 @@ import orjson
 import typer
 from pydantic import BaseModel
 from rich.console import Console
+from rich.text import Text
 
 from refold.command import FAILED, explained
+from refold.words import printable
 
 __all__ = [
     "CANCELLED",
@@ -33,9 +35,31 @@ T = TypeVar("T")
 
 CANCELLED = 3
 
+
+class PlainConsole(Console):
+    """A terminal on which names, values and errors are text, whatever they hold.
+
+    Brackets are no markup, `:words:` no pictures; what the terminal would act upon is shown as its
+    escape sequence, but for ends of lines.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """What a string looks like, printed or in a table's cell."""
+        return super().render_str(_shown(text), **options)
+
+
+def _shown(text: str) -> str:
+    return "".join(c if c in _KEPT else printable(c) for c in text)
+
+
+_KEPT = "\n\N{NO-BREAK SPACE}"
+
 # Into a file or a pipe, lines are as long as they are.
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-errors = Console(stderr=True, highlight=False)
+console = PlainConsole(width=None if sys.stdout.isatty() else 200)
+errors = PlainConsole(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Name = Annotated[
@@ -72,7 +96,7 @@ def finished(work: Awaitable[T]) -> T:
 
 def fail(message: str) -> None:
     """Prints an error and exits with status 1."""
-    sys.stderr.write(f"refold: {message}\n")
+    sys.stderr.write(f"refold: {_shown(message)}\n")
     raise typer.Exit(FAILED)
 
 

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import orjson
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from refold.cli.following import make_manager
@@ -98,7 +97,7 @@ def _show(found: list[ScheduleInfo]) -> None:
             f"{', '.join(one.when)}{zone}",
             "paused" if one.paused else _moment(one.next_run),
             _moment(one.last_run),
-            escape(f"{one.workflow} {orjson.dumps(asked).decode()}"),
+            f"{one.workflow} {orjson.dumps(asked).decode()}",
         )
     console.print(table)
 

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.cli.following import approval_hint, make_manager
+from refold.cli.following import approval_hint, make_manager, tell_if_nobody_works
 from refold.cli.output import Json, console, errors, finished, print_json
 from refold.database import make_engine
 from refold.errors import TemporalUnreachable
@@ -166,6 +166,7 @@ async def _ask_workflows(rows: list[dict[str, Any]]) -> None:
             row["run"]["status"] = progress.status.value
             row["run"]["phase"] = progress.phase.value
             row["run"]["waiting_for"] = progress.waiting_for
+    await tell_if_nobody_works(manager)
     asked = [manager.get_failing_steps(row["projection"], row["held_by"]) for row in rows]
     for row, failing in zip(rows, await asyncio.gather(*asked), strict=True):
         row["failing"] = failing

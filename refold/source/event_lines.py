@@ -14,6 +14,7 @@ from typing import IO, Literal
 
 from refold.errors import InvalidEventFile, RefoldError
 from refold.source.event_file import FileEvent, parse_line
+from refold.words import printable
 
 _CHUNK_BYTES = 1 << 20
 _MAX_LINE_BYTES = 32 << 20
@@ -54,7 +55,7 @@ class EventLines:
     def __init__(self, source: Path, file: IO[bytes], total_bytes: int | None) -> None:
         self.count = 0
         self.total_bytes = total_bytes
-        self.name = source.name
+        self.name = printable(source.name)
         self._source = source
         self._digest = hashlib.sha256()
         self._counted = _Counted(file)

@@ -12,6 +12,7 @@ from refold.dead_letters import Letter
 from refold.errors import PoisonEvent
 from refold.key import Key
 from refold.projection import Projection
+from refold.source.event_sizes import read_chunks
 from refold.source.reader import (
     at,
     key_columns,
@@ -21,7 +22,6 @@ from refold.source.reader import (
     one_of,
     wanted,
 )
-from refold.source.sized import read_chunks
 from refold.store.schema import events, selected_keys
 
 

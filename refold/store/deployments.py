@@ -20,6 +20,11 @@ _LATELY = timedelta(seconds=4 * SHOWN_SECONDS)
 _FORGOTTEN = timedelta(days=1)
 
 
+def queue_of(namespace: str, task_queue: str) -> str:
+    """What workers that can take each other's tasks have in common."""
+    return f"{namespace}/{task_queue}"
+
+
 async def show(
     connection: AsyncConnection, worker: str, queue: str, versions: Iterable[tuple[str, int]]
 ) -> None:
@@ -63,6 +68,14 @@ async def workers_with(
     if version is not None:
         statement = statement.where(deployments.c.version == version)
     return list((await connection.execute(statement)).scalars())
+
+
+async def has_workers(connection: AsyncConnection, queue: str) -> bool:
+    """Whether a worker of a task queue has shown itself within the last minute."""
+    there = select(deployments.c.worker).where(
+        deployments.c.queue == queue, deployments.c.seen_at > func.now() - _LATELY
+    )
+    return bool(await connection.scalar(select(there.exists())))
 
 
 async def highest(connection: AsyncConnection, projection: str, queue: str) -> int | None:

@@ -157,14 +157,6 @@ async def has_built(
     return False
 
 
-async def unfinished(connection: AsyncConnection, projection: str | None = None) -> list[RunRecord]:
-    """Runs that have not ended, of one projection or of all."""
-    statement = select(*_COLUMNS).where(runs.c.ended_at.is_(None))
-    if projection is not None:
-        statement = statement.where(runs.c.projection == projection)
-    return [RunRecord(*row) for row in await connection.execute(statement)]
-
-
 async def planned(connection: AsyncConnection, run_id: str) -> dict[str, Any] | None:
     """What a run has planned, which nobody else can until the transaction ends; None for nothing.
 

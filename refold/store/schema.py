@@ -126,7 +126,6 @@ runs = Table(
     Index(None, "projection", "started_at"),
     Index(None, "projection", "version", "status"),
     Index(None, "workflow_id"),
-    Index("runs_unfinished", "projection", postgresql_where=text("ended_at IS NULL")),
     Index(None, "ended_at"),
 )
 """One row per backfill or rebuild; `run_id` is Temporal's first run id, over continue-as-new.

@@ -83,12 +83,12 @@ async def test_it_ends_while_a_row_is_held(
         await _STORE.insert(holder, [_HELD])
         work = asyncio.create_task(write())
         async with database.engine.connect() as looker:
-            waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
 
-            async def is_waiting() -> bool:
+            async def waits() -> bool:
+                waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
                 return bool(await looker.scalar(waiting))
 
-            await until(is_waiting)
+            await until(waits)
         await _cancelled(work)
     async with database.engine.begin() as connection:
         await _STORE.upsert(connection, rows)

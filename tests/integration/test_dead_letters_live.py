@@ -11,7 +11,6 @@ from temporalio.client import Client
 from activities.follower import take
 from refold import Event, Row
 from refold.database import make_engine
-from refold.fold import fold_setting_aside
 from refold.manager import ProjectionManager, RunFailed
 from refold.poison import Poison
 from tests.support.counters import registry_of
@@ -22,6 +21,7 @@ from tests.support.letters import (
     MISFIT,
     aside,
     assert_held_oracle,
+    fold_setting_aside,
     held,
     letters,
     mended,

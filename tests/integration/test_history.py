@@ -156,7 +156,6 @@ LOOKS: dict[str, Callable[[AsyncConnection], Awaitable[Any]]] = {
     "left building": generations.left_building,
     "latest run": lambda c: runs.latest(c, "a"),
     "rate": lambda c: runs.latest_rate(c, "a"),
-    "unfinished": lambda c: runs.unfinished(c, "a"),
     "whether it builds itself": lambda c: auto_start.wanted(c, eager("a", 2)),
 }
 

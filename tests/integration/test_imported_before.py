@@ -8,6 +8,7 @@ import io
 import json
 import sys
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,17 @@ async def test_again_adds_it_all_the_same(database: Database, tmp_path: Path) ->
         ("events.ndjson", 3, 1, 3),
         ("events.ndjson", 3, 4, 6),
     ]
-    assert found[0].digest == found[1].digest
+    assert found[0].digest == found[1].digest == sha256(_bytes(UNVERSIONED)).hexdigest()
+
+
+async def test_a_file_may_have_any_name(database: Database, tmp_path: Path) -> None:
+    for number, name in enumerate(("a\udcff\n\x1b[31m\u202e.ndjson", "b" * 250)):
+        path = tmp_path / name
+        path.write_bytes(_bytes([_event("a", number)]))
+        await import_events(database.engine, path)
+        with pytest.raises(AlreadyImported) as refused:
+            await import_events(database.engine, path)
+        assert str(refused.value).isprintable()
 
 
 async def test_other_content_and_none_are_not_refused(database: Database, tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 
 from activities.chores.presence import Presence
-from activities.deployment import queue_of
 from refold import Projection, ProjectionBackfillCompleted, SystemEventContext
 from refold.registry import Registry
 from refold.store import deliveries
+from refold.store.deployments import queue_of
 from tests.support.counters import counters, registry_of, siblings
 from tests.support.databases import Database
 from tests.support.events import some
@@ -49,7 +49,7 @@ async def beside(
 
 async def shown(client: Client, database: Database, registry: Registry) -> None:
     """Shows a worker's projections, as its chore does."""
-    place = queue_of(client, queue(database))
+    place = queue_of(client.namespace, queue(database))
     await Presence(database.engine, registry, place).run_once()
 
 

@@ -32,7 +32,7 @@ async def test_a_worker_is_told_that_its_namespace_does_not_exist(
     monkeypatch.setenv("TEMPORAL_ADDRESS", client.service_client.config.target_host)
     assert (await wait_until_connected()).namespace == "default"
     monkeypatch.setenv("TEMPORAL_NAMESPACE", "elsewhere")
-    with pytest.raises(ConfigurationError, match="has no namespace 'elsewhere'.*create"):
+    with pytest.raises(ConfigurationError, match=r"has no namespace 'elsewhere'.*create"):
         await wait_until_connected()
 
 

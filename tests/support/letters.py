@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from refold import BackfillPolicy, Projection
+from refold import BackfillPolicy, Event, Projection, Row
 from refold.dead_letters import DeadLetter
-from refold.fold import fold_setting_aside
+from refold.errors import PoisonEvent
 from refold.key import Key
 from refold.manager import ProjectionManager
 from refold.poison import OnPoison
@@ -26,6 +27,34 @@ from tests.support.runs import (
 # An event that no handler takes, and one whose key does not fit.
 BAD = ("bad", "Broken", {"key": "k020"})
 MISFIT = ("bad", "Added", {"key": {"no": "key"}, "n": 1})
+
+
+def fold_setting_aside(projection: Projection, events: Iterable[Event]) -> dict[Key, Row]:
+    """`Projection.fold`, but each key up to its first poison event.
+
+    Events whose key does not fit, or whose key function raises, are passed over.
+
+    Args:
+        projection: Whose handlers fold.
+        events: In order of position; types without a handler are passed over.
+    """
+    rows: dict[Key, Row | None] = {}
+    held: set[Key] = set()
+    for event in events:
+        if event.type not in projection.handlers:
+            continue
+        try:
+            keys = projection.keys_of(event)
+        except PoisonEvent:
+            continue
+        for key in keys:
+            if key in held:
+                continue
+            try:
+                rows[key] = projection.apply(rows.get(key), event, projection.key_fields(key))
+            except PoisonEvent:
+                held.add(key)
+    return {key: row for key, row in rows.items() if row is not None}
 
 
 def aside(most: int = 100, **policy: Any) -> Projection:

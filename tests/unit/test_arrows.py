@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 _PURE = [
     "approval",
     "checkpoints",
+    "code_location",
     "columns",
     "criteria",
     "database_url",
@@ -49,7 +50,6 @@ _PURE = [
     "snapshot_policy",
     "short_failure",
     "snapshots",
-    "standing",
     "step_failure",
     "step_wait",
     "system_events",
@@ -86,6 +86,7 @@ ALLOWED: dict[str, list[str]] = {
     "refold/publishing.py": [*_KERNEL, "refold.store.system_events"],
     "refold/live_manager.py": [
         *_KERNEL,
+        "refold.store.deployments",
         "refold.store.generations",
         "refold.store.system_events",
         "refold.health",

@@ -15,7 +15,8 @@ from sqlalchemy import Column, Integer, MetaData, Table, Text
 from refold import Event, Projection, Row
 from refold.dead_letters import HeldKeys, Letter, letter_key
 from refold.errors import PoisonEvent
-from refold.fold import Batch, Carry, KeyOrderFold, fold_setting_aside
+from refold.fold import Batch, Carry, KeyOrderFold
+from tests.support.letters import fold_setting_aside
 
 AT = "2026-01-01T00:00:00+00:00"
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from refold.cli.live import length_of
 from refold.health import Standing, judged
-from refold.live import LiveStatus
+from refold.live import LiveError, LiveHealth, LiveStatus
+from refold.live_text import as_markdown
 
 
 @pytest.mark.parametrize(("generation", "command"), [(None, "rebuild"), (3, "start")])
@@ -32,3 +35,22 @@ def test_a_lag_is_told_in_the_largest_unit_of_which_there_are_two(
     seconds: float, told: str
 ) -> None:
     assert length_of(seconds) == told
+
+
+@pytest.mark.parametrize(
+    ("next_at", "told"),
+    [
+        (None, "attempts: 5; `refold restart visits` tries again"),
+        (
+            datetime(2026, 3, 1, 9, 30, tzinfo=UTC),
+            "attempts: 5; tried again at 09:30:00 UTC, or at once by `refold restart visits`",
+        ),
+    ],
+)
+def test_a_failed_projection_says_when_it_is_tried_again(
+    next_at: datetime | None, told: str
+) -> None:
+    at = datetime(2026, 3, 1, 9, tzinfo=UTC)
+    error = LiveError(type="X", message="no", at=at, attempts=5, next_attempt_at=next_at)
+    shown = as_markdown(LiveHealth(projection="visits", status=LiveStatus.FAILED, error=error))
+    assert shown.splitlines()[-1] == told

@@ -44,13 +44,6 @@ def upgrade() -> None:
         schema="refold",
     )
     op.create_index("runs_workflow_id_idx", "runs", ["workflow_id"], schema="refold")
-    op.create_index(
-        "runs_unfinished",
-        "runs",
-        ["projection"],
-        schema="refold",
-        postgresql_where=sa.text("ended_at IS NULL"),
-    )
     op.create_index("runs_ended_at_idx", "runs", ["ended_at"], schema="refold")
     op.add_column(
         "deliveries",
@@ -84,7 +77,7 @@ def downgrade() -> None:
     op.drop_table("deployments", schema="refold")
     op.drop_table("left_behind", schema="refold")
     op.drop_column("deliveries", "seen_at", schema="refold")
-    for index in ("runs_ended_at_idx", "runs_unfinished", "runs_workflow_id_idx"):
+    for index in ("runs_ended_at_idx", "runs_workflow_id_idx"):
         op.drop_index(index, "runs", schema="refold")
     op.drop_index("runs_projection_version_status_idx", "runs", schema="refold")
     op.drop_column("runs", "version", schema="refold")

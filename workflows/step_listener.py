@@ -13,7 +13,7 @@ with workflow.unsafe.imports_passed_through():
     from refold.step_wait import StepsWaiting
 
 
-class Hears:
+class StepListener:
     """Base of workflows that know which of their steps fail, or wait.
 
     Args:

@@ -11,7 +11,7 @@ from activities.installations import installation_of
 from refold.store.leases import Lease
 
 
-class Standing(Enum):
+class LeaseStanding(Enum):
     """What is known of a lease's run."""
 
     ALIVE = auto()
@@ -24,17 +24,17 @@ class Standing(Enum):
     """It is of another installation: whether it runs cannot be seen from here."""
 
 
-async def standing_of(client: Client, lease: Lease) -> Standing:
+async def standing_of(client: Client, lease: Lease) -> LeaseStanding:
     """How a lease's run stands, as far as Temporal tells.
 
     Raises:
         RPCError: Temporal does not answer.
     """
     if lease.released_by is not None:
-        return Standing.ENDED
+        return LeaseStanding.ENDED
     own = await installation_of(client)
     if not own.owns(lease):
-        return Standing.ELSEWHERE
+        return LeaseStanding.ELSEWHERE
     try:
         found = await client.get_workflow_handle(lease.workflow_id).describe()
     except RPCError as error:
@@ -42,8 +42,8 @@ async def standing_of(client: Client, lease: Lease) -> Standing:
             raise
         if lease.installation is None or own.id is None:
             # The name alone does not say that it was of this server.
-            return Standing.ELSEWHERE
-        return Standing.ENDED if lease.silent else Standing.ALIVE
+            return LeaseStanding.ELSEWHERE
+        return LeaseStanding.ENDED if lease.silent else LeaseStanding.ALIVE
     first_run_id = found.raw_description.workflow_execution_info.first_run_id
     runs = found.status == WorkflowExecutionStatus.RUNNING and first_run_id == lease.run_id
-    return Standing.ALIVE if runs else Standing.ENDED
+    return LeaseStanding.ALIVE if runs else LeaseStanding.ENDED

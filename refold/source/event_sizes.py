@@ -1,4 +1,4 @@
-"""Reading events at known positions in chunks of few bytes, however large the events are."""
+"""The sizes of events at known positions, and these events in chunks of few bytes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.database import compiled, raw
 from refold.event import Event
+from refold.source.portions import PORTION_BYTES, PORTION_EVENTS
 from refold.source.reader import at, read_at
 from refold.store.schema import events
 
-CHUNK_BYTES = 4 << 20
-"""Bytes of JSON in a chunk; more only if a single event has more."""
-
-_CHUNK_EVENTS = 1000
 # An event's other fields are small.
 _SIZE = func.octet_length(cast(events.c.data, Text)) + func.octet_length(
     cast(events.c.metadata, Text)
@@ -71,7 +68,7 @@ async def read_chunks(
     chunk: list[int] = []
     size = 0
     for position in positions:
-        if chunk and (size + sizes[position] > CHUNK_BYTES or len(chunk) == _CHUNK_EVENTS):
+        if chunk and (size + sizes[position] > PORTION_BYTES or len(chunk) == PORTION_EVENTS):
             yield await read_at(connection, chunk)
             chunk, size = [], 0
         chunk.append(position)
