@@ -243,6 +243,7 @@ def _returns(value: Any) -> Callable[[Row | None, Event], Any]:
         (_returns({f"c{n}": n for n in range(1000)}), "no column c0, c1, c2, c3, c4 and 995 more"),
         (_returns({}), "column 'n': expected int"),
         (_returns({"n": "1"}), "column 'n': expected int .*, got str '1'"),
+        (_returns({"n": 10**5000}), "column 'n': expected int .*, got int that cannot be shown"),
         (_returns([]), "expected a dict or None, got list"),
         (_returns(1), "got int"),
         (_returns(False), "got bool"),
