@@ -23,7 +23,7 @@ from refold.plan import Plan
 from refold.poison import Poison
 from refold.projection import Projection, Row
 from refold.source.portions import BatchReader
-from refold.source.reader import as_events, in_position_order
+from refold.source.reader import as_events, in_position_order, read_at
 from refold.store import dead_letters, generations, runs
 from refold.store.changes import Change, Changes
 from refold.store.generations import ACTIVE, BUILDING, RETAINED, Generation
@@ -228,11 +228,13 @@ class Follower:
         tracing = Tracing(connection, changes, self.projection, self.generation, self.rows.name)
         letters = []
         for key, why in sorted(refused.items(), key=lambda item: applied.keys[item[0]]):
-            events = [
-                event
+            positions = [
+                event.position
                 for event, keys in zip(keyed.events, keyed.keys, strict=True)
                 if key in keys and event.position <= applied.keys[key]
             ]
+            # Anew: handlers may have changed those that they were given.
+            events = await read_at(connection, positions)
             traced = await tracing.trace(key, before[key], events, why)
             if not self.poison.sets_aside:
                 raise traced.poison

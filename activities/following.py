@@ -20,7 +20,7 @@ from refold.plan import Plan
 from refold.registry import Registry
 from refold.settings import Settings
 from refold.source.head import SettledHead
-from refold.store import generations, schema
+from refold.store import generations, runs, schema
 from refold.store.takeover import take_over
 from refold.telemetry import tracer
 
@@ -95,7 +95,8 @@ class FollowActivities:
                 except TargetBehind as error:
                     await target.behind(error, follower.position)
                     beat.show(position=follower.position, head=upto, waiting_for=target.waiting_for)
-                    goes_on = await pace.wait(writer, 0) and not activity.is_worker_shutdown()
+                    told = await runs.revision(writer, plan.run_id)
+                    goes_on = not pace.is_told(told) and await pace.wait(writer, 0)
                     continue
                 target.reached(follower.position)
                 beat.show(position=follower.position, head=upto)

@@ -134,6 +134,8 @@ class _Live:
                 return await self._report(follower, behind=behind and lagging)
             if lagging and not behind:  # so that it is known at once
                 return await self._report(follower, behind=False)
+            # Whoever has moved the checkpoint: a backfill in place, or a swap, may have.
+            self._target.reached(follower.position)
             beat.show(
                 position=follower.position,
                 head=self._head.position,
@@ -197,7 +199,6 @@ class _Live:
             if active is not None and active.generation == follower.generation.generation:
                 await asyncio.sleep(_YIELD_SECONDS)
             return None
-        self._target.reached(follower.position)
         return follower
 
     async def _report(self, follower: Follower, *, behind: bool) -> LiveReport:

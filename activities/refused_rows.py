@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 from sqlalchemy import text
@@ -90,7 +91,7 @@ class Tracing:
         Args:
             key: The key.
             before: Its row before the events, which stands.
-            events: Of the key, in order.
+            events: Of the key, in order, as they were read: no handler has had them.
             why: Why the row after all of them is refused.
 
         Raises:
@@ -122,7 +123,9 @@ class Tracing:
     ) -> Row | None:
         row, fields = before, self._projection.key_fields(key)
         for event in hand.each(events):
-            row = self._projection.apply(row, event, fields)
+            # Each is folded several times, and a handler may change what it is given.
+            given = event._replace(data=deepcopy(event.data), metadata=deepcopy(event.metadata))
+            row = self._projection.apply(row, given, fields)
         return row
 
     def _reason(self, why: RefusedRow) -> str:

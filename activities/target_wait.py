@@ -33,6 +33,6 @@ class TargetWait:
             await asyncio.sleep(_LOOK_SECONDS)
 
     def reached(self, position: int) -> None:
-        """A batch was committed."""
+        """The checkpoint is there."""
         if position > self._before:
             self.waiting_for = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from refold.live import LiveHealth
-from refold.markdown import escaped, table
+from refold.markdown import code, escaped, table
 
 
 def as_markdown(health: LiveHealth) -> str:
@@ -26,7 +26,7 @@ def as_markdown(health: LiveHealth) -> str:
     if health.failing is not None:
         lines += ["", escaped(str(health.failing))]
     if error := health.error:
-        command = f"`refold restart {health.projection}`"
+        command = code(f"refold restart {health.projection}")
         when = f"{command} tries again"
         if error.next_attempt_at is not None:
             when = f"tried again at {error.next_attempt_at:%H:%M:%S %Z}, or at once by {command}"

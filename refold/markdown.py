@@ -39,6 +39,14 @@ def escaped(text: str) -> str:
     return _SPACE * before + inner + _SPACE * after
 
 
+def code(text: str) -> str:
+    """What to type, as code that shows exactly that; not for tables' cells."""
+    shown = printable(text)
+    fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
+    # One space at each end is not shown.
+    return f"{fence} {shown} {fence}" if len(fence) > 1 else f"{fence}{shown}{fence}"
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a table; its cells are Markdown."""
     return [_row(head), "| " + " | ".join("---" for _ in head) + " |", *map(_row, rows)]

@@ -30,6 +30,8 @@ Handler = Callable[[Row | None, Event], Row | None]
 """The row so far (None: there is none) and an event in; the row after (None: delete it) out."""
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
+_NAMED = 5
+"""Of the columns that a table has not, so many are named."""
 
 
 class Projection:
@@ -309,8 +311,13 @@ class Projection:
         return stored
 
     def _unknown(self, after: Row) -> WrongValue:
-        unknown = ", ".join(sorted(after.keys() - self._names))
-        return WrongValue(f"table {self.table.name!r} has no column {unknown}")
+        names = [name for name in after if name not in self._names]
+        unknown = sorted(
+            name if isinstance(name, str) else f"{name!r:.50} ({type(name).__name__}, expected str)"
+            for name in names[:_NAMED]
+        )
+        more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+        return WrongValue(f"table {self.table.name!r} has no column {', '.join(unknown)}{more}")
 
     def fold(self, events: Iterable[Event]) -> dict[Key, Row]:
         """The read model of these events in plain Python, without a database: the oracle.

@@ -17,9 +17,11 @@ class WrongValue(ValueError):
 
 def wrong(name: str, expected: str, value: Any) -> WrongValue:
     """The error for a value of the column `name`, which expects something else."""
-    return WrongValue(
-        f"column {name!r}: expected {expected}, got {type(value).__name__} {value!r:.80}"
-    )
+    try:
+        shown = f" {value!r:.80}"
+    except Exception:  # an integer of thousands of digits, or a value's own
+        shown = " that cannot be shown"
+    return WrongValue(f"column {name!r}: expected {expected}, got {type(value).__name__}{shown}")
 
 
 def same(value: Any) -> Any:

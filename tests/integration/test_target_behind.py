@@ -14,7 +14,7 @@ from refold.manager import ProjectionManager
 from tests.integration.test_foreign_keys import EVENTS, column, customers, orders
 from tests.support.counters import registry_of
 from tests.support.databases import Database
-from tests.support.live import live
+from tests.support.live import live, until_status
 from tests.support.many import run_all
 from tests.support.runs import (
     assert_oracle,
@@ -98,6 +98,11 @@ async def test_followers_wait_and_say_so(client: Client, database: Database) -> 
             assert not judgement.is_healthy
             assert "it waits for event" in (judgement.reason or "")
 
+            # What a run is told meanwhile, it hears.
+            await runs[1].signal("pause")
+            await until_status(runs[1], "paused")
+            await runs[1].signal("resume")
+            await until(says)
             await runs[1].signal("cancel")
             assert (await asyncio.wait_for(runs[1].result(), 20)).status == "cancelled"
             await run_all(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,9 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglo
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_ITEM = re.compile(r"^- (.+)$", re.MULTILINE)
+_TABLE = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
+_FIRST_CELL = re.compile(r"^\| (.+?) \|", re.MULTILINE)
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
@@ -39,6 +43,22 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=_name)
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+@every_page
+def test_a_page_says_each_thing_once(page: Path) -> None:
+    """No heading twice in a page; in a section no item of a list, no first cell of a table."""
+    text = _without_code(page.read_text())
+    _once(page, _HEADING.findall(text))
+    for section in _HEADING.split(text):
+        _once(page, _ITEM.findall(section))
+        for table in _TABLE.findall(section):
+            _once(page, _FIRST_CELL.findall(table))
+
+
+def _once(page: Path, said: list[str]) -> None:
+    twice = [one for one, times in Counter(said).items() if times > 1]
+    assert not twice, f"{_name(page)}: {twice}"
 
 
 # -- links -----------------------------------------------------------------------------------

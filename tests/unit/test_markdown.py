@@ -17,7 +17,7 @@ from refold.diff import ColumnDiff, Diff, WrongRow
 from refold.diff import as_markdown as diff_as_markdown
 from refold.live import LiveError, LiveHealth, LiveReport, LiveStatus
 from refold.live_text import as_markdown as live_as_markdown
-from refold.markdown import escaped, table
+from refold.markdown import code, escaped, table
 from refold.messages import Phase, Progress, RunStatus
 from refold.preview import DiffSample
 from refold.progress import as_markdown as progress_as_markdown
@@ -107,6 +107,13 @@ def test_text_comes_out_as_it_went_in(text: str) -> None:
 
 
 @given(texts)
+@example("` `` a")
+def test_what_to_type_comes_out_as_it_went_in(text: str) -> None:
+    typed = f"refold restart {text}x"
+    assert shown(f"or {code(typed)} again", code=1).blocks == [f"or {printable(typed)} again"]
+
+
+@given(texts)
 def test_nothing_that_gfm_links_by_itself_is_left(text: str) -> None:
     assert not re.search(r"(?i)[a-z]://|mailto:|xmpp:|www\.|(?<!\\)@", escaped(text))
 
@@ -173,8 +180,8 @@ def test_details_show_what_they_are_given(
     made: Callable[[str], str], times: int, text: str
 ) -> None:
     """As many blocks of the same kinds, whatever it is; and all of it is there."""
-    code = int(made is _health)  # `restart`
-    found, plainly = shown(made(text), code=code), shown(made("x"), code=code)
+    codes = int(made is _health)  # `refold restart`
+    found, plainly = shown(made(text), code=codes), shown(made("x"), code=codes)
     if printable(text):
         assert found.elements == plainly.elements
     plain = printable(text)
