@@ -112,7 +112,9 @@ async def test_a_frozen_workers_session_is_ended(database: Database, what: str) 
         await until(is_ended, 10)
         assert ended == [f"pid {frozen.get_server_pid()}"]
         await asyncio.wait_for(waiting, 10)
-        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        with pytest.raises(
+            (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+        ):
             await frozen.execute("COMMIT")
 
 
