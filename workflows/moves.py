@@ -105,4 +105,11 @@ class Moves(Run[R]):
                 return False
             if self._ending:
                 # It cannot continue as new any more: its history must not grow without bound.
-                await workflow.sleep(_ENDING_PAUSE)
+                await workflow.sleep(self._pause_before_the_end(plan))
+
+    def _pause_before_the_end(self, plan: Plan) -> timedelta:
+        """Until the next try of a swap that ends a run: no longer than it is waited at all."""
+        if self._refused_since is None:
+            return _ENDING_PAUSE
+        until = self._refused_since + timedelta(seconds=plan.swap_patience_seconds)
+        return min(_ENDING_PAUSE, max(until - workflow.now(), timedelta(seconds=1)))
