@@ -212,7 +212,7 @@ class Building(Moves[BackfillRequest]):
                 report = await self._look(plan, seconds)
                 refolded = report.refolded
                 await self._while_at_work()
-                seconds = min(seconds * 1.5, _LONGEST_LOOK_SECONDS)
+                seconds = min(2 * seconds, _LONGEST_LOOK_SECONDS)
 
         watcher = asyncio.create_task(watch())
         try:
