@@ -1,4 +1,4 @@
-"""asyncpg's connection, with statements of many rows that can be cancelled at any moment."""
+"""asyncpg's connection, which can be cancelled at any moment: while it is opened, and in writes."""
 
 from __future__ import annotations
 
@@ -64,6 +64,28 @@ class DriverConnection(_Connection):
                     work.cancel()
                 work.add_done_callback(_seen)
             raise
+
+
+async def connect(dsn: str | None, **how: Any) -> asyncpg.Connection[Any]:
+    """As asyncpg's; one that is cancelled is opened behind one's back, and closed at once.
+
+    asyncpg's own, cancelled between its first packet and the answer, leaves a future behind whose
+    ConnectionError nobody takes, and the event loop logs it (`TLSUpgradeProto.connection_lost`).
+
+    Raises:
+        OSError, asyncpg.PostgresError, ValueError: As asyncpg's.
+    """
+    opening = asyncio.ensure_future(asyncpg.connect(dsn, **how))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_unwanted)
+        raise
+
+
+def _unwanted(opening: asyncio.Future[asyncpg.Connection[Any]]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().terminate()
 
 
 def _seen(work: asyncio.Future[Any]) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import asyncpg
 
 from refold.database_url import DatabaseUrl
-from refold.driver import DriverConnection
+from refold.driver import DriverConnection, connect
 from refold.errors import ConfigurationError
 
 SETTINGS: Mapping[str, str] = {
@@ -165,8 +165,7 @@ class Connector:
             **self._more(),
         }
         try:
-            connection: asyncpg.Connection[Any] = await asyncpg.connect(url.dsn, **how)
-            return connection
+            return await connect(url.dsn, **how)
         except asyncpg.TargetServerAttributeNotMatched as error:
             raise ConnectionError(f"none of {url.where} takes writes now: {error}") from None
         except _WRONG_SETTING as error:
