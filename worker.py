@@ -11,7 +11,7 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.worker import Worker, WorkflowRunner
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.call_limit import CallLimit
 from activities.chores.auto_start import AutoStart
@@ -58,6 +58,10 @@ MAX_ACTIVITIES = 10
 # Cancellation comes with a heartbeat: whoever stops something waits no longer than this.
 _HEARTBEAT_THROTTLE = timedelta(seconds=1)
 _GRACE = timedelta(seconds=30)
+# Not each workflow has classes of its own: making them takes as long as a task, and room for ever.
+# That workflows do nothing that is not the same when replayed, the tests of replays see to: there,
+# all of their code is in the sandbox.
+RESTRICTIONS = SandboxRestrictions.default.with_passthrough_modules("workflows")
 
 
 def make_worker(
@@ -118,7 +122,7 @@ def make_worker(
             lifecycle.find_plan,
             lifecycle.finish_run,
         ],
-        workflow_runner=workflow_runner or SandboxedWorkflowRunner(),
+        workflow_runner=workflow_runner or SandboxedWorkflowRunner(restrictions=RESTRICTIONS),
         interceptors=[
             FailureInterceptor(),
             WaitInterceptor(engine, registry),

@@ -17,7 +17,7 @@ from refold.plan import Planned
 from refold.store import generations, runs
 from refold.system_events import ProjectionBackfillFailed
 
-_LOOK_SECONDS = 0.2
+_FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.02, 0.2
 
 
 class LifecycleActivities:
@@ -35,6 +35,7 @@ class LifecycleActivities:
         """The run's counters after some seconds, or at once when all partitions are done."""
         clock = asyncio.get_running_loop().time
         end = clock() + watch.seconds
+        pause = _FIRST_LOOK_SECONDS
         async with heartbeating(self._engine, watch.run_id):
             while True:
                 report = await self._report(watch.run_id)
@@ -42,7 +43,8 @@ class LifecycleActivities:
                     async with announcing.sampling(self._engine) as connection:
                         await announcing.progressed(connection, watch.run_id, report)
                     return report
-                await asyncio.sleep(min(_LOOK_SECONDS, max(0.0, end - clock())))
+                await asyncio.sleep(min(pause, max(0.0, end - clock())))
+                pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
 
     @activity.defn
     async def control_run(self, control: ControlRun) -> None:

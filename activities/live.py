@@ -219,6 +219,7 @@ class _Live:
             status=status,
             generation=generation.generation,
             version=generation.version,
+            followed=True,
             position=follower.position,
             head=self._head.position,
             waiting_for=[str(writer) for writer in self._head.waiting_for],

@@ -97,6 +97,7 @@ class LiveReport(Message):
         status: ``live``, ``catching_up`` or ``needs_rebuild``.
         generation: The generation that is followed; None when there is none.
         version: The version that built it.
+        followed: Whether a generation is followed, also one that an older version has built.
         position: Its checkpoint.
         head: The settled head.
         waiting_for: Open transactions that keep the head where it is.
@@ -112,6 +113,7 @@ class LiveReport(Message):
     status: LiveStatus
     generation: int | None = None
     version: int | None = None
+    followed: bool = False
     position: int | None = None
     head: int = 0
     waiting_for: list[str] = Field(default_factory=list)

@@ -21,7 +21,7 @@ from xdist.scheduler import LoadFileScheduling
 from refold.garbage import calm_garbage_collector
 from refold.registry import Registry, load_registry
 from refold.stack.postgres import EmbeddedPostgres
-from refold.stack.temporal import FAIRNESS
+from refold.stack.temporal import SETTINGS
 from tests.support.databases import Database, drop_database, make_database, make_template
 from tests.support.ports import free_port
 
@@ -94,7 +94,7 @@ async def temporal() -> AsyncIterator[WorkflowEnvironment]:
         data_converter=pydantic_data_converter,
         dev_server_log_level="error",
         dev_server_extra_args=[
-            part for setting in FAIRNESS for part in ("--dynamic-config-value", setting)
+            part for setting in SETTINGS for part in ("--dynamic-config-value", setting)
         ],
     ) as environment:
         yield environment

@@ -154,7 +154,7 @@ class Projection(Requests):
             await self._snapshot_if_due(report)
             moved = report.events > 0 or report.status is LiveStatus.CATCHING_UP
             seconds = min(2 * seconds, _MOVING_SECONDS if moved else _IDLE_SECONDS)
-            if report.status is LiveStatus.NEEDS_REBUILD and not moved:
+            if report.status is LiveStatus.NEEDS_REBUILD and not moved and not report.followed:
                 await self._pause(_LOOK_AGAIN)
 
     async def _stand_still(self) -> None:

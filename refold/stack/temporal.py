@@ -14,8 +14,15 @@ from refold.stack.process import ChildProcess
 
 # Turns are taken within a partition of a task queue: with the usual four, who waits in one that is
 # looked at seldom waits for nearly all that wait in the others. Our tasks are few and long.
-FAIRNESS = ("matching.enableFairness=true", "matching.numTaskqueueWritePartitions=1")
-"""The server's settings with which tenants and projections take turns."""
+SETTINGS = (
+    # Tenants and projections take turns, within one partition of the task queue.
+    "matching.enableFairness=true",
+    "matching.numTaskqueueWritePartitions=1",
+    # It has one shard, which hands out only 20 steps a second as the server is delivered.
+    "history.transferProcessorMaxPollRPS=1000",
+    "history.timerProcessorMaxPollRPS=1000",
+)
+"""What the embedded server has in its dynamic configuration."""
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 15.0
@@ -72,7 +79,7 @@ class EmbeddedTemporal:
                 *(_binary(), "server", "start-dev", "--ip", "127.0.0.1"),
                 *("--port", str(self._port), "--ui-port", str(self._ui_port)),
                 *("--db-filename", self._db_file, "--log-level", "error"),
-                *(part for setting in FAIRNESS for part in ("--dynamic-config-value", setting)),
+                *(part for setting in SETTINGS for part in ("--dynamic-config-value", setting)),
             ],
             log=self._data_dir / "temporal.log",
             environment=_environment(),

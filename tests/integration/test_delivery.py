@@ -27,6 +27,7 @@ from tests.support.databases import Database
 from tests.support.events import some
 from tests.support.live import dispatching, ended_after, recorded, until_recorded
 from tests.support.runs import queue, run, until, working, write
+from workflows import delivery
 
 
 class OrderShipped(SystemEvent):
@@ -214,7 +215,10 @@ def test_handlers_are_found_where_projections_are_and_named_once() -> None:
         on_system_event()
 
 
-async def test_a_worker_of_other_code_loses_no_event(client: Client, database: Database) -> None:
+async def test_a_worker_of_other_code_loses_no_event(
+    client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "_LEFT_AT_MOST", 3)
     old, new = counters(), counters()
     taken: list[str] = []
 

@@ -84,7 +84,10 @@ async def test_followers_wait_and_say_so(client: Client, database: Database) -> 
             # What comes before is there.
             for one in many:
                 assert await checkpoint(database.engine, one) == before + 2
+            # Between two segments nobody waits, for a moment.
             health = await handle.query("health", result_type=LiveHealth)
+            while not health.waiting_for:
+                health = await handle.query("health", result_type=LiveHealth)
             assert (health.failing, health.error) == (None, None)
             for waiting in (handle, *runs):
                 assert set(await attempts(waiting)) <= {0, 1}

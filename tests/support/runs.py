@@ -22,7 +22,7 @@ from refold.source.reader import read_window
 from refold.store import generations
 from refold.store.schema import events
 from tests.support.databases import Database
-from worker import make_worker
+from worker import RESTRICTIONS, make_worker
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -34,7 +34,11 @@ async def working(
     """A worker in this process, on a task queue of the database's own."""
     settings = database.settings.model_copy(update={"task_queue": queue(database), **changes})
     worker = make_worker(
-        client, database.engine, registry, settings, workflow_runner=_PreparedOnce()
+        client,
+        database.engine,
+        registry,
+        settings,
+        workflow_runner=_PreparedOnce(restrictions=RESTRICTIONS),
     )
     async with worker:
         yield worker

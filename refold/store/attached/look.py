@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import TextClause, bindparam, text
@@ -178,7 +179,13 @@ _TYPES: dict[str, Any] = {"live": Text(), "target": Text()}
 async def _rows(
     connection: AsyncConnection, statement: TextClause, parameters: Mapping[str, Any]
 ) -> Sequence[Any]:
-    names = set(statement.compile().params)
-    typed = [bindparam(name, type_=_TYPES[name]) for name in names if name in _TYPES]
-    bound = statement.bindparams(*typed)
+    bound, names = _bound(statement)
     return (await connection.execute(bound, {n: parameters[n] for n in names})).all()
+
+
+@cache
+def _bound(statement: TextClause) -> tuple[TextClause, list[str]]:
+    """A statement whose parameters have types, and their names: compiling it takes its time."""
+    names = list(statement.compile().params)
+    typed = [bindparam(name, type_=_TYPES[name]) for name in names if name in _TYPES]
+    return statement.bindparams(*typed), names
