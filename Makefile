@@ -32,7 +32,7 @@ dev: $(READY) ## the same stack, kept up until Ctrl-C
 	$(BIN)/refold dev
 
 test: $(READY) ## the whole test suite on real embedded servers
-	$(BIN)/python -m pytest -m "not soak" -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not soak" -n 4 --dist loadfile --no-loadscope-reorder
 
 load: $(READY) ## readers and appenders flat out while a read model is swapped
 	$(BIN)/python -m bench.load

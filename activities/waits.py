@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 # A wait that is over sooner is not worth a word.
 _LOOK_SECONDS = 1.0
+# Most steps are over before anybody need look.
+_FIRST_LOOK_SECONDS = 0.2
 _LOOK_AT_TABLE_SECONDS = 3.0
 # What this process has told of a run so long ago may not be the latest word of it any more.
 _FRESH_SECONDS = 10.0
@@ -173,6 +175,8 @@ class _Watch:
     async def forever(self) -> None:
         """Looks every second, until it is cancelled."""
         before: list[str] = []
+        if not self._must_look:
+            await asyncio.sleep(_FIRST_LOOK_SECONDS)
         while True:
             found: list[str] | None = None
             try:

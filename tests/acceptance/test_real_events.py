@@ -54,7 +54,7 @@ async def test_rebuild_by_temporals_command_line(
     described = dev.temporal("workflow", "describe", "-w", workflow_id, "--output", "json").json()
     length = int(described["workflowExecutionInfo"]["historyLength"])
     print(f"{name}: {len(rows)} rows, a history of {length} events")
-    assert length < 100
+    assert length < 200  # a slow machine tells of progress more often; 110,229 events are not in it
     progress = dev.query(workflow_id, "progress")
     assert (progress["status"], progress["percent_complete"]) == ("completed", 100)
     assert dev.query(workflow_id, "status") == "completed"

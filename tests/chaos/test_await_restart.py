@@ -44,6 +44,7 @@ async def awaiting(handle: WorkflowHandle[Any, Any]) -> None:
     await until(asked)
 
 
+@pytest.mark.soak
 async def test_a_restart_of_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REFOLD_PROJECTIONS", "tests.support.counting")
     stack = make_stack(tmp_path / "stack")

@@ -56,7 +56,8 @@ def chance_of(name: str) -> random.Random:
 @pytest.mark.parametrize(
     "kills",
     [
-        pytest.param(2, id="2 kills"),
+        pytest.param(1, id="1 kill"),
+        pytest.param(2, id="2 kills", marks=pytest.mark.soak),
         pytest.param(5, id="5 kills", marks=pytest.mark.soak),
         pytest.param(12, id="12 kills", marks=pytest.mark.soak),
     ],

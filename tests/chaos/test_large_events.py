@@ -36,12 +36,12 @@ print(peak(os.getpid()))
 
 # What the worker itself takes is 120 MiB; the rest is for the activities that run at a time.
 SHARES = {
-    "48 MB": (48 * MB, [documents], 250 * MB),
+    "24 MB": (24 * MB, [documents], 250 * MB),
     "300 MB": (300 * MB, [lengths, documents], 500 * MB),
 }
 
 
-@pytest.mark.parametrize("share", ["48 MB", *soak("300 MB")])
+@pytest.mark.parametrize("share", ["24 MB", *soak("300 MB")])
 @pytest.mark.timeout(1200)
 async def test_the_memory_of_a_worker_is_bounded(
     client: Client, database: Database, tmp_path: Path, share: str

@@ -130,7 +130,13 @@ async def test_odd_signals_never_wedge_a_run(client: Client, database: Database)
             await asyncio.wait_for(handle.result(), 90)
         await assert_never_stuck(handle)
 
-    cases = [("Rebuild", signal, said) for signal in SIGNALS for said in SAID]
+    # Each signal with some, each of these with some signals.
+    cases = [
+        ("Rebuild", signal, said)
+        for i, signal in enumerate(SIGNALS)
+        for n, said in enumerate(SAID)
+        if (i + n) % 3 == 0
+    ]
     cases += [
         (kind, "cancel", said)
         for kind in ("Backfill", "Rollback", "Snapshot")

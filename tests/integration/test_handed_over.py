@@ -148,7 +148,12 @@ LONG = pytest.mark.soak
 
 @pytest.mark.parametrize(
     ("batch_size", "partitions"),
-    [(1, 1), pytest.param(1, 4, marks=LONG), pytest.param(1000, 1, marks=LONG), (1000, 4)],
+    [
+        pytest.param(1, 1, marks=LONG),
+        pytest.param(1, 4, marks=LONG),
+        pytest.param(1000, 1, marks=LONG),
+        (1000, 4),
+    ],
 )
 async def test_values_changed_by_hand_are_repaired_in_place(
     client: Client, database: Database, batch_size: int, partitions: int

@@ -87,9 +87,11 @@ async def run(
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
     """Waits for a condition."""
+    pause = 0.02
     async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110 - the condition is in a database
-            await asyncio.sleep(0.02)
+        while not await condition():
+            await asyncio.sleep(pause)
+            pause = min(1.3 * pause, 0.1)  # looking takes a processor that others wait for
 
 
 async def write(engine: AsyncEngine, new: Iterable[tuple[str, str, dict[str, Any]]]) -> None:
