@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -13,22 +14,33 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities.heartbeat import heartbeating
-from refold.delivering import Delivery, DeliveryRequest, FailedDelivery, NextDeliveries
-from refold.judgement import told, traced
-from refold.publishing import publish
-from refold.recorded_event import RecordedEvent
-from refold.registry import Registry
+from refold.activities.heartbeat import heartbeating
+from refold.errors.words import raised
+from refold.messages.deliveries import (
+    Delivery,
+    DeliveryRequest,
+    FailedDelivery,
+    NextDeliveries,
+)
+from refold.messages.recorded_event import RecordedEvent
+from refold.projection.registry import Registry
+from refold.runtime.judgement import told, traced
+from refold.runtime.threads import in_thread
 from refold.store import deliveries, system_events
-from refold.system_events import SystemEvent, SystemHandlerFailed, as_event
-from refold.system_handlers import SystemEventContext, SystemHandler
-from refold.threads import in_thread
-from refold.words import raised
+from refold.system_events.events import (
+    SystemEvent,
+    SystemHandlerFailed,
+    as_event,
+)
+from refold.system_events.handlers import SystemEventContext, SystemHandler
 
 logger = logging.getLogger(__name__)
 
 UNKNOWN_HANDLER = "UnknownHandler"
 """The type of the failure of a worker that does not have the handler."""
+
+Publish = Callable[[SystemEvent, str], Awaitable[str]]
+"""Publishes an event under a key, once; returns its correlation id."""
 
 # Numbers that one look hands to the workflow.
 _AT_A_TIME = 20
@@ -40,13 +52,13 @@ class DeliveryActivities:
     Args:
         engine: The database.
         registry: The handlers.
-        task_queue: Where requests that handlers publish are carried out.
+        publish: Publishes what handlers want published.
     """
 
-    def __init__(self, engine: AsyncEngine, registry: Registry, task_queue: str) -> None:
+    def __init__(self, engine: AsyncEngine, registry: Registry, publish: Publish) -> None:
         self._engine = engine
         self._registry = registry
-        self._task_queue = task_queue
+        self._publish = publish
 
     @activity.defn
     async def next_deliveries(self, request: DeliveryRequest) -> NextDeliveries:
@@ -87,8 +99,7 @@ class DeliveryActivities:
                     correlation_id=recorded.correlation_id,
                     retry_attempt=getattr(event, "retry_attempt", 0),
                     delivery_attempt=activity.info().attempt,
-                    engine=self._engine,
-                    task_queue=self._task_queue,
+                    take=self._publish,
                     handler=handler.name,
                 )
                 await _called(handler, event, context)
@@ -170,8 +181,7 @@ class _Context(SystemEventContext):
     correlation_id: str | None
     retry_attempt: int
     delivery_attempt: int
-    engine: AsyncEngine = field(repr=False)
-    task_queue: str
+    take: Publish = field(repr=False)
     handler: str
     published: int = 0
 
@@ -181,10 +191,4 @@ class _Context(SystemEventContext):
         correlated = event
         if event.correlation_id is None and self.correlation_id is not None:
             correlated = event.model_copy(update={"correlation_id": self.correlation_id})
-        return await publish(
-            activity.client(),
-            self.engine,
-            correlated,
-            task_queue=self.task_queue,
-            key=f"{self.id}/{self.handler}/{self.published}",
-        )
+        return await self.take(correlated, f"{self.id}/{self.handler}/{self.published}")

@@ -6,47 +6,29 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
-from activities import waits
+from refold.engine.step import Place, Step
 from refold.store import leases
 
 # A cancellation comes as the answer to a heartbeat.
 _LONGEST_SECONDS = 1.0
 
 
-@dataclass
-class Heartbeat:
-    """What an activity shows of itself while it runs.
-
-    Attributes:
-        details: The latest news; they show in the Temporal UI under pending activities.
-    """
-
-    details: dict[str, Any] = field(default_factory=dict)
-
-    def show(self, **details: Any) -> None:
-        """Replaces the details; the next heartbeat takes them along.
-
-        What is shown as ``waiting_for`` is told to the workflow, too, if it lasts.
-        """
-        self.details = details
-        waits.say(details.get("waiting_for", []))
+_SINCE = "not_on_these_workers_since"
 
 
 @asynccontextmanager
-async def heartbeating(engine: AsyncEngine, run_id: str) -> AsyncIterator[Heartbeat]:
+async def heartbeating(engine: AsyncEngine, run_id: str) -> AsyncIterator[Step]:
     """Sends heartbeats in the background until the context ends, and renews the run's lease.
 
     The database's checkpoints are the truth; heartbeats tell Temporal that somebody is at work,
     tell people what, and bring cancellation.
     """
-    beat = Heartbeat()
+    beat = Step(is_stopping=activity.is_worker_shutdown)
     sender = asyncio.create_task(_send(engine, run_id, beat))
     try:
         yield beat
@@ -56,7 +38,7 @@ async def heartbeating(engine: AsyncEngine, run_id: str) -> AsyncIterator[Heartb
             await sender
 
 
-async def _send(engine: AsyncEngine, run_id: str, beat: Heartbeat) -> None:
+async def _send(engine: AsyncEngine, run_id: str, beat: Step) -> None:
     timeout = activity.info().heartbeat_timeout
     every = min(timeout.total_seconds() / 3 if timeout else 3.0, _LONGEST_SECONDS)
     clock = asyncio.get_running_loop().time
@@ -72,3 +54,18 @@ async def _send(engine: AsyncEngine, run_id: str, beat: Heartbeat) -> None:
                     # The work may hold the lease itself, for as long as it copies a table.
                     await connection.execute(text("SET LOCAL lock_timeout = '500ms'"))
                     await leases.renew(connection, run_id)
+
+
+def place() -> Place:
+    """Where the activity at hand is carried out."""
+    info, client = activity.info(), activity.client()
+    details = info.heartbeat_details
+    before = details[0] if details and isinstance(details[0], dict) else {}
+    since = before.get(_SINCE)
+    return Place(
+        namespace=client.namespace,
+        task_queue=info.task_queue,
+        worker=client.identity,
+        lacking_since=float(since) if isinstance(since, (int, float)) else None,
+        note_lacking=lambda seconds: activity.heartbeat({_SINCE: seconds}),
+    )

@@ -7,15 +7,19 @@ import asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
-from activities import announcing
-from activities.cleanup import clear_what_is_held, end_run
-from activities.counters import read_report
-from activities.heartbeat import heartbeating
-from refold.ending import Finished, FinishRun
-from refold.messages import ControlRun, ProgressReport, WatchProgress
-from refold.plan import Planned
+from refold.activities.heartbeat import heartbeating
+from refold.engine.lifecycle import announcements
+from refold.engine.lifecycle.cleanup import clear_what_is_held, end_run
+from refold.engine.lifecycle.counters import read_report
+from refold.messages.endings import Finished, FinishRun
+from refold.messages.plan import Planned
+from refold.messages.runs import (
+    ControlRun,
+    ProgressReport,
+    WatchProgress,
+)
 from refold.store import generations, runs
-from refold.system_events import ProjectionBackfillFailed
+from refold.system_events.events import ProjectionBackfillFailed
 
 _FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.02, 0.2
 
@@ -40,8 +44,8 @@ class LifecycleActivities:
             while True:
                 report = await self._report(watch.run_id)
                 if report.refolded or clock() >= end or activity.is_worker_shutdown():
-                    async with announcing.sampling(self._engine) as connection:
-                        await announcing.progressed(connection, watch.run_id, report)
+                    async with announcements.sampling(self._engine) as connection:
+                        await announcements.progressed(connection, watch.run_id, report)
                     return report
                 await asyncio.sleep(min(pause, max(0.0, end - clock())))
                 pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
@@ -71,7 +75,7 @@ class LifecycleActivities:
         """
         async with heartbeating(self._engine, finish.run_id):
             report = await self._report(finish.run_id)
-            await announcing.clear_the_way(self._engine, finish.projection)
+            await announcements.clear_the_way(self._engine, finish.projection)
             await clear_what_is_held(self._engine, finish.run_id)
             await end_run(
                 self._engine,

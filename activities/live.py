@@ -9,25 +9,41 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from activities import announcing, auto_start, automatic_snapshots
-from activities.deployment import Deployment
-from activities.follower import Follower, take
-from activities.heartbeat import Heartbeat, heartbeating
-from activities.target_wait import TargetWait
-from refold.errors import Fenced, RunEnded, TargetBehind
-from refold.live import RECENT, LiveReport, LiveSegment, LiveStatus
-from refold.poison import Poison
-from refold.projection import Projection
-from refold.recorded_event import RecordedEvent, brief
-from refold.registry import Registry
-from refold.settings import PATIENCE_SECONDS
+from refold.activities.heartbeat import heartbeating, place
+from refold.engine.folding.follower import Follower, take
+from refold.engine.folding.target_wait import TargetWait
+from refold.engine.lifecycle import announcements
+from refold.engine.lifecycle.deployment import Deployment
+from refold.engine.live import automatic_snapshots
+from refold.engine.planning import auto_start
+from refold.engine.step import Step
+from refold.errors import (
+    Fenced,
+    RunEnded,
+    TargetBehind,
+)
+from refold.messages.live import (
+    RECENT,
+    LiveReport,
+    LiveSegment,
+    LiveStatus,
+)
+from refold.messages.recorded_event import RecordedEvent, brief
+from refold.projection.declaration import Projection
+from refold.projection.registry import Registry
+from refold.requests.poison_policy import Poison
+from refold.runtime.settings import PATIENCE_SECONDS
 from refold.source.head import SettledHead
-from refold.source.waking import Bell, listening
-from refold.store import generations, schema, system_events
+from refold.source.wakeups import Bell, listening
+from refold.store import (
+    generations,
+    schema,
+    system_events,
+)
 from refold.store.generations import ACTIVE, Generation
+from refold.store.sessions.takeover import take_over
 from refold.store.snapshots import described, newest_first
-from refold.store.takeover import take_over
-from refold.system_events import (
+from refold.system_events.events import (
     ProjectionCheckpointRestored,
     ProjectionCheckpointSaved,
     ProjectionStarted,
@@ -62,7 +78,7 @@ class LiveActivities:
         self, engine: AsyncEngine, registry: Registry, patience: float = PATIENCE_SECONDS
     ) -> None:
         self._engine = engine
-        self._deployment = Deployment(engine, registry, patience)
+        self._deployment = Deployment(engine, registry, place, patience)
 
     @activity.defn
     async def follow_live(self, segment: LiveSegment) -> LiveReport:
@@ -111,7 +127,7 @@ class _Live:
         self._events = 0
         self._began: int | None = None
 
-    async def follow(self, bell: Bell, beat: Heartbeat) -> LiveReport:
+    async def follow(self, bell: Bell, beat: Step) -> LiveReport:
         clock = asyncio.get_running_loop().time
         seconds = self._segment.seconds
         if activity.info().attempt > 1:  # so that it is soon known to work again
@@ -246,7 +262,7 @@ class _Live:
         """Records that following begins, and from where, with the segment that begins it."""
         if self._segment.started is None:
             return
-        await announcing.clear_the_way(self._engine, self._name)
+        await announcements.clear_the_way(self._engine, self._name)
         active = await generations.active(self._looker, self._name)
         began = ProjectionStarted(
             projection=self._name, generation=active.generation if active else None
@@ -261,7 +277,7 @@ class _Live:
 
     async def _record_checkpoint(self, position: int) -> None:
         saved = ProjectionCheckpointSaved(projection=self._name, position=position)
-        async with announcing.sampling(self._engine) as connection:
+        async with announcements.sampling(self._engine) as connection:
             await system_events.record(connection, saved)
 
     async def _recorded(self) -> list[RecordedEvent]:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
-from activities import announcing
-from refold.live import RECENT, ReadSystemEvents, RecordedNow, RecordSystemEvent
-from refold.recorded_event import RecordedEvent, brief
+from refold.engine.lifecycle import announcements
+from refold.messages.live import (
+    RECENT,
+    ReadSystemEvents,
+    RecordedNow,
+    RecordSystemEvent,
+)
+from refold.messages.recorded_event import RecordedEvent, brief
 from refold.store import system_events
-from refold.system_events import BUILT_IN
+from refold.system_events.events import BUILT_IN
 
 
 class SystemEventActivities:
@@ -33,7 +38,7 @@ class SystemEventActivities:
             },
             extra="ignore",
         )
-        await announcing.clear_the_way(self._engine, order.projection)
+        await announcements.clear_the_way(self._engine, order.projection)
         async with self._engine.begin() as connection:
             fresh = await system_events.record(connection, event, key=order.key)
             since = await system_events.latest(

@@ -6,18 +6,24 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from activities.deployment import Deployment
-from activities.follower import take_follower
-from activities.shadowing import alone
-from activities.verifying import SAMPLED_KEYS, verify
-from refold.diff import Diff
+from refold.activities.heartbeat import place
+from refold.activities.shadow import alone
+from refold.engine.cutover.verification import SAMPLED_KEYS, verify
+from refold.engine.folding.follower import take_follower
+from refold.engine.lifecycle.deployment import Deployment
 from refold.errors import VerificationFailed
-from refold.key import Key
-from refold.plan import Plan
-from refold.projection import Projection
-from refold.registry import Registry
-from refold.settings import PATIENCE_SECONDS
-from refold.store import generations, read_models, runs, selected_keys
+from refold.messages.diff import Diff
+from refold.messages.plan import Plan
+from refold.projection.declaration import Projection
+from refold.projection.key import Key
+from refold.projection.registry import Registry
+from refold.runtime.settings import PATIENCE_SECONDS
+from refold.store import (
+    generations,
+    runs,
+    selected_keys,
+)
+from refold.store.tables import read_models
 
 
 class VerifyActivities:
@@ -34,7 +40,7 @@ class VerifyActivities:
     ) -> None:
         self._engine = engine
         self._registry = registry
-        self._deployment = Deployment(engine, registry, patience)
+        self._deployment = Deployment(engine, registry, place, patience)
 
     @activity.defn
     async def verify_generation(self, plan: Plan) -> Diff:

@@ -26,8 +26,8 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from bench.loaded import loaded
 from refold.cli.stack import migrate_url
-from refold.live import LiveStatus
-from refold.manager import ProjectionManager
+from refold.manager.projections import ProjectionManager
+from refold.messages.live import LiveStatus
 from refold.stack.stack import Stack
 
 _PER_SECOND = 50

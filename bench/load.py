@@ -30,8 +30,8 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from bench.loaded import loaded
 from refold.cli.stack import migrate_url
-from refold.manager import ProjectionManager
-from refold.messages import Phase
+from refold.manager.projections import ProjectionManager
+from refold.messages.runs import Phase
 from refold.stack.stack import Stack
 
 READERS, APPENDERS = 8, 2

@@ -19,11 +19,17 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from refold.errors import UnknownProjection
-from refold.manager import AlreadyRunning, NoRun, ProjectionManager, RunFailed, StartedRun
-from refold.messages import RunStatus
-from refold.registry import Registry, load_registry
-from refold.settings import load_settings
-from refold.temporal import connect
+from refold.manager.projections import (
+    AlreadyRunning,
+    NoRun,
+    ProjectionManager,
+    RunFailed,
+    StartedRun,
+)
+from refold.messages.runs import RunStatus
+from refold.projection.registry import Registry, load_registry
+from refold.runtime.settings import load_settings
+from refold.runtime.temporal import connect
 
 STATUS: dict[type[Exception], int] = {UnknownProjection: 404, NoRun: 404, AlreadyRunning: 409}
 

@@ -4,7 +4,11 @@ from decimal import Decimal
 
 from sqlalchemy import Column, DateTime, Integer, MetaData, Numeric, Table, Text
 
-from refold import Event, Projection, Row
+from refold import (
+    Event,
+    Projection,
+    Row,
+)
 
 customer_summary = Projection(
     "customer-summary",

@@ -1,16 +1,24 @@
 """Refold: durable backfills, rebuilds and rollbacks of the read models of event-sourced systems."""
 
-from refold.checkpoints import Checkpoints
-from refold.criteria import Criteria
 from refold.errors import RefoldError
 from refold.event import Event
-from refold.limits import Throttle
-from refold.poison import OnPoison
-from refold.policy import BackfillPolicy, backfill_from, backfill_from_beginning
 from refold.predicates import predicate
-from refold.projection import Handler, Projection, Row
-from refold.snapshot_policy import Snapshots
-from refold.system_events import (
+from refold.projection.backfill_policy import (
+    BackfillPolicy,
+    backfill_from,
+    backfill_from_beginning,
+)
+from refold.projection.checkpoints import Checkpoints
+from refold.projection.declaration import (
+    Handler,
+    Projection,
+    Row,
+)
+from refold.projection.snapshot_policy import Snapshots
+from refold.requests.criteria import Criteria
+from refold.requests.limits import Throttle
+from refold.requests.poison_policy import OnPoison
+from refold.system_events.events import (
     ProjectionBackfillCompleted,
     ProjectionBackfillFailed,
     ProjectionBackfillProgress,
@@ -27,7 +35,11 @@ from refold.system_events import (
     ProjectionStopped,
     SystemEvent,
 )
-from refold.system_handlers import SystemEventContext, SystemHandler, on_system_event
+from refold.system_events.handlers import (
+    SystemEventContext,
+    SystemHandler,
+    on_system_event,
+)
 
 __all__ = [
     "BackfillPolicy",

@@ -18,8 +18,8 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from xdist.scheduler import LoadFileScheduling
 
-from refold.garbage import calm_garbage_collector
-from refold.registry import Registry, load_registry
+from refold.projection.registry import Registry, load_registry
+from refold.runtime.garbage import calm_garbage_collector
 from refold.stack.postgres import EmbeddedPostgres
 from refold.stack.temporal import SETTINGS
 from tests.support.databases import Database, drop_database, make_database, make_template

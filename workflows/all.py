@@ -1,10 +1,10 @@
 """All workflow types, as a worker serves them."""
 
-from workflows.backfill import Backfill
-from workflows.delivery import SystemEvents
-from workflows.projection import Projection
-from workflows.rebuild import Rebuild
-from workflows.rollback import Rollback
-from workflows.snapshot import Snapshot
+from refold.workflows.backfill import Backfill
+from refold.workflows.delivery import SystemEvents
+from refold.workflows.projection import Projection
+from refold.workflows.rebuild import Rebuild
+from refold.workflows.rollback import Rollback
+from refold.workflows.snapshot import Snapshot
 
 WORKFLOWS = [Backfill, Rebuild, Rollback, Snapshot, Projection, SystemEvents]

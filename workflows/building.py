@@ -12,22 +12,23 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 from temporalio.workflow import ActivityCancellationType
 
-from workflows.moves import Moves
-from workflows.run_end import Undone
-from workflows.slots import Slots, at_most
-from workflows.steps import step
+from refold.workflows.moves import Moves
+from refold.workflows.run_end import Undone
+from refold.workflows.slots import Slots, at_most
+from refold.workflows.steps import step
 
 with workflow.unsafe.imports_passed_through():
-    from activities.lifecycle import LifecycleActivities
-    from activities.planning import PlanningActivities
-    from activities.refolding import RefoldActivities
-    from activities.shadowing import ShadowActivities
-    from activities.verification import VerifyActivities
-    from refold.approval import reasons_to_wait
-    from refold.diff import Diff
-    from refold.diff import as_markdown as diff_as_markdown
-    from refold.limits import Controls
-    from refold.messages import (
+    from refold.activities.lifecycle import LifecycleActivities
+    from refold.activities.plan import PlanningActivities
+    from refold.activities.refold import RefoldActivities
+    from refold.activities.shadow import ShadowActivities
+    from refold.activities.verification import VerifyActivities
+    from refold.messages.approval import reasons_to_wait
+    from refold.messages.controls import Controls
+    from refold.messages.diff import Diff
+    from refold.messages.diff import as_markdown as diff_as_markdown
+    from refold.messages.plan import Plan, Planned
+    from refold.messages.runs import (
         BeginRun,
         Continued,
         Phase,
@@ -36,8 +37,8 @@ with workflow.unsafe.imports_passed_through():
         RunStatus,
         WatchProgress,
     )
-    from refold.plan import Plan, Planned
-    from refold.requests import BackfillRequest, in_words
+    from refold.requests.runs import BackfillRequest
+    from refold.requests.validation import in_words
 
 # Progress is read often at first, so that a short run shows some, then every few seconds.
 _FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 1.0, 4.0
@@ -65,7 +66,7 @@ class Building(Moves[BackfillRequest]):
 
     @workflow.query(name="diff", description="What the new table changes; null until verified")
     def diff(self) -> Diff | None:
-        """See `refold.diff.Diff`."""
+        """See `refold.messages.diff.Diff`."""
         return self._diff
 
     @workflow.signal(name="approve", description="Let the new table go live")

@@ -9,17 +9,18 @@ from typing import Any, TypeVar
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
-from workflows.step_listener import StepListener
-from workflows.steps import StepOptions, step
+from refold.workflows.step_listener import StepListener
+from refold.workflows.steps import StepOptions, step
 
 with workflow.unsafe.imports_passed_through():
-    from activities.lifecycle import LifecycleActivities
+    from refold.activities.lifecycle import LifecycleActivities
     from refold.errors import InvalidRequest
-    from refold.limits import Controls, Limits
-    from refold.messages import ControlRun, RunStatus
-    from refold.progress import ProgressMeter
-    from refold.requests import accept_limits
-    from refold.short_failure import ShortFailure
+    from refold.errors.short_failure import ShortFailure
+    from refold.messages.controls import Controls
+    from refold.messages.progress import ProgressMeter
+    from refold.messages.runs import ControlRun, RunStatus
+    from refold.requests.limits import Limits
+    from refold.requests.validation import accept_limits
 
 A = TypeVar("A")
 T = TypeVar("T")

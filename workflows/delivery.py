@@ -10,17 +10,22 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from workflows.step_listener import StepListener
-from workflows.steps import heed_cancellation, step
+from refold.workflows.step_listener import StepListener
+from refold.workflows.steps import heed_cancellation, step
 
 with workflow.unsafe.imports_passed_through():
-    from activities.delivery import UNKNOWN_HANDLER, DeliveryActivities
-    from refold.delivering import Delivery, DeliveryRequest, FailedDelivery, NextDeliveries
+    from refold.activities.delivery import UNKNOWN_HANDLER, DeliveryActivities
     from refold.errors import InvalidRequest
-    from refold.fairness import fairness_key
-    from refold.markdown import escaped
-    from refold.requests import accept_request
-    from refold.short_failure import ShortFailure
+    from refold.errors.short_failure import ShortFailure
+    from refold.messages.deliveries import (
+        Delivery,
+        DeliveryRequest,
+        FailedDelivery,
+        NextDeliveries,
+    )
+    from refold.messages.markdown import escaped
+    from refold.requests.fairness import fairness_key
+    from refold.requests.validation import accept_request
 
 _LONGEST = timedelta(minutes=10)
 _PAUSE = timedelta(minutes=1)

@@ -7,18 +7,18 @@ from typing import TypeVar
 
 from temporalio import workflow
 
-from workflows.run import Run
-from workflows.steps import step
+from refold.workflows.run import Run
+from refold.workflows.steps import step
 
 with workflow.unsafe.imports_passed_through():
-    from activities.following import FollowActivities
-    from activities.shadowing import ShadowActivities
-    from activities.snapshotting import SnapshotActivities
-    from activities.swapping import SwapActivities
-    from refold.ending import SwapSegment
-    from refold.messages import FollowSegment, Phase
-    from refold.plan import Plan
-    from refold.requests import Request
+    from refold.activities.follow import FollowActivities
+    from refold.activities.shadow import ShadowActivities
+    from refold.activities.snapshot import SnapshotActivities
+    from refold.activities.swap import SwapActivities
+    from refold.messages.endings import SwapSegment
+    from refold.messages.plan import Plan
+    from refold.messages.runs import FollowSegment, Phase
+    from refold.requests.runs import Request
 
 R = TypeVar("R", bound=Request)
 

@@ -9,13 +9,14 @@ from typing import Any
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from workflows.requests import Requests
-from workflows.steps import heed_cancellation, step
+from refold.workflows.requests import Requests
+from refold.workflows.steps import heed_cancellation, step
 
 with workflow.unsafe.imports_passed_through():
-    from activities.live import LiveActivities
+    from refold.activities.live import LiveActivities
     from refold.errors import InvalidRequest
-    from refold.live import (
+    from refold.errors.short_failure import ShortFailure
+    from refold.messages.live import (
         AUTO_START,
         LiveError,
         LiveHealth,
@@ -27,13 +28,13 @@ with workflow.unsafe.imports_passed_through():
         SnapshotTally,
         auto_start_id,
     )
-    from refold.live_text import as_markdown
-    from refold.requests import BackfillRequest, SnapshotRequest, accept_request
-    from refold.short_failure import ShortFailure
-    from refold.snapshot_policy import MADE_BY_ITSELF
-    from refold.snapshots import SnapshotInfo
-    from refold.step_failure import StepFailures
-    from refold.system_events import ProjectionFailed, ProjectionStopped
+    from refold.messages.live_markdown import as_markdown
+    from refold.messages.snapshots import SnapshotInfo
+    from refold.messages.step_failures import StepFailures
+    from refold.projection.snapshot_policy import MADE_BY_ITSELF
+    from refold.requests.runs import BackfillRequest, SnapshotRequest
+    from refold.requests.validation import accept_request
+    from refold.system_events.events import ProjectionFailed, ProjectionStopped
 
 # A segment's end is when queries hear of it: soon while things move, seldom while they do not.
 _FIRST_SECONDS, _MOVING_SECONDS, _IDLE_SECONDS = 2.0, 10.0, 60.0
@@ -85,12 +86,12 @@ class Projection(Requests):
 
     @workflow.query(name="status", description="Where the projection is in its life, in one word")
     def status(self) -> str:
-        """See `refold.live.LiveStatus`."""
+        """See `refold.messages.live.LiveStatus`."""
         return self._health.status.value
 
     @workflow.query(name="health", description="Status, checkpoint, head, and the last error")
     def health(self) -> LiveHealth:
-        """See `refold.live.LiveHealth`."""
+        """See `refold.messages.live.LiveHealth`."""
         return self._health
 
     @workflow.query(name="checkpoint", description="The position up to which events are applied")

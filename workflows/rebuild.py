@@ -6,10 +6,10 @@ from typing import Any
 
 from temporalio import workflow
 
-from workflows.building import Building
+from refold.workflows.building import Building
 
 with workflow.unsafe.imports_passed_through():
-    from refold.messages import BackfillResult
+    from refold.messages.runs import BackfillResult
 
 
 @workflow.defn(name="Rebuild")

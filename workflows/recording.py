@@ -7,15 +7,19 @@ from collections.abc import Sequence
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
-from workflows.step_listener import StepListener
-from workflows.steps import step
+from refold.workflows.step_listener import StepListener
+from refold.workflows.steps import step
 
 with workflow.unsafe.imports_passed_through():
-    from activities.system_events import SystemEventActivities
-    from refold.fairness import fairness_key
-    from refold.live import RECENT, ReadSystemEvents, RecordSystemEvent
-    from refold.recorded_event import RecordedEvent
-    from refold.system_events import SystemEvent, own_fields
+    from refold.activities.system_events import SystemEventActivities
+    from refold.messages.live import (
+        RECENT,
+        ReadSystemEvents,
+        RecordSystemEvent,
+    )
+    from refold.messages.recorded_event import RecordedEvent
+    from refold.requests.fairness import fairness_key
+    from refold.system_events.events import SystemEvent, own_fields
 
 
 class Recording(StepListener):

@@ -13,14 +13,18 @@ from temporalio.common import Priority, WorkflowIDReusePolicy
 from temporalio.exceptions import ActivityError, FailureError, WorkflowAlreadyStartedError
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
-from workflows.recording import Recording
+from refold.workflows.recording import Recording
 
 with workflow.unsafe.imports_passed_through():
     from refold.errors import InvalidRequest
-    from refold.fairness import fairness_key
-    from refold.recorded_event import RecordedEvent
-    from refold.requests import BackfillRequest, Request, RollbackRequest
-    from refold.system_events import (
+    from refold.messages.recorded_event import RecordedEvent
+    from refold.requests.fairness import fairness_key
+    from refold.requests.runs import (
+        BackfillRequest,
+        Request,
+        RollbackRequest,
+    )
+    from refold.system_events.events import (
         ProjectionBackfillFailed,
         ProjectionBackfillRequested,
         ProjectionRequest,

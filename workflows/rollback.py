@@ -6,14 +6,19 @@ from typing import Any
 
 from temporalio import workflow
 
-from workflows.moves import Moves
-from workflows.steps import step
+from refold.workflows.moves import Moves
+from refold.workflows.steps import step
 
 with workflow.unsafe.imports_passed_through():
-    from activities.rolling_back import RollbackActivities
-    from refold.messages import BackfillResult, BeginRollback, Phase, RunStatus
-    from refold.plan import Plan, Planned
-    from refold.requests import RollbackRequest
+    from refold.activities.rollback import RollbackActivities
+    from refold.messages.plan import Plan, Planned
+    from refold.messages.runs import (
+        BackfillResult,
+        BeginRollback,
+        Phase,
+        RunStatus,
+    )
+    from refold.requests.runs import RollbackRequest
 
 
 @workflow.defn(name="Rollback")

@@ -13,23 +13,39 @@ from temporalio.exceptions import (
     is_cancelled_exception,
 )
 
-from workflows.controlled import Controlled
-from workflows.run_end import Undone, fail, has_ended, message_of
-from workflows.steps import step, uncancelled
+from refold.workflows.controlled import Controlled
+from refold.workflows.run_end import (
+    Undone,
+    fail,
+    has_ended,
+    message_of,
+)
+from refold.workflows.steps import step, uncancelled
 
 with workflow.unsafe.imports_passed_through():
-    from activities.lifecycle import LifecycleActivities
-    from activities.retention import RetentionActivities
-    from refold.ending import DropGenerations, Finished, FinishRun
+    from refold.activities.lifecycle import LifecycleActivities
+    from refold.activities.retention import RetentionActivities
     from refold.errors import InvalidRequest
-    from refold.fairness import fairness_key
-    from refold.limits import Controls
-    from refold.messages import BackfillResult, Continued, Phase, Progress, RunStatus
-    from refold.plan import Plan, Planned
-    from refold.preview import Preview
-    from refold.progress import ProgressMeter, as_markdown
-    from refold.requests import Request, accept_request, in_words
-    from refold.short_failure import ShortFailure
+    from refold.errors.short_failure import ShortFailure
+    from refold.messages.controls import Controls
+    from refold.messages.endings import (
+        DropGenerations,
+        Finished,
+        FinishRun,
+    )
+    from refold.messages.plan import Plan, Planned
+    from refold.messages.preview import Preview
+    from refold.messages.progress import ProgressMeter, as_markdown
+    from refold.messages.runs import (
+        BackfillResult,
+        Continued,
+        Phase,
+        Progress,
+        RunStatus,
+    )
+    from refold.requests.fairness import fairness_key
+    from refold.requests.runs import Request
+    from refold.requests.validation import accept_request, in_words
 
 R = TypeVar("R", bound=Request)
 

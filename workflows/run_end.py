@@ -10,7 +10,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from refold.errors import RESET
-    from refold.short_failure import ShortFailure
+    from refold.errors.short_failure import ShortFailure
 
 
 @dataclass

@@ -6,16 +6,20 @@ from typing import Any
 
 from temporalio import workflow
 
-from workflows.run import Run
-from workflows.steps import step
+from refold.workflows.run import Run
+from refold.workflows.steps import step
 
 with workflow.unsafe.imports_passed_through():
-    from activities.snapshotting import SnapshotActivities
-    from refold.ending import Finished
-    from refold.messages import BackfillResult, Phase, RunStatus
-    from refold.plan import Plan, Planned
-    from refold.requests import SnapshotRequest
-    from refold.snapshots import BeginSnapshot, Copied
+    from refold.activities.snapshot import SnapshotActivities
+    from refold.messages.endings import Finished
+    from refold.messages.plan import Plan, Planned
+    from refold.messages.runs import (
+        BackfillResult,
+        Phase,
+        RunStatus,
+    )
+    from refold.messages.snapshots import BeginSnapshot, Copied
+    from refold.requests.runs import SnapshotRequest
 
 
 @workflow.defn(name="Snapshot")

@@ -8,9 +8,13 @@ from typing import Any
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from refold import step_wait
-    from refold.step_failure import SIGNAL, StepFailure, StepFailures
-    from refold.step_wait import StepsWaiting
+    from refold.messages import step_waits
+    from refold.messages.step_failures import (
+        SIGNAL,
+        StepFailure,
+        StepFailures,
+    )
+    from refold.messages.step_waits import StepsWaiting
 
 
 class StepListener:
@@ -31,7 +35,7 @@ class StepListener:
         if self._failures.heard(said, workflow.now()):
             self._heard()
 
-    @workflow.signal(name=step_wait.SIGNAL, description="A worker says what a step waits for")
+    @workflow.signal(name=step_waits.SIGNAL, description="A worker says what a step waits for")
     def step_waits(self, *said: Any) -> None:
         """From Refold's workers; whatever else it brings is ignored."""
         if self._waits.heard(said):

@@ -7,10 +7,16 @@ from typing import Annotated
 import typer
 
 from refold.cli.following import follow_or_tell, make_manager
-from refold.cli.output import Json, Name, console, finished, print_json
+from refold.cli.output import (
+    Json,
+    Name,
+    console,
+    finished,
+    print_json,
+)
 from refold.cli.requests import Detach, RequestedBy
-from refold.registry import load_registry
-from refold.settings import load_settings
+from refold.projection.registry import load_registry
+from refold.runtime.settings import load_settings
 
 app = typer.Typer(help="Up to where a read model is.", no_args_is_help=True)
 

@@ -8,9 +8,15 @@ import typer
 from pydantic import ValidationError
 
 from refold.cli.following import make_manager
-from refold.cli.output import Json, Name, console, finished, print_json
-from refold.limits import Limits
-from refold.manager import StartedRun
+from refold.cli.output import (
+    Json,
+    Name,
+    console,
+    finished,
+    print_json,
+)
+from refold.manager.projections import StartedRun
+from refold.requests.limits import Limits
 
 
 def pause(name: Name, *, json: Json = False) -> None:

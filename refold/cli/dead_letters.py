@@ -8,11 +8,17 @@ import typer
 from rich.table import Table
 
 from refold.cli.following import follow_or_tell, make_manager
-from refold.cli.output import Json, Name, console, finished, print_json
+from refold.cli.output import (
+    Json,
+    Name,
+    console,
+    finished,
+    print_json,
+)
 from refold.cli.requests import Detach, RequestedBy
-from refold.dead_letters import DeadLetter
-from refold.registry import load_registry
-from refold.settings import load_settings
+from refold.projection.dead_letters import DeadLetter
+from refold.projection.registry import load_registry
+from refold.runtime.settings import load_settings
 
 app = typer.Typer(help="Poison events that were set aside.", no_args_is_help=True)
 

@@ -13,12 +13,12 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from refold.cli.following import follow_with_bar, summary
 from refold.cli.output import console
-from refold.database import make_engine
-from refold.demo.shop import seed_shop
-from refold.manager import ProjectionManager
-from refold.projection import Projection
-from refold.registry import load_registry
-from refold.settings import Settings
+from refold.manager.projections import ProjectionManager
+from refold.projection.declaration import Projection
+from refold.projection.registry import load_registry
+from refold.runtime.database import make_engine
+from refold.runtime.settings import Settings
+from refold.source.sample_shop import seed_shop
 from refold.stack.stack import Stack
 
 _SAMPLES = ("order-summary", "customer-summary", "product-sales")

@@ -9,9 +9,17 @@ from rich.table import Table
 from rich.text import Text
 
 from refold.cli.output import console
-from refold.diff import Diff, WrongRow, headline, key_text, oracle_text, schema_changes, sides
-from refold.diff_values import text_of
-from refold.preview import DiffSample
+from refold.messages.diff import (
+    Diff,
+    WrongRow,
+    headline,
+    key_text,
+    oracle_text,
+    schema_changes,
+    sides,
+)
+from refold.messages.diff_values import text_of
+from refold.messages.preview import DiffSample
 
 _STYLES = {"added": "green", "removed": "red", "changed": "yellow"}
 

@@ -12,13 +12,23 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 from sqlalchemy.exc import DBAPIError
 
-from refold.cli.output import CANCELLED, at_end, console, errors, print_json
-from refold.manager import ProjectionManager, StartedRun
-from refold.messages import BackfillResult, Progress, RunStatus
-from refold.settings import load_settings
-from refold.step_failure import StepFailure
-from refold.temporal import connect
-from refold.words import printable
+from refold.cli.output import (
+    CANCELLED,
+    at_end,
+    console,
+    errors,
+    print_json,
+)
+from refold.errors.words import printable
+from refold.manager.projections import ProjectionManager, StartedRun
+from refold.messages.runs import (
+    BackfillResult,
+    Progress,
+    RunStatus,
+)
+from refold.messages.step_failures import StepFailure
+from refold.runtime.settings import load_settings
+from refold.runtime.temporal import connect
 
 # Into a file or a pipe there is no bar, but a line now and then.
 _LINE_SECONDS = 5.0

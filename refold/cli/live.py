@@ -8,10 +8,17 @@ import typer
 from rich.table import Table
 
 from refold.cli.following import make_manager, tell_if_nobody_works
-from refold.cli.output import FAILED, Json, Name, console, finished, print_json
-from refold.health import ProjectionHealth
-from refold.registry import load_registry
-from refold.settings import load_settings
+from refold.cli.output import (
+    FAILED,
+    Json,
+    Name,
+    console,
+    finished,
+    print_json,
+)
+from refold.manager.health import ProjectionHealth
+from refold.projection.registry import load_registry
+from refold.runtime.settings import load_settings
 
 
 def start(name: Name, *, json: Json = False) -> None:

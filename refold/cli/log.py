@@ -9,8 +9,13 @@ import typer
 from rich.table import Table
 
 from refold.cli.following import make_manager
-from refold.cli.output import Json, console, finished, print_json
-from refold.recorded_event import RecordedEvent
+from refold.cli.output import (
+    Json,
+    console,
+    finished,
+    print_json,
+)
+from refold.messages.recorded_event import RecordedEvent
 
 
 def log(

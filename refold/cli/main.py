@@ -19,7 +19,7 @@ from refold.cli import (
 )
 from refold.cli import generations as generation_commands
 from refold.cli import status as status_commands
-from refold.command import leave
+from refold.runtime.command import leave
 
 app = typer.Typer(
     name="refold",

@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.text import Text
 
-from refold.command import FAILED, explained
-from refold.words import printable
+from refold.errors.words import printable
+from refold.runtime.command import FAILED, explained
 
 __all__ = [
     "CANCELLED",

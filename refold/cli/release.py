@@ -6,11 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-from refold.cli.output import Json, Name, console, finished, print_json
+from refold.cli.output import (
+    Json,
+    Name,
+    console,
+    finished,
+    print_json,
+)
 from refold.cli.requests import RequestedBy
-from refold.database import make_engine
 from refold.errors import InvalidRequest
-from refold.settings import load_settings
+from refold.runtime.database import make_engine
+from refold.runtime.settings import load_settings
 from refold.store import leases
 from refold.store.leases import Lease
 from refold.store.migrate import require_migrated

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from refold.cli.options import Fields
-from refold.criteria import Criteria
 from refold.errors import InvalidRequest
-from refold.poison import OnPoison
-from refold.requests import Approval, BackfillRequest, accept_request
+from refold.requests.criteria import Criteria
+from refold.requests.poison_policy import OnPoison
+from refold.requests.runs import Approval, BackfillRequest
+from refold.requests.validation import accept_request
 
 PlanOnly = Annotated[bool, typer.Option("--plan", help="Say what would be done; do nothing.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Start it and return at once.")]

@@ -7,9 +7,20 @@ from typing import Annotated
 import typer
 
 from refold.cli.diff import show_diff
-from refold.cli.following import follow, follow_or_tell, make_manager
+from refold.cli.following import (
+    follow,
+    follow_or_tell,
+    make_manager,
+)
 from refold.cli.options import Fields, taking
-from refold.cli.output import FAILED, Json, Name, console, finished, print_json
+from refold.cli.output import (
+    FAILED,
+    Json,
+    Name,
+    console,
+    finished,
+    print_json,
+)
 from refold.cli.plan import show_plan
 from refold.cli.requests import (
     Detach,
@@ -22,8 +33,9 @@ from refold.cli.requests import (
     where_to,
 )
 from refold.errors import InvalidRequest
-from refold.manager import StartedRun
-from refold.requests import BackfillRequest, RollbackRequest, accept_request
+from refold.manager.projections import StartedRun
+from refold.requests.runs import BackfillRequest, RollbackRequest
+from refold.requests.validation import accept_request
 
 
 @taking(what_to_repair, where_to, how, holds_back)

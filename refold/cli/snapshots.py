@@ -8,12 +8,18 @@ import typer
 from rich.table import Table
 
 from refold.cli.following import follow_or_tell, make_manager
-from refold.cli.output import Json, Name, console, finished, print_json
+from refold.cli.output import (
+    Json,
+    Name,
+    console,
+    finished,
+    print_json,
+)
 from refold.cli.requests import Detach, RequestedBy
-from refold.registry import load_registry
-from refold.requests import SnapshotRequest
-from refold.settings import load_settings
-from refold.snapshots import SnapshotInfo
+from refold.messages.snapshots import SnapshotInfo
+from refold.projection.registry import load_registry
+from refold.requests.runs import SnapshotRequest
+from refold.runtime.settings import load_settings
 
 app = typer.Typer(help="Frozen copies of a read model.", no_args_is_help=True)
 

@@ -9,10 +9,14 @@ from typing import Annotated
 
 import typer
 
-from refold.cli.output import console, fail, finished
-from refold.command import FAILED, set_up_logging
-from refold.database import make_engine
-from refold.settings import Settings, load_settings
+from refold.cli.output import (
+    console,
+    fail,
+    finished,
+)
+from refold.runtime.command import FAILED, set_up_logging
+from refold.runtime.database import make_engine
+from refold.runtime.settings import Settings, load_settings
 from refold.stack.dev import run_until_signalled
 from refold.stack.errors import StackError
 from refold.stack.stack import Stack
@@ -35,7 +39,7 @@ def migrate() -> None:
 
 def worker() -> None:
     """Run a worker until SIGINT or SIGTERM."""
-    import worker as process
+    from refold.worker import process
 
     raise typer.Exit(process.main())
 

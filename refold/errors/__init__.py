@@ -59,7 +59,11 @@ from refold.errors.requests import (
     ScheduleExists,
     SwapRefused,
 )
-from refold.errors.rows import RowRejected, TargetBehind, VerificationFailed
+from refold.errors.rows import (
+    RowRejected,
+    TargetBehind,
+    VerificationFailed,
+)
 from refold.errors.runs import (
     RESET,
     Fenced,

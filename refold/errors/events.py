@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from refold.errors.base import RefoldError
+from refold.errors.words import shortened
 from refold.event import Event
-from refold.words import shortened
 
 # Characters of types and streams, which are as long as their writers like, and of reasons.
 _NAME, _REASON = 200, 1_000

@@ -7,9 +7,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from refold.errors import HandlerInterrupted, InvalidProjection, PredicateFailed
+from refold.errors import (
+    HandlerInterrupted,
+    InvalidProjection,
+    PredicateFailed,
+)
+from refold.errors.words import described, raised
 from refold.event import Event
-from refold.words import described, raised
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
 

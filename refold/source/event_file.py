@@ -11,7 +11,11 @@ from typing import Any, NamedTuple
 import orjson
 
 from refold.errors import InvalidEventFile
-from refold.exact_json import dumps, exactly, may_lose
+from refold.projection.columns.exact_json import (
+    dumps,
+    exactly,
+    may_lose,
+)
 
 MAX_STREAM_ID_BYTES = 2600
 """The unique index on stream and version takes entries of up to 2,704 bytes."""

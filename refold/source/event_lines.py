@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO, Literal
 
 from refold.errors import InvalidEventFile, RefoldError
+from refold.errors.words import printable
 from refold.source.event_file import FileEvent, parse_line
-from refold.words import printable
 
 _CHUNK_BYTES = 1 << 20
 _MAX_LINE_BYTES = 32 << 20

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from sqlalchemy import Text, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.database import compiled, raw
 from refold.event import Event
+from refold.runtime.database import compiled, raw
 from refold.source.portions import PORTION_BYTES, PORTION_EVENTS
 from refold.source.reader import at, read_at
 from refold.store.schema import events

@@ -14,12 +14,16 @@ import asyncpg
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from refold.database import raw
 from refold.errors import InvalidEventFile, RefoldError
+from refold.runtime.database import raw
 from refold.source.event_file import FileEvent
 from refold.source.event_lines import EventLines
 from refold.source.existing_events import require_same
-from refold.source.imports import Import, record, refuse_known
+from refold.source.imports import (
+    Import,
+    record,
+    refuse_known,
+)
 from refold.store.schema import SCHEMA, events
 
 _COLUMNS = ("stream_id", "version", "type", "data", "metadata", "recorded_at")

@@ -12,8 +12,8 @@ from sqlalchemy import and_, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.database import server_error
 from refold.errors import WrongExpectedVersion
+from refold.runtime.database import server_error
 from refold.store.schema import events
 
 

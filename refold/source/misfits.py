@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.dead_letters import Letter
 from refold.errors import PoisonEvent
-from refold.key import Key
-from refold.projection import Projection
+from refold.projection.dead_letters import Letter
+from refold.projection.declaration import Projection
+from refold.projection.key import Key
 from refold.source.event_sizes import read_chunks
 from refold.source.reader import (
     at,

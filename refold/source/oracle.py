@@ -15,16 +15,22 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.dead_letters import HeldKeys
 from refold.event import Event
-from refold.key import Key
-from refold.projection import Projection
+from refold.projection.dead_letters import HeldKeys
+from refold.projection.declaration import Projection
+from refold.projection.key import Key
+from refold.runtime.threads import in_thread
 from refold.source.event_sizes import measured, read_chunks
 from refold.source.log import count_events
-from refold.source.reader import key_columns, keyed_events, not_at, one_of, wanted
+from refold.source.reader import (
+    key_columns,
+    keyed_events,
+    not_at,
+    one_of,
+    wanted,
+)
 from refold.source.stepwise_fold import Rows, StepwiseFold
 from refold.store.schema import events
-from refold.threads import in_thread
 
 
 @dataclass(frozen=True)

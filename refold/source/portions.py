@@ -32,9 +32,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.database import compiled, raw
-from refold.fold import BATCH_BYTES
+from refold.runtime.database import compiled, raw
 from refold.store.schema import events
+
+BATCH_BYTES = 8 << 20
+"""A batch ends after so many bytes of events, as JSON, however few they are."""
 
 PORTION_EVENTS = 1000
 """So many events are asked for at a time, at most."""

@@ -22,15 +22,19 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold import exact_json
-from refold.database import compiled, raw
 from refold.errors import UnreadableEvent
 from refold.event import Event
-from refold.key import Key, KeyPath
-from refold.projection import Projection
-from refold.source.portions import COLUMNS, in_portions, weighed
+from refold.projection.columns import exact_json
+from refold.projection.declaration import Projection
+from refold.projection.key import Key, KeyPath
+from refold.runtime.database import compiled, raw
+from refold.runtime.threads import Hand
+from refold.source.portions import (
+    COLUMNS,
+    in_portions,
+    weighed,
+)
 from refold.store.schema import events
-from refold.threads import Hand
 
 # Few enough to stay in the processor's cache from being decoded until they are folded.
 _DECODED_AT_ONCE = 100

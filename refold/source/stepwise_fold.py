@@ -8,9 +8,9 @@ from typing import Any
 
 from refold.errors import PoisonEvent
 from refold.event import Event
-from refold.key import Key
-from refold.projection import Projection, Row
-from refold.threads import Hand
+from refold.projection.declaration import Projection, Row
+from refold.projection.key import Key
+from refold.runtime.threads import Hand
 
 Rows = dict[Key, Row | None]
 """For each key its row, or None for no row."""

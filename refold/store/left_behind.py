@@ -10,7 +10,7 @@ from sqlalchemy import delete, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.database import storable
+from refold.runtime.database import storable
 from refold.store.schema import left_behind
 
 

@@ -17,8 +17,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from refold.errors import NotMigrated
-from refold.store.blockers import blockers_of
 from refold.store.schema import SCHEMA
+from refold.store.swap.blockers import blockers_of
 
 if TYPE_CHECKING:
     from alembic.config import Config

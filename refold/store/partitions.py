@@ -21,10 +21,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.database import compiled_names
 from refold.errors import Fenced, RunEnded
-from refold.key import Key, loaded_key, stored_key
-from refold.projection import Projection
+from refold.projection.declaration import Projection
+from refold.projection.key import (
+    Key,
+    loaded_key,
+    stored_key,
+)
+from refold.runtime.database import compiled_names
 from refold.store.runs import REVISION
 from refold.store.schema import partitions, runs
 

@@ -14,11 +14,15 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from refold.database import raw, server_error
 from refold.errors import InvalidRequest
-from refold.judgement import Judgement, judge, told
-from refold.limits import Throttle
-from refold.sessions import is_pooled
+from refold.requests.limits import Throttle
+from refold.runtime.database import raw, server_error
+from refold.runtime.judgement import (
+    Judgement,
+    judge,
+    told,
+)
+from refold.runtime.sessions import is_pooled
 
 _LAG = text(
     "SELECT max(extract(epoch FROM replay_lag))::float8 FROM pg_stat_replication "

@@ -21,9 +21,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.database import storable
 from refold.errors import RunEnded
-from refold.limits import Controls
+from refold.messages.controls import Controls
+from refold.runtime.database import storable
 from refold.store.schema import runs
 
 RUNNING = "running"

@@ -22,7 +22,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.key import Key, KeyPath, stored_key
+from refold.projection.key import (
+    Key,
+    KeyPath,
+    stored_key,
+)
 from refold.store.schema import selected_keys
 
 
@@ -79,7 +83,7 @@ async def count(connection: AsyncConnection, run_id: str) -> int:
 async def bounds(
     connection: AsyncConnection, paths: Sequence[KeyPath], run_id: str, *, slices: int
 ) -> list[tuple[Key | None, Key | None]]:
-    """Ranges that cover all keys, about equal in those of the run; see `refold.source.slicing`."""
+    """Ranges that cover all keys, about equal in those of the run; see `refold.source.slices`."""
     names = [f"k{i}" for i in range(len(paths))]
     inner = of_run(paths, run_id).distinct().subquery()
     keys = [column.label(name) for column, name in zip(inner.c, names, strict=True)]

@@ -6,9 +6,9 @@ from sqlalchemy import insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.errors import NoSnapshot
-from refold.projection import Projection
-from refold.snapshots import SnapshotInfo
-from refold.store import dead_letters, leases, read_models
+from refold.messages.snapshots import SnapshotInfo
+from refold.projection.declaration import Projection
+from refold.store import dead_letters, leases
 from refold.store.generations import (
     BUILDING,
     SNAPSHOT,
@@ -20,6 +20,7 @@ from refold.store.generations import (
     row_of,
 )
 from refold.store.schema import generations
+from refold.store.tables import read_models
 
 
 async def newest_first(connection: AsyncConnection, projection: str) -> list[Generation]:

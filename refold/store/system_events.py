@@ -10,10 +10,10 @@ from sqlalchemy import delete, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.database import storable
-from refold.recorded_event import RecordedEvent
+from refold.messages.recorded_event import RecordedEvent
+from refold.runtime.database import storable
 from refold.store.schema import system_event_counters, system_events
-from refold.system_events import SystemEvent, own_fields
+from refold.system_events.events import SystemEvent, own_fields
 
 _LONGEST_KEY = 500
 

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from refold.database import make_engine
-from refold.registry import Registry
-from refold.settings import Settings
+from refold.projection.registry import Registry
+from refold.runtime.database import make_engine
+from refold.runtime.settings import Settings
 from tests.acceptance.stack import DevStack
 from tests.support.runs import assert_oracle
 

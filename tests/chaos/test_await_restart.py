@@ -11,9 +11,9 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from refold.cli.stack import migrate_url
-from refold.database import make_engine
-from refold.manager import ProjectionManager
-from refold.settings import Settings
+from refold.manager.projections import ProjectionManager
+from refold.runtime.database import make_engine
+from refold.runtime.settings import Settings
 from refold.stack.stack import Stack
 from tests.support.counting import counted_events, counting
 from tests.support.ports import free_port

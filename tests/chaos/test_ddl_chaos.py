@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import text
 from temporalio.client import Client
 
-from refold.store import read_models
+from refold.store.tables import read_models
 from tests.support.catalogue import placeless
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import func, select
 from temporalio.client import Client
 
-from refold.registry import Registry
+from refold.projection.registry import Registry
 from refold.store.schema import events
 from tests.support.counting import counted_events, counting
 from tests.support.databases import Database

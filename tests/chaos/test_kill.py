@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import text
 from temporalio.client import Client
 
-from activities.verifying import SAMPLED_KEYS
-from refold.registry import Registry
+from refold.engine.cutover.verification import SAMPLED_KEYS
+from refold.projection.registry import Registry
 from tests.support.counting import (
     BATCH_SIZE,
     EVENTS_PER_KEY,

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
 from refold import Projection
-from refold.registry import Registry
+from refold.projection.registry import Registry
 from refold.source.reader import read_window
 from refold.store import generations
 from refold.store.schema import events

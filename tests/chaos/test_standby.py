@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import func, select
 from temporalio.client import Client
 
-from refold.database import check_reachable, make_engine
-from refold.registry import Registry
-from refold.settings import Settings
+from refold.projection.registry import Registry
+from refold.runtime.database import check_reachable, make_engine
+from refold.runtime.settings import Settings
 from refold.stack.postgres import EmbeddedPostgres
 from refold.store.schema import events
 from tests.support.counting import counted_events, counting

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from temporalio.client import Client
 
 from bench import load
-from refold.manager import ProjectionManager
+from refold.manager.projections import ProjectionManager
 from tests.support.databases import Database
 from tests.support.processes import worker_environment, worker_processes
 from tests.support.runs import leftovers, queue

@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import text
 from temporalio.client import Client, WorkflowHandle
 
-from activities.chores.sweep import Sweep
+from refold.worker.chores.sweep import Sweep
+from refold.worker.executions import TemporalExecutions
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
@@ -71,7 +72,7 @@ async def test_terminated_run_leaves_readers_alone_and_nothing_behind(
         assert await rows_of(database.engine, projection) == before
 
         async def swept() -> bool:
-            await Sweep(database.engine, client).run_once()
+            await Sweep(database.engine, TemporalExecutions(client)).run_once()
             return await leftovers(database.engine) == []
 
         await until(swept)

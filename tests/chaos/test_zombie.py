@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-from refold.registry import Registry
+from refold.projection.registry import Registry
 from tests.support.counting import EVENTS_PER_KEY, counted_events, counting
 from tests.support.databases import Database
 from tests.support.processes import WorkerProcess, worker_environment, worker_processes

@@ -19,12 +19,12 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
+from refold.workflows.all import WORKFLOWS
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
 from tests.support.live import live, until_status
 from tests.support.runs import queue, run, working, write
-from workflows.all import WORKFLOWS
 
 NAMES = [str(one.__temporal_workflow_definition.name) for one in WORKFLOWS]  # type: ignore[attr-defined]
 

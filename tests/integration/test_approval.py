@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from temporalio.client import Client, WorkflowHandle
 
-from refold.registry import Registry
+from refold.projection.registry import Registry
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some

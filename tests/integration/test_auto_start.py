@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import select
 from temporalio.client import Client, WorkflowFailureError
 
-from activities.auto_start import require_deployed
-from activities.chores.auto_start import AutoStart
 from refold import Projection
+from refold.engine.planning.auto_start import require_deployed
 from refold.errors import NotDeployed
-from refold.registry import Registry
+from refold.projection.registry import Registry
 from refold.store.schema import runs
+from refold.worker.chores.auto_start import AutoStart
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.eager import eager

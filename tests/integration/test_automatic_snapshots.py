@@ -9,11 +9,15 @@ from itertools import pairwise
 from sqlalchemy import text
 from temporalio.client import Client
 
-from activities.automatic_snapshots import drop_expired_snapshots, tally
-from refold import Checkpoints, Projection, Snapshots
-from refold.live import SnapshotTally
-from refold.manager import ProjectionManager
-from refold.snapshot_policy import MADE_BY_ITSELF
+from refold import (
+    Checkpoints,
+    Projection,
+    Snapshots,
+)
+from refold.engine.live.automatic_snapshots import drop_expired_snapshots, tally
+from refold.manager.projections import ProjectionManager
+from refold.messages.live import SnapshotTally
+from refold.projection.snapshot_policy import MADE_BY_ITSELF
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some

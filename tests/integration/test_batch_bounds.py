@@ -10,12 +10,21 @@ import pytest
 from sqlalchemy import select, text
 from temporalio.client import Client
 
-from refold import fold
-from refold.key import key_loader
-from refold.projection import Projection
+from refold.engine.folding import key_order
+from refold.projection.declaration import Projection
+from refold.projection.key import key_loader
 from refold.source import portions
-from refold.source.portions import BatchReader, portions_of, weighed
-from refold.source.reader import as_events, decoded, in_key_order, in_position_order
+from refold.source.portions import (
+    BatchReader,
+    portions_of,
+    weighed,
+)
+from refold.source.reader import (
+    as_events,
+    decoded,
+    in_key_order,
+    in_position_order,
+)
 from refold.store.schema import events
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
@@ -30,7 +39,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portions, "PORTION_BYTES", CHUNK)
     monkeypatch.setattr(portions, "PORTION_EVENTS", 20)
     monkeypatch.setattr(portions, "BATCH_BYTES", BATCH)
-    monkeypatch.setattr(fold, "BATCH_BYTES", BATCH)
+    monkeypatch.setattr(key_order, "BATCH_BYTES", BATCH)
 
 
 def mixed(seed: int, count: int = 120) -> list[tuple[str, str, dict[str, Any]]]:

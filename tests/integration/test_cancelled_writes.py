@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, Text, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.database import raw
-from refold.store.rows import RowStore
+from refold.runtime.database import raw
+from refold.store.tables.rows import RowStore
 from tests.support.databases import Database
 from tests.support.runs import until
 

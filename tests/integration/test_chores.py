@@ -9,21 +9,26 @@ import pytest
 from temporalio.client import Client
 from typer.testing import CliRunner
 
-from activities.chores.caretaker import Caretaker
-from activities.chores.chore import Looked
-from activities.chores.retention import Retention, SnapshotRetention
-from activities.chores.sweep import Sweep
 from refold.cli.main import app
-from refold.registry import Registry
-from refold.store import generations, left_behind, system_events
-from refold.system_events import ProjectionStopped
+from refold.projection.registry import Registry
+from refold.store import (
+    generations,
+    left_behind,
+    system_events,
+)
+from refold.system_events.events import ProjectionStopped
+from refold.worker.assembly import make_chores
+from refold.worker.chores.caretaker import Caretaker
+from refold.worker.chores.chore import Looked
+from refold.worker.chores.retention import Retention, SnapshotRetention
+from refold.worker.chores.sweep import Sweep
+from refold.worker.executions import TemporalExecutions
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
 from tests.support.live import until_status
 from tests.support.runs import assert_oracle, leftovers, run, start, working, write
 from tests.support.soaking import soak
-from worker import make_chores
 
 PROJECTION = counters()
 
@@ -74,7 +79,8 @@ async def test_a_dead_run_that_cannot_be_dropped_is_in_nobodys_way(
         await run(client, database, "Rebuild", "counters")
         await awaiting(client, database)
         await execute(database, hung)
-        caretaker, sweep = Caretaker(database.engine, []), Sweep(database.engine, client)
+        caretaker = Caretaker(database.engine, [])
+        sweep = Sweep(database.engine, TemporalExecutions(client))
         for _ in range(2):
             await caretaker.see_to(sweep)
             ((item, reason),) = await left(database)
@@ -108,7 +114,7 @@ async def test_a_run_that_is_cancelled_does_not_wait_for_what_hangs_on_its_table
         await handle.signal("reject")
         assert (await asyncio.wait_for(handle.result(), 30)).status == "cancelled"
         await execute(database, HANGS["a view"][1])
-        await Sweep(database.engine, client).run_once()
+        await Sweep(database.engine, TemporalExecutions(client)).run_once()
     assert await leftovers(database.engine) == []
 
 

@@ -13,12 +13,17 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from sqlalchemy import Column, MetaData, Table, Text, text
 from temporalio.client import Client
 
-from refold import BackfillPolicy, Event, Projection, Row
-from refold.manager import ProjectionManager
-from refold.poison import OnPoison
+from refold import (
+    BackfillPolicy,
+    Event,
+    Projection,
+    Row,
+)
+from refold.manager.projections import ProjectionManager
+from refold.requests.poison_policy import OnPoison
 from refold.store import generations
-from refold.store.read_models import physical
-from refold.store.rows import RowStore
+from refold.store.tables.read_models import physical
+from refold.store.tables.rows import RowStore
 from tests.support.columns import NEEDED, columns, fitting, handlers_rows
 from tests.support.counters import registry_of
 from tests.support.databases import Database

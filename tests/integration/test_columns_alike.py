@@ -38,10 +38,10 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB, Range
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.columns import settle_for
-from refold.database import raw
-from refold.projection import Row
-from refold.store.rows import RowStore
+from refold.projection.columns import settle_for
+from refold.projection.declaration import Row
+from refold.runtime.database import raw
+from refold.store.tables.rows import RowStore
 from tests.support.columns import NEEDED, SETTLES, Euros, Mood, columns, fitting, handlers_rows
 from tests.support.databases import Database
 

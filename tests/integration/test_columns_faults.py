@@ -29,7 +29,11 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 from temporalio.client import Client
 
-from refold import Event, Projection, Row
+from refold import (
+    Event,
+    Projection,
+    Row,
+)
 from refold.source.importer import import_events
 from tests.support.counters import registry_of
 from tests.support.databases import Database

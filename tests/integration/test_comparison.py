@@ -33,9 +33,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold import Row
-from refold.diff import ColumnDiff
-from refold.store.comparable import Place, columns_of
-from refold.store.comparison import SAMPLES, Comparison
+from refold.messages.diff import ColumnDiff
+from refold.store.tables.comparable import Place, columns_of
+from refold.store.tables.comparison import SAMPLES, Comparison
 from tests.support.comparing import LIVE, SHADOW, by_sql, compared, fill, projection_of, snapshot
 from tests.support.counters import counters
 from tests.support.databases import Database

@@ -16,12 +16,16 @@ from sqlalchemy.exc import DBAPIError
 from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from activities import pacing
+from refold.engine.folding import pacing
 from refold.errors import InvalidRequest
-from refold.limits import Limits, Throttle
-from refold.manager import NoRun, ProjectionManager, RunFailed
-from refold.messages import Progress
-from refold.registry import Registry
+from refold.manager.projections import (
+    NoRun,
+    ProjectionManager,
+    RunFailed,
+)
+from refold.messages.runs import Progress
+from refold.projection.registry import Registry
+from refold.requests.limits import Limits, Throttle
 from refold.store.pressure import Pressure
 from tests.support.counters import counters, registry_of
 from tests.support.counting import counted_events, counting
@@ -242,7 +246,7 @@ async def test_a_wrong_expression_fails_at_once(client: Client, database: Databa
 
 
 def _asking(**fields: Any) -> Any:
-    from refold.requests import BackfillRequest
+    from refold.requests.runs import BackfillRequest
 
     return BackfillRequest(projection="counters", **fields)
 

@@ -12,10 +12,14 @@ import pytest
 from sqlalchemy import delete, insert, update
 from temporalio.client import Client
 
-from refold import Event, Projection, Row
-from refold.key import Key
-from refold.preview import Preview
-from refold.registry import Registry
+from refold import (
+    Event,
+    Projection,
+    Row,
+)
+from refold.messages.preview import Preview
+from refold.projection.key import Key
+from refold.projection.registry import Registry
 from refold.source.importer import import_events
 from refold.stack.postgres import EmbeddedPostgres
 from tests.conftest import REAL_EVENTS

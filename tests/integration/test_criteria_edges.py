@@ -13,7 +13,7 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
 from refold import Event, predicate
-from refold.registry import Registry
+from refold.projection.registry import Registry
 from refold.stack.postgres import EmbeddedPostgres
 from refold.store.schema import events
 from tests.support.counters import counters

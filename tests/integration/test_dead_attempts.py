@@ -11,15 +11,21 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.cleanup import end_run
-from activities.follower import take_follower
-from activities.previewing import preview
-from activities.shadowing import ShadowActivities
 from refold import Projection
+from refold.activities.shadow import ShadowActivities
+from refold.engine.folding.follower import take_follower
+from refold.engine.lifecycle.cleanup import end_run
+from refold.engine.planning.preview import preview
 from refold.errors import Fenced, RunEnded
-from refold.plan import Plan
-from refold.preview import Preview
-from refold.store import generations, leases, partitions, read_models, runs
+from refold.messages.plan import Plan
+from refold.messages.preview import Preview
+from refold.store import (
+    generations,
+    leases,
+    partitions,
+    runs,
+)
+from refold.store.tables import read_models
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.runs import assert_oracle, queue, run, start, until, working, write
@@ -194,7 +200,7 @@ async def test_planning_that_comes_too_late_leaves_no_keys(
 
     async with working(client, database, registry_of(projection)):
         await run(client, database, "Rebuild", "counters")
-        monkeypatch.setattr("activities.planning.preview", ended_meanwhile)
+        monkeypatch.setattr("refold.activities.plan.preview", ended_meanwhile)
         with pytest.raises(WorkflowFailureError):
             await run(client, database, "Backfill", "counters", from_position=1)
     async with database.engine.connect() as connection:

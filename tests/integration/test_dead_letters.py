@@ -9,8 +9,8 @@ from sqlalchemy import Column, Integer, MetaData, Numeric, Table, Text, text
 from temporalio.client import Client
 
 from refold import BackfillPolicy, Projection
-from refold.manager import ProjectionManager
-from refold.poison import OnPoison
+from refold.manager.projections import ProjectionManager
+from refold.requests.poison_policy import OnPoison
 from tests.support.counters import counters, registry_of, siblings
 from tests.support.databases import Database
 from tests.support.events import some

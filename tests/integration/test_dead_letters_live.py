@@ -8,11 +8,11 @@ from threading import Thread
 import pytest
 from temporalio.client import Client
 
-from activities.follower import take
 from refold import Event, Row
-from refold.database import make_engine
-from refold.manager import ProjectionManager, RunFailed
-from refold.poison import Poison
+from refold.engine.folding.follower import take
+from refold.manager.projections import ProjectionManager, RunFailed
+from refold.requests.poison_policy import Poison
+from refold.runtime.database import make_engine
 from tests.support.counters import registry_of
 from tests.support.databases import Database
 from tests.support.events import some
@@ -40,7 +40,7 @@ from tests.support.runs import (
 async def test_a_live_projection_goes_on_and_is_healed(
     client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("activities.live._YIELD_SECONDS", 0.1)
+    monkeypatch.setattr("refold.activities.live._YIELD_SECONDS", 0.1)
     broken, repaired = aside(), mended()
     await write(database.engine, some())
     manager = ProjectionManager(client, database.url, task_queue=queue(database))
@@ -123,7 +123,7 @@ async def test_what_was_followed_while_a_batch_was_folded_is_held_by_it(
 async def test_repairs_and_following_at_the_same_time_hold_the_same_keys(
     client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("activities.live._YIELD_SECONDS", 0.1)
+    monkeypatch.setattr("refold.activities.live._YIELD_SECONDS", 0.1)
     projection = aside(10_000, batch_size=10, partitions=2)
     await write(database.engine, some(60))
     appended = 300

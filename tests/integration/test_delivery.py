@@ -18,16 +18,16 @@ from refold import (
     on_system_event,
 )
 from refold.errors import InvalidProjection
-from refold.manager import ProjectionManager
-from refold.registry import Registry
+from refold.manager.projections import ProjectionManager
+from refold.projection.registry import Registry
 from refold.store import deliveries
-from refold.system_events import SystemHandlerFailed
+from refold.system_events.events import SystemHandlerFailed
+from refold.workflows import delivery
 from tests.support.counters import counters
 from tests.support.databases import Database
 from tests.support.events import some
 from tests.support.live import dispatching, ended_after, recorded, until_recorded
 from tests.support.runs import queue, run, until, working, write
-from workflows import delivery
 
 
 class OrderShipped(SystemEvent):
@@ -200,7 +200,7 @@ async def test_what_a_handler_publishes_is_published_once(
 
 
 def test_handlers_are_found_where_projections_are_and_named_once() -> None:
-    from refold.registry import load_registry
+    from refold.projection.registry import load_registry
 
     found = load_registry(["tests.support.handled"])
     (own, bound, of_all) = sorted(

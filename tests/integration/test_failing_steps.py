@@ -12,15 +12,16 @@ from sqlalchemy import text
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from typer.testing import CliRunner, Result
 
-from activities.chores.sweep import Sweep
 from refold.cli.following import figures
 from refold.cli.main import app
-from refold.health import Standing, judged
-from refold.judgement import Judgement, judge_state
-from refold.live import LiveHealth
-from refold.manager import ProjectionManager
-from refold.messages import Progress
-from refold.step_failure import StepFailure
+from refold.manager.health import Standing, judged
+from refold.manager.projections import ProjectionManager
+from refold.messages.live import LiveHealth
+from refold.messages.runs import Progress
+from refold.messages.step_failures import StepFailure
+from refold.runtime.judgement import Judgement, judge_state
+from refold.worker.chores.sweep import Sweep
+from refold.worker.executions import TemporalExecutions
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.failing import refusing
@@ -172,7 +173,7 @@ async def _refused_in(
             failure = await failed(handle)
             assert (failure.type, state in failure.message) == ("CannotEnd", True)
             # As workers do every 15 seconds.
-            assert (await Sweep(database.engine, client).run_once()).done != []
+            assert (await Sweep(database.engine, TemporalExecutions(client)).run_once()).done != []
             assert await leftovers(database.engine) == []
         ended = await _progress(handle)
         assert ended.failing is None

@@ -9,7 +9,7 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from refold.fairness import fairness_key
+from refold.requests.fairness import fairness_key
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some

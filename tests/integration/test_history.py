@@ -9,10 +9,16 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from activities import auto_start
-from activities.chores.history import History
-from refold.live import AUTO_START, auto_start_id
-from refold.store import generations, history, leases, runs, snapshots
+from refold.engine.planning import auto_start
+from refold.messages.live import AUTO_START, auto_start_id
+from refold.store import (
+    generations,
+    history,
+    leases,
+    runs,
+    snapshots,
+)
+from refold.worker.chores.history import History
 from tests.support.counters import counters
 from tests.support.databases import Database
 from tests.support.eager import eager

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from refold.errors import InvalidRequest
-from refold.limits import Throttle
+from refold.requests.limits import Throttle
 from refold.store.migrate import migrate
 from refold.store.pressure import Pressure
 from tests.support.databases import Database

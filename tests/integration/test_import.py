@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text
 
-from refold.demo.shop import seed_shop, shop_events
 from refold.errors import InvalidEventFile
 from refold.source import event_lines
 from refold.source.event_file import MAX_STREAM_ID_BYTES, check_event
@@ -31,7 +30,12 @@ from refold.source.importer import (
     import_events,
     loading,
 )
-from refold.source.log import NewEvent, append, count_events
+from refold.source.log import (
+    NewEvent,
+    append,
+    count_events,
+)
+from refold.source.sample_shop import seed_shop, shop_events
 from refold.store.schema import events
 from tests.conftest import REAL_EVENTS
 from tests.support.databases import Database

@@ -17,7 +17,11 @@ from sqlalchemy import func, select, text
 
 from refold.errors import InvalidEventFile
 from refold.source import event_lines
-from refold.source.importer import ImportConflict, ImportResult, import_events
+from refold.source.importer import (
+    ImportConflict,
+    ImportResult,
+    import_events,
+)
 from refold.source.imports import AlreadyImported
 from refold.store.schema import events, imports
 from tests.support.databases import Database

@@ -19,8 +19,9 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
-from activities.chores.sweep import Sweep
 from refold.store import leases
+from refold.worker.chores.sweep import Sweep
+from refold.worker.executions import TemporalExecutions
 from tests.conftest import _beside_python
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
@@ -109,7 +110,8 @@ async def test_neither_ends_the_others_runs(
         await until_status(handle, "awaiting_approval")
         await handle.signal("pause")
         await until_status(handle, "paused")
-        here, there = Sweep(database.engine, client), Sweep(database.engine, other)
+        here = Sweep(database.engine, TemporalExecutions(client))
+        there = Sweep(database.engine, TemporalExecutions(other))
         for _ in range(3):
             await minutes_pass(database)
             looked = await there.run_once()
@@ -155,7 +157,7 @@ async def test_what_an_operator_releases_is_ended_by_whoever_comes_next(
                 connection, "counters", "another run", released_by="me"
             )
             assert await leases.give_away(connection, "counters", run_id, released_by="me")
-        looked = await Sweep(database.engine, client).run_once()
+        looked = await Sweep(database.engine, TemporalExecutions(client)).run_once()
         assert (looked.done, looked.troubles) == ([run_id], [])
         assert await leftovers(database.engine) == []
         assert (await run(client, database, "Rebuild", "counters")).status == "completed"
@@ -179,6 +181,7 @@ async def test_a_run_that_temporal_ended_is_ended_by_its_own(
         )
         await until_status(handle, "awaiting_approval")
     await handle.terminate()
-    assert (await Sweep(database.engine, other).run_once()).done == []
-    assert (await Sweep(database.engine, client).run_once()).done == [handle.result_run_id]
+    assert (await Sweep(database.engine, TemporalExecutions(other)).run_once()).done == []
+    looked = await Sweep(database.engine, TemporalExecutions(client)).run_once()
+    assert looked.done == [handle.result_run_id]
     assert await leftovers(database.engine) == []

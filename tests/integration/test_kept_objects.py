@@ -10,9 +10,9 @@ from collections import Counter
 from temporalio.client import Client
 from temporalio.testing import ActivityEnvironment
 
-from activities.live import LiveActivities
-from refold.garbage import collect_now_and_then
-from refold.live import LiveSegment
+from refold.activities.live import LiveActivities
+from refold.messages.live import LiveSegment
+from refold.runtime.garbage import collect_now_and_then
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some

@@ -26,11 +26,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.database import compiled, raw
 from refold.event import Event
-from refold.key import KeyDoesNotFit, KeyPath
-from refold.projection import Projection
-from refold.source.reader import decoded, in_key_order, read_events, read_window
+from refold.projection.declaration import Projection
+from refold.projection.key import KeyDoesNotFit, KeyPath
+from refold.runtime.database import compiled, raw
+from refold.source.reader import (
+    decoded,
+    in_key_order,
+    read_events,
+    read_window,
+)
 from refold.store.schema import events
 from tests.support.databases import Database
 

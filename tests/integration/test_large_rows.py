@@ -9,9 +9,13 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, Text
 from temporalio.client import Client
 
-from activities.follower import take
-from refold import Event, Projection, Row
-from refold.poison import Poison
+from refold import (
+    Event,
+    Projection,
+    Row,
+)
+from refold.engine.folding.follower import take
+from refold.requests.poison_policy import Poison
 from tests.support.counters import registry_of
 from tests.support.databases import Database
 from tests.support.memory import MB

@@ -14,19 +14,27 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import Worker
 
-from refold import Event, Projection, Row
-from refold.health import judged, read_standing
-from refold.live import LiveReport, LiveSegment, LiveStatus
-from refold.live_manager import NotLive
-from refold.manager import ProjectionManager
-from refold.registry import Registry
+from refold import (
+    Event,
+    Projection,
+    Row,
+)
+from refold.manager.health import judged, read_standing
+from refold.manager.live import NotLive
+from refold.manager.projections import ProjectionManager
+from refold.messages.live import (
+    LiveReport,
+    LiveSegment,
+    LiveStatus,
+)
+from refold.projection.registry import Registry
+from refold.workflows.all import WORKFLOWS
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
 from tests.support.live import live, until_position, until_status
 from tests.support.runs import assert_oracle, checkpoint, queue, run, start, until, working, write
 from tests.support.versions import doubled
-from workflows.all import WORKFLOWS
 
 
 async def test_it_follows_and_is_stopped_and_started(client: Client, database: Database) -> None:
@@ -231,7 +239,7 @@ async def _is(manager: ProjectionManager, status: str) -> bool:
 async def test_a_frozen_head_is_unhealthy_though_nothing_lags(
     client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("refold.health.FROZEN_SECONDS", 0.5)
+    monkeypatch.setattr("refold.manager.health.FROZEN_SECONDS", 0.5)
     await write(database.engine, some())
     async with database.engine.begin() as idle, database.engine.connect() as looking:
         await idle.execute(

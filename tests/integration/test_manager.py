@@ -11,10 +11,20 @@ from sqlalchemy import text
 from temporalio.client import Client
 
 from refold.errors import ConfigurationError
-from refold.manager import AlreadyRunning, NoRun, NotAwaited, ProjectionManager, RunFailed
-from refold.messages import Progress, RunStatus
-from refold.requests import Approval, BackfillRequest, RollbackRequest
-from refold.system_events import ProjectionRestartRequested
+from refold.manager.projections import (
+    AlreadyRunning,
+    NoRun,
+    NotAwaited,
+    ProjectionManager,
+    RunFailed,
+)
+from refold.messages.runs import Progress, RunStatus
+from refold.requests.runs import (
+    Approval,
+    BackfillRequest,
+    RollbackRequest,
+)
+from refold.system_events.events import ProjectionRestartRequested
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some

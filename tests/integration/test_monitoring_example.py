@@ -17,8 +17,8 @@ from sqlalchemy import text
 from temporalio.client import Client
 
 from refold import Projection
-from refold.registry import Registry
-from refold.system_handlers import SystemHandler
+from refold.projection.registry import Registry
+from refold.system_events.handlers import SystemHandler
 from tests.support.counters import counters
 from tests.support.databases import Database
 from tests.support.events import some

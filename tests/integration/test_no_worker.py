@@ -9,10 +9,10 @@ from sqlalchemy import text
 from temporalio.client import Client
 from typer.testing import CliRunner
 
-from activities.chores.presence import Presence
 from refold.cli.main import app
-from refold.manager import ProjectionManager
+from refold.manager.projections import ProjectionManager
 from refold.store.deployments import queue_of
+from refold.worker.chores.presence import Presence
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some

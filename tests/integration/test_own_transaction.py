@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from refold.database import own_transaction
+from refold.runtime.database import own_transaction
 from tests.support.databases import Database
 
 # Turns of the event loop after which the work is cancelled: from before BEGIN to after COMMIT.

@@ -14,14 +14,19 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 from temporalio.client import Client
 
-from refold.database import check_reachable, make_engine, raw
 from refold.errors import ConfigurationError
-from refold.limits import Throttle
-from refold.sessions import SETTINGS, is_pooled
-from refold.store import generations, schema, takeover
+from refold.requests.limits import Throttle
+from refold.runtime.database import (
+    check_reachable,
+    make_engine,
+    raw,
+)
+from refold.runtime.sessions import SETTINGS, is_pooled
+from refold.store import generations, schema
 from refold.store.migrate import migrate
 from refold.store.pressure import Pressure
 from refold.store.schema import events
+from refold.store.sessions import takeover
 from tests.support.counters import counters, registry_of, siblings
 from tests.support.databases import Database
 from tests.support.events import some

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import Text, cast, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.database import raw
 from refold.errors import PredicateFailed
 from refold.event import Event
 from refold.predicates import Predicate, parse_predicate
-from refold.source.pushing_down import pushed_down
+from refold.runtime.database import raw
+from refold.source.push_down import pushed_down
 from refold.source.reader import read_events
 from refold.store.schema import events
 from tests.support.databases import Database

@@ -10,8 +10,8 @@ from sqlalchemy import text
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from refold.messages import RunStatus
-from refold.registry import Registry
+from refold.messages.runs import RunStatus
+from refold.projection.registry import Registry
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
@@ -104,7 +104,7 @@ async def test_incremental_update_applies_only_what_is_new(
 async def test_sample_read_models_of_the_shop(
     client: Client, database: Database, shop: Registry
 ) -> None:
-    from refold.demo.shop import seed_shop
+    from refold.source.sample_shop import seed_shop
 
     await seed_shop(database.engine, orders=300)
     async with working(client, database, shop):

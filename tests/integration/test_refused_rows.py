@@ -23,9 +23,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from temporalio.client import Client
 
-from refold import BackfillPolicy, Event, Projection, Row
-from refold.dead_letters import letter_key
-from refold.poison import OnPoison
+from refold import (
+    BackfillPolicy,
+    Event,
+    Projection,
+    Row,
+)
+from refold.projection.dead_letters import letter_key
+from refold.requests.poison_policy import OnPoison
 from tests.support.counters import registry_of
 from tests.support.databases import Database
 from tests.support.letters import failed, letters

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from activities.installations import Installation
 from refold.cli.main import app
+from refold.engine.lifecycle.lease_standing import Installation
 from refold.store import leases
 from tests.support.databases import Database
 

@@ -17,9 +17,9 @@ from refold import (
     ProjectionStopped,
     SystemEvent,
 )
-from refold.manager import ProjectionManager
-from refold.registry import Registry
-from refold.requests import Approval
+from refold.manager.projections import ProjectionManager
+from refold.projection.registry import Registry
+from refold.requests.runs import Approval
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some

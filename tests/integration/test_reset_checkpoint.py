@@ -11,7 +11,7 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
 from refold import Event, Projection
-from refold.manager import ProjectionManager, RunFailed
+from refold.manager.projections import ProjectionManager, RunFailed
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some

@@ -12,11 +12,15 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 
-from activities.chores.presence import Presence
-from refold import Projection, ProjectionBackfillCompleted, SystemEventContext
-from refold.registry import Registry
+from refold import (
+    Projection,
+    ProjectionBackfillCompleted,
+    SystemEventContext,
+)
+from refold.projection.registry import Registry
 from refold.store import deliveries
 from refold.store.deployments import queue_of
+from refold.worker.chores.presence import Presence
 from tests.support.counters import counters, registry_of, siblings
 from tests.support.databases import Database
 from tests.support.events import some

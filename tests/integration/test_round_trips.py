@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import event
 from temporalio.client import Client
 
-from activities.follower import take
-from refold.database import raw
-from refold.poison import Poison
+from refold.engine.folding.follower import take
+from refold.requests.poison_policy import Poison
+from refold.runtime.database import raw
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.runs import assert_oracle, run, working, write

@@ -19,11 +19,15 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError
 
-from refold.criteria import Criteria
-from refold.errors import InvalidRequest, NoSchedule, ScheduleExists
-from refold.manager import ProjectionManager, RunFailed
-from refold.requests import Approval, BackfillRequest
-from refold.schedules import ScheduleInfo
+from refold.errors import (
+    InvalidRequest,
+    NoSchedule,
+    ScheduleExists,
+)
+from refold.manager.projections import ProjectionManager, RunFailed
+from refold.messages.schedules import ScheduleInfo
+from refold.requests.criteria import Criteria
+from refold.requests.runs import Approval, BackfillRequest
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some

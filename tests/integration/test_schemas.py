@@ -10,10 +10,14 @@ import pytest
 from sqlalchemy import Column, Enum, MetaData, Table, Text, text
 from temporalio.client import Client
 
-from refold import Event, Projection, Row
-from refold.database import make_engine
+from refold import (
+    Event,
+    Projection,
+    Row,
+)
 from refold.errors import InvalidProjection
-from refold.registry import Registry
+from refold.projection.registry import Registry
+from refold.runtime.database import make_engine
 from tests.support.counters import registry_of
 from tests.support.databases import Database
 from tests.support.letters import failed

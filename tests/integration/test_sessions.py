@@ -13,10 +13,15 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.client import Client
 
-from refold.database import check_reachable, make_engine, own_transaction, raw
 from refold.errors import ConfigurationError
-from refold.sessions import SETTINGS, is_pooled
-from refold.settings import Settings
+from refold.runtime.database import (
+    check_reachable,
+    make_engine,
+    own_transaction,
+    raw,
+)
+from refold.runtime.sessions import SETTINGS, is_pooled
+from refold.runtime.settings import Settings
 from refold.stack.postgres import EmbeddedPostgres
 from refold.store.migrate import migrate
 from tests.support.counters import counters, registry_of, siblings

@@ -11,13 +11,21 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, SmallInteger, Table, Text, Uuid, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.database import raw
 from refold.errors import PoisonEvent
 from refold.event import Event
-from refold.projection import Projection
-from refold.source import slicing
-from refold.source.reader import in_key_order, read_events, read_window
-from refold.source.slicing import Bounds, key_bounds, slice_totals
+from refold.projection.declaration import Projection
+from refold.runtime.database import raw
+from refold.source import slices
+from refold.source.reader import (
+    in_key_order,
+    read_events,
+    read_window,
+)
+from refold.source.slices import (
+    Bounds,
+    key_bounds,
+    slice_totals,
+)
 from tests.support.databases import Database
 
 ALL = 50_000  # every position here, and still no sample
@@ -148,7 +156,7 @@ async def test_a_large_log_is_cut_by_a_sample(
     connection: AsyncConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await log(connection, [n % 500 for n in range(3000)])
-    monkeypatch.setattr(slicing, "_SAMPLE", 1000)
+    monkeypatch.setattr(slices, "_SAMPLE", 1000)
     projection = keyed("data.k", Integer)
     bounds = await key_bounds(connection, projection, upto=3000, slices=4)
     totals = await slice_totals(connection, projection, bounds, upto=3000)

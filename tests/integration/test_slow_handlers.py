@@ -12,8 +12,14 @@ from sqlalchemy import text
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from activities import pacing
-from refold import BackfillPolicy, Event, Projection, Row, threads
+from refold import (
+    BackfillPolicy,
+    Event,
+    Projection,
+    Row,
+)
+from refold.engine.folding import pacing
+from refold.runtime import threads
 from tests.support.counters import counters, registry_of, siblings
 from tests.support.databases import Database
 from tests.support.live import live, until_position, until_status

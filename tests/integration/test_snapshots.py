@@ -14,10 +14,10 @@ from temporalio.exceptions import ApplicationError
 
 from refold import Projection, Row
 from refold.errors import NoSnapshot, ProjectionBusy
-from refold.key import Key
-from refold.manager import ProjectionManager, RunFailed
-from refold.messages import BackfillResult
-from refold.registry import Registry
+from refold.manager.projections import ProjectionManager, RunFailed
+from refold.messages.runs import BackfillResult
+from refold.projection.key import Key
+from refold.projection.registry import Registry
 from refold.store import generations, leases
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database

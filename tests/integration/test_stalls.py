@@ -11,9 +11,9 @@ import asyncpg
 import pytest
 from sqlalchemy import make_url
 
-from activities.chores import stalls
-from activities.chores.stalls import Stalls
-from refold.database import make_engine
+from refold.runtime.database import make_engine
+from refold.worker.chores import stalls
+from refold.worker.chores.stalls import Stalls
 from tests.support.databases import Database
 from tests.support.runs import until
 

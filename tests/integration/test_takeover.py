@@ -9,12 +9,13 @@ from sqlalchemy import ColumnElement, insert, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from refold.database import make_engine
 from refold.errors import MissingRight
-from refold.settings import Settings
+from refold.runtime.database import make_engine
+from refold.runtime.settings import Settings
 from refold.stack.postgres import EmbeddedPostgres
-from refold.store import generations, schema, takeover
-from refold.store.takeover import take_over
+from refold.store import generations, schema
+from refold.store.sessions import takeover
+from refold.store.sessions.takeover import take_over
 from tests.support.databases import Database, drop_database, make_database
 
 

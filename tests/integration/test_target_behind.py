@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import MetaData
 from temporalio.client import Client, WorkflowHandle
 
-from refold.health import judged
-from refold.live import LiveHealth, LiveStatus
-from refold.manager import ProjectionManager
+from refold.manager.health import judged
+from refold.manager.projections import ProjectionManager
+from refold.messages.live import LiveHealth, LiveStatus
 from tests.integration.test_foreign_keys import EVENTS, column, customers, orders
 from tests.support.counters import registry_of
 from tests.support.databases import Database

@@ -10,16 +10,21 @@ import pytest
 from sqlalchemy import ARRAY, Column, Double, Integer, MetaData, Table, Text, Uuid, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from activities.verifying import verify
-from refold import Event, Projection, Row
-from refold.database import raw
-from refold.diff import Diff
-from refold.source import oracle, sampling
+from refold import (
+    Event,
+    Projection,
+    Row,
+)
+from refold.engine.cutover.verification import verify
+from refold.messages.diff import Diff
+from refold.runtime.database import raw
+from refold.source import oracle, samples
 from refold.source.oracle import Bounds
-from refold.store import generations, read_models
+from refold.store import generations
 from refold.store.generations import ACTIVE, BUILDING
-from refold.store.rows import RowStore
-from refold.store.sampling import sample_keys
+from refold.store.tables import read_models
+from refold.store.tables.rows import RowStore
+from refold.store.tables.samples import sample_keys
 from tests.support.counters import counters
 from tests.support.databases import Database
 from tests.support.runs import events_upto, write
@@ -339,7 +344,7 @@ async def test_keys_with_too_many_events_are_passed_over(
 async def test_keys_of_a_large_log_are_drawn_from_some_pages(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampling, "_DRAWN_FROM", (100, 1000))
+    monkeypatch.setattr(samples, "_DRAWN_FROM", (100, 1000))
     projection = counters()
     await write(
         database.engine, [(f"s{n}", "Added", {"key": f"k{n}", "n": n}) for n in range(3000)]
@@ -351,5 +356,5 @@ async def test_keys_of_a_large_log_are_drawn_from_some_pages(
 
 
 async def logged(connection: AsyncConnection, projection: Projection, upto: int) -> list[Any]:
-    keys: list[Any] = await sampling.sample_logged_keys(connection, projection, upto=upto, count=40)
+    keys: list[Any] = await samples.sample_logged_keys(connection, projection, upto=upto, count=40)
     return keys

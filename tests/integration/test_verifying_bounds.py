@@ -15,15 +15,24 @@ from hypothesis import strategies as st
 from sqlalchemy import Column, Integer, MetaData, Table, Text, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from activities.verifying import Checked, check_keys, verify
-from refold import Event, Projection, Row
-from refold.database import raw
-from refold.dead_letters import HeldKeys
+from refold import (
+    Event,
+    Projection,
+    Row,
+)
+from refold.engine.cutover.verification import (
+    Checked,
+    check_keys,
+    verify,
+)
+from refold.projection.dead_letters import HeldKeys
+from refold.runtime.database import raw
 from refold.source import oracle
 from refold.source.oracle import Bounds
-from refold.store import generations, read_models
+from refold.store import generations
 from refold.store.generations import BUILDING
-from refold.store.rows import RowStore
+from refold.store.tables import read_models
+from refold.store.tables.rows import RowStore
 from tests.support.databases import Database
 from tests.support.runs import events_upto, write
 from tests.support.soaking import soak

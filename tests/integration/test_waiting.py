@@ -15,8 +15,8 @@ from sqlalchemy import text
 from temporalio.client import Client, WorkflowHandle
 
 from refold.errors import SwapRefused
-from refold.manager import ProjectionManager
-from refold.messages import BackfillResult
+from refold.manager.projections import ProjectionManager
+from refold.messages.runs import BackfillResult
 from refold.store.generations import own_schema
 from tests.integration.test_prepared_transactions import two_phase, two_phase_database
 from tests.support.counters import counters, registry_of

@@ -16,8 +16,8 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from examples.web_progress import app
-from refold.manager import ProjectionManager, StartedRun
-from refold.messages import Progress
+from refold.manager.projections import ProjectionManager, StartedRun
+from refold.messages.runs import Progress
 from tests.support.counters import registry_of
 from tests.support.counting import counted_events, counting
 from tests.support.databases import Database

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from temporalio.client import Client
 
-from refold.database import check_reachable, make_engine
 from refold.errors import ConfigurationError, TemporalUnreachable
-from refold.settings import Settings
+from refold.runtime.database import check_reachable, make_engine
+from refold.runtime.settings import Settings
+from refold.runtime.temporal import connect, wait_until_connected
 from refold.stack.postgres import EmbeddedPostgres
-from refold.temporal import connect, wait_until_connected
 from tests.support.ports import free_port
 
 

@@ -7,9 +7,9 @@ from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
+from refold.workflows.all import WORKFLOWS
 from tests.replay.record import HISTORIES, files
 from tests.replay.shapes import CONTINUED, SHAPES
-from workflows.all import WORKFLOWS
 
 RECORDED = sorted(HISTORIES.glob("*.json"))
 

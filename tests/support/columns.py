@@ -37,8 +37,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, Range
 
-from refold.columns import WrongValue, settle_for
-from refold.projection import Row
+from refold.projection.columns import WrongValue, settle_for
+from refold.projection.declaration import Row
 
 
 class Mood(enum.Enum):

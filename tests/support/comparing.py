@@ -10,11 +10,11 @@ from sqlalchemy import Column, Integer, MetaData, Table, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold import Projection, Row
-from refold.database import raw
-from refold.store import read_models
-from refold.store.comparable import Place
-from refold.store.comparison import Comparison, compare
-from refold.store.rows import RowStore
+from refold.runtime.database import raw
+from refold.store.tables import read_models
+from refold.store.tables.comparable import Place
+from refold.store.tables.comparison import Comparison, compare
+from refold.store.tables.rows import RowStore
 from tests.support.databases import Database
 
 LIVE, SHADOW = "public", "shadow"

@@ -7,8 +7,13 @@ from typing import Any
 
 from sqlalchemy import Column, Index, Integer, MetaData, Numeric, Table, Text
 
-from refold import BackfillPolicy, Event, Projection, Row
-from refold.registry import Registry
+from refold import (
+    BackfillPolicy,
+    Event,
+    Projection,
+    Row,
+)
+from refold.projection.registry import Registry
 
 
 def counters(**policy: Any) -> Projection:

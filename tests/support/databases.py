@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from refold.database import make_engine
-from refold.settings import Settings
+from refold.runtime.database import make_engine
+from refold.runtime.settings import Settings
 from refold.stack.postgres import EmbeddedPostgres
 from refold.store.migrate import migrate
 

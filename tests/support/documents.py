@@ -9,8 +9,13 @@ from typing import Any
 import orjson
 from sqlalchemy import Column, Integer, MetaData, Table, Text
 
-from refold import BackfillPolicy, Event, Projection, Row
-from refold.poison import OnPoison
+from refold import (
+    BackfillPolicy,
+    Event,
+    Projection,
+    Row,
+)
+from refold.requests.poison_policy import OnPoison
 
 
 def _made(name: str, *others: Column[Any]) -> Projection:

@@ -17,9 +17,13 @@ from typing import Any
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
-from activities.chores import stalls
-from refold import ProjectionBackfillCompleted, SystemEventContext, on_system_event
-from refold.store import takeover
+from refold import (
+    ProjectionBackfillCompleted,
+    SystemEventContext,
+    on_system_event,
+)
+from refold.store.sessions import takeover
+from refold.worker.chores import stalls
 from tests.support.counting import counting
 
 __all__ = ["counting"]

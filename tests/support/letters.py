@@ -10,12 +10,17 @@ import pytest
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from refold import BackfillPolicy, Event, Projection, Row
-from refold.dead_letters import DeadLetter
+from refold import (
+    BackfillPolicy,
+    Event,
+    Projection,
+    Row,
+)
 from refold.errors import PoisonEvent
-from refold.key import Key
-from refold.manager import ProjectionManager
-from refold.poison import OnPoison
+from refold.manager.projections import ProjectionManager
+from refold.projection.dead_letters import DeadLetter
+from refold.projection.key import Key
+from refold.requests.poison_policy import OnPoison
 from tests.support.counters import counters
 from tests.support.databases import Database
 from tests.support.runs import (

@@ -10,11 +10,11 @@ from typing import Any
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
-from activities.chores.caretaker import Caretaker
-from activities.chores.dispatch import Dispatch
-from refold.recorded_event import RecordedEvent
-from refold.registry import Registry
+from refold.messages.recorded_event import RecordedEvent
+from refold.projection.registry import Registry
 from refold.store import system_events
+from refold.worker.chores.caretaker import Caretaker
+from refold.worker.chores.dispatch import Dispatch
 from tests.support.counters import counters
 from tests.support.databases import Database
 from tests.support.runs import checkpoint, queue, until

@@ -11,7 +11,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from refold.database_url import parse_database_url
+from refold.runtime.database_url import parse_database_url
 from refold.stack.process import ChildProcess
 from tests.support.ports import free_port
 from tests.support.runs import until

@@ -14,15 +14,19 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from refold import Event, Projection, Row
-from refold.key import Key
-from refold.messages import BackfillResult
-from refold.registry import Registry
+from refold import (
+    Event,
+    Projection,
+    Row,
+)
+from refold.messages.runs import BackfillResult
+from refold.projection.key import Key
+from refold.projection.registry import Registry
 from refold.source.reader import read_window
 from refold.store import generations
 from refold.store.schema import events
+from refold.worker.assembly import RESTRICTIONS, make_worker
 from tests.support.databases import Database
-from worker import RESTRICTIONS, make_worker
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

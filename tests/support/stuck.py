@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import threading
 
-from refold import Event, Projection, Row
+from refold import (
+    Event,
+    Projection,
+    Row,
+)
 from tests.support.counters import counters
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from refold.approval import reasons_to_wait
-from refold.diff import Diff
-from refold.plan import Plan
-from refold.requests import Approval
+from refold.messages.approval import reasons_to_wait
+from refold.messages.diff import Diff
+from refold.messages.plan import Plan
+from refold.requests.runs import Approval
 
 
 def plan(**fields: Any) -> Plan:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from refold.settings import Settings
+from refold.runtime.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.temporal.yml"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.database_url import DatabaseUrl, parse_database_url
 from refold.errors import ConfigurationError
+from refold.runtime.database_url import DatabaseUrl, parse_database_url
 
 TAKEN: dict[str, dict[str, Any]] = {
     "postgresql://": {"hosts": (), "ports": (), "user": None, "database": None},

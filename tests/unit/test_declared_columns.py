@@ -32,8 +32,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import NullType, UserDefinedType
 
 from refold import Event, Projection
-from refold.columns import kind_of, settle_for
 from refold.errors import InvalidProjection
+from refold.projection.columns import kind_of, settle_for
 from tests.support.columns import KINDS
 from tests.support.runs import NOON
 

@@ -11,8 +11,15 @@ import pytest
 from rich.console import Console
 
 from refold.cli import diff as cli
-from refold.diff import ColumnDiff, Diff, WrongRow, as_markdown, headline, oracle_text
-from refold.diff_values import (
+from refold.messages.diff import (
+    ColumnDiff,
+    Diff,
+    WrongRow,
+    as_markdown,
+    headline,
+    oracle_text,
+)
+from refold.messages.diff_values import (
     plain,
     short_row,
     short_rows,
@@ -22,7 +29,7 @@ from refold.diff_values import (
     text_of,
     within,
 )
-from refold.preview import DiffSample
+from refold.messages.preview import DiffSample
 
 
 def make(**fields: Any) -> Diff:

@@ -13,15 +13,31 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from refold import BackfillPolicy, Event, Projection
-from refold.criteria import Criteria, Selecting
-from refold.limits import Limits, Pacing, Throttle
-from refold.live import LiveRequest, LiveStatus
-from refold.messages import Phase, Progress, RunStatus
-from refold.requests import BackfillRequest, RollbackRequest, SnapshotRequest
-from refold.settings import Settings
-from refold.system_events import BUILT_IN
-from workflows.all import WORKFLOWS
+from refold import (
+    BackfillPolicy,
+    Event,
+    Projection,
+)
+from refold.messages.live import LiveRequest, LiveStatus
+from refold.messages.runs import (
+    Phase,
+    Progress,
+    RunStatus,
+)
+from refold.requests.criteria import Criteria, Selecting
+from refold.requests.limits import (
+    Limits,
+    Pacing,
+    Throttle,
+)
+from refold.requests.runs import (
+    BackfillRequest,
+    RollbackRequest,
+    SnapshotRequest,
+)
+from refold.runtime.settings import Settings
+from refold.system_events.events import BUILT_IN
+from refold.workflows.all import WORKFLOWS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]

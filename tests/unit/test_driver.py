@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from refold.driver import connect
+from refold.runtime.driver import connect
 
 
 async def test_opening_can_be_cancelled_at_any_moment() -> None:

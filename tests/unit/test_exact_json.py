@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold import exact_json
+from refold.projection.columns import exact_json
 
 EXACT = Decimal("0.12345678901234567891")
 

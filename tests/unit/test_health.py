@@ -7,9 +7,13 @@ from datetime import UTC, datetime
 import pytest
 
 from refold.cli.live import length_of
-from refold.health import Standing, judged
-from refold.live import LiveError, LiveHealth, LiveStatus
-from refold.live_text import as_markdown
+from refold.manager.health import Standing, judged
+from refold.messages.live import (
+    LiveError,
+    LiveHealth,
+    LiveStatus,
+)
+from refold.messages.live_markdown import as_markdown
 
 
 @pytest.mark.parametrize(("generation", "command"), [(None, "rebuild"), (3, "start")])

@@ -11,7 +11,11 @@ import orjson
 import pytest
 from sqlalchemy import Column, Enum
 
-from refold.columns import WrongValue, kind_of, settle_for
+from refold.projection.columns import (
+    WrongValue,
+    kind_of,
+    settle_for,
+)
 
 
 class Plain(enum.Enum):

@@ -13,16 +13,33 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from refold.diff import ColumnDiff, Diff, WrongRow
-from refold.diff import as_markdown as diff_as_markdown
-from refold.live import LiveError, LiveHealth, LiveReport, LiveStatus
-from refold.live_text import as_markdown as live_as_markdown
-from refold.markdown import code, escaped, table
-from refold.messages import Phase, Progress, RunStatus
-from refold.preview import DiffSample
-from refold.progress import as_markdown as progress_as_markdown
-from refold.step_failure import StepFailure
-from refold.words import printable
+from refold.errors.words import printable
+from refold.messages.diff import (
+    ColumnDiff,
+    Diff,
+    WrongRow,
+)
+from refold.messages.diff import as_markdown as diff_as_markdown
+from refold.messages.live import (
+    LiveError,
+    LiveHealth,
+    LiveReport,
+    LiveStatus,
+)
+from refold.messages.live_markdown import as_markdown as live_as_markdown
+from refold.messages.markdown import (
+    code,
+    escaped,
+    table,
+)
+from refold.messages.preview import DiffSample
+from refold.messages.progress import as_markdown as progress_as_markdown
+from refold.messages.runs import (
+    Phase,
+    Progress,
+    RunStatus,
+)
+from refold.messages.step_failures import StepFailure
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RENDERER = MarkdownIt("commonmark").enable(["table", "strikethrough"])

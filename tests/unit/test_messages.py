@@ -14,13 +14,22 @@ import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 import refold
-from refold.dead_letters import DeadLetter
-from refold.limits import Limits, Pacing, Throttle
-from refold.message import Message
-from refold.poison import Poison
-from refold.recorded_event import RecordedEvent
-from refold.requests import BackfillRequest, Request, RollbackRequest, SnapshotRequest
-from refold.system_events import BUILT_IN, as_event
+from refold.messages.base import Message
+from refold.messages.recorded_event import RecordedEvent
+from refold.projection.dead_letters import DeadLetter
+from refold.requests.limits import (
+    Limits,
+    Pacing,
+    Throttle,
+)
+from refold.requests.poison_policy import Poison
+from refold.requests.runs import (
+    BackfillRequest,
+    Request,
+    RollbackRequest,
+    SnapshotRequest,
+)
+from refold.system_events.events import BUILT_IN, as_event
 
 LIMITS = {"batch_size": 1}
 

@@ -10,8 +10,8 @@ import pytest
 import temporalio.exceptions
 
 from refold import Projection
+from refold.engine.folding.key_order import KeyOrderFold
 from refold.errors import PoisonEvent, PredicateFailed
-from refold.fold import KeyOrderFold
 from refold.predicates.named import predicate
 from tests.unit.test_projection import counted, event
 

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from refold.cli import live as cli
 from refold.cli.output import PlainConsole
-from refold.health import ProjectionHealth, Standing
-from refold.live import LiveStatus
+from refold.manager.health import ProjectionHealth, Standing
+from refold.messages.live import LiveStatus
 
 texts = st.one_of(
     st.text(max_size=20),

@@ -13,12 +13,16 @@ from typing import Any
 import pytest
 
 from refold import predicate
-from refold.errors import InvalidProjection, InvalidRequest, PredicateFailed
+from refold.errors import (
+    InvalidProjection,
+    InvalidRequest,
+    PredicateFailed,
+)
 from refold.event import Event
 from refold.predicates import NamedPredicate, parse_predicate
 from refold.predicates.checks import MAX_LENGTH
 from refold.predicates.parser import MAX_DEPTH
-from refold.registry import Registry, load_registry
+from refold.projection.registry import Registry, load_registry
 
 
 def event(data: dict[str, Any] | None = None) -> Event:
@@ -271,7 +275,7 @@ thread.join()
 
 
 def test_the_library_is_imported_with_the_first_predicate() -> None:
-    program = "import sys, refold.registry; sys.exit('cel' in sys.modules)"
+    program = "import sys, refold.projection.registry; sys.exit('cel' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

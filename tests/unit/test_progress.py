@@ -9,10 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.limits import Controls, Limits
-from refold.messages import PartitionProgress, Phase, ProgressReport, RunStatus
-from refold.plan import Plan
-from refold.progress import ProgressMeter, as_markdown
+from refold.messages.controls import Controls
+from refold.messages.plan import Plan
+from refold.messages.progress import ProgressMeter, as_markdown
+from refold.messages.runs import (
+    PartitionProgress,
+    Phase,
+    ProgressReport,
+    RunStatus,
+)
+from refold.requests.limits import Limits
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 

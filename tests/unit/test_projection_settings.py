@@ -9,10 +9,17 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import Column, MetaData, Table, Text
 
-from refold import BackfillPolicy, Checkpoints, Event, Projection, Row, Snapshots
-from refold.checkpoints import SAME_DATABASE
+from refold import (
+    BackfillPolicy,
+    Checkpoints,
+    Event,
+    Projection,
+    Row,
+    Snapshots,
+)
 from refold.errors import InvalidProjection
-from refold.registry import Registry
+from refold.projection.checkpoints import SAME_DATABASE
+from refold.projection.registry import Registry
 
 
 def made(**settings: Any) -> Projection:

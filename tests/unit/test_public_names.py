@@ -11,18 +11,15 @@ from typing import Any
 
 import pytest
 
-import activities
 import refold
-import workflows
-from refold.manager import ProjectionManager
+from refold.manager.projections import ProjectionManager
 
 INTEGRATION = Path(__file__).parents[1] / "integration"
 
 # The command line's functions are explained by their help, which a test of theirs reads.
 _MODULES = sorted(
     module.name
-    for package in (refold, activities, workflows)
-    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    for module in pkgutil.walk_packages(refold.__path__, "refold.")
     if ".migrations" not in module.name
 )
 

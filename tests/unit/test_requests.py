@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from refold.criteria import Criteria
 from refold.errors import InvalidRequest
-from refold.requests import BackfillRequest, accept_request
+from refold.requests.criteria import Criteria
+from refold.requests.runs import BackfillRequest
+from refold.requests.validation import accept_request
 
 
 def refusal(*inputs: Any) -> str:

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from activities.retention import expired
-from refold.policy import BackfillPolicy
+from refold.engine.lifecycle.retention import expired
+from refold.projection.backfill_policy import BackfillPolicy
 from refold.store.generations import RETAINED, Generation
 
 NOW = datetime(2026, 1, 10, tzinfo=UTC)

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from refold.errors import ConfigurationError
-from refold.settings import Settings, load_settings
+from refold.runtime.settings import Settings, load_settings
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from activities.attempts import LONGEST_TELL_SECONDS, Telling
-from refold.step_failure import StepFailures, step_name
+from refold.messages.step_failures import StepFailures, step_name
+from refold.worker.interceptors.attempts import LONGEST_TELL_SECONDS, Telling
 from tests.replay.shapes import NONSENSE
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 
 from refold.errors import InvalidRequest
-from refold.requests import (
-    BackfillRequest,
-    RollbackRequest,
+from refold.requests.runs import BackfillRequest, RollbackRequest
+from refold.requests.undecodable import Undecodable
+from refold.requests.validation import (
     accept_limits,
     accept_request,
     in_words,
 )
-from refold.undecodable import Undecodable
 
 STRICT: dict[str, list[Any]] = {
     "batch_size": [True, "5", 5.0, 5.5, float("nan"), float("inf"), 10**400, 0, -1, [5], {}],

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from refold import threads
 from refold.errors import HandlerOverdue, NoThreadLeft
 from refold.event import Event
-from refold.threads import Hand, in_thread
+from refold.runtime import threads
+from refold.runtime.threads import Hand, in_thread
 
 LIMIT = 0.3
 

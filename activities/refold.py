@@ -1,0 +1,143 @@
+"""Refold: whole keys recomputed from their events, in key order, batch by batch."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio import activity
+
+from refold.activities.heartbeat import heartbeating, place
+from refold.engine.folding import poison_events
+from refold.engine.folding.key_order import KeyOrderFold
+from refold.engine.folding.pacing import Pace
+from refold.engine.folding.partition import PartitionWork
+from refold.engine.folding.refolded_rows import Target
+from refold.engine.lifecycle.deployment import Deployment
+from refold.errors import RunEnded
+from refold.messages.plan import Plan
+from refold.messages.runs import RefoldedSegment, RefoldSegment
+from refold.projection.declaration import Projection
+from refold.projection.registry import Registry
+from refold.runtime.settings import Settings
+from refold.runtime.threads import in_thread
+from refold.source.portions import stream
+from refold.source.reader import decoded
+from refold.store import (
+    generations,
+    partitions,
+    schema,
+    selected_keys,
+)
+from refold.store.sessions.takeover import take_over
+from refold.store.tables.read_models import physical
+from refold.store.tables.rows import RowStore
+
+# Sorting a partition's events may take long before the first one comes. A segment works at least
+# this many times as long as it waited, so that waiting stays a small share of the whole.
+_WORK_PER_WAIT = 4.0
+
+
+class RefoldActivities:
+    """The activity that refolds a partition.
+
+    Args:
+        engine: The database.
+        registry: The projections.
+        settings: For the length of a segment.
+    """
+
+    def __init__(self, engine: AsyncEngine, registry: Registry, settings: Settings) -> None:
+        self._engine = engine
+        self._registry = registry
+        self._deployment = Deployment(engine, registry, place, settings.deployment_seconds)
+        self._segment_seconds = settings.segment_seconds
+        # PostgreSQL sorts faster than this process folds. One partition after another, the first
+        # is folded while the next is sorted; all at once, all would be waited for.
+        self._sorting = asyncio.Lock()
+
+    @activity.defn
+    async def refold_segment(self, segment: RefoldSegment) -> RefoldedSegment:
+        """Refolds a partition's next keys, for about ten seconds or until it is done.
+
+        Goes on where the last committed batch of any attempt ended.
+
+        Raises:
+            PoisonEvent: An event that a handler cannot take.
+            Fenced: Another attempt has taken the partition over.
+            RunEnded: The run was ended from outside.
+        """
+        plan = segment.plan
+        projection = await self._deployment.planned(plan)
+        async with (
+            heartbeating(self._engine, plan.run_id) as beat,
+            self._engine.connect() as reader,
+            self._engine.connect() as writer,
+        ):
+            row = partitions.row_of(plan.run_id, segment.partition)
+            await take_over(self._engine, schema.partitions, row)
+            async with writer.begin():
+                partition = await partitions.take(
+                    writer, projection, plan.run_id, segment.partition
+                )
+            if partition.done:
+                return RefoldedSegment(done=True, events=0, batches=0)
+            target = await self._target(writer, plan, projection)
+            work = PartitionWork(writer, partition, target)
+            pace = Pace(self._engine, plan, segment.controls, beat)
+            if not await pace.begin(writer):
+                return work.result(done=False)
+            beat.show(partition=partition.partition, resumed_at=partition.processed_events)
+            clock = asyncio.get_running_loop().time
+            statement, carry = await work.remaining()
+            await work.find_strays()
+            fold = KeyOrderFold(
+                projection,
+                pace.batch_size,
+                carry,
+                sets_aside=plan.poison.sets_aside,
+                batch_seconds=pace.batch_seconds,
+            )
+            async with AsyncExitStack() as reading:
+                async with self._sorting:
+                    asked = clock()
+                    chunks = await reading.enter_async_context(
+                        stream(reader, statement, fetch=pace.batch_size)
+                    )
+                    records = await anext(chunks, None)
+                    waited = clock() - asked
+                end = clock() + max(self._segment_seconds, _WORK_PER_WAIT * waited)
+                pace.starts()
+                while records is not None:
+                    folding = fold.feed(decoded(records, fold.hand))
+                    while batch := await in_thread(next, folding, None, hand=fold.hand):
+                        fold.hand.renew()
+                        told = await work.write(batch, done=False)
+                        beat.show(partition=partition.partition, events=work.events)
+                        goes_on = not pace.is_told(told) and await pace.wait(writer, batch.events)
+                        if not goes_on or clock() > end or activity.is_worker_shutdown():
+                            return work.result(done=False)
+                        fold.batch_size = pace.batch_size
+                    records = await anext(chunks, None)
+            last = fold.finish()
+            await work.write(last, done=True)
+            await pace.spend(writer, last.events)
+            return work.result(done=True)
+
+    async def _target(
+        self, connection: AsyncConnection, plan: Plan, projection: Projection
+    ) -> Target:
+        async with connection.begin():
+            generation = await generations.get(connection, projection.name, plan.generation)
+            passed = await poison_events.passed_over(connection, projection, plan.generation)
+        if generation is None:
+            raise RunEnded(f"generation {plan.generation} of {projection.name!r} is gone")
+        position = generation.position if plan.replaces_keys else plan.position
+        assert position is not None
+        table = physical(projection, generation.schema_name)
+        among = None
+        if plan.selection is not None:
+            assert projection.key_paths is not None
+            among = selected_keys.of_run(projection.key_paths, plan.run_id)
+        return Target(plan, projection, generation, RowStore(table), position, among, passed)

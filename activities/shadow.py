@@ -1,0 +1,172 @@
+"""From a loaded shadow to one that can go live: keys, indexes, what hangs on the live table."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio import activity
+
+from refold.activities.heartbeat import heartbeating, place
+from refold.engine.cutover.indexes import Indexing
+from refold.engine.lifecycle.deployment import Deployment
+from refold.engine.step import Step
+from refold.errors import RunEnded
+from refold.messages.plan import Plan
+from refold.projection.declaration import Projection
+from refold.projection.registry import Registry
+from refold.runtime.settings import PATIENCE_SECONDS
+from refold.store import (
+    generations,
+    partitions,
+    schema,
+)
+from refold.store.generations import Generation
+from refold.store.sessions.takeover import take_over
+from refold.store.swap import blockers
+from refold.store.swap.attached import built_as
+from refold.store.swap.swap import prepare
+from refold.store.tables import read_models
+
+# Readers with older snapshots are waited for this long, then left to themselves.
+_SNAPSHOT_SECONDS = 10.0
+_LOOK_SECONDS = 0.1
+
+
+class ShadowActivities:
+    """Activities that make a loaded table ready to be swapped in.
+
+    Args:
+        engine: The database.
+        registry: The projections.
+        patience: How long a step is left to workers that have the projection, in seconds.
+    """
+
+    def __init__(
+        self, engine: AsyncEngine, registry: Registry, patience: float = PATIENCE_SECONDS
+    ) -> None:
+        self._engine = engine
+        self._registry = registry
+        self._deployment = Deployment(engine, registry, place, patience)
+
+    @activity.defn
+    async def build_indexes(self, plan: Plan) -> None:
+        """Adds keys and indexes to the loaded shadow, and gives it its first checkpoint.
+
+        Raises:
+            RunEnded: The generation is gone.
+            PoisonEvent: A row is refused, and its event is not set aside.
+        """
+        projection = await self._deployment.planned(plan)
+        async with alone(self._engine, plan), self._engine.begin() as connection:
+            generation = await locked(connection, plan)
+            place = generation.schema_name
+            counted = await partitions.counts(connection, plan.run_id)
+            if len(counted) != plan.partitions or not all(count.done for count in counted):
+                raise RunEnded(
+                    f"run {plan.run_id}: expected {plan.partitions} partitions done, found "
+                    f"{sum(count.done for count in counted)}: the database has lost them"
+                )
+            if not await read_models.is_indexed(connection, place, generation.table_name):
+                await Indexing(connection, plan, projection, generation).add_all()
+                await _note_what_it_is(connection, projection, generation)
+            await generations.set_loaded(
+                connection, projection.name, plan.generation, plan.position
+            )
+
+    @activity.defn
+    async def prepare_swap(self, plan: Plan) -> str:
+        """Gives the table what can be given before the swap, and gathers its statistics.
+
+        Then waits, for a bounded time, for readers whose snapshots are older than its rows: in
+        their eyes the table is empty.
+
+        Returns:
+            The mark of what hung on the live table: the swap is for no other.
+
+        Raises:
+            RunEnded: The generation is gone.
+            SwapRefused: PostgreSQL refuses to give the table what hangs on the live one.
+        """
+        projection = await self._deployment.planned(plan)
+        async with alone(self._engine, plan) as beat:
+            async with self._engine.begin() as connection:
+                generation = await locked(connection, plan)
+                old = await generations.active(connection, plan.projection)
+                swap = await prepare(
+                    connection, projection, generation, old, show=lambda one: beat.show(doing=one)
+                )
+            async with self._engine.begin() as connection:
+                generation = await locked(connection, plan)
+                await read_models.analyze(connection, generation.schema_name, generation.table_name)
+                older_than = await blockers.horizon(connection)
+            await self._wait_for_snapshots(older_than, beat)
+        return swap.attachments.fingerprint
+
+    async def _wait_for_snapshots(self, mark: str, beat: Step) -> None:
+        clock = asyncio.get_running_loop().time
+        end = clock() + _SNAPSHOT_SECONDS
+        looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with looking.connect() as connection:
+            while clock() < end:
+                older = await blockers.older_snapshots(connection, mark)
+                if not older:
+                    return
+                beat.show(waiting_for=[f"an older snapshot of {one}" for one in older])
+                await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def add_indexes(
+    connection: AsyncConnection,
+    projection: Projection,
+    generation: Generation,
+    *,
+    refers: bool = True,
+) -> None:
+    """Adds what the projection's table declares, and records what that came to.
+
+    Args:
+        connection: In a transaction.
+        projection: The projection.
+        generation: Its table is loaded.
+        refers: With the foreign keys; a copy that is only kept has none.
+    """
+    place = generation.schema_name
+    await read_models.add_indexes(connection, projection, place, refers=refers)
+    await _note_what_it_is(connection, projection, generation)
+
+
+async def _note_what_it_is(
+    connection: AsyncConnection, projection: Projection, generation: Generation
+) -> None:
+    place, number = generation.schema_name, generation.generation
+    built = await built_as(connection, place, generation.table_name)
+    await generations.set_built_with(connection, projection.name, number, built)
+
+
+@asynccontextmanager
+async def alone(engine: AsyncEngine, plan: Plan) -> AsyncIterator[Step]:
+    """Heartbeats, after an attempt that was stopped at this generation has been ended."""
+    row = generations.row_of(plan.projection, plan.generation)
+    async with heartbeating(engine, plan.run_id) as beat:
+        await take_over(engine, schema.generations, row)
+        yield beat
+
+
+async def locked(connection: AsyncConnection, plan: Plan) -> Generation:
+    """The generation that the plan puts live, against any change by others.
+
+    Raises:
+        RunEnded: It is gone.
+    """
+    found = await generations.get(connection, plan.projection, plan.generation, lock=True)
+    mine = found is not None and (
+        found.status in (generations.RETAINED, generations.ACTIVE)
+        if plan.restores
+        else found.run_id == plan.run_id and found.status != generations.DISCARDED
+    )
+    if found is None or not mine:
+        raise RunEnded(f"generation {plan.generation} of {plan.projection!r} is gone")
+    return found

@@ -1,0 +1,273 @@
+"""The swap: a finished table put live, in one short transaction, tried until it succeeds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio import activity
+
+from refold.activities.heartbeat import place
+from refold.activities.shadow import alone, locked
+from refold.engine.folding.follower import take_follower
+from refold.engine.lifecycle.deployment import Deployment
+from refold.engine.step import Step
+from refold.errors import SwapRefused
+from refold.messages.endings import Swapped, SwapSegment
+from refold.messages.plan import Plan
+from refold.projection.declaration import Projection
+from refold.projection.registry import Registry
+from refold.runtime.database import server_error
+from refold.runtime.judgement import told
+from refold.runtime.settings import PATIENCE_SECONDS
+from refold.source.head import SettledHead
+from refold.store import (
+    generations,
+    leases,
+    runs,
+)
+from refold.store.generations import ACTIVE
+from refold.store.swap import blockers
+from refold.store.swap.blockers import Blocker
+from refold.store.swap.swap import (
+    CHANGED,
+    Swap,
+    adopt,
+    carry_out,
+    lock,
+    plan_swap,
+    require_none_refused,
+)
+
+logger = logging.getLogger(__name__)
+
+# While a swap waits for its lock all readers wait behind it: it gives up soon and tries again.
+_LOCK_MILLISECONDS = 100
+# Whoever has held a lock this long is likely to go on: no use in stopping readers to wait for it.
+_SETTLED_IN_MILLISECONDS = 250
+# Unless nobody else ever gives way: then it is tried all the same, now and then.
+_TRY_ANYWAY_EVERY = 20
+# An autovacuum worker yields to a waiting lock after deadlock_timeout, which is 1 s by default.
+_VACUUM_MILLISECONDS = 1500
+_PAUSE_SECONDS = (0.05, 0.5)
+# Then it says how things stand: until then progress does not know who is in the way.
+_LONGEST_SECONDS = 3.0
+
+
+# Somebody has dropped, or made, the live table or what hangs on it since it was looked at.
+_MOVED = (
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedObjectError,
+    asyncpg.DuplicateTableError,
+    asyncpg.DuplicateObjectError,
+)
+
+
+class _InTheWay(Exception):
+    def __init__(self, who: Sequence[Blocker | str], *, refused: bool = False) -> None:
+        super().__init__()
+        self.who = who
+        self.refused = refused
+
+
+@dataclass
+class _Try:
+    """One try, and what came of it."""
+
+    number: int
+    mark: str
+    last: bool = False
+    pid: int | None = None
+    locked_at: float | None = None
+
+    @property
+    def patient(self) -> bool:
+        """Whether it stops readers although somebody is in the way."""
+        return self.number % _TRY_ANYWAY_EVERY == 0
+
+
+class SwapActivities:
+    """The activity that puts a generation live.
+
+    Args:
+        engine: The database.
+        registry: The projections.
+        patience: How long a step is left to workers that have the projection, in seconds.
+    """
+
+    def __init__(
+        self, engine: AsyncEngine, registry: Registry, patience: float = PATIENCE_SECONDS
+    ) -> None:
+        self._engine = engine
+        self._registry = registry
+        self._deployment = Deployment(engine, registry, place, patience)
+
+    @activity.defn
+    async def swap_generation(self, segment: SwapSegment) -> Swapped:
+        """Tries for some seconds to put the table live; finds it done when it was done before.
+
+        Raises:
+            RunEnded: The generation is gone, or the run lost its projection.
+            SwapRefused: Something hangs on the live table that cannot move, and is not waited for
+                any longer; or PostgreSQL refuses to move it.
+            PoisonEvent: An event of the tail that a handler cannot take.
+        """
+        plan = segment.plan
+        projection = await self._deployment.planned(plan)
+        clock = asyncio.get_running_loop().time
+        end = clock() + _LONGEST_SECONDS
+        waiting_for: list[str] = []
+        refused = False
+        number = random.randrange(_TRY_ANYWAY_EVERY)
+        async with alone(self._engine, plan) as beat:
+            while clock() < end:
+                number += 1
+                try:
+                    attempt = _Try(number, segment.mark, segment.last)
+                    return await _whole(self._try(projection, plan, attempt, beat))
+                except _InTheWay as blocked:
+                    now = [str(one) for one in blocked.who] or ["a lock of others"]
+                    refused = blocked.refused
+                    beat.show(doing="swapping", waiting_for=now)
+                    if now != waiting_for:  # it tries twice a second
+                        logger.info("swap of %s waits for %s", plan.projection, "; ".join(now))
+                    waiting_for = now
+                await asyncio.sleep(random.uniform(*_PAUSE_SECONDS))
+        return Swapped(done=False, waiting_for=waiting_for, refused=refused)
+
+    async def _try(self, projection: Projection, plan: Plan, attempt: _Try, beat: Step) -> Swapped:
+        beat.show(doing="swapping", lock_timeout_ms=_LOCK_MILLISECONDS)
+        watcher = asyncio.create_task(self._who_blocks(attempt))
+        try:
+            return await self._swap(projection, plan, attempt)
+        except DBAPIError as error:
+            self._explain(error, await watcher, plan.projection)
+            raise
+        except asyncpg.PostgresError as error:
+            self._explain(error, await watcher, plan.projection)
+            raise
+        finally:
+            watcher.cancel()
+
+    def _explain(self, error: Exception, who: list[Blocker], projection: str) -> None:
+        refused = server_error(error)
+        if isinstance(refused, (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)):
+            raise _InTheWay(who) from error
+        if refused is not None and (refused.sqlstate == CHANGED or isinstance(refused, _MOVED)):
+            # Looked at once more: it is otherwise now.
+            raise _InTheWay([f"something else hangs on the live table now: {refused}"]) from error
+        if isinstance(refused, asyncpg.SyntaxOrAccessError):
+            raise SwapRefused(
+                f"table of {projection!r} cannot be swapped: PostgreSQL refuses to move what hangs "
+                f"on it: {told(refused)}: remove it, or backfill in place"
+            ) from error
+
+    async def _swap(self, projection: Projection, plan: Plan, attempt: _Try) -> Swapped:
+        head = await self._head(plan)
+        clock = asyncio.get_running_loop().time
+        async with self._engine.begin() as connection:
+            await connection.execute(text(f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}"))
+            attempt.pid = await connection.scalar(text("SELECT pg_backend_pid()"))
+            await leases.require(connection, plan.run_id)
+            known = await locked(connection, plan)
+            if known.status == ACTIVE:
+                return Swapped(done=True, position=known.position)
+            active = await generations.active(connection, projection.name, lock=True)
+            position = known.position
+            if not plan.stale:
+                position = await self._tail(connection, projection, plan, active, head)
+            old = active or await adopt(connection, projection)
+            swap = await plan_swap(connection, projection, known, old)
+            if swap.attachments.fingerprint != attempt.mark and swap.attachments.prepare:
+                return Swapped(done=False, changed=True)
+            refused = swap.attachments.refused
+            if refused and not attempt.last:
+                raise _InTheWay(refused, refused=True)
+            require_none_refused(refused, projection.table.fullname)
+            if swap.temporary:
+                raise _InTheWay(swap.temporary)
+            await self._lock(connection, swap, attempt)
+            attempt.locked_at = clock()
+            await carry_out(connection, swap)
+        hold = 1000 * (clock() - attempt.locked_at)
+        logger.info("swapped %s in: readers were locked out for %.1f ms", plan.projection, hold)
+        return Swapped(done=True, position=position, hold_milliseconds=round(hold, 1))
+
+    async def _tail(
+        self,
+        connection: AsyncConnection,
+        projection: Projection,
+        plan: Plan,
+        active: generations.Generation | None,
+        head: int,
+    ) -> int:
+        """Applies what has come since the last segment; returns the checkpoint."""
+        follower = await take_follower(connection, projection, plan)
+        live = (active and active.position) or 0
+        # Never swap in what is behind: readers must not see time go backwards. What is brought
+        # back after a failure goes no further than that: beyond may be what the run failed at.
+        upto = live if plan.backup == plan.generation else max(head, live)
+        while follower.position < upto:
+            events = await follower.apply_batch(connection, upto)
+            await runs.add_followed(connection, plan.run_id, events)
+        return follower.position
+
+    async def _lock(self, connection: AsyncConnection, swap: Swap, attempt: _Try) -> None:
+        """Locks readers out, unless somebody is there who will not give way soon.
+
+        Raises:
+            _InTheWay: Somebody is.
+        """
+        held = await blockers.holders(
+            connection, swap.oids, older_than_milliseconds=_SETTLED_IN_MILLISECONDS
+        )
+        if any(one.vacuum for one in held):
+            # This lock lets readers pass, and makes the autovacuum worker yield.
+            await connection.execute(text(f"SET LOCAL lock_timeout = {_VACUUM_MILLISECONDS}"))
+            tables = ", ".join(swap.tables)
+            await connection.exec_driver_sql(f"LOCK TABLE {tables} IN SHARE UPDATE EXCLUSIVE MODE")
+            await connection.execute(text(f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}"))
+        in_the_way = [one for one in held if not one.vacuum]
+        if in_the_way and not attempt.patient:
+            raise _InTheWay(in_the_way)
+        await lock(connection, swap)
+
+    async def _who_blocks(self, attempt: _Try) -> list[Blocker]:
+        """Looks at who holds a try up, as long as it waits; the last answer counts."""
+        looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with looking.connect() as connection:
+            for _ in range(10):
+                await asyncio.sleep(_LOCK_MILLISECONDS / 1000 / 3)
+                if attempt.locked_at is not None:
+                    return []
+                if attempt.pid is not None:
+                    who = await blockers.blockers_of(connection, attempt.pid)
+                    if who:
+                        return who
+        return []
+
+    async def _head(self, plan: Plan) -> int:
+        head = SettledHead(plan.head)
+        looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with looking.connect() as connection:
+            return await head.poll(connection)
+
+
+async def _whole(attempt: Coroutine[Any, Any, Swapped]) -> Swapped:
+    """Lets an attempt end before a cancellation counts: a swap that was committed is a success."""
+    task = asyncio.create_task(attempt)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if task.cancelled() or task.exception() is not None:
+            raise
+        return task.result()

@@ -1,0 +1,1 @@
+"""What is done, free of Temporal: plans, folds, cutovers, and a run's life in the database."""

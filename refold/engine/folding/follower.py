@@ -1,0 +1,359 @@
+"""Moving one generation forward: a batch of events applied in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.engine.folding.poison_events import most_letters
+from refold.engine.folding.refused_rows import Tracing
+from refold.engine.folding.row_bounds import fitting
+from refold.errors import PoisonEvent, RunEnded
+from refold.event import Event
+from refold.messages.plan import Plan
+from refold.projection.dead_letters import Letter
+from refold.projection.declaration import Projection, Row
+from refold.projection.key import Key
+from refold.requests.poison_policy import Poison
+from refold.runtime.database import raw
+from refold.runtime.threads import Hand, in_thread
+from refold.source.portions import BatchReader
+from refold.source.reader import (
+    as_events,
+    in_position_order,
+    read_at,
+)
+from refold.store import (
+    dead_letters,
+    generations,
+    runs,
+)
+from refold.store.generations import (
+    ACTIVE,
+    BUILDING,
+    RETAINED,
+    Generation,
+)
+from refold.store.tables.changes import Change, Changes
+from refold.store.tables.read_models import physical
+from refold.store.tables.refused_row import refused_row
+from refold.store.tables.rows import RowStore
+
+# One statement looks at this many positions a wanted event, so that a rare type does not scan the
+# whole log at once.
+_WINDOW_PER_EVENT = 50
+
+
+@dataclass
+class _Keyed:
+    """Events in order, each with its keys."""
+
+    events: list[Event] = field(default_factory=list)
+    keys: list[list[Key]] = field(default_factory=list)
+    letters: list[Letter] = field(default_factory=list)
+
+    @property
+    def all_keys(self) -> list[Key]:
+        """Each key once."""
+        return list(dict.fromkeys(key for keys in self.keys for key in keys))
+
+
+@dataclass
+class _Applied:
+    """How many events have been applied, and to which keys: up to which position."""
+
+    events: int = 0
+    keys: dict[Key, int] = field(default_factory=dict)
+    letters: list[Letter] = field(default_factory=list)
+
+
+@dataclass
+class Follower:
+    """Moves one generation forward, under one fence.
+
+    Attributes:
+        projection: Whose handlers apply.
+        generation: The generation, as it was when the fence was taken.
+        fence: The token under which its checkpoint may be moved.
+        rows: Its rows.
+        position: Its checkpoint.
+        batch_size: Events in one transaction.
+        poison: What is done with poison events.
+        run_id: The run that follows; None for the live projection.
+        skipped: Positions of events that are passed over.
+        reader: How many events it reads at a time.
+    """
+
+    projection: Projection
+    generation: Generation
+    fence: int
+    rows: RowStore
+    position: int
+    batch_size: int
+    poison: Poison
+    run_id: str | None
+    skipped: Sequence[int]
+    reader: BatchReader = field(default_factory=BatchReader)
+    _careful: bool = False
+
+    async def commit_batch(self, connection: AsyncConnection, upto: int) -> tuple[int, int]:
+        """Applies the next events in a transaction of its own.
+
+        As a rule PostgreSQL takes all rows, and they are written without a savepoint. From the
+        first row on that it refuses, they are written with the care of `apply_batch`.
+
+        Args:
+            connection: Not in a transaction.
+            upto: A settled position (inclusive).
+
+        Returns:
+            How many events were applied, and the revision of what the run has been told: 0 for the
+            live projection.
+
+        Raises:
+            Fenced: Somebody else has moved the checkpoint.
+            PoisonEvent: An event that a handler cannot take.
+            TargetBehind: A row refers to one of a read model that has not come as far.
+        """
+        before = self.position
+        try:
+            return await self._commit(connection, upto, careful=self._careful)
+        except DBAPIError as error:
+            self.position = before  # what is deferred is refused by the commit
+            if self._careful or refused_row(error) is None:
+                raise
+            self._careful = True
+        return await self._commit(connection, upto, careful=True)
+
+    async def _commit(
+        self, connection: AsyncConnection, upto: int, *, careful: bool
+    ) -> tuple[int, int]:
+        async with connection.begin():
+            if self.generation.status == BUILDING:
+                await connection.execute(text("SET LOCAL synchronous_commit = off"))
+            events = await self._apply(connection, upto, careful=careful)
+            told = 0
+            if self.run_id is not None:
+                told = await runs.add_followed(connection, self.run_id, events)
+        return events, told
+
+    async def apply_batch(self, connection: AsyncConnection, upto: int) -> int:
+        """Applies the next events in the caller's transaction, the checkpoint first.
+
+        No more than a batch may have, in number and in bytes, and in the time that it takes.
+
+        Args:
+            connection: In a transaction.
+            upto: A settled position (inclusive).
+
+        Returns:
+            How many events were applied. `position` is right only once the transaction commits.
+
+        Raises:
+            Fenced: Somebody else has moved the checkpoint.
+            PoisonEvent: An event that a handler cannot take.
+            TargetBehind: A row refers to one of a read model that has not come as far.
+        """
+        return await self._apply(connection, upto, careful=True)
+
+    async def _apply(self, connection: AsyncConnection, upto: int, *, careful: bool) -> int:
+        old = self.position
+        window = min(upto, old + self.batch_size * _WINDOW_PER_EVENT)
+        statement = in_position_order(
+            types=self.projection.event_types,
+            upto=window,
+            since=self.projection.start_from,
+            passed_over=self.skipped,
+        )
+        read = await self.reader.read(connection, statement, after=old, limit=self.batch_size)
+        hand = Hand(self.projection.name)
+        keyed = _Keyed()
+        if read.records:
+            keyed = await in_thread(self._keyed, read.records, hand, hand=hand)
+            fit = await fitting(connection, self.rows, keyed.keys)
+            del keyed.events[fit:], keyed.keys[fit:]
+        new = window
+        if not read.all or len(keyed.events) < len(read.records):
+            new = keyed.events[-1].position
+        # Only under this lock are the rows safe to read: an in-place refold may be at them.
+        await self._advance(connection, old, new)
+        held = await dead_letters.held_among(
+            connection, self.projection.name, self.generation.generation, keyed.all_keys
+        )
+        keys = [key for key in keyed.all_keys if key not in held]
+        current: dict[Key, Row | None] = dict.fromkeys(keys)
+        current.update(await self.rows.read(connection, keys))
+        before = dict(current)
+        hand.renew()
+        applied = _Applied()
+        if keyed.events:
+            applied = await in_thread(self._applied, keyed, current, held, hand, hand=hand)
+        if applied.events < len(keyed.events):
+            cut = keyed.events[applied.events - 1].position
+            await self._advance(connection, new, cut)
+            new = cut
+        refused = await self._put(connection, keyed, applied, before, current, careful=careful)
+        await dead_letters.add(
+            await raw(connection),
+            self.projection.name,
+            self.generation.generation,
+            [
+                letter
+                for letter in [*keyed.letters, *applied.letters, *refused]
+                if letter.position <= new
+            ],
+            most=most_letters(self.poison),
+            run_id=self.run_id,
+        )
+        self.position = new
+        return applied.events
+
+    async def _put(
+        self,
+        connection: AsyncConnection,
+        keyed: _Keyed,
+        applied: _Applied,
+        before: dict[Key, Row | None],
+        current: dict[Key, Row | None],
+        *,
+        careful: bool,
+    ) -> list[Letter]:
+        """Writes what the rows have become; returns the poison events behind those refused."""
+        # The earlier event gets what only one key can have.
+        made = [
+            Change(key, current[key])
+            for key, _ in sorted(applied.keys.items(), key=itemgetter(1))
+            if current[key] is not None or before[key] is not None
+        ]
+        changes = Changes(connection, self.rows)
+        if not careful:
+            await changes.write(made)
+            return []
+        refused = await changes.put(made)
+        if not refused:
+            return []
+        tracing = Tracing(connection, changes, self.projection, self.generation, self.rows.name)
+        letters = []
+        for key, why in sorted(refused.items(), key=lambda item: applied.keys[item[0]]):
+            positions = [
+                event.position
+                for event, keys in zip(keyed.events, keyed.keys, strict=True)
+                if key in keys and event.position <= applied.keys[key]
+            ]
+            # Anew: handlers may have changed those that they were given.
+            events = await read_at(connection, positions)
+            traced = await tracing.trace(key, before[key], events, why)
+            if not self.poison.sets_aside:
+                raise traced.poison
+            await changes.put([Change(key, traced.row)])
+            letters.append(traced.letter(key))
+        return letters
+
+    async def _advance(self, connection: AsyncConnection, old: int, new: int) -> None:
+        await generations.advance(
+            connection,
+            self.projection.name,
+            self.generation.generation,
+            old=old,
+            new=new,
+            fence=self.fence,
+        )
+
+    def _keyed(self, records: Sequence[Any], hand: Hand) -> _Keyed:
+        """The events with their keys, and those whose key does not fit, if they are set aside."""
+        keyed = _Keyed()
+        for event in hand.each(as_events(records)):
+            keys: list[Key] = []
+            try:
+                keys = self.projection.keys_of(event)
+            except PoisonEvent as poison:
+                keyed.letters.append(self._letter(poison, None))
+            keyed.events.append(event)
+            keyed.keys.append(keys)
+            if hand.due:
+                break
+        return keyed
+
+    def _applied(
+        self, keyed: _Keyed, current: dict[Key, Row | None], held: set[Key], hand: Hand
+    ) -> _Applied:
+        """Applies events to the rows of their keys, as many as there is time for."""
+        applied = _Applied()
+        for event, keys in zip(keyed.events, keyed.keys, strict=True):
+            for key in keys:
+                if key in held:
+                    continue
+                hand.begin(event)
+                fields = self.projection.key_fields(key)
+                try:
+                    current[key] = self.projection.apply(current[key], event, fields)
+                except PoisonEvent as poison:
+                    applied.letters.append(self._letter(poison, key))
+                    held.add(key)
+                else:
+                    applied.keys[key] = event.position
+            applied.events += 1
+            if hand.due:
+                break
+        hand.event = None
+        return applied
+
+    def _letter(self, poison: PoisonEvent, key: Key | None) -> Letter:
+        if not self.poison.sets_aside:
+            raise poison
+        return Letter.of(poison, key=key)
+
+
+async def take_follower(
+    connection: AsyncConnection, projection: Projection, plan: Plan
+) -> Follower:
+    """Takes the plan's generation over for following, in the caller's transaction.
+
+    Raises:
+        RunEnded: The generation is gone.
+    """
+    follower = await take(
+        connection, projection, plan.generation, plan.batch_size, plan.poison, run_id=plan.run_id
+    )
+    if not _is_mine(follower.generation, plan):
+        raise RunEnded(f"generation {plan.generation} of {projection.name!r} cannot be followed")
+    return follower
+
+
+async def take(
+    connection: AsyncConnection,
+    projection: Projection,
+    number: int,
+    batch_size: int,
+    poison: Poison,
+    *,
+    run_id: str | None = None,
+) -> Follower:
+    """Takes a generation over for following, in the caller's transaction.
+
+    Raises:
+        RunEnded: The generation is gone, or has no checkpoint.
+    """
+    fence = await generations.take_fence(connection, projection.name, number)
+    generation = await generations.get(connection, projection.name, number)
+    if generation is None or generation.position is None:
+        raise RunEnded(f"generation {number} of {projection.name!r} cannot be followed")
+    rows = RowStore(physical(projection, generation.schema_name))
+    position = generation.position
+    # Skipped later are events that it has passed: those of dead letters.
+    skipped = await dead_letters.skipped(connection, projection.name, after=position)
+    return Follower(
+        projection, generation, fence, rows, position, batch_size, poison, run_id, skipped
+    )
+
+
+def _is_mine(generation: Generation, plan: Plan) -> bool:
+    if plan.restores:
+        return generation.status == RETAINED
+    return generation.run_id == plan.run_id if plan.atomic else generation.status == ACTIVE

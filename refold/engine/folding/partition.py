@@ -1,0 +1,290 @@
+"""One attempt's work on one partition: batches committed, each with its checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.engine.folding import poison_events
+from refold.engine.folding.key_order import Batch, Carry
+from refold.engine.folding.refolded_rows import RefoldedRows, Target
+from refold.errors import PoisonEvent
+from refold.messages.runs import RefoldedSegment
+from refold.projection.dead_letters import Letter
+from refold.projection.declaration import Row
+from refold.projection.key import (
+    Key,
+    loaded_key,
+    stored_key,
+)
+from refold.runtime.database import own_transaction, raw
+from refold.runtime.telemetry import tracer
+from refold.runtime.threads import Hand, in_thread
+from refold.source.portions import portions_of
+from refold.source.reader import as_events, in_key_order
+from refold.source.selection import without_events
+from refold.store import (
+    dead_letters,
+    generations,
+    partitions,
+)
+from refold.store.partitions import Partition
+from refold.store.tables.refused_row import refused_row
+
+
+class PartitionWork:
+    """One attempt's work on one partition.
+
+    Args:
+        writer: The connection that commits.
+        partition: As this attempt took it over.
+        target: Where its rows go.
+
+    Attributes:
+        events: How many this attempt has folded and committed.
+    """
+
+    def __init__(self, writer: AsyncConnection, partition: Partition, target: Target) -> None:
+        self._writer = writer
+        self._partition = partition
+        self._target = target
+        self._done_key = partition.done_key if partition.done_key is not None else partition.low
+        self._finished = partition.done_key
+        self._batches = partition.batches
+        self._strays: list[Key] = []
+        self.events = 0
+
+    def result(self, *, done: bool) -> RefoldedSegment:
+        """What this attempt did."""
+        return RefoldedSegment(
+            done=done, events=self.events, batches=self._batches - self._partition.batches
+        )
+
+    async def remaining(self) -> tuple[Any, Carry | None]:
+        """The statement for the events that are left, and the unfinished key to go on with."""
+        projection, stored = self._target.projection, self._partition.carry
+        carry = None
+        if stored is not None:
+            row = self._target.rows.thaw(stored["row"])
+            key = loaded_key(projection.table, stored["key"])
+            held = stored.get("held")
+            carry = Carry(key, stored["position"], row, Letter(**held) if held else None)
+        statement = in_key_order(
+            projection,
+            after=0,
+            upto=self._target.position,
+            low=self._done_key,
+            high=self._partition.high,
+            resume=None if carry is None else (carry.key, carry.position),
+            among=self._target.among,
+            passed_over=self._target.passed_over,
+        )
+        return statement, carry
+
+    async def find_strays(self) -> None:
+        """Finds the rows of selected keys that have no event so far: no batch will have them.
+
+        Such a key was selected by an event after the checkpoint. Its row is removed with the keys
+        around it, before whoever follows can go on with it, unless the event has come meanwhile.
+        """
+        target, partition = self._target, self._partition
+        if target.plan.selection is None or target.plan.selection.to_position <= target.position:
+            return
+        assert target.among is not None
+        without = without_events(
+            target.projection,
+            target.among,
+            low=self._done_key,
+            high=partition.high,
+            upto=target.position,
+        )
+        async with self._writer.begin():
+            self._strays = await target.rows.find(self._writer, without)
+
+    async def write(self, batch: Batch, *, done: bool) -> int:
+        """Commits a batch: first the partition's checkpoint, then its rows.
+
+        Returns:
+            The revision of what the run has been told.
+
+        Raises:
+            Fenced: Another attempt has taken over; nothing is written.
+        """
+        with tracer.start_as_current_span(
+            "refold batch",
+            attributes={"projection": self._target.projection.name, "events": batch.events},
+        ):
+            if self._target.plan.replaces_keys:
+                told = await self._write_in_place(batch, done=done)
+            else:
+                told = await self._write_aside(batch, done=done)
+        self._batches += 1
+        self.events += batch.events
+        if batch.last_key is not None:
+            self._done_key = self._finished = batch.last_key
+        return told
+
+    async def _write_aside(self, batch: Batch, *, done: bool) -> int:
+        carry = self._stored(batch.carry)
+        try:
+            async with own_transaction(self._writer) as driver:
+                told = await self._advance(driver, batch, carry, done=done)
+                await self._target.rows.load(driver, batch.rows)
+                await self._set_aside(driver, batch.letters)
+        except asyncpg.PostgresError as error:
+            if refused_row(error) is None:
+                raise
+            return await self._write_what_is_taken(batch, carry, done=done)
+        return told
+
+    async def _write_what_is_taken(
+        self, batch: Batch, carry: dict[str, Any] | None, *, done: bool
+    ) -> int:
+        """The same for a batch with rows that PostgreSQL refuses."""
+        target = self._target
+        async with self._writer.begin():
+            await self._writer.execute(text("SELECT"))  # the driver's transaction begins
+            driver = await raw(self._writer)
+            told = await self._advance(driver, batch, carry, done=done)
+            refolded = RefoldedRows(self._writer, target, target.position, bare=True)
+            rows: dict[Key, Row | None] = {self._key_of(row): row for row in batch.rows}
+            letters = await refolded.put(rows, batch.letters)
+            await self._set_aside(driver, letters)
+        return told
+
+    async def _write_in_place(self, batch: Batch, *, done: bool) -> int:
+        carry = self._stored(batch.carry)
+        plan, name = self._target.plan, self._target.projection.name
+        async with self._writer.begin():
+            # The checkpoint is held, so that the follower can neither overtake nor be undone.
+            status = generations.BUILDING if plan.atomic else generations.ACTIVE
+            position = await generations.hold_position(
+                self._writer, name, plan.generation, status=status
+            )
+            told = await self._advance(await raw(self._writer), batch, carry, done=done)
+            if batch.last_key is not None or done:
+                upto_key = self._partition.high if done else batch.last_key
+                await self._replace(batch, upto_key, position)
+        return told
+
+    async def _advance(
+        self,
+        driver: asyncpg.Connection[Any],
+        batch: Batch,
+        carry: dict[str, Any] | None,
+        *,
+        done: bool,
+    ) -> int:
+        return await partitions.advance(
+            driver,
+            self._partition,
+            batch=self._batches,
+            events=batch.events,
+            done_key=batch.last_key if batch.last_key is not None else self._finished,
+            carry=carry,
+            done=done,
+            # The last commit takes all before it to the disk: from here on Temporal believes it.
+            durable=done or not self._target.plan.atomic,
+        )
+
+    def _stored(self, carry: Carry | None) -> dict[str, Any] | None:
+        if carry is None:
+            return None
+        row = self._target.rows.freeze(carry.row)
+        stored = {"key": stored_key(carry.key), "position": carry.position, "row": row}
+        # What holds the key is written with its row, when it is finished.
+        return stored if carry.held is None else {**stored, "held": asdict(carry.held)}
+
+    async def _set_aside(
+        self, driver: asyncpg.Connection[Any], letters: list[Letter], *, replaced: int = 0
+    ) -> None:
+        plan = self._target.plan
+        await dead_letters.add(
+            driver,
+            plan.projection,
+            plan.generation,
+            letters,
+            most=poison_events.most_letters(plan.poison),
+            run_id=plan.run_id,
+            replaced=replaced,
+        )
+
+    async def _replace(self, batch: Batch, upto_key: Key | None, position: int) -> None:
+        """Puts the keys up to `upto_key` right in a table that has rows, as of its checkpoint."""
+        rows, plan, projection = self._target.rows, self._target.plan, self._target.projection
+        released = await poison_events.release(
+            self._writer, projection, plan, self._done_key, upto_key
+        )
+        letters = list(batch.letters)
+        folded: dict[Key, Row | None] = dict.fromkeys(batch.gone)
+        folded.update({self._key_of(row): row for row in batch.rows})
+        if position > self._target.position:
+            letters += await self._fold_tail(folded, letters, position, upto_key)
+        there = {key: row for key, row in folded.items() if row is not None}
+        if self._target.among is None:
+            # Rows of keys that no event names are strays, too.
+            await rows.delete_others(self._writer, self._done_key, upto_key, list(there))
+        elif self._strays:
+            await rows.delete_others(
+                self._writer, self._done_key, upto_key, list(there), among=self._strays
+            )
+        refolded = RefoldedRows(self._writer, self._target, position)
+        letters = await refolded.put(folded, letters)
+        await self._set_aside(await raw(self._writer), letters, replaced=released)
+
+    async def _fold_tail(
+        self,
+        folded: dict[Key, Row | None],
+        letters: list[Letter],
+        position: int,
+        upto_key: Key | None,
+    ) -> list[Letter]:
+        """Takes in what was followed since this segment's snapshot was taken.
+
+        Returns:
+            The poison events among it that hold keys which `letters` do not hold yet.
+        """
+        projection, plan = self._target.projection, self._target.plan
+        statement = in_key_order(
+            projection,
+            after=self._target.position,
+            upto=position,
+            low=self._done_key,
+            high=upto_key,
+            among=self._target.among,
+            # Anew: whoever followed may have set some aside meanwhile.
+            passed_over=await poison_events.passed_over(self._writer, projection, plan.generation),
+        )
+        held = {loaded_key(projection.table, letter.key) for letter in letters if letter.key}
+        found = []
+        hand = Hand(projection.name)
+        async for records in portions_of(self._writer, statement):
+            found += await in_thread(self._fold_events, records, folded, held, hand, hand=hand)
+        return found
+
+    def _fold_events(
+        self, records: list[Any], folded: dict[Key, Row | None], held: set[Key], hand: Hand
+    ) -> list[Letter]:
+        projection = self._target.projection
+        found = []
+        for event in hand.each(as_events(records)):
+            for key in projection.keys_of(event):
+                if key in held:
+                    continue
+                fields = projection.key_fields(key)
+                try:
+                    folded[key] = projection.apply(folded.get(key), event, fields)
+                except PoisonEvent as poison:
+                    if not self._target.plan.poison.sets_aside:
+                        raise
+                    found.append(Letter.of(poison, key=key))
+                    held.add(key)
+        return found
+
+    def _key_of(self, row: Row) -> Key:
+        columns = self._target.projection.key_columns
+        return row[columns[0]] if len(columns) == 1 else tuple(row[name] for name in columns)

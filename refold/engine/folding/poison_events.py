@@ -1,0 +1,188 @@
+"""Poison events set aside: at planning, in a refold, and which events a fold passes over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.errors import PoisonEvent
+from refold.messages.plan import Plan
+from refold.messages.selection import Selection
+from refold.projection.dead_letters import Letter
+from refold.projection.declaration import Projection
+from refold.projection.key import Key
+from refold.requests.criteria import Criteria
+from refold.requests.poison_policy import MOST, Poison
+from refold.runtime.database import raw
+from refold.source.misfits import (
+    find_misfits,
+    fitting_within,
+    is_misfit,
+    still_misfits,
+)
+from refold.source.reader import at, not_at
+from refold.source.slices import Bounds, slice_totals
+from refold.store import dead_letters, generations
+
+
+def most_letters(poison: Poison) -> int:
+    """Up to how many dead letters (inclusive) a generation may have."""
+    return MOST if poison.max_dead_letters is None else poison.max_dead_letters
+
+
+async def passed_over(
+    connection: AsyncConnection, projection: Projection, generation: int | None
+) -> list[int]:
+    """The positions that a fold of a generation passes over.
+
+    These are the events that are skipped, and those whose key did not fit, as long as it does not.
+
+    Args:
+        connection: Any connection.
+        projection: In the version that folds.
+        generation: The generation; None for one that is going to be made.
+    """
+    skipped = await dead_letters.skipped(connection, projection.name)
+    if generation is None:
+        return skipped
+    without_key = await dead_letters.keyless(connection, projection.name, generation)
+    misfits = await still_misfits(connection, projection, without_key)
+    return sorted({*skipped, *misfits})
+
+
+# -- planning --------------------------------------------------------------------------------
+
+
+async def selectable(
+    connection: AsyncConnection, projection: Projection, selection: Selection, poison: Poison
+) -> list[ColumnElement[bool]]:
+    """The condition for events that may name a key: of dead letters, if these are retried.
+
+    Events whose key does not fit name none, where they are set aside. Where they are not, those
+    that were set aside before do not count.
+
+    Args:
+        connection: Any connection.
+        projection: One whose key is made of paths.
+        selection: Which events are selected.
+        poison: What is done with events whose key does not fit.
+    """
+    active = await generations.active(connection, projection.name)
+    number = None if active is None else active.generation
+    conditions = []
+    retried = selection.criteria is Criteria.DEAD_LETTERS
+    if retried:
+        letters = []
+        if number is not None:
+            letters = await dead_letters.positions(connection, projection.name, number)
+        conditions.append(at(letters))
+    if poison.sets_aside or retried:
+        conditions.append(~is_misfit(projection))
+    else:
+        conditions += not_at(await passed_over(connection, projection, number))
+    return conditions
+
+
+async def totals_and_misfits(
+    connection: AsyncConnection,
+    projection: Projection,
+    bounds: Bounds,
+    *,
+    upto: int,
+    among: Select[Any] | None,
+    poison: Poison,
+    generation: int | None,
+) -> tuple[list[int], list[Letter]]:
+    """How many events each range of keys has, and the events whose key does not fit.
+
+    Args:
+        connection: In a transaction.
+        projection: One whose key is made of paths.
+        bounds: The ranges.
+        upto: Only positions up to this (inclusive).
+        among: Only of the keys that this statement finds; None for all.
+        poison: What is done with events whose key does not fit.
+        generation: The generation that is written, or copied; None for one that begins empty.
+
+    Raises:
+        PoisonEvent: An event's key does not fit, and it is not set aside, or is one too many.
+    """
+    known = await passed_over(connection, projection, generation)
+    try:
+        totals = await slice_totals(
+            connection, projection, bounds, upto=upto, among=among, passed_over=known
+        )
+        return totals, []
+    except PoisonEvent:
+        if not poison.sets_aside:
+            raise
+    most = most_letters(poison)
+    misfits = await find_misfits(
+        connection, projection, upto=upto, passed_over=known, among=among, limit=most + 1
+    )
+    if len(misfits) > most:
+        raise misfits[most].refused(projection.name, most, most)
+    known += [letter.position for letter in misfits]
+    totals = await slice_totals(
+        connection, projection, bounds, upto=upto, among=among, passed_over=known
+    )
+    return totals, misfits
+
+
+async def record_misfits(connection: AsyncConnection, plan: Plan, misfits: list[Letter]) -> None:
+    """Adds the letters that planning found, in the transaction that writes the plan.
+
+    Raises:
+        PoisonEvent: One is too many.
+    """
+    await dead_letters.add(
+        await raw(connection),
+        plan.projection,
+        plan.generation,
+        misfits,
+        most=most_letters(plan.poison),
+        run_id=plan.run_id,
+    )
+
+
+# -- refolding in place ----------------------------------------------------------------------
+
+
+async def release(
+    connection: AsyncConnection,
+    projection: Projection,
+    plan: Plan,
+    low: Key | None,
+    high: Key | None,
+) -> int:
+    """Removes the letters of the keys with low < key <= high: these are being replaced.
+
+    So a refold of a key releases it, or renews what holds it. A letter without a key goes with the
+    key that its event has by now, if it has one.
+
+    Args:
+        connection: In the transaction that puts their rows in place.
+        projection: One whose key is made of paths.
+        plan: The run's; only the keys that it selects are released, if it selects.
+        low: Only keys above this (exclusive); None for no bound.
+        high: Only keys up to this (inclusive); None for no bound.
+
+    Returns:
+        How many letters were removed.
+    """
+    name, generation = plan.projection, plan.generation
+    if not await dead_letters.count(connection, name, generation):
+        return 0
+    selected_by = None if plan.selection is None else plan.run_id
+    released = await dead_letters.release(
+        connection, projection, generation, low, high, selected_by=selected_by
+    )
+    without_key = await dead_letters.keyless(connection, name, generation)
+    if not without_key:
+        return released
+    fit = await fitting_within(
+        connection, projection, without_key, low, high, selected_by=selected_by
+    )
+    return released + await dead_letters.remove(connection, name, generation, fit)

@@ -1,0 +1,1 @@
+"""A run in the database: what is announced, counted, held, cleaned up and kept."""

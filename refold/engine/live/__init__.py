@@ -1,0 +1,1 @@
+"""What a live projection does beside following."""

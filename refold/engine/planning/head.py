@@ -1,0 +1,29 @@
+"""The settled head, as a run waits for it before it plans."""
+
+from __future__ import annotations
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from refold.engine.step import Step
+from refold.source.head import SettledHead
+from refold.store.generations import Generation
+
+# Somewhere settled to begin with is good enough; from nothing there is no choice but to wait.
+_SECONDS = 5.0
+
+
+async def settled_head(engine: AsyncEngine, known: Generation | None, beat: Step) -> int:
+    """A settled position, at or beyond a generation's checkpoint."""
+    position = known.position if known is not None else None
+    head = SettledHead(position or 0)
+    # Head and locks are looked up one after the other, each in a fresh snapshot.
+    looking = engine.execution_options(isolation_level="AUTOCOMMIT")
+    async with looking.connect() as connection:
+        return await head.wait(
+            connection,
+            waiting=lambda writers: beat.show(
+                doing="waiting for open transactions that may still append",
+                writers=[str(writer) for writer in writers],
+            ),
+            seconds=_SECONDS if position else None,
+        )

@@ -1,0 +1,201 @@
+"""Selecting the keys that a run repairs, into a table of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, or_
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from refold.engine.folding import poison_events
+from refold.engine.step import Step
+from refold.errors import InvalidRequest
+from refold.messages.selection import Selection
+from refold.predicates import (
+    NamedPredicate,
+    Predicate,
+    parse_predicate,
+)
+from refold.projection.declaration import Projection
+from refold.projection.key import Key
+from refold.projection.registry import Registry
+from refold.requests.criteria import Selecting
+from refold.requests.poison_policy import Poison
+from refold.runtime.threads import Hand, in_thread
+from refold.source.portions import stream
+from refold.source.push_down import pushed_down
+from refold.source.reader import as_events, key_columns
+from refold.source.selection import (
+    count_selected,
+    fixed,
+    one_by_one,
+    selected,
+)
+from refold.source.slices import raise_misfit
+from refold.store import selected_keys
+from refold.store.schema import events
+
+# Events read at a time, where Python decides which are selected.
+_FETCH = 1000
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What was selected.
+
+    Attributes:
+        run_id: For which run.
+        selection: Which events.
+        events: How many they are.
+        keys: How many keys they name.
+    """
+
+    run_id: str
+    selection: Selection
+    events: int
+    keys: int
+
+
+def wants_keys(asked: Selecting, tenant: str | None) -> bool:
+    """Whether a backfill repairs some keys rather than all."""
+    assert asked.criteria is not None
+    return asked.criteria.selects or tenant is not None
+
+
+class KeySelection:
+    """Finds the keys that a run repairs.
+
+    Args:
+        engine: For reading events one by one, where SQL alone cannot select them.
+        registry: The predicates.
+        tenant_path: Where an event names its tenant; None for nowhere.
+    """
+
+    def __init__(self, engine: AsyncEngine, registry: Registry, tenant_path: str | None) -> None:
+        self._engine = engine
+        self._registry = registry
+        self._tenant_path = tenant_path
+
+    def check(self, asked: Selecting, tenant: str | None) -> Predicate | NamedPredicate | None:
+        """The predicate, understood; before anything else is done.
+
+        Raises:
+            InvalidRequest: The predicate cannot be evaluated, or events name no tenant.
+        """
+        if tenant is not None and self._tenant_path is None:
+            raise InvalidRequest(
+                f"tenant: expected events that name their tenant, got {tenant!r}: set "
+                "REFOLD_TENANT_PATH to where they do, such as metadata.tenant_id"
+            )
+        if asked.predicate is not None:
+            return parse_predicate(asked.predicate)
+        if asked.predicate_name is not None:
+            return self._registry.predicate(asked.predicate_name)
+        return None
+
+    async def select(
+        self,
+        connection: AsyncConnection,
+        projection: Projection,
+        asked: Selecting,
+        *,
+        run_id: str,
+        head: int,
+        tenant: str | None,
+        poison: Poison,
+        beat: Step,
+    ) -> Selected:
+        """Writes the keys of the selected events into `refold.selected_keys`.
+
+        Args:
+            connection: In a transaction, which the caller commits.
+            projection: One whose key is made of paths.
+            asked: What is to be repaired.
+            run_id: Whose keys they are; those of an earlier attempt are removed.
+            head: A settled position; what comes after is not selected.
+            tenant: Only this tenant's events; None for all.
+            poison: What is done with events whose key does not fit: if they are set aside, they
+                name no key.
+            beat: To say what is being done.
+
+        Raises:
+            InvalidRequest: See `check`.
+            PredicateFailed: The predicate cannot decide about an event.
+            PoisonEvent: The key of a selected event does not fit, and it is not set aside.
+        """
+        assert projection.key_paths is not None
+        predicate = self.check(asked, tenant)
+        selection = await fixed(connection, asked, head=head, tenant=tenant)
+        conditions = selected(projection, selection, self._tenant_path)
+        conditions += await poison_events.selectable(connection, projection, selection, poison)
+        exact = predicate is None
+        if isinstance(predicate, Predicate):
+            pushed = pushed_down(predicate)
+            conditions += pushed.conditions
+            exact = pushed.exact
+        await selected_keys.remove(connection, run_id)
+        beat.show(doing="selecting keys", selection=selection.model_dump(mode="json"))
+        if exact:
+            counted = await self._by_sql(connection, projection, conditions, run_id)
+        else:
+            assert predicate is not None
+            counted = await self._by_python(connection, projection, conditions, predicate, run_id)
+        keys = await selected_keys.count(connection, run_id)
+        return Selected(run_id, selection, counted, keys)
+
+    async def _by_sql(
+        self,
+        connection: AsyncConnection,
+        projection: Projection,
+        conditions: list[ColumnElement[bool]],
+        run_id: str,
+    ) -> int:
+        assert projection.key_paths is not None
+        misfit = [*conditions, or_(*[path.misfits(events) for path in projection.key_paths])]
+        if await count_selected(connection, misfit):
+            await raise_misfit(connection, projection, misfit)
+        columns = key_columns(projection.key_paths)
+        has_key = [column.is_not(None) for column in columns]
+        await selected_keys.add_found(connection, run_id, columns, [*conditions, *has_key])
+        return await count_selected(connection, [*conditions, *has_key])
+
+    async def _by_python(
+        self,
+        connection: AsyncConnection,
+        projection: Projection,
+        conditions: list[ColumnElement[bool]],
+        predicate: Predicate | NamedPredicate,
+        run_id: str,
+    ) -> int:
+        counted = 0
+        hand = Hand(projection.name)
+        async for records in self._chunks(conditions):
+            keys = await in_thread(_keys, projection, predicate, records, hand, hand=hand)
+            counted += len(keys)
+            await selected_keys.add(connection, run_id, dict.fromkeys(keys))
+        return counted
+
+    async def _chunks(self, conditions: list[ColumnElement[bool]]) -> AsyncIterator[list[Any]]:
+        async with (
+            self._engine.connect() as reader,
+            stream(reader, one_by_one(conditions), fetch=_FETCH) as chunks,
+        ):
+            async for records in chunks:
+                yield records
+
+
+def _keys(
+    projection: Projection,
+    predicate: Predicate | NamedPredicate,
+    records: Sequence[Any],
+    hand: Hand,
+) -> list[Key]:
+    """The key of each event that the predicate selects, if it has one."""
+    return [
+        key
+        for event in hand.each(as_events(records))
+        if predicate.matches(event)
+        for key in projection.keys_of(event)
+    ]

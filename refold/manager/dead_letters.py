@@ -1,0 +1,76 @@
+"""Dead letters from Python: listed, retried, skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from refold.manager.runs import RunManager, StartedRun
+from refold.messages.runs import BackfillResult
+from refold.projection.dead_letters import DeadLetter
+from refold.requests.criteria import Criteria
+from refold.requests.poison_policy import OnPoison
+from refold.requests.runs import BackfillRequest
+from refold.store import dead_letters, generations
+
+
+class DeadLetterManager(RunManager):
+    """The part of `refold.manager.ProjectionManager` that is about dead letters."""
+
+    async def get_dead_letters(self, name: str) -> list[DeadLetter]:
+        """The dead letters of what readers query now, the oldest first.
+
+        Raises:
+            ConfigurationError: The manager was made without a database.
+        """
+        async with self._connected() as connection:
+            active = await generations.active(connection, name)
+            if active is None:
+                return []
+            return await dead_letters.listed(connection, name, active.generation)
+
+    async def retry_dead_letters(self, name: str) -> BackfillResult:
+        """Refolds the keys that are held, and waits for the end.
+
+        Keys whose events can be taken by now are right again; the others stay as they are.
+
+        Raises:
+            AlreadyRunning: A backfill is running under the same workflow id.
+            RunFailed: It failed, or was refused; the message says why.
+        """
+        return await self.result(await self.start_retry(name))
+
+    async def skip_dead_letters(self, name: str, positions: Sequence[int]) -> BackfillResult:
+        """Passes over the events of dead letters for good, and refolds the keys that are held.
+
+        Args:
+            name: The projection.
+            positions: The positions of dead letters; every fold passes over them from now on.
+
+        Raises:
+            AlreadyRunning: A backfill is running under the same workflow id.
+            RunFailed: It failed, or was refused; the message says why.
+        """
+        return await self.result(await self.start_retry(name, skip=positions))
+
+    async def start_retry(
+        self, name: str, *, skip: Sequence[int] = (), requested_by: str | None = None
+    ) -> StartedRun:
+        """Starts a `Backfill` of the keys that are held and returns at once.
+
+        Args:
+            name: The projection.
+            skip: Positions of dead letters that are passed over from now on.
+            requested_by: Who asks, for the record.
+
+        Raises:
+            AlreadyRunning: A backfill is running under the same workflow id.
+        """
+        request = BackfillRequest(
+            projection=name,
+            criteria=Criteria.DEAD_LETTERS,
+            # What still cannot be taken stays set aside.
+            on_poison=OnPoison.SET_ASIDE,
+            skip_events=list(skip) or None,
+            requested_by=requested_by,
+        )
+        return await self._start("Backfill", f"backfill/{name}", name, request)

@@ -1,0 +1,157 @@
+"""How a projection stands, as the database knows it: generation, checkpoint, lag, head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from pydantic import Field
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.messages.base import Message
+from refold.messages.live import LiveError, LiveStatus
+from refold.messages.step_failures import StepFailure
+from refold.source.head import SettledHead
+from refold.store import generations, leases
+from refold.store.schema import events
+
+# A transaction that has been open for so long does not end by itself any more, as a rule.
+FROZEN_SECONDS = 30.0
+
+
+class Standing(Message):
+    """How a projection stands in the database.
+
+    Attributes:
+        projection: The projection.
+        generation: What readers query; None when nothing was built yet.
+        version: The version that built it.
+        position: Its checkpoint.
+        head: The settled head.
+        lag_events: Settled events after the checkpoint, of the types that are read.
+        lag_seconds: Age of the oldest of these, by `recorded_at`; 0 when there is none.
+        frozen_by: Transactions that have kept the head from moving for half a minute or more:
+            what was appended since is not read, though the lag says nothing of it.
+        held_by: The workflow id of the run that holds the projection.
+    """
+
+    projection: str
+    generation: int | None = None
+    version: int | None = None
+    position: int | None = None
+    head: int = 0
+    lag_events: int = 0
+    lag_seconds: float = 0.0
+    frozen_by: list[str] = Field(default_factory=list)
+    held_by: str | None = None
+
+
+class ProjectionHealth(Message):
+    """A projection's health.
+
+    Attributes:
+        status: Where the live projection is in its life; ``stopped`` when there is none.
+        is_healthy: Whether it is live or catching up, the head is not frozen, no step fails, and
+            nothing has held it up for half a minute.
+        reason: Why it is not healthy; None when it is.
+        standing: What the database says.
+        error: Why it failed, as long as it has not worked since.
+        failing: Steps that fail and are tried again, of the live projection and of the run that
+            writes it.
+        waiting_for: Who or what holds the live projection up right now; empty when nothing does.
+    """
+
+    projection: str
+    status: LiveStatus
+    is_healthy: bool
+    reason: str | None
+    standing: Standing
+    error: LiveError | None = None
+    failing: list[StepFailure] = Field(default_factory=list)
+    waiting_for: list[str] = Field(default_factory=list)
+
+
+async def read_standing(
+    connection: AsyncConnection, name: str, types: Sequence[str] | None = None
+) -> Standing:
+    """How a projection stands.
+
+    Args:
+        connection: In autocommit.
+        name: The projection.
+        types: The event types that it reads; None to count all.
+    """
+    active = await generations.active(connection, name)
+    lease = await leases.holder(connection, name)
+    position = active.position if active is not None else None
+    head = SettledHead(position or 0)
+    await head.poll(connection)
+    lag, age = await _lag(connection, position or 0, head.position, types)
+    now = datetime.now(UTC)
+    return Standing(
+        projection=name,
+        generation=active.generation if active is not None else None,
+        version=active.version if active is not None else None,
+        position=position,
+        head=head.position,
+        lag_events=lag,
+        lag_seconds=age,
+        frozen_by=[
+            str(writer)
+            for writer in head.waiting_for
+            if writer.since is not None and (now - writer.since).total_seconds() > FROZEN_SECONDS
+        ],
+        held_by=lease.workflow_id if lease is not None else None,
+    )
+
+
+async def _lag(
+    connection: AsyncConnection, position: int, head: int, types: Sequence[str] | None
+) -> tuple[int, float]:
+    age = func.extract("epoch", func.now() - func.min(events.c.recorded_at))
+    statement = select(func.count(), age).where(
+        events.c.position > position, events.c.position <= head
+    )
+    if types is not None:
+        statement = statement.where(events.c.type.in_(types))
+    count, seconds = (await connection.execute(statement)).one()
+    return count, round(float(seconds), 3) if seconds is not None else 0.0
+
+
+def judged(
+    standing: Standing,
+    status: LiveStatus,
+    error: LiveError | None,
+    note: str | None,
+    failing: Sequence[StepFailure] = (),
+    *,
+    waiting_for: Sequence[str] = (),
+) -> ProjectionHealth:
+    """The health that status, standing and failing steps make."""
+    reason = None
+    if status not in (LiveStatus.LIVE, LiveStatus.CATCHING_UP):
+        reason = f"it is {status}" + (f": {note}" if note else "")
+        if status is LiveStatus.STARTING:
+            reason = "it is starting, or no worker answers"
+        if status is LiveStatus.STOPPED:
+            what = "start" if standing.generation is not None else "rebuild"
+            reason = f"it is {status}: `refold {what} {standing.projection}`"
+        if error is not None:
+            reason = f"it is {status}: {error.message}"
+    elif standing.frozen_by:
+        reason = f"the head is held by {'; '.join(standing.frozen_by)}"
+    elif waiting_for and standing.lag_seconds > FROZEN_SECONDS:
+        reason = f"it waits for {'; '.join(waiting_for)}"
+    if failing:
+        reason = "; ".join([*([] if reason is None else [reason]), *map(str, failing)])
+    return ProjectionHealth(
+        projection=standing.projection,
+        status=status,
+        is_healthy=reason is None,
+        reason=reason,
+        standing=standing,
+        error=error,
+        failing=list(failing),
+        waiting_for=list(waiting_for),
+    )

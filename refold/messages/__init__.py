@@ -1,0 +1,39 @@
+"""What crosses Temporal, or is kept as JSON. Pure."""
+
+from __future__ import annotations
+
+from refold.messages.runs import (
+    BackfillResult,
+    BeginRollback,
+    BeginRun,
+    Continued,
+    ControlRun,
+    FollowedSegment,
+    FollowSegment,
+    PartitionProgress,
+    Phase,
+    Progress,
+    ProgressReport,
+    RefoldedSegment,
+    RefoldSegment,
+    RunStatus,
+    WatchProgress,
+)
+
+__all__ = [
+    "BackfillResult",
+    "BeginRollback",
+    "BeginRun",
+    "Continued",
+    "ControlRun",
+    "FollowSegment",
+    "FollowedSegment",
+    "PartitionProgress",
+    "Phase",
+    "Progress",
+    "ProgressReport",
+    "RefoldSegment",
+    "RefoldedSegment",
+    "RunStatus",
+    "WatchProgress",
+]

@@ -1,0 +1,87 @@
+"""What activities are told, and tell, of a run's last steps: the swap, retention, the end."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from refold.messages.base import Message
+from refold.messages.plan import Plan
+from refold.messages.runs import ProgressReport, RunStatus
+
+
+class SwapSegment(Message):
+    """Tells `swap_generation` what to put live.
+
+    Attributes:
+        plan: The plan.
+        mark: What hangs on the live table, as it was when the swap was prepared.
+        last: Whether what stands in the way ends the run, instead of being waited for.
+    """
+
+    plan: Plan
+    mark: str
+    last: bool = False
+
+
+class Swapped(Message):
+    """What a segment of tries to swap came to.
+
+    Attributes:
+        done: Whether the generation is live now.
+        changed: Something hangs on the live table that did not when the swap was prepared, or the
+            other way round: prepare it again.
+        position: Its checkpoint.
+        waiting_for: Who held the last try up.
+        refused: Whether that is something that hangs on the live table and cannot move: somebody
+            has to take it away.
+        hold_milliseconds: How long readers were locked out; None when an earlier attempt swapped.
+    """
+
+    done: bool
+    changed: bool = False
+    position: int | None = None
+    waiting_for: list[str] = Field(default_factory=list)
+    refused: bool = False
+    hold_milliseconds: float | None = None
+
+
+class DropGenerations(Message):
+    """Tells `drop_generations` what a run leaves to be dropped.
+
+    Attributes:
+        run_id: The run, which holds the projection.
+        projection: The projection.
+        also: Retained generations to drop beside those beyond their time.
+    """
+
+    run_id: str
+    projection: str
+    also: list[int] = Field(default_factory=list)
+
+
+class FinishRun(Message):
+    """Tells `finish_run` how a run ended.
+
+    Attributes:
+        run_id: The run.
+        projection: The projection.
+        status: How it ended.
+        error: Why, if it did not complete.
+        correlation_id: What a run that was refused answers to.
+        keeps: The generation that it has made and that becomes a snapshot; None for none.
+    """
+
+    run_id: str
+    projection: str
+    status: RunStatus
+    error: str | None = None
+    correlation_id: str | None = None
+    keeps: int | None = None
+
+
+class Finished(Message):
+    """What `finish_run` found at the end."""
+
+    generation: int | None
+    position: int | None
+    report: ProgressReport | None

@@ -1,0 +1,125 @@
+"""What a run is going to do: made by its first activity, for the next ones and for people."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from refold.messages.base import Message, open_to_new
+from refold.messages.controls import Controls
+from refold.messages.preview import Preview
+from refold.messages.selection import Selection
+from refold.requests.criteria import Criteria
+from refold.requests.limits import Limits, Pacing
+from refold.requests.poison_policy import Poison
+from refold.requests.runs import Approval
+
+
+class Plan(Message):
+    """What a run is going to do; made once, kept in ``refold.runs``.
+
+    Attributes:
+        run_id: The run.
+        projection: The projection.
+        version: The projection's version that folds.
+        generation: The generation that is written.
+        atomic: Whether it is a shadow, to be swapped in.
+        position: What is refolded reaches to here; the rest is followed. For a shadow it is the
+            live table's checkpoint, where the two are compared.
+        head: The settled head when the plan was made: what is followed reaches at least to here.
+        partitions: How many slices to refold; 0 when everything is followed.
+        max_concurrency: Partitions at a time.
+        batch_size: Events in one transaction.
+        total_events: Events to be refolded or followed, as of the plan.
+        heartbeat_seconds: Silence after which an activity is given to another worker.
+        swap_patience_seconds: How long the swap waits for what cannot move to be taken away.
+        note: Why it is done otherwise than one might expect; None when it is not.
+        restores: The generation stood live before: it is followed and swapped, never built.
+        stale: It is swapped in at `position`, without the events since.
+        copies: The generation whose rows and checkpoint the one that is written begins with; None
+            when it does not begin as a copy.
+        backup: The generation that holds what stood there before an in-place run; None for none.
+        rollback_on_failure: Bring the backup back when the run does not complete.
+        keep_backup: Keep the backup when the run completes.
+        approval: Who decides that a new table goes live.
+        max_changed_percent: See `refold.requests.BackfillRequest`.
+        max_removed_rows: See `refold.requests.BackfillRequest`.
+        selection: Which events name the keys that are repaired; None for all keys.
+        selected_keys: How many keys these are; None for all.
+        pacing: How fast it may go, and what it holds back for.
+        poison: What is done with poison events.
+    """
+
+    run_id: str
+    projection: str
+    version: int
+    generation: int
+    atomic: bool
+    position: int
+    head: int
+    partitions: int
+    max_concurrency: int
+    batch_size: int
+    total_events: int
+    heartbeat_seconds: float
+    swap_patience_seconds: float = 900.0
+    note: str | None = None
+    restores: bool = False
+    stale: bool = False
+    copies: int | None = None
+    backup: int | None = None
+    rollback_on_failure: bool = False
+    keep_backup: bool = False
+    approval: Approval = Approval.AUTO
+    max_changed_percent: float | None = None
+    max_removed_rows: int | None = None
+    selection: Selection | None = None
+    selected_keys: int | None = None
+    pacing: Annotated[Pacing, open_to_new(Pacing)] = Pacing()
+    poison: Annotated[Poison, open_to_new(Poison)] = Poison()
+
+    @property
+    def retries_only(self) -> bool:
+        """Whether it retries dead letters in the live table: new events are for others to apply."""
+        selection = self.selection
+        retries = selection is not None and selection.criteria is Criteria.DEAD_LETTERS
+        return retries and not self.atomic
+
+    @property
+    def replaces_keys(self) -> bool:
+        """Whether keys are refolded in a table that has rows: the live one, or a copy of it."""
+        return not self.atomic or self.copies is not None
+
+    def limits(self, controls: Controls) -> Limits:
+        """The limits that the run goes by: what it has been told, else what was planned."""
+        rate = controls.events_per_second
+        return Limits(
+            batch_size=controls.batch_size or self.batch_size,
+            max_concurrency=controls.max_concurrency or self.max_concurrency,
+            events_per_second=self.pacing.events_per_second if rate is None else rate,
+        )
+
+    def bringing_back(self) -> Plan:
+        """The plan that puts the backup live again.
+
+        Raises:
+            ValueError: There is no backup.
+        """
+        if self.backup is None:
+            raise ValueError("expected a plan with a backup")
+        return self.model_copy(
+            update={
+                "generation": self.backup,
+                "atomic": True,
+                "restores": True,
+                "partitions": 0,
+                # Readers wait for it: it does not.
+                "pacing": Pacing(),
+            }
+        )
+
+
+class Planned(Message):
+    """What the first activity of a run found out: for the next ones, and for people."""
+
+    plan: Plan
+    preview: Preview

@@ -1,0 +1,1 @@
+"""What a projection is: its declaration, keys, columns and policies. Pure."""

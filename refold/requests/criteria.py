@@ -1,0 +1,176 @@
+"""Criteria: what a backfill selects to repair, and the fields that say so."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+class Criteria(StrEnum):
+    """What a backfill selects to repair."""
+
+    FULL_REBUILD = "full_rebuild"
+    INCREMENTAL_UPDATE = "incremental_update"
+    DATE_RANGE = "date_range"
+    FROM_DATE = "from_date"
+    LAST_N_DAYS = "last_n_days"
+    EVENT_NUMBER_RANGE = "event_number_range"
+    FROM_EVENT_NUMBER = "from_event_number"
+    LAST_N_EVENTS = "last_n_events"
+    CUSTOM_PREDICATE = "custom_predicate"
+    DEAD_LETTERS = "dead_letters"
+
+    @property
+    def selects(self) -> bool:
+        """Whether it selects events, whose keys are then refolded, rather than all or none."""
+        return self not in (Criteria.FULL_REBUILD, Criteria.INCREMENTAL_UPDATE)
+
+
+_RFC_3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+
+
+def _instant(value: Any) -> Any:
+    given = value
+    if isinstance(value, str) and _RFC_3339.fullmatch(value):
+        try:
+            given = datetime.fromisoformat(value.upper())
+        except ValueError as error:
+            raise ValueError(f"expected a date that there is ({error})") from None
+    if not isinstance(given, datetime) or given.tzinfo is None:
+        raise ValueError(
+            "expected RFC 3339: date, time and time zone, such as 2026-03-01T00:00:00Z or "
+            "2026-03-01T00:00:00+01:00"
+        )
+    try:
+        return given.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("expected a date between the years 1 and 9999 in UTC") from None
+
+
+Instant = Annotated[datetime, BeforeValidator(_instant)]
+"""A moment: RFC 3339 with a time zone, or an aware datetime; kept in UTC."""
+
+Position = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+Count = Annotated[int, Field(strict=True, ge=1, lt=2**63)]
+
+_NEEDED: dict[Criteria, tuple[str, ...]] = {
+    Criteria.FULL_REBUILD: (),
+    Criteria.INCREMENTAL_UPDATE: (),
+    Criteria.DATE_RANGE: ("from_date", "to_date"),
+    Criteria.FROM_DATE: ("from_date",),
+    Criteria.LAST_N_DAYS: ("last_n",),
+    Criteria.EVENT_NUMBER_RANGE: ("from_position", "to_position"),
+    Criteria.FROM_EVENT_NUMBER: ("from_position",),
+    Criteria.LAST_N_EVENTS: ("last_n",),
+    Criteria.CUSTOM_PREDICATE: (),
+    Criteria.DEAD_LETTERS: (),
+}
+_BOUNDS = ("from_date", "to_date", "from_position", "to_position", "last_n")
+_PREDICATES = ("predicate", "predicate_name")
+# What the fields alone say, when no criteria are named.
+_SAID: dict[frozenset[str], Criteria] = {
+    frozenset({"from_date", "to_date"}): Criteria.DATE_RANGE,
+    frozenset({"from_date"}): Criteria.FROM_DATE,
+    frozenset({"from_position", "to_position"}): Criteria.EVENT_NUMBER_RANGE,
+    frozenset({"from_position"}): Criteria.FROM_EVENT_NUMBER,
+}
+
+
+class Selecting(BaseModel):
+    """The fields that say what to repair; they must agree with one another.
+
+    Attributes:
+        criteria: What to repair; follows from the fields below when it is left out and they say.
+        from_date: Of `date_range` and `from_date`: events recorded at this moment or later.
+        to_date: Of `date_range`: events recorded before this moment (exclusive).
+        from_position: Of `event_number_range` and `from_event_number`: positions from this one
+            (inclusive).
+        to_position: Of `event_number_range`: positions up to this one (inclusive).
+        last_n: Of `last_n_days`: days before now. Of `last_n_events`: events at the end of the
+            log, of any type. Both are fixed once, when the run plans.
+        predicate: Of `custom_predicate`: a CEL expression over ``event``; it narrows the others.
+        predicate_name: Instead of `predicate`: one that is registered in Python.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    criteria: Criteria | None = None
+    from_date: Instant | None = None
+    to_date: Instant | None = None
+    from_position: Position | None = None
+    to_position: Position | None = None
+    last_n: Count | None = None
+    predicate: str | None = None
+    predicate_name: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _infer(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("criteria") is not None:
+            return given
+        said = {name for name in _BOUNDS if given.get(name) is not None}
+        criteria = _SAID.get(frozenset(said))
+        if (
+            criteria is None
+            and not said
+            and any(given.get(name) is not None for name in _PREDICATES)
+        ):
+            criteria = Criteria.CUSTOM_PREDICATE
+        return given if criteria is None else {**given, "criteria": criteria.value}
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Selecting:
+        given = [name for name in _BOUNDS if getattr(self, name) is not None]
+        if self.criteria is None:
+            if given:
+                raise ValueError(f"{given[0]}: expected with {_takers(given[0])}, got no criteria")
+            return self
+        needed = _NEEDED[self.criteria]
+        for name in needed:
+            if getattr(self, name) is None:
+                raise ValueError(f"{name}: required by criteria {self.criteria}")
+        for name in given:
+            if name not in needed:
+                raise ValueError(
+                    f"{name}: expected with {_takers(name)}, got criteria {self.criteria}"
+                )
+        self._predicate_agrees(self.criteria)
+        if self.from_date and self.to_date and self.to_date <= self.from_date:
+            raise ValueError(
+                f"to_date: expected after from_date ({self.from_date.isoformat()}), got "
+                f"{self.to_date.isoformat()}"
+            )
+        if None not in (self.from_position, self.to_position):
+            assert self.from_position is not None
+            assert self.to_position is not None
+            if self.to_position < self.from_position:
+                raise ValueError(
+                    f"to_position: expected from_position ({self.from_position}) or more, got "
+                    f"{self.to_position}"
+                )
+        return self
+
+    def _predicate_agrees(self, criteria: Criteria) -> None:
+        given = [name for name in _PREDICATES if getattr(self, name) is not None]
+        if len(given) == 2:
+            raise ValueError("predicate_name: expected predicate or predicate_name, got both")
+        if criteria is Criteria.CUSTOM_PREDICATE and not given:
+            raise ValueError(
+                "predicate: required by criteria custom_predicate, such as "
+                'event.type.startsWith("Order")'
+            )
+        if given and not criteria.selects:
+            raise ValueError(
+                f"{given[0]}: expected with criteria that select events, got {criteria}"
+            )
+
+
+def _takers(name: str) -> str:
+    takers = [criteria.value for criteria, needed in _NEEDED.items() if name in needed]
+    return f"criteria {' or '.join(takers)}"

@@ -1,0 +1,1 @@
+"""What a process of Refold needs: settings, connections, threads, telemetry."""

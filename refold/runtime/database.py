@@ -1,0 +1,248 @@
+"""Connections to PostgreSQL: the engine, the raw driver in hot loops, and what errors mean."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from sqlalchemy import URL, Executable, event, text
+from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InvalidatePoolError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
+
+from refold.errors import ConfigurationError
+from refold.projection.columns import exact_json, exact_times
+from refold.runtime.sessions import Connector
+from refold.runtime.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+DIALECT = asyncpg_dialect(  # type: ignore[no-untyped-call]
+    # This makes the ranges and strings of bits that the driver takes.
+    dbapi=asyncpg_dialect.import_dbapi(),  # type: ignore[no-untyped-call]
+    json_serializer=exact_json.dumps,
+)
+
+# A refold activity reads on one connection and writes on another.
+CONNECTIONS_PER_ACTIVITY = 2
+
+
+def make_engine(
+    settings: Settings, *, activities: int = 2, pool_size: int | None = None
+) -> AsyncEngine:
+    """An engine with enough connections for that many activities at a time.
+
+    Args:
+        settings: For the address.
+        activities: How many work at a time; where none does, a standby will do, too.
+        pool_size: How many connections, if not as many as those need.
+
+    Raises:
+        ConfigurationError: REFOLD_DATABASE_URL is missing, not a PostgreSQL URL, or has a parameter
+            that cannot be honoured.
+    """
+    address = settings.database_address()
+    connector = Connector(address, writes=activities > 0)
+    engine = create_async_engine(
+        URL.create(
+            "postgresql+asyncpg",
+            username=address.user,
+            host=address.where if len(address.hosts) > 1 else next(iter(address.hosts), None),
+            port=address.ports[0] if len(address.hosts) == 1 else None,
+            database=address.database,
+        ),
+        pool_size=pool_size or activities * CONNECTIONS_PER_ACTIVITY + 2,
+        max_overflow=0,
+        # Of what fails, only the statement is shown: parameters may hold what nobody should see.
+        hide_parameters=True,
+        # Alike wherever JSON is read or written: the numbers of rows and events are exact.
+        json_serializer=exact_json.dumps,
+        json_deserializer=exact_json.loads,
+    )
+
+    @event.listens_for(engine.sync_engine, "do_connect")
+    def connect(dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> None:
+        parameters.clear()
+        parameters["async_creator_fn"] = connector.connect
+        if await_only(connector.is_pooled()):
+            parameters["prepared_statement_cache_size"] = 0
+
+    event.listen(engine.sync_engine, "connect", _with_exact_times)
+    event.listen(engine.sync_engine, "checkout", _require_fresh)
+    return engine
+
+
+def _with_exact_times(connection: Any, record: Any) -> None:
+    connection.run_async(exact_times.install)
+
+
+# Neither on a standby nor where transactions are read only, as they are on a server that was
+# demoted.
+_WRITES = (
+    "SELECT NOT pg_catalog.pg_is_in_recovery() "
+    "AND pg_catalog.current_setting('transaction_read_only') = 'off'"
+)
+_LOOK_SECONDS = 10.0
+_STATEMENT_POOLING = "statement pooling mode"  # PgBouncer's words
+_NO_TLS = "rejected SSL upgrade"  # asyncpg's words
+_KNOWN = "refold_known"
+
+
+def _require_fresh(connection: Any, record: Any, proxy: Any) -> None:
+    """Takes no connection from the pool that is broken, or leads to a server without writes.
+
+    After a failover an old connection may live on, to the server that was the primary. A new one
+    is taken as it is.
+
+    Raises:
+        DisconnectionError: Another connection is to be opened instead.
+        InvalidatePoolError: And those that are as old are not to be used, either.
+    """
+    if _KNOWN not in record.info:
+        record.info[_KNOWN] = True
+        return
+
+    async def look(driver: asyncpg.Connection[Any]) -> object:
+        return await driver.fetchval(_WRITES, timeout=_LOOK_SECONDS)
+
+    try:
+        writes = connection.run_async(look)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DisconnectionError(f"the connection is broken: {error}") from error
+    if not writes:
+        logger.warning("PostgreSQL takes no writes on connections made before: opening new ones")
+        raise InvalidatePoolError("the server takes no writes")
+
+
+async def raw(connection: AsyncConnection) -> asyncpg.Connection[Any]:
+    """asyncpg's own connection, for COPY and cursors; its transaction is SQLAlchemy's."""
+    pooled = await connection.get_raw_connection()
+    driver: asyncpg.Connection[Any] | None = pooled.driver_connection
+    assert driver is not None
+    return driver
+
+
+@asynccontextmanager
+async def own_transaction(
+    connection: AsyncConnection,
+) -> AsyncIterator[asyncpg.Connection[Any]]:
+    """A transaction of the driver's own: SQLAlchemy's would cost as much again as a small batch.
+
+    Whoever is cancelled in the midst of it gives the connection up: SQLAlchemy does not know of the
+    transaction and would hand it, open, to the next one, whose commits would then be none.
+    """
+    driver = await raw(connection)
+    try:
+        async with driver.transaction():
+            yield driver
+    except Exception:
+        raise  # rolled back by the driver
+    except BaseException as cancelled:
+        await connection.invalidate(cancelled)
+        raise
+
+
+def storable(value: Any) -> Any:
+    """JSON or text as PostgreSQL can store it: it has no NUL and no lone surrogates."""
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode().replace("\0", "\ufffd")
+    if isinstance(value, list):
+        return [storable(inner) for inner in value]
+    if isinstance(value, dict):
+        return {storable(name): storable(inner) for name, inner in value.items()}
+    return value
+
+
+def compiled(statement: Executable) -> tuple[str, list[Any]]:
+    """A Core statement as text with ``$n`` placeholders, and its arguments in order."""
+    result: Any = statement.compile(  # type: ignore[attr-defined]
+        dialect=DIALECT, compile_kwargs={"render_postcompile": True}
+    )
+    names: Sequence[str] = result.positiontup or []
+    return str(result), [result.params[name] for name in names]
+
+
+def compiled_names(statement: Executable) -> tuple[str, list[str]]:
+    """A Core statement as text with ``$n`` placeholders, and its parameters' names in order."""
+    result: Any = statement.compile(dialect=DIALECT)  # type: ignore[attr-defined]
+    return str(result), list(result.positiontup or [])
+
+
+async def check_reachable(engine: AsyncEngine) -> None:
+    """Connects once.
+
+    Raises:
+        ConfigurationError: The server answers, and will never let us in as configured.
+        OSError, DBAPIError: The server does not answer, or takes no writes (now); trying again
+            makes sense.
+    """
+    try:
+        async with engine.connect() as connection:
+            if not await connection.scalar(text(_WRITES)):
+                await connection.invalidate()
+                raise OSError(
+                    "it takes no writes: it is a standby, or default_transaction_read_only is on"
+                )
+    except (
+        asyncpg.InvalidAuthorizationSpecificationError,
+        asyncpg.InvalidCatalogNameError,
+        ssl.SSLCertVerificationError,
+    ) as e:
+        raise ConfigurationError(f"REFOLD_DATABASE_URL: the server refuses it: {e}") from e
+    except ConnectionError as e:
+        if _NO_TLS in str(e):
+            raise ConfigurationError(
+                "REFOLD_DATABASE_URL: the address asks for TLS, and the server has none: take away "
+                "sslmode, or set ssl = on in the server"
+            ) from e
+        raise
+    except DBAPIError as e:
+        if _is(e, asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError):
+            raise ConfigurationError(
+                f"REFOLD_DATABASE_URL: the server refuses it: {server_error(e)}"
+            ) from e
+        if _STATEMENT_POOLING in str(server_error(e)):
+            raise ConfigurationError(
+                "REFOLD_DATABASE_URL: expected a pooler that keeps transactions together, got one "
+                "in statement mode: set its pool_mode to transaction"
+            ) from e
+        raise
+
+
+def _is(error: DBAPIError, *kinds: type[BaseException]) -> bool:
+    cause = getattr(error.orig, "__cause__", None)
+    return isinstance(cause, kinds)
+
+
+def server_error(error: BaseException) -> asyncpg.PostgresError | None:
+    """PostgreSQL's own error behind what SQLAlchemy or asyncpg raised, if there is one."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, asyncpg.PostgresError):
+            return seen
+        seen = seen.orig if isinstance(seen, DBAPIError) and seen.orig else seen.__cause__
+    return None
+
+
+async def wait_until_reachable(engine: AsyncEngine) -> None:
+    """Waits for the server to answer, saying every few seconds that it does not.
+
+    Raises:
+        ConfigurationError: It answers, and will never let us in as configured.
+    """
+    pause = 0.5
+    while True:
+        try:
+            return await check_reachable(engine)
+        except (OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            port = f":{engine.url.port}" if engine.url.port else ""
+            where = f"{engine.url.host or 'the local server'}{port}"
+            logger.warning("PostgreSQL at %s does not answer (%s); trying again", where, error)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, 5.0)

@@ -1,0 +1,59 @@
+"""The worker's converter: arguments that cannot be decoded come as what they are.
+
+Temporal's own would leave a workflow running for ever, trying to decode its input or a signal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import zip_longest
+from typing import Any
+
+from temporalio.api.common.v1 import Payload
+from temporalio.client import Client
+from temporalio.contrib.pydantic import PydanticPayloadConverter
+from temporalio.converter import PayloadConverter
+
+from refold.requests.undecodable import Undecodable
+
+
+class ForgivingPayloadConverter(PydanticPayloadConverter):
+    """pydantic's converter; what nobody has named a type for need not be decodable."""
+
+    def from_payloads(
+        self, payloads: Sequence[Payload], type_hints: list[type] | None = None
+    ) -> list[Any]:
+        """The values; `Undecodable` for those of no type that cannot be decoded."""
+        values: list[Any] = []
+        for payload, hint in zip_longest(payloads, type_hints or []):
+            try:
+                values += super().from_payloads([payload], None if hint is None else [hint])
+            except Exception as error:
+                # Typed are the results of our own activities: there it is a defect.
+                if hint not in (None, Any):
+                    raise
+                values.append(Undecodable(_why(payload, error)))
+        return values
+
+
+def _why(payload: Payload, error: Exception) -> str:
+    encoding = payload.metadata.get("encoding", b"").decode(errors="replace")[:50]
+    if encoding != "json/plain":
+        return f"its encoding is {encoding or 'not given'!r}, expected 'json/plain'"
+    said = str(error)
+    return "it is nested too deep" if "recursion limit" in said else "it is not JSON"
+
+
+def forgiving(client: Client) -> Client:
+    """The same client, whose worker decodes with `ForgivingPayloadConverter`.
+
+    One with a payload converter of somebody's own is left as it is.
+    """
+    config = client.config()
+    converter = config["data_converter"]
+    if converter.payload_converter_class is not PydanticPayloadConverter:
+        return client
+    kind: type[PayloadConverter] = ForgivingPayloadConverter
+    config["data_converter"] = replace(converter, payload_converter_class=kind)
+    return Client(**config)

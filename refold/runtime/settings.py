@@ -1,0 +1,94 @@
+"""Settings from the environment (REFOLD_*); Temporal's and OpenTelemetry's are their own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from refold.errors import ConfigurationError
+from refold.runtime.database_url import (
+    EXAMPLE,
+    DatabaseUrl,
+    parse_database_url,
+)
+from refold.runtime.threads import CALL_SECONDS
+
+PATIENCE_SECONDS = 600.0
+"""A rolling deployment takes less."""
+
+
+class Settings(BaseSettings):
+    """What a worker or a command needs to know.
+
+    Attributes:
+        database_url: PostgreSQL that holds read models, ``refold.*`` and events.
+        projections: Modules to import for projections, comma-separated in the environment.
+        task_queue: Temporal task queue.
+        segment_seconds: What one refold or follow activity aims to last, in seconds.
+        heartbeat_timeout_seconds: Silence after which Temporal hands an activity to another
+            worker, in seconds.
+        swap_patience_seconds: How long a finished table waits for what stops its swap to be taken
+            away, in seconds: a materialized view, say, that was made meanwhile.
+        handler_seconds: How long one call of a handler, key function or predicate may take, in
+            seconds.
+        system_events_days: How long system events are kept, in days.
+        history_days: How long ended runs and discarded generations are remembered, in days; the
+            latest of each projection are remembered longer.
+        deployment_seconds: How long a step of a projection that a worker does not have, or not in
+            that version, is left to other workers before it fails, in seconds.
+        tenant_path: Where an event names its tenant: ``metadata.tenant_id``, ``data.tenant``, or
+            ``stream_id``; None for events without tenants.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="REFOLD_", extra="ignore")
+
+    database_url: str | None = None
+    projections: Annotated[list[str], NoDecode] = ["projections"]
+    task_queue: str = Field(default="refold", min_length=1)
+    segment_seconds: float = Field(default=10, gt=0, le=600)
+    heartbeat_timeout_seconds: float = Field(default=10, ge=1, le=600)
+    swap_patience_seconds: float = Field(default=900, ge=0)
+    handler_seconds: float = Field(default=CALL_SECONDS, gt=0, le=3600)
+    system_events_days: float = Field(default=30, gt=0)
+    history_days: float = Field(default=30, gt=0)
+    deployment_seconds: float = Field(default=PATIENCE_SECONDS, ge=0)
+    tenant_path: str | None = Field(
+        default=None, pattern=r"^(stream_id|(data|metadata)(\.[^.]+)+)$"
+    )
+
+    @field_validator("projections", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    def database_address(self) -> DatabaseUrl:
+        """Where the database is.
+
+        Raises:
+            ConfigurationError: REFOLD_DATABASE_URL is not set, is not a PostgreSQL URL, or has a
+                parameter that cannot be honoured.
+        """
+        if not self.database_url:
+            raise ConfigurationError(
+                f"REFOLD_DATABASE_URL is not set: expected an address such as {EXAMPLE} "
+                "(`refold dev` starts a PostgreSQL and prints its address)"
+            )
+        return parse_database_url(self.database_url)
+
+
+def load_settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        ConfigurationError: A variable has a value that cannot work; the message names it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "REFOLD_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise ConfigurationError(f"{name}: {first['msg']}, got {first['input']!r}") from None

@@ -1,0 +1,95 @@
+"""The Temporal client of this process: where the environment says, with our converter."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.envconfig import ClientConfig
+from temporalio.service import RPCError, RPCStatusCode
+
+from refold.errors import ConfigurationError, TemporalUnreachable
+from refold.runtime.telemetry import set_up_telemetry
+
+logger = logging.getLogger(__name__)
+
+_REASON = re.compile(r'message: "([^"]+)"')
+
+
+def target() -> str:
+    """The address that TEMPORAL_* or its profile file name; the SDK's default otherwise."""
+    return str(ClientConfig.load_client_connect_config().get("target_host", "localhost:7233"))
+
+
+async def connect() -> Client:
+    """Connects to the Temporal server that TEMPORAL_* name.
+
+    Raises:
+        ConfigurationError: The settings cannot work.
+        TemporalUnreachable: The server does not answer.
+    """
+    try:
+        config = ClientConfig.load_client_connect_config()
+    except RuntimeError as error:
+        raise ConfigurationError(f"TEMPORAL_*: {error}") from error
+    config.setdefault("target_host", "localhost:7233")
+    try:
+        return await Client.connect(
+            **config, data_converter=pydantic_data_converter, interceptors=set_up_telemetry()
+        )
+    except RuntimeError as error:
+        raise TemporalUnreachable(
+            f"Temporal at {target()} does not answer: check TEMPORAL_ADDRESS, or start one with "
+            f"`refold dev` ({_short(error)})"
+        ) from error
+
+
+def _short(error: RuntimeError) -> str:
+    """The reason alone: the client tells it within the names of its own types."""
+    reasons = _REASON.findall(str(error))
+    return str(reasons[-1]) if reasons else str(error)
+
+
+async def require_namespace(client: Client) -> None:
+    """Asks the server whether it has the client's namespace.
+
+    Raises:
+        ConfigurationError: It has not.
+        TemporalUnreachable: It does not answer any more.
+    """
+    asked = DescribeNamespaceRequest(namespace=client.namespace)
+    try:
+        await client.workflow_service.describe_namespace(asked)
+    except RPCError as error:
+        if error.status == RPCStatusCode.NOT_FOUND:
+            raise ConfigurationError(
+                f"TEMPORAL_NAMESPACE: Temporal at {target()} has no namespace "
+                f"{client.namespace!r}: name one that it has, or make it with `temporal operator "
+                f"namespace create -n {client.namespace}`"
+            ) from error
+        if error.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED):
+            raise TemporalUnreachable(
+                f"Temporal at {target()} does not answer: {error.message}"
+            ) from error
+
+
+async def wait_until_connected() -> Client:
+    """Waits for the Temporal server to answer, saying every few seconds that it does not.
+
+    Raises:
+        ConfigurationError: The settings cannot work, or the server has no such namespace.
+    """
+    pause = 0.5
+    while True:
+        try:
+            client = await connect()
+            await require_namespace(client)
+            return client
+        except TemporalUnreachable as error:
+            logger.warning("%s; trying again", error)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, 5.0)

@@ -1,0 +1,312 @@
+"""Threads for people's code: handlers, key functions, predicates. The event loop stays free.
+
+A thread cannot be killed. One whose call takes too long is interrupted by an exception that no
+`except Exception` catches, which ends whatever runs in Python. What waits in C does not notice: its
+thread is left, counted and named in the log, and the work goes on in another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import ctypes
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from refold.errors import (
+    HandlerInterrupted,
+    HandlerOverdue,
+    NoThreadLeft,
+)
+from refold.event import Event
+from refold.runtime.code_location import where
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+CALL_SECONDS = 30.0
+"""How long one call of people's code may take, unless a worker's settings say otherwise."""
+
+PIECE_SECONDS = 2.0
+"""After so long what can be cut in two is asked to be: see `Hand.due`."""
+
+MOST_LEFT = 50
+"""So many threads may be left in code that does not return; then no other is begun."""
+
+_LOOK_SECONDS = 0.25
+# Code that catches everything in a loop is hit between two rounds sooner or later.
+_INTERRUPT_SECONDS = 0.01
+_GRACE_SECONDS = 2.0
+
+_seconds: contextvars.ContextVar[float] = contextvars.ContextVar("seconds", default=CALL_SECONDS)
+
+
+class Hand:
+    """What a thread has in hand, for whoever watches it.
+
+    Args:
+        projection: Whose code it runs.
+        piece_seconds: When what can be cut in two is to be; `PIECE_SECONDS` when left out.
+
+    Attributes:
+        event: The event of the call that is being made; None between two calls. Each call has an
+            object of its own, or tells so by `begin`.
+        calls: Makes two calls with one event two.
+        due: Whether the piece in hand is to end after this call: it has taken `piece_seconds`.
+        spent: Seconds that the piece has taken in earlier threads.
+        size: Bytes of events that the piece has taken in.
+    """
+
+    __slots__ = ("calls", "due", "event", "piece_seconds", "projection", "size", "spent")
+
+    def __init__(self, projection: str, piece_seconds: float | None = None) -> None:
+        self.projection = projection
+        self.piece_seconds = PIECE_SECONDS if piece_seconds is None else piece_seconds
+        self.event: Event | None = None
+        self.calls = 0
+        self.due = False
+        self.renew()
+
+    def renew(self) -> None:
+        """Another piece begins."""
+        self.spent = 0.0
+        self.size = 0
+
+    def begin(self, event: Event) -> None:
+        """A call with an event begins."""
+        self.calls += 1
+        self.event = event
+
+    def each(self, events: Iterable[Event]) -> Iterator[Event]:
+        """The events, each in hand while it is dealt with."""
+        for event in events:
+            self.begin(event)
+            yield event
+        self.event = None
+
+
+def limit_calls(seconds: float) -> None:
+    """Sets how long one call of people's code may take, for what the present task begins."""
+    _seconds.set(seconds)
+
+
+async def in_thread(
+    work: Callable[..., T], *arguments: Any, hand: Hand | None = None, seconds: float | None = None
+) -> T:
+    """Runs people's code in a thread.
+
+    Args:
+        work: What is run.
+        *arguments: What it is given.
+        hand: Where it notes what it has in hand; without one it may take as long as it likes.
+        seconds: How long one call may take; as `limit_calls` says when left out.
+
+    Raises:
+        HandlerOverdue: A call has taken too long; its thread is interrupted, or left.
+        NoThreadLeft: Too many threads are left in code that does not return.
+    """
+    loop = asyncio.get_running_loop()
+    job = _Job(loop, contextvars.copy_context(), work, arguments)
+    if hand is None:
+        _threads.give(job)
+        return await job.future  # type: ignore[no-any-return]
+    began = loop.time()
+    hand.due = hand.spent >= hand.piece_seconds
+    _threads.give(job)
+    watch = _Watch(job, hand, seconds or _seconds.get())
+    try:
+        return await job.future  # type: ignore[no-any-return]
+    finally:
+        hand.spent += loop.time() - began
+        if job.ended:
+            watch.end()
+        else:  # nobody wants any more of it
+            hand.due = True
+
+
+class _Job:
+    """A piece of work for a thread, and what came of it."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        context: contextvars.Context,
+        work: Callable[..., Any],
+        arguments: tuple[Any, ...],
+    ) -> None:
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.thread: int | None = None
+        self.ended = False
+        self.overdue: HandlerOverdue | None = None
+        self._work: Callable[[], Any] | None = lambda: context.run(work, *arguments)
+        self._lock = threading.Lock()
+
+    def do(self) -> None:
+        self.thread = threading.get_ident()
+        result: Any = None
+        error: BaseException | None = None
+        try:
+            assert self._work is not None
+            result = self._work()
+        except BaseException as raised:
+            error = raised
+        if error is not None and (
+            isinstance(error, StopIteration) or not isinstance(error, Exception)
+        ):
+            # Raised by the loop, these would end it, or the task as if somebody had cancelled it.
+            cause = error
+            error = RuntimeError(f"{type(cause).__name__} in people's code: {cause}")
+            error.__cause__ = cause
+        with self._lock:
+            self.ended = True
+        self._work = None
+        with suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(self._settle, result, error)
+
+    def interrupt(self, overdue: HandlerOverdue) -> None:
+        """Raises `HandlerInterrupted` in the thread, if it is still at this."""
+        with self._lock:
+            if self.ended or self.thread is None:
+                return
+            self.overdue = overdue
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(self.thread), ctypes.py_object(HandlerInterrupted)
+            )
+
+    def give_up(self) -> None:
+        """Whoever waits for it is told why it does not come."""
+        if self.overdue is not None and not self.future.done():
+            self.future.set_exception(self.overdue)
+
+    def _settle(self, result: Any, error: BaseException | None) -> None:
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(result)
+        else:
+            self.future.set_exception(self.overdue or error)
+
+
+class _Watch:
+    """Looks at a thread's hand now and then, as long as its job lasts."""
+
+    def __init__(self, job: _Job, hand: Hand, seconds: float) -> None:
+        self._job = job
+        self._hand = hand
+        self._seconds = seconds
+        self._clock = job.loop.time
+        self._began = self._looked = self._clock()
+        self._seen: tuple[Event | None, int] = (None, 0)
+        self._unchanged = 0.0
+        self._left = False
+        self._timer = job.loop.call_later(self._pause(), self._look)
+
+    def end(self) -> None:
+        self._timer.cancel()
+
+    def _pause(self) -> float:
+        pause = min(_LOOK_SECONDS, self._seconds / 4)
+        if not self._hand.due:
+            left = self._hand.piece_seconds - self._hand.spent - (self._clock() - self._began)
+            pause = min(pause, max(left, 0.001))
+        return pause
+
+    def _look(self) -> None:
+        if self._job.ended:
+            self._job.give_up()  # it may have been hit before it could say what came of it
+            if self._left:
+                _threads.came_back()
+            return
+        hand, now = self._hand, self._clock()
+        # A process that was stopped meanwhile has not had all that time.
+        passed = min(now - self._looked, 2 * _LOOK_SECONDS)
+        self._looked = now
+        if hand.spent + now - self._began >= hand.piece_seconds:
+            hand.due = True
+        if self._job.overdue is not None:
+            pause = self._insist(self._job.overdue, passed)
+        elif self._is_overdue(passed):
+            pause = _INTERRUPT_SECONDS
+        else:
+            pause = self._pause()
+        self._timer = self._job.loop.call_later(pause, self._look)
+
+    def _is_overdue(self, passed: float) -> bool:
+        """Looks whether the call in hand is still the one that it was; interrupts it in the end."""
+        event, calls = self._hand.event, self._hand.calls
+        same = event is not None and event is self._seen[0] and calls == self._seen[1]
+        self._seen = event, calls
+        self._unchanged = self._unchanged + passed if same else 0.0
+        if event is None or self._unchanged < self._seconds:
+            return False
+        place = where(self._job.thread)
+        overdue = HandlerOverdue.of(self._hand.projection, event, self._seconds, place)
+        logger.error("%s", overdue)
+        self._unchanged = 0.0
+        self._job.interrupt(overdue)
+        return True
+
+    def _insist(self, overdue: HandlerOverdue, passed: float) -> float:
+        """Interrupts it again; leaves its thread in the end. The seconds to the next try."""
+        self._job.interrupt(overdue)
+        self._unchanged += passed
+        if self._unchanged >= _GRACE_SECONDS and not self._left:
+            self._left = True
+            self._job.give_up()
+            _threads.leave(overdue.where)
+        return _LOOK_SECONDS if self._left else _INTERRUPT_SECONDS
+
+
+class _Threads:
+    """The threads of this process: as many as are wanted at a time; daemons, so it can end."""
+
+    def __init__(self) -> None:
+        self._idle: list[SimpleQueue[_Job]] = []
+        self._left = 0
+
+    def give(self, job: _Job) -> None:
+        try:
+            jobs = self._idle.pop()
+        except IndexError:
+            if self._left >= MOST_LEFT:
+                raise NoThreadLeft(self._left) from None
+            jobs = SimpleQueue()
+            threading.Thread(
+                target=self._work, args=(jobs,), name="refold-people", daemon=True
+            ).start()
+        jobs.put(job)
+
+    def leave(self, place: str) -> None:
+        self._left += 1
+        logger.error(
+            "a thread is left at %s, which does not return: %d of them by now, of %d that may be; "
+            "they end with this process",
+            place,
+            self._left,
+            MOST_LEFT,
+        )
+
+    def came_back(self) -> None:
+        self._left -= 1
+
+    def _work(self, jobs: SimpleQueue[_Job]) -> None:
+        with suppress(HandlerInterrupted):
+            while True:
+                job = jobs.get()
+                try:
+                    job.do()
+                finally:
+                    job.ended = True
+                if job.overdue is not None:
+                    return  # it may still be hit by what was raised in it
+                del job  # nothing of it is kept while there is nothing to do
+                self._idle.append(jobs)
+
+
+_threads = _Threads()

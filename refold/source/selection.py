@@ -1,0 +1,144 @@
+"""Selecting events: from what a backfill asks for to the events that name the keys."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, exists, false, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.messages.selection import Selection
+from refold.projection.declaration import Projection
+from refold.projection.key import Key
+from refold.requests.criteria import Criteria, Selecting
+from refold.source.portions import weighed
+from refold.source.reader import (
+    keyed_events,
+    range_of,
+    wanted,
+)
+from refold.store.schema import events
+
+
+async def fixed(
+    connection: AsyncConnection, asked: Selecting, *, head: int, tenant: str | None
+) -> Selection:
+    """What is asked for, with all that depends on the moment fixed, as positions up to the head.
+
+    Dates become positions first: between the first event that is recorded late enough and the last
+    that is recorded early enough, so that no more than these are read. They are then filtered by
+    their dates, which need not ascend.
+
+    Args:
+        connection: Any connection.
+        asked: What is to be repaired.
+        head: A settled position.
+        tenant: Only this tenant's events; None for all.
+    """
+    criteria = asked.criteria
+    assert criteria is not None
+    first, last = asked.from_position or 0, head
+    from_date, to_date = asked.from_date, asked.to_date
+    if asked.to_position is not None:
+        last = min(asked.to_position, head)
+    if criteria is Criteria.LAST_N_DAYS:
+        assert asked.last_n is not None
+        from_date = await _days_ago(connection, asked.last_n)
+    if criteria is Criteria.LAST_N_EVENTS:
+        assert asked.last_n is not None
+        first = await _last_events(connection, asked.last_n, head)
+    if from_date is not None:
+        earliest = select(func.min(events.c.position)).where(events.c.recorded_at >= from_date)
+        found = await connection.scalar(earliest.where(events.c.position <= head))
+        first = head + 1 if found is None else found
+    if to_date is not None:
+        latest = select(func.max(events.c.position)).where(events.c.recorded_at < to_date)
+        last = await connection.scalar(latest.where(events.c.position <= head)) or 0
+    return Selection(
+        criteria=criteria,
+        from_position=first,
+        to_position=last,
+        from_date=from_date,
+        to_date=to_date,
+        predicate=asked.predicate,
+        predicate_name=asked.predicate_name,
+        tenant=tenant,
+    )
+
+
+async def _days_ago(connection: AsyncConnection, days: int) -> datetime | None:
+    now: datetime | None = await connection.scalar(select(func.now()))
+    assert now is not None
+    try:
+        return now - timedelta(days=days)
+    except OverflowError:
+        return None  # before there were any dates
+
+
+async def _last_events(connection: AsyncConnection, count: int, head: int) -> int:
+    """The position of the event that so many, itself included, end with at the head."""
+    statement = select(events.c.position).where(events.c.position <= head)
+    ordered = statement.order_by(events.c.position.desc()).offset(count - 1).limit(1)
+    return await connection.scalar(ordered) or 0
+
+
+def selected(
+    projection: Projection, selection: Selection, tenant_path: str | None
+) -> list[ColumnElement[bool]]:
+    """The condition for the events that are selected, but for its predicate.
+
+    Args:
+        projection: Only event types that it reads, from where it begins.
+        selection: Which events.
+        tenant_path: Where an event names its tenant; needed with a tenant.
+    """
+    conditions = wanted(projection.event_types, projection.start_from)
+    if selection.from_position > selection.to_position:
+        return [*conditions, false()]
+    conditions.append(events.c.position >= selection.from_position)
+    conditions.append(events.c.position <= selection.to_position)
+    if selection.from_date is not None:
+        conditions.append(events.c.recorded_at >= selection.from_date)
+    if selection.to_date is not None:
+        conditions.append(events.c.recorded_at < selection.to_date)
+    if selection.tenant is not None:
+        assert tenant_path is not None
+        conditions.append(_tenant(tenant_path) == selection.tenant)
+    return conditions
+
+
+def _tenant(path: str) -> ColumnElement[Any]:
+    root, *steps = path.split(".")
+    if not steps:
+        return events.c.stream_id
+    json: Any = events.c[root][tuple(steps)]
+    tenant: ColumnElement[Any] = json.astext
+    return tenant
+
+
+def one_by_one(conditions: list[ColumnElement[bool]]) -> Select[Any]:
+    """The events that a condition finds, in order of position, for `refold.source.reader`."""
+    return select(weighed()).where(*conditions).order_by(events.c.position)
+
+
+async def count_selected(connection: AsyncConnection, conditions: list[ColumnElement[bool]]) -> int:
+    """How many events a condition finds."""
+    counted = await connection.scalar(select(func.count()).select_from(events).where(*conditions))
+    assert counted is not None
+    return counted
+
+
+def without_events(
+    projection: Projection, keys: Select[Any], *, low: Key | None, high: Key | None, upto: int
+) -> Select[Any]:
+    """Those of some keys with low < key <= high that have no event up to a position (inclusive)."""
+    paths = projection.key_paths
+    assert paths is not None
+    found = keys.distinct().subquery()
+    columns = list(found.c)
+    named = [events.c.position <= upto, *keyed_events(projection)]
+    same = [column == path.sql(events) for column, path in zip(columns, paths, strict=True)]
+    return select(*columns).where(
+        *range_of(columns, paths, low, high), ~exists().where(*named, *same)
+    )

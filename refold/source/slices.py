@@ -1,0 +1,146 @@
+"""Cutting the log into slices of keys that are balanced by events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, or_, select, tablesample
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.errors import PoisonEvent
+from refold.projection.declaration import Projection
+from refold.projection.key import Key
+from refold.source.reader import (
+    key_columns,
+    key_range,
+    keyed_events,
+    not_at,
+    one_of,
+    wanted,
+)
+from refold.store.schema import events
+
+Bounds = list[tuple[Key | None, Key | None]]
+"""Ranges of keys, each above the first key (exclusive) up to the second (inclusive); None: open."""
+
+# Up to this many events a sample is the whole log; beyond, a few whole pages do.
+_SAMPLE = 50_000
+
+
+async def key_bounds(
+    connection: AsyncConnection, projection: Projection, *, upto: int, slices: int
+) -> Bounds:
+    """Ranges that cover all keys, about equal in events.
+
+    Args:
+        connection: Any connection.
+        projection: One whose key is made of paths.
+        upto: Only positions up to this (inclusive) count.
+        slices: How many ranges to aim at; fewer when single keys are large.
+    """
+    paths = projection.key_paths
+    assert paths is not None
+    cuts: list[Key] = []
+    if slices > 1:
+        cuts = await _cuts(connection, projection, upto, slices)
+    return list(zip([None, *cuts], [*cuts, None], strict=True))
+
+
+async def _cuts(
+    connection: AsyncConnection, projection: Projection, upto: int, slices: int
+) -> list[Key]:
+    paths = projection.key_paths
+    assert paths is not None
+    sampled: Any = events
+    if upto > _SAMPLE:
+        sampled = tablesample(events, func.system(max(100 * _SAMPLE / upto, 0.01)))
+    names = [f"k{i}" for i in range(len(paths))]
+    columns = [path.sql(sampled).label(name) for path, name in zip(paths, names, strict=True)]
+    bucket = func.ntile(slices).over(order_by=columns).label("bucket")
+    inner = (
+        select(*columns, bucket)
+        .where(sampled.c.position <= upto, *keyed_events(projection, sampled))
+        .subquery()
+    )
+    keys = [inner.c[name] for name in names]
+    statement = (
+        select(*keys)
+        .ext(distinct_on(inner.c.bucket))
+        .order_by(inner.c.bucket, *[key.desc() for key in keys])
+    )
+    rows = [tuple(row) for row in await connection.execute(statement)]
+    highest = [row[0] if len(row) == 1 else row for row in rows]
+    # The last bucket is open above; a key that fills several buckets cuts once.
+    return list(dict.fromkeys(highest[:-1]))
+
+
+async def slice_totals(
+    connection: AsyncConnection,
+    projection: Projection,
+    bounds: Bounds,
+    *,
+    upto: int,
+    among: Select[Any] | None = None,
+    passed_over: Sequence[int] = (),
+) -> list[int]:
+    """How many events each range has, up to a position (inclusive); of some keys only, if given.
+
+    Those at the positions `passed_over` do not count.
+
+    Raises:
+        PoisonEvent: An event's key does not fit its column.
+    """
+    paths = projection.key_paths
+    assert paths is not None
+    read = [
+        events.c.position <= upto,
+        *wanted(projection.event_types, projection.start_from),
+        *not_at(passed_over),
+    ]
+    if among is not None:
+        read.append(one_of(paths, among))
+    misfit = or_(*[path.misfits(events) for path in paths])
+    columns: list[ColumnElement[int]] = [func.count().filter(misfit)]
+    has_key = [column.is_not(None) for column in key_columns(paths)]
+    for low, high in bounds:
+        columns.append(func.count().filter(*has_key, *key_range(paths, low, high)))
+    misfits, *totals = (await connection.execute(select(*columns).where(*read))).one()
+    if misfits:
+        await raise_misfit(connection, projection, [*read, misfit])
+    return list(totals)
+
+
+async def count_keys(connection: AsyncConnection, projection: Projection, *, upto: int) -> int:
+    """How many keys have an event up to a position (inclusive); reads them all."""
+    paths = projection.key_paths
+    assert paths is not None
+    keys = select(*key_columns(paths)).where(events.c.position <= upto, *keyed_events(projection))
+    counted = await connection.scalar(select(func.count()).select_from(keys.distinct().subquery()))
+    assert counted is not None
+    return counted
+
+
+async def raise_misfit(
+    connection: AsyncConnection, projection: Projection, condition: list[ColumnElement[bool]]
+) -> None:
+    """Raises for the first event that a condition finds, as one whose key does not fit.
+
+    Raises:
+        PoisonEvent: Always.
+    """
+    columns = (events.c.position, events.c.type, events.c.stream_id)
+    statement = select(*columns).where(*condition).order_by(events.c.position).limit(1)
+    first = (await connection.execute(statement)).one()
+    assert projection.key_paths is not None
+    wanted = ", ".join(
+        f"{path.path} as {path.column.name} {path.column.type!r}" for path in projection.key_paths
+    )
+    raise PoisonEvent(
+        projection.name,
+        first.position,
+        first.type,
+        first.stream_id,
+        f"its key does not fit: expected {wanted}",
+    )

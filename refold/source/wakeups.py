@@ -1,0 +1,53 @@
+"""Waking whoever waits for events: by notification, and by the clock when none comes.
+
+Nobody has to notify. Appending does not do it by itself, as PostgreSQL refuses to prepare a
+transaction (PREPARE TRANSACTION) that has notified. Behind a pooler nobody can be notified.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.runtime.database import raw
+from refold.runtime.sessions import is_pooled
+
+CHANNEL = "refold_events"
+
+
+class Bell:
+    """Rings when somebody has appended."""
+
+    def __init__(self) -> None:
+        self._rung = asyncio.Event()
+
+    def ring(self, *_: object) -> None:
+        """Wakes whoever waits now, or next."""
+        self._rung.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Waits until it rings, for so long at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._rung.wait()
+        self._rung.clear()
+
+
+@asynccontextmanager
+async def listening(connection: AsyncConnection) -> AsyncIterator[Bell]:
+    """A bell that rings after each transaction that notifies, as long as the connection lives."""
+    driver = await raw(connection)
+    bell = Bell()
+    if is_pooled(driver):
+        yield bell  # its session is not its own: whoever waits, waits for the clock
+        return
+    await driver.add_listener(CHANNEL, bell.ring)
+    try:
+        yield bell
+    finally:
+        if not driver.is_closed():
+            await driver.remove_listener(CHANNEL, bell.ring)

@@ -1,0 +1,1 @@
+"""Sessions of workers that have stopped: found, and ended."""

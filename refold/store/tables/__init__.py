@@ -1,0 +1,1 @@
+"""The tables of read models: made, filled, changed, compared."""

@@ -1,0 +1,233 @@
+"""Reading and writing the rows of a read model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import Any
+
+import asyncpg
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    Table,
+    Text,
+    cast,
+    delete,
+    func,
+    literal,
+    select,
+    text,
+    tuple_,
+)
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.projection.declaration import Row
+from refold.projection.key import Key
+from refold.store.tables.read_models import quoted
+from refold.store.tables.stored_types import (
+    driver_binder,
+    has_coarse_equality,
+    stored,
+)
+
+# What is large of a table's rows is in a table of its own.
+_ANY_LARGE = text(
+    "SELECT pg_relation_size(reltoastrelid) > 0 FROM pg_class WHERE oid = to_regclass(:name)"
+)
+
+
+class RowStore:
+    """One physical table's rows.
+
+    Args:
+        table: The table, with its schema.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self.table, self._kinds = stored(table)
+        self._key = list(self.table.primary_key.columns)
+        self._names = list(self._kinds)
+        self._values = itemgetter(*self._names)
+        self._binders = [
+            (index, binder)
+            for index, kind in enumerate(self._kinds.values())
+            if (binder := driver_binder(kind)) is not None
+        ]
+        self._upsert = self._make_upsert()
+
+    @property
+    def name(self) -> str:
+        """The table's name with its schema, quoted."""
+        return quoted(self.table.schema or "", self.table.name)
+
+    @property
+    def written(self) -> list[str]:
+        """The columns that are written; others are computed by PostgreSQL."""
+        return list(self._names)
+
+    @property
+    def key_names(self) -> list[str]:
+        """The key's columns."""
+        return [column.name for column in self._key]
+
+    # -- reading -----------------------------------------------------------------------------
+
+    async def read(self, connection: AsyncConnection, keys: Sequence[Key]) -> dict[Key, Row]:
+        """The rows of these keys, by key; keys without a row are absent."""
+        if not keys:
+            return {}
+        statement = select(self.table).where(self._among(keys))
+        names = [str(column.name) for column in self._key]
+        found: dict[Key, Row] = {}
+        for record in await connection.execute(statement):
+            row = dict(zip(self._names, record, strict=True))
+            parts = tuple(row[name] for name in names)
+            found[parts[0] if len(parts) == 1 else parts] = row
+        return found
+
+    async def sizes(self, connection: AsyncConnection, keys: Sequence[Key]) -> dict[Key, int]:
+        """The bytes of these keys' rows as text, by key; nothing when no row is large.
+
+        A row is large if some of it is stored apart from the others: above 2,000 bytes.
+        """
+        name = quoted(self.table.schema or "", self.table.name)
+        if not keys or not await connection.scalar(_ANY_LARGE, {"name": name}):
+            return {}
+        sizes = [
+            func.coalesce(func.octet_length(cast(column, Text)), 0) for column in self.table.columns
+        ]
+        total = sum(sizes[1:], start=sizes[0])
+        statement = select(total, *self._key).where(self._among(keys))
+        return {
+            key[0] if len(key) == 1 else tuple(key): size
+            for size, *key in await connection.execute(statement)
+        }
+
+    async def find(self, connection: AsyncConnection, keys: Select[Any]) -> list[Key]:
+        """Those of the keys that a statement finds which have a row."""
+        statement = select(*self._key).where(self._compared().in_(keys))
+        rows = [tuple(row) for row in await connection.execute(statement)]
+        return [row[0] if len(row) == 1 else row for row in rows]
+
+    # -- writing -----------------------------------------------------------------------------
+
+    async def load(self, driver: asyncpg.Connection[Any], rows: Sequence[Row]) -> None:
+        """Adds rows by COPY; the table must not have any of them yet."""
+        if not rows:
+            return
+        records = list(map(self._values, rows))
+        if len(self._names) == 1:
+            records = [(value,) for value in records]
+        if self._binders:
+            records = [self._bound(record) for record in records]
+        await driver.copy_records_to_table(
+            self.table.name, schema_name=self.table.schema, columns=self._names, records=records
+        )
+
+    async def insert(self, connection: AsyncConnection, rows: Sequence[Row]) -> None:
+        """Adds rows; the table must not have any of them yet."""
+        if rows:
+            await connection.execute(insert(self.table), list(rows))
+
+    async def upsert(self, connection: AsyncConnection, rows: Sequence[Row]) -> None:
+        """Puts rows in the place of those with the same key; equal rows are left alone."""
+        if rows:
+            await connection.execute(self._upsert, list(rows))
+
+    async def delete(self, connection: AsyncConnection, keys: Sequence[Key]) -> None:
+        """Deletes the rows of these keys, as far as there are any."""
+        if keys:
+            await connection.execute(delete(self.table).where(self._among(keys)))
+
+    async def delete_others(
+        self,
+        connection: AsyncConnection,
+        low: Key | None,
+        high: Key | None,
+        keep: Sequence[Key],
+        *,
+        among: Sequence[Key] | None = None,
+    ) -> None:
+        """Deletes the rows with low < key <= high (None: no bound), except those to keep.
+
+        With `among`, only those of these keys.
+        """
+        condition = [] if among is None else [self._among(among)]
+        if low is not None:
+            condition.append(self._compared() > self._literal(low))
+        if high is not None:
+            condition.append(self._compared() <= self._literal(high))
+        if keep:
+            condition.append(~self._among(keep))
+        await connection.execute(delete(self.table).where(*condition))
+
+    # -- statements --------------------------------------------------------------------------
+
+    def _make_upsert(self) -> Any:
+        statement = insert(self.table)
+        others = [column for column in self.table.columns if not column.primary_key]
+        if not others:
+            return statement.on_conflict_do_nothing()
+        new = [statement.excluded[column.name] for column in others]
+        changed = tuple_(*map(self._told_apart, others)).is_distinct_from(
+            tuple_(*map(self._told_apart, new))
+        )
+        return statement.on_conflict_do_update(
+            index_elements=self._key,
+            set_=dict(zip([column.name for column in others], new, strict=True)),
+            where=changed,
+        )
+
+    def _told_apart(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """The column, in a form whose equality tells apart whatever a handler does."""
+        kind = self._kinds[str(column.key)]
+        return cast(column, Text) if has_coarse_equality(kind) else column
+
+    def _compared(self) -> Any:
+        return self._key[0] if len(self._key) == 1 else tuple_(*self._key)
+
+    def _literal(self, key: Key) -> Any:
+        parts = key if len(self._key) > 1 else (key,)
+        values = [literal(part, c.type) for part, c in zip(parts, self._key, strict=True)]
+        return values[0] if len(values) == 1 else tuple_(*values)
+
+    def _among(self, keys: Sequence[Key]) -> ColumnElement[bool]:
+        # Arrays, one a key column: a list of values would run into the limit of 32,767 parameters.
+        parts = [key if len(self._key) > 1 else (key,) for key in keys]
+        arrays = [
+            literal([part[i] for part in parts], ARRAY(column.type))
+            for i, column in enumerate(self._key)
+        ]
+        names = [f"k{i}" for i in range(len(arrays))]
+        listed = func.unnest(*arrays).table_valued(*names).render_derived()
+        among: ColumnElement[bool] = self._compared().in_(select(*listed.c))
+        return among
+
+    def _bound(self, record: tuple[Any, ...]) -> tuple[Any, ...]:
+        values = list(record)
+        for index, binder in self._binders:
+            values[index] = binder(values[index])
+        return tuple(values)
+
+    # -- an unfinished row, between two batches ----------------------------------------------
+
+    def freeze(self, row: Row | None) -> Any:
+        """A row as JSON, exact for every type; None for no row."""
+        if row is None:
+            return None
+        return {
+            name: None if row[name] is None and not kind.takes_none else kind.freeze(row[name])
+            for name, kind in self._kinds.items()
+        }
+
+    def thaw(self, frozen: Any) -> Row | None:
+        """The row that `freeze` made JSON of."""
+        if frozen is None:
+            return None
+        return {
+            name: None if frozen[name] is None and not kind.takes_none else kind.thaw(frozen[name])
+            for name, kind in self._kinds.items()
+        }

@@ -1,0 +1,71 @@
+"""Whether PostgreSQL takes a projection's table, found out before any work is done."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.errors import InvalidProjection
+from refold.projection.declaration import Projection
+from refold.runtime.database import server_error
+from refold.runtime.judgement import Judgement, judge
+from refold.store.tables import read_models
+
+_LOCK_MILLISECONDS = 2000
+_WORDS = {
+    "PrimaryKeyConstraint": "the primary key",
+    "ForeignKeyConstraint": "the foreign key",
+    "UniqueConstraint": "the unique constraint",
+    "CheckConstraint": "the check",
+    "Index": "the index",
+}
+
+
+async def require_possible(connection: AsyncConnection, projection: Projection) -> None:
+    """Makes the table, empty, with all that it declares, and takes it back.
+
+    Args:
+        connection: In a transaction.
+        projection: In the version whose table is going to be made.
+
+    Raises:
+        InvalidProjection: PostgreSQL refuses it; the message names the table, and the part of it
+            that is refused.
+    """
+    schema = f"refold_trial_{projection.name}"
+    trial = await connection.begin_nested()
+    part = "the table"
+    try:
+        # A foreign key locks what it refers to: nobody waits long for a trial.
+        await connection.execute(text(f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}"))
+        await read_models.create_shadow(connection, projection, schema)
+        for statement in await read_models.declared(connection, projection, schema):
+            part = _named(statement)
+            await connection.execute(statement)
+    except DBAPIError as error:
+        refused = server_error(error)
+        # What it names is not there, has another type, is not allowed, or a trigger says no.
+        if refused is not None and judge(refused) is Judgement.FINAL:
+            raise InvalidProjection(_sentence(projection, part, refused)) from None
+        if refused is None or refused.sqlstate != "55P03":
+            raise
+    finally:
+        if trial.is_active:
+            await trial.rollback()
+
+
+def _sentence(projection: Projection, part: str, refused: Exception) -> str:
+    said = str(refused).splitlines()[0].rstrip(".")[:500]
+    return (
+        f"{projection.name}: PostgreSQL refuses {part} of {projection.table.fullname!r}: {said}: "
+        "make what it refers to, or mend the declaration"
+    )
+
+
+def _named(statement: object) -> str:
+    element = getattr(statement, "element", None)
+    what = _WORDS.get(type(element).__name__, "the constraint")
+    name = getattr(element, "name", None)
+    columns = ", ".join(column.name for column in getattr(element, "columns", ()))
+    return f"{what} {str(name)!r}" if name else f"{what} ({columns})"

@@ -1,0 +1,319 @@
+"""System events: what happens to projections and their runs, recorded in order, and asked for.
+
+SystemEvent
+├── ProjectionStarted, ProjectionStopped, ProjectionFailed             a live projection's life
+├── ProjectionCheckpointSaved, ProjectionCheckpointRestored
+├── ProjectionSnapshotCreated, ProjectionSnapshotRestored
+├── ProjectionBackfillStarted, …Progress, …Completed, …Failed          a run's life, of any kind
+├── SystemHandlerFailed                                                 a handler that was given up
+└── ProjectionRequest                                                   asks for something
+    ├── ProjectionBackfillRequested
+    ├── ProjectionRollbackRequested
+    └── ProjectionRestartRequested
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from refold.errors import InvalidRequest
+from refold.messages.recorded_event import RecordedEvent
+from refold.requests.runs import BackfillRequest, RollbackRequest
+from refold.requests.validation import accept_request
+
+
+class SystemEvent(BaseModel):
+    """Base of all system events, also of an application's own.
+
+    Attributes:
+        projection: Which projection it is about.
+        correlation_id: Ties what comes of a request to the request.
+    """
+
+    # By name: as the fields are recorded, whatever aliases a subclass gives them.
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True)
+
+    # What asks for something reaches the workflow as a signal of this name.
+    signal: ClassVar[str | None] = None
+
+    projection: str
+    correlation_id: str | None = None
+
+
+class ProjectionStarted(SystemEvent):
+    """A live projection begins to follow the log, or goes on after a stop or a restart.
+
+    Attributes:
+        generation: What it follows; None when nothing was built yet.
+    """
+
+    generation: int | None = None
+
+
+class ProjectionStopped(SystemEvent):
+    """A live projection follows no further, by the signal `stop`."""
+
+
+class ProjectionFailed(SystemEvent):
+    """A live projection cannot go on.
+
+    Attributes:
+        error_type: Such as ``PoisonEvent``.
+        message: What happened.
+        position: Of a poison event: its position.
+        event_type: Its type.
+        stream_id: Its stream.
+        retry_attempt: How often it had been tried again since it last worked; 0 at first.
+        next_attempt_at: When it is tried again by itself; None when only a restart helps.
+    """
+
+    error_type: str
+    message: str
+    position: int | None = None
+    event_type: str | None = None
+    stream_id: str | None = None
+    retry_attempt: int = 0
+    next_attempt_at: datetime | None = None
+
+
+class ProjectionCheckpointSaved(SystemEvent):
+    """A live projection has come so far; sampled, a few times a minute at most.
+
+    Attributes:
+        position: The checkpoint.
+    """
+
+    position: int
+
+
+class ProjectionCheckpointRestored(SystemEvent):
+    """A live projection goes on from a checkpoint that was committed before.
+
+    Attributes:
+        position: The checkpoint.
+    """
+
+    position: int
+
+
+class ProjectionSnapshotCreated(SystemEvent):
+    """A snapshot was taken.
+
+    Attributes:
+        generation: The snapshot's generation.
+        position: Its checkpoint.
+    """
+
+    generation: int
+    position: int
+
+
+class ProjectionSnapshotRestored(SystemEvent):
+    """A snapshot's rows are live again, with all events since.
+
+    Attributes:
+        generation: The snapshot's generation.
+        position: The live table's checkpoint.
+    """
+
+    generation: int
+    position: int
+
+
+class _OfRun(SystemEvent):
+    """What the events of a run's life have in common.
+
+    Attributes:
+        run_id: The run, as in ``refold.runs``.
+        kind: The workflow type: ``Backfill``, ``Rebuild``, ``Rollback`` …
+    """
+
+    run_id: str
+    kind: str
+
+
+class ProjectionBackfillStarted(_OfRun):
+    """A run has its lease and its plan.
+
+    Attributes:
+        generation: The generation that it writes.
+        total_events: Events that it is going to fold.
+        requested_by: Who asked for it, if anybody said.
+    """
+
+    generation: int
+    total_events: int
+    requested_by: str | None = None
+
+
+class ProjectionBackfillProgress(_OfRun):
+    """A run has come so far; sampled, at most one in a hundredth of the work.
+
+    Attributes:
+        events_processed: Events folded and committed.
+        total_events: Events known to be folded in all.
+    """
+
+    events_processed: int
+    total_events: int
+
+
+class ProjectionBackfillCompleted(_OfRun):
+    """A run has done what it was asked for.
+
+    Attributes:
+        status: ``completed``, or ``rolled_back`` of a rollback.
+        generation: The generation that readers query now.
+        position: Its checkpoint.
+        events_processed: Events folded, counting each once.
+    """
+
+    status: str
+    generation: int | None = None
+    position: int | None = None
+    events_processed: int = 0
+
+
+class ProjectionBackfillFailed(SystemEvent):
+    """A run has not done what it was asked for, or was refused.
+
+    Attributes:
+        run_id: The run; None for a request that could not become one.
+        kind: The workflow type.
+        status: ``failed`` or ``cancelled``; ``rolled_back`` when a backup was brought back.
+        error: Why.
+    """
+
+    run_id: str | None = None
+    kind: str
+    status: str
+    error: str
+
+
+class SystemHandlerFailed(SystemEvent):
+    """A handler of system events was given an event so often in vain that it was given up.
+
+    Attributes:
+        handler: Its name.
+        number: The event's number.
+        error: What it raised last.
+    """
+
+    handler: str
+    number: int
+    error: str
+
+
+class ProjectionRequest(SystemEvent):
+    """Base of the events that ask for something."""
+
+
+class ProjectionBackfillRequested(BackfillRequest, ProjectionRequest):
+    """Asks for a backfill; all fields of a backfill request are accepted."""
+
+    signal: ClassVar[str | None] = "ProjectionBackfillRequested"
+
+
+class ProjectionRollbackRequested(RollbackRequest, ProjectionRequest):
+    """Asks for a rollback; all fields of a rollback request are accepted."""
+
+    signal: ClassVar[str | None] = "ProjectionRollbackRequested"
+
+
+class ProjectionRestartRequested(ProjectionRequest):
+    """Asks a live projection to go on at its checkpoint.
+
+    Attributes:
+        retry_attempt: The how manieth attempt it is going to be; for the record.
+        delay_seconds: Time to wait before, in seconds, for a back-off.
+        requested_by: Who asks, for the record.
+    """
+
+    signal: ClassVar[str | None] = "ProjectionRestartRequested"
+
+    retry_attempt: Annotated[int, Field(ge=0)] = 0
+    delay_seconds: Annotated[float, Field(ge=0, le=86_400)] = 0
+    requested_by: str | None = None
+
+
+BUILT_IN: dict[str, type[SystemEvent]] = {
+    kind.__name__: kind
+    for kind in (
+        ProjectionStarted,
+        ProjectionStopped,
+        ProjectionFailed,
+        ProjectionCheckpointSaved,
+        ProjectionCheckpointRestored,
+        ProjectionSnapshotCreated,
+        ProjectionSnapshotRestored,
+        ProjectionBackfillStarted,
+        ProjectionBackfillProgress,
+        ProjectionBackfillCompleted,
+        ProjectionBackfillFailed,
+        SystemHandlerFailed,
+        ProjectionBackfillRequested,
+        ProjectionRollbackRequested,
+        ProjectionRestartRequested,
+    )
+}
+"""The system events that Refold knows, by their type's name."""
+
+
+def own_fields(event: SystemEvent) -> dict[str, Any]:
+    """An event's own fields, as JSON has them; of a request only those that were given."""
+    own = set(type(event).model_fields) - {"projection", "correlation_id"}
+    asks = isinstance(event, ProjectionRequest)
+    return event.model_dump(mode="json", include=own, exclude_unset=asks)
+
+
+S = TypeVar("S", bound=SystemEvent)
+
+
+def as_event(recorded: RecordedEvent, kind: type[S]) -> S:
+    """A recorded event as its class.
+
+    Raises:
+        pydantic.ValidationError: It is not one of that class.
+    """
+    return kind.model_validate(
+        {
+            **recorded.data,
+            "projection": recorded.projection,
+            "correlation_id": recorded.correlation_id,
+        },
+        extra="ignore",
+    )
+
+
+E = TypeVar("E", bound=ProjectionRequest)
+
+
+def accept_event(given: Any, kind: type[E], projection: str, *, default_id: str) -> E:
+    """An event that asks for something, as it came in a signal.
+
+    Args:
+        given: Its fields; the projection may be left out.
+        kind: The event's class.
+        projection: The projection that was signalled.
+        default_id: Its correlation id, if it has none.
+
+    Raises:
+        InvalidRequest: It is not such an event, or one for another projection.
+    """
+    if not isinstance(given, dict):
+        raise InvalidRequest(
+            f"{kind.__name__}: expected one JSON object with its fields, got {given!r:.100}"
+        )
+    named = {name: value for name, value in given.items() if value is not None}
+    event = accept_request(
+        [{"projection": projection, "correlation_id": default_id, **named}], kind
+    )
+    if event.projection != projection:
+        raise InvalidRequest(
+            f"projection: expected {projection!r}, whose workflow was signalled, got "
+            f"{event.projection!r}: signal projection/{event.projection}"
+        )
+    return event

@@ -1,0 +1,1 @@
+"""What stands around activities and workflows: failures, waits, limits, steps."""

@@ -1,0 +1,213 @@
+"""Who holds an activity up, and what is going to stop its run's swap: told to its workflow."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio import activity
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from refold.engine.step import WAITING, Waiting
+from refold.messages.plan import Plan
+from refold.messages.step_failures import step_name
+from refold.messages.step_waits import SIGNAL, StepWaits
+from refold.projection.registry import Registry
+from refold.store.swap import blockers
+from refold.store.swap.swap import obstacles
+
+logger = logging.getLogger(__name__)
+
+# A wait that is over sooner is not worth a word.
+_LOOK_SECONDS = 1.0
+# Most steps are over before anybody need look.
+_FIRST_LOOK_SECONDS = 0.2
+_LOOK_AT_TABLE_SECONDS = 3.0
+# What this process has told of a run so long ago may not be the latest word of it any more.
+_FRESH_SECONDS = 10.0
+_REMEMBERED = 1_000
+_RPC_TIMEOUT = timedelta(seconds=2)
+
+# While these are at work, the live table is looked at: the others are over soon, or swap.
+_LOOKING = ("copy_generation", "refold_segment", "build_indexes", "verify_generation")
+_LOOKING_FIRST = ("follow_segment",)
+
+
+@dataclass
+class _Seen:
+    """What this process has found of a run's live table."""
+
+    mark: str
+    obstacles: list[str]
+    looked_at: float
+    told_at: float
+
+
+class WaitInterceptor(Interceptor):
+    """Looks at the sessions of each activity, and at the live table of a run that will swap.
+
+    Args:
+        engine: The database that the activities work on.
+        registry: The projections.
+    """
+
+    def __init__(self, engine: AsyncEngine, registry: Registry) -> None:
+        self._engine = engine
+        self._looking = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._registry = registry
+        self._seen: dict[str, _Seen] = {}
+        event.listen(engine.sync_engine, "checkout", _checked_out)
+        event.listen(engine.sync_engine, "checkin", _checked_in)
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
+        """Wraps the chain."""
+        return _Inbound(next, self)
+
+    def watch(self, arguments: Sequence[Any], waiting: Waiting) -> _Watch:
+        """What looks at the activity at hand."""
+        return _Watch(self, arguments, waiting)
+
+    async def blocked_by(self, sessions: set[int]) -> list[str]:
+        """Who holds sessions of ours up."""
+        async with self._looking.connect() as connection:
+            found = await blockers.blockers_of(connection, *sessions)
+        return [str(one) for one in found]
+
+    async def found(self, plan: Plan) -> list[str] | None:
+        """What would stop the run's swap now; None when the workflow need not be told."""
+        seen, now = self._seen.get(plan.run_id), time.monotonic()
+        if seen is not None and now - seen.looked_at < _LOOK_AT_TABLE_SECONDS:
+            return None
+        projection = self._registry.planned(plan.projection, plan.version)
+        async with self._engine.connect() as connection:
+            looked = await obstacles(
+                connection, projection, plan.generation, seen_as=seen.mark if seen else None
+            )
+        if looked is not None:
+            mark, found = looked
+        elif seen is not None:
+            mark, found = seen.mark, seen.obstacles
+        else:
+            return None
+        told_at = seen.told_at if seen is not None else -_FRESH_SECONDS
+        fresh = now - told_at < _FRESH_SECONDS and seen is not None and seen.obstacles == found
+        self._seen[plan.run_id] = _Seen(mark, found, now, now if not fresh else told_at)
+        while len(self._seen) > _REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+        return None if fresh else found
+
+
+class _Inbound(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, waits: WaitInterceptor) -> None:  # noqa: A002
+        super().__init__(next)
+        self._waits = waits
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
+        waiting = Waiting()
+        watch = self._waits.watch(input.args, waiting)
+        token = WAITING.set(waiting)
+        watcher = asyncio.create_task(watch.forever(), context=_without_waiting())
+        try:
+            return await super().execute_activity(input)
+        finally:
+            WAITING.reset(token)
+            await watch.end(watcher)
+
+
+def _without_waiting() -> contextvars.Context:
+    """A context whose connections are not the activity's."""
+    context = contextvars.copy_context()
+    context.run(WAITING.set, None)
+    return context
+
+
+class _Watch:
+    """Looks at one activity until it ends."""
+
+    def __init__(self, waits: WaitInterceptor, arguments: Sequence[Any], waiting: Waiting) -> None:
+        self._waits = waits
+        self._waiting = waiting
+        info = activity.info()
+        self._info = info
+        self._step = step_name(info.activity_type, arguments)
+        argument = arguments[0] if arguments else None
+        plan = argument if isinstance(argument, Plan) else getattr(argument, "plan", None)
+        looks = isinstance(plan, Plan) and plan.atomic and not plan.restores
+        kind = info.activity_type
+        self._plan: Plan | None = plan if looks and kind in (*_LOOKING, *_LOOKING_FIRST) else None
+        # A segment that follows may be over before anybody has looked.
+        self._must_look = self._plan is not None and kind in _LOOKING_FIRST
+        self._looked = asyncio.Event()
+        self._told: list[str] = []
+
+    async def forever(self) -> None:
+        """Looks every second, until it is cancelled."""
+        before: list[str] = []
+        if not self._must_look:
+            await asyncio.sleep(_FIRST_LOOK_SECONDS)
+        while True:
+            found: list[str] | None = None
+            try:
+                if self._plan is not None:
+                    found = await self._waits.found(self._plan)
+                now = await self._now()
+                # Twice the same: it is not over in moments.
+                lasting = [line for line in now if line in before]
+                before = now
+                if lasting != self._told or found is not None:
+                    await self._tell(lasting, found)
+            except Exception as error:
+                # The work itself finds out what is wrong; this only looks on.
+                logger.debug("%s: who holds it up is not known: %s", self._step, error)
+            finally:
+                self._looked.set()
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def end(self, watcher: asyncio.Task[None]) -> None:
+        """Stops looking, after a first look that must be made."""
+        if self._must_look:
+            with contextlib.suppress(asyncio.CancelledError, TimeoutError):
+                await asyncio.wait_for(self._looked.wait(), 1.0)
+        watcher.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([watcher])
+
+    async def _now(self) -> list[str]:
+        sessions = self._waiting.sessions
+        blocked = await self._waits.blocked_by(sessions) if sessions else []
+        return list(dict.fromkeys([*self._waiting.said, *blocked]))
+
+    async def _tell(self, waiting_for: list[str], found: list[str] | None) -> None:
+        said = StepWaits(step=self._step, waiting_for=waiting_for, obstacles=found)
+        workflow = activity.client().get_workflow_handle(
+            self._info.workflow_id or "", run_id=self._info.workflow_run_id
+        )
+        await workflow.signal(SIGNAL, said.model_dump(mode="json"), rpc_timeout=_RPC_TIMEOUT)
+        self._told = waiting_for
+
+
+def _process_of(dbapi_connection: Any) -> int | None:
+    driver = getattr(dbapi_connection, "driver_connection", None)
+    return None if driver is None or driver.is_closed() else int(driver.get_server_pid())
+
+
+def _checked_out(dbapi_connection: Any, record: Any, proxy: Any) -> None:
+    waiting = WAITING.get()
+    if waiting is not None and (pid := _process_of(dbapi_connection)) is not None:
+        waiting.sessions.add(pid)
+        record.info["refold_waiting"] = (waiting, pid)
+
+
+def _checked_in(dbapi_connection: Any, record: Any) -> None:
+    waiting, pid = record.info.pop("refold_waiting", (None, None))
+    if waiting is not None:
+        waiting.sessions.discard(pid)

@@ -1,0 +1,76 @@
+"""A worker as a process: from its start to the last batch in hand."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+
+from refold.projection.registry import load_registry
+from refold.runtime.allocator import keep_little
+from refold.runtime.command import run_command
+from refold.runtime.database import make_engine, wait_until_reachable
+from refold.runtime.garbage import calm_garbage_collector, collect_now_and_then
+from refold.runtime.settings import Settings, load_settings
+from refold.runtime.temporal import wait_until_connected
+from refold.store.deployments import queue_of
+from refold.store.migrate import require_migrated
+from refold.worker.assembly import MAX_ACTIVITIES, make_chores, make_worker
+from refold.worker.chores.caretaker import Caretaker
+from refold.worker.chores.presence import Presence
+
+logger = logging.getLogger("refold.worker")
+
+
+async def run_worker(settings: Settings) -> None:
+    """Works until SIGINT or SIGTERM, then finishes the batches in hand.
+
+    Raises:
+        RefoldError: The settings, the projections or the database's schema cannot work.
+    """
+    keep_little()
+    registry = load_registry(settings.projections)
+    engine = make_engine(settings, activities=MAX_ACTIVITIES + len(registry))
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    ready = asyncio.create_task(_get_ready(engine))
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([ready, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():
+            return
+        client = ready.result()
+        names = ", ".join(projection.name for projection in registry) or "none"
+        calm_garbage_collector()
+        async with make_worker(client, engine, registry, settings):
+            logger.info("working on task queue %r, projections: %s", settings.task_queue, names)
+            presence = Presence(engine, registry, queue_of(client.namespace, settings.task_queue))
+            chores = make_chores(client, engine, registry, settings)
+            collector = asyncio.create_task(collect_now_and_then())
+            caretaker = asyncio.create_task(Caretaker(engine, [presence, *chores]).work())
+            await stopped
+            logger.info("stopping: finishing the batches in hand")
+            collector.cancel()
+            caretaker.cancel()
+            with contextlib.suppress(Exception):
+                await presence.leave()
+    finally:
+        ready.cancel()
+        stopped.cancel()
+        await engine.dispose()
+
+
+async def _get_ready(engine: AsyncEngine) -> Client:
+    await wait_until_reachable(engine)
+    await require_migrated(engine)
+    return await wait_until_connected()
+
+
+def main() -> int:
+    """Runs a worker as this process. Returns the exit status."""
+    return run_command(lambda: run_worker(load_settings()))
