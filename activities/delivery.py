@@ -16,22 +16,13 @@ from temporalio.exceptions import ApplicationError
 
 from refold.activities.heartbeat import heartbeating
 from refold.errors.words import raised
-from refold.messages.deliveries import (
-    Delivery,
-    DeliveryRequest,
-    FailedDelivery,
-    NextDeliveries,
-)
+from refold.messages.deliveries import Delivery, DeliveryRequest, FailedDelivery, NextDeliveries
 from refold.messages.recorded_event import RecordedEvent
 from refold.projection.registry import Registry
 from refold.runtime.judgement import told, traced
 from refold.runtime.threads import in_thread
 from refold.store import deliveries, system_events
-from refold.system_events.events import (
-    SystemEvent,
-    SystemHandlerFailed,
-    as_event,
-)
+from refold.system_events.events import SystemEvent, SystemHandlerFailed, as_event
 from refold.system_events.handlers import SystemEventContext, SystemHandler
 
 logger = logging.getLogger(__name__)

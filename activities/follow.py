@@ -15,17 +15,13 @@ from refold.engine.lifecycle import announcements
 from refold.engine.lifecycle.counters import read_report
 from refold.engine.lifecycle.deployment import Deployment
 from refold.errors import TargetBehind
-from refold.messages.plan import Plan
-from refold.messages.runs import FollowedSegment, FollowSegment
+from refold.messages.run.life import FollowedSegment, FollowSegment
+from refold.messages.run.plan import Plan
 from refold.projection.registry import Registry
 from refold.runtime.settings import Settings
 from refold.runtime.telemetry import tracer
 from refold.source.head import SettledHead
-from refold.store import (
-    generations,
-    runs,
-    schema,
-)
+from refold.store import generations, runs, schema
 from refold.store.sessions.takeover import take_over
 
 # Writers whose transactions overlap settle within moments; one that does not is not waited for.

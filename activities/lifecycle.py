@@ -11,13 +11,9 @@ from refold.activities.heartbeat import heartbeating
 from refold.engine.lifecycle import announcements
 from refold.engine.lifecycle.cleanup import clear_what_is_held, end_run
 from refold.engine.lifecycle.counters import read_report
-from refold.messages.endings import Finished, FinishRun
-from refold.messages.plan import Planned
-from refold.messages.runs import (
-    ControlRun,
-    ProgressReport,
-    WatchProgress,
-)
+from refold.messages.run.endings import Finished, FinishRun
+from refold.messages.run.life import ControlRun, ProgressReport, WatchProgress
+from refold.messages.run.plan import Planned
 from refold.store import generations, runs
 from refold.system_events.events import ProjectionBackfillFailed
 

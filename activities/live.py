@@ -17,17 +17,8 @@ from refold.engine.lifecycle.deployment import Deployment
 from refold.engine.live import automatic_snapshots
 from refold.engine.planning import auto_start
 from refold.engine.step import Step
-from refold.errors import (
-    Fenced,
-    RunEnded,
-    TargetBehind,
-)
-from refold.messages.live import (
-    RECENT,
-    LiveReport,
-    LiveSegment,
-    LiveStatus,
-)
+from refold.errors import Fenced, RunEnded, TargetBehind
+from refold.messages.live import RECENT, LiveReport, LiveSegment, LiveStatus
 from refold.messages.recorded_event import RecordedEvent, brief
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
@@ -35,11 +26,7 @@ from refold.requests.poison_policy import Poison
 from refold.runtime.settings import PATIENCE_SECONDS
 from refold.source.head import SettledHead
 from refold.source.wakeups import Bell, listening
-from refold.store import (
-    generations,
-    schema,
-    system_events,
-)
+from refold.store import generations, schema, system_events
 from refold.store.generations import ACTIVE, Generation
 from refold.store.sessions.takeover import take_over
 from refold.store.snapshots import described, newest_first

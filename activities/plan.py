@@ -13,38 +13,21 @@ from refold.engine.lifecycle.deployment import Deployment
 from refold.engine.lifecycle.lease_standing import Executions
 from refold.engine.planning import admission
 from refold.engine.planning.auto_start import require_deployed
-from refold.engine.planning.decision import (
-    Way,
-    decide,
-    refolded_to,
-    require_rebuild,
-    wants_backup,
-)
+from refold.engine.planning.decision import Way, decide, refolded_to, require_rebuild, wants_backup
 from refold.engine.planning.head import settled_head
 from refold.engine.planning.key_selection import KeySelection, Selected
 from refold.engine.planning.measurement import Work, measure
 from refold.engine.planning.preview import preview
 from refold.engine.step import Step
 from refold.errors import InvalidRequest, RunEnded
-from refold.messages.plan import Plan, Planned
-from refold.messages.runs import BeginRun
+from refold.messages.run.life import BeginRun
+from refold.messages.run.plan import Plan, Planned
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.requests.runs import Approval
 from refold.runtime.settings import Settings
-from refold.store import (
-    dead_letters,
-    generations,
-    leases,
-    partitions,
-    runs,
-    selected_keys,
-)
-from refold.store.generations import (
-    BUILDING,
-    RETAINED,
-    Generation,
-)
+from refold.store import dead_letters, generations, leases, partitions, runs, selected_keys
+from refold.store.generations import BUILDING, RETAINED, Generation
 from refold.store.pressure import Pressure
 from refold.store.swap.swap import plan_swap, require_none_refused
 from refold.store.tables import column_types, read_models

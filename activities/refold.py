@@ -16,20 +16,15 @@ from refold.engine.folding.partition import PartitionWork
 from refold.engine.folding.refolded_rows import Target
 from refold.engine.lifecycle.deployment import Deployment
 from refold.errors import RunEnded
-from refold.messages.plan import Plan
-from refold.messages.runs import RefoldedSegment, RefoldSegment
+from refold.messages.run.life import RefoldedSegment, RefoldSegment
+from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.runtime.settings import Settings
 from refold.runtime.threads import in_thread
 from refold.source.portions import stream
 from refold.source.reader import decoded
-from refold.store import (
-    generations,
-    partitions,
-    schema,
-    selected_keys,
-)
+from refold.store import generations, partitions, schema, selected_keys
 from refold.store.sessions.takeover import take_over
 from refold.store.tables.read_models import physical
 from refold.store.tables.rows import RowStore

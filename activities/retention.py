@@ -7,7 +7,7 @@ from temporalio import activity
 
 from refold.activities.heartbeat import heartbeating
 from refold.engine.lifecycle.retention import drop_expired
-from refold.messages.endings import DropGenerations
+from refold.messages.run.endings import DropGenerations
 from refold.projection.registry import Registry
 
 

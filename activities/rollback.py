@@ -14,26 +14,16 @@ from refold.engine.planning.head import settled_head
 from refold.engine.planning.preview import preview
 from refold.engine.step import Step
 from refold.errors import InvalidRequest
-from refold.messages.plan import Plan, Planned
-from refold.messages.runs import BeginRollback
+from refold.messages.run.life import BeginRollback
+from refold.messages.run.plan import Plan, Planned
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.requests.poison_policy import Poison
 from refold.requests.runs import RollbackRequest
 from refold.runtime.settings import Settings
 from refold.source.log import count_events
-from refold.store import (
-    generations,
-    leases,
-    runs,
-    snapshots,
-)
-from refold.store.generations import (
-    RETAINED,
-    SNAPSHOT,
-    UNMANAGED,
-    Generation,
-)
+from refold.store import generations, leases, runs, snapshots
+from refold.store.generations import RETAINED, SNAPSHOT, UNMANAGED, Generation
 from refold.store.swap.swap import require_none_refused
 from refold.store.tables import read_models
 

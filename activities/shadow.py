@@ -14,15 +14,11 @@ from refold.engine.cutover.indexes import Indexing
 from refold.engine.lifecycle.deployment import Deployment
 from refold.engine.step import Step
 from refold.errors import RunEnded
-from refold.messages.plan import Plan
+from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.runtime.settings import PATIENCE_SECONDS
-from refold.store import (
-    generations,
-    partitions,
-    schema,
-)
+from refold.store import generations, partitions, schema
 from refold.store.generations import Generation
 from refold.store.sessions.takeover import take_over
 from refold.store.swap import blockers

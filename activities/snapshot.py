@@ -6,28 +6,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from refold.activities.heartbeat import heartbeating, place
-from refold.activities.shadow import (
-    add_indexes,
-    alone,
-    locked,
-)
+from refold.activities.shadow import add_indexes, alone, locked
 from refold.engine.lifecycle import announcements
 from refold.engine.lifecycle.deployment import Deployment
 from refold.engine.lifecycle.lease_standing import Executions
 from refold.engine.planning import admission
 from refold.engine.planning.preview import preview
 from refold.errors import InvalidRequest, RunEnded
-from refold.messages.plan import Plan, Planned
+from refold.messages.run.plan import Plan, Planned
 from refold.messages.snapshots import BeginSnapshot, Copied
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.runtime.settings import Settings
-from refold.store import (
-    generations,
-    leases,
-    runs,
-    snapshots,
-)
+from refold.store import generations, leases, runs, snapshots
 from refold.store.generations import Generation
 from refold.store.tables import read_models
 

@@ -21,19 +21,15 @@ from refold.engine.folding.follower import take_follower
 from refold.engine.lifecycle.deployment import Deployment
 from refold.engine.step import Step
 from refold.errors import SwapRefused
-from refold.messages.endings import Swapped, SwapSegment
-from refold.messages.plan import Plan
+from refold.messages.run.endings import Swapped, SwapSegment
+from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.runtime.database import server_error
 from refold.runtime.judgement import told
 from refold.runtime.settings import PATIENCE_SECONDS
 from refold.source.head import SettledHead
-from refold.store import (
-    generations,
-    leases,
-    runs,
-)
+from refold.store import generations, leases, runs
 from refold.store.generations import ACTIVE
 from refold.store.swap import blockers
 from refold.store.swap.blockers import Blocker

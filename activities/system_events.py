@@ -6,12 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
 from refold.engine.lifecycle import announcements
-from refold.messages.live import (
-    RECENT,
-    ReadSystemEvents,
-    RecordedNow,
-    RecordSystemEvent,
-)
+from refold.messages.live import RECENT, ReadSystemEvents, RecordedNow, RecordSystemEvent
 from refold.messages.recorded_event import RecordedEvent, brief
 from refold.store import system_events
 from refold.system_events.events import BUILT_IN

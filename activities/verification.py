@@ -12,17 +12,13 @@ from refold.engine.cutover.verification import SAMPLED_KEYS, verify
 from refold.engine.folding.follower import take_follower
 from refold.engine.lifecycle.deployment import Deployment
 from refold.errors import VerificationFailed
-from refold.messages.diff import Diff
-from refold.messages.plan import Plan
+from refold.messages.run.diff import Diff
+from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
 from refold.projection.registry import Registry
 from refold.runtime.settings import PATIENCE_SECONDS
-from refold.store import (
-    generations,
-    runs,
-    selected_keys,
-)
+from refold.store import generations, runs, selected_keys
 from refold.store.tables import read_models
 
 

@@ -31,7 +31,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from bench.loaded import loaded
 from refold.cli.stack import migrate_url
 from refold.manager.projections import ProjectionManager
-from refold.messages.runs import Phase
+from refold.messages.run.life import Phase
 from refold.stack.stack import Stack
 
 READERS, APPENDERS = 8, 2

@@ -4,11 +4,7 @@ from decimal import Decimal
 
 from sqlalchemy import Column, DateTime, Integer, MetaData, Numeric, Table, Text
 
-from refold import (
-    Event,
-    Projection,
-    Row,
-)
+from refold import Event, Projection, Row
 
 customer_summary = Projection(
     "customer-summary",

@@ -4,11 +4,7 @@ from decimal import Decimal
 
 from sqlalchemy import Column, Index, Integer, MetaData, Numeric, Table, Text
 
-from refold import (
-    Event,
-    Projection,
-    Row,
-)
+from refold import Event, Projection, Row
 
 order_summary = Projection(
     "order-summary",

@@ -4,11 +4,7 @@ from decimal import Decimal
 
 from sqlalchemy import Column, Integer, MetaData, Numeric, Table, Text
 
-from refold import (
-    Event,
-    Projection,
-    Row,
-)
+from refold import Event, Projection, Row
 
 product_sales = Projection(
     "product-sales",

@@ -3,17 +3,9 @@
 from refold.errors import RefoldError
 from refold.event import Event
 from refold.predicates import predicate
-from refold.projection.backfill_policy import (
-    BackfillPolicy,
-    backfill_from,
-    backfill_from_beginning,
-)
+from refold.projection.backfill_policy import BackfillPolicy, backfill_from, backfill_from_beginning
 from refold.projection.checkpoints import Checkpoints
-from refold.projection.declaration import (
-    Handler,
-    Projection,
-    Row,
-)
+from refold.projection.declaration import Handler, Projection, Row
 from refold.projection.snapshot_policy import Snapshots
 from refold.requests.criteria import Criteria
 from refold.requests.limits import Throttle
@@ -35,11 +27,7 @@ from refold.system_events.events import (
     ProjectionStopped,
     SystemEvent,
 )
-from refold.system_events.handlers import (
-    SystemEventContext,
-    SystemHandler,
-    on_system_event,
-)
+from refold.system_events.handlers import SystemEventContext, SystemHandler, on_system_event
 
 __all__ = [
     "BackfillPolicy",

@@ -10,19 +10,14 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from refold.workflows.step_listener import StepListener
-from refold.workflows.steps import heed_cancellation, step
+from refold.workflows.base.step_listener import StepListener
+from refold.workflows.base.steps import heed_cancellation, step
 
 with workflow.unsafe.imports_passed_through():
     from refold.activities.delivery import UNKNOWN_HANDLER, DeliveryActivities
     from refold.errors import InvalidRequest
     from refold.errors.short_failure import ShortFailure
-    from refold.messages.deliveries import (
-        Delivery,
-        DeliveryRequest,
-        FailedDelivery,
-        NextDeliveries,
-    )
+    from refold.messages.deliveries import Delivery, DeliveryRequest, FailedDelivery, NextDeliveries
     from refold.messages.markdown import escaped
     from refold.requests.fairness import fairness_key
     from refold.requests.validation import accept_request

@@ -9,8 +9,8 @@ from typing import Any
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from refold.workflows.requests import Requests
-from refold.workflows.steps import heed_cancellation, step
+from refold.workflows.base.steps import heed_cancellation, step
+from refold.workflows.live.requests import Requests
 
 with workflow.unsafe.imports_passed_through():
     from refold.activities.live import LiveActivities

@@ -6,10 +6,10 @@ from typing import Any
 
 from temporalio import workflow
 
-from refold.workflows.building import Building
+from refold.workflows.base.build import Building
 
 with workflow.unsafe.imports_passed_through():
-    from refold.messages.runs import BackfillResult
+    from refold.messages.run.life import BackfillResult
 
 
 @workflow.defn(name="Rebuild")

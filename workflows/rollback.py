@@ -6,18 +6,13 @@ from typing import Any
 
 from temporalio import workflow
 
-from refold.workflows.moves import Moves
-from refold.workflows.steps import step
+from refold.workflows.base.moves import Moves
+from refold.workflows.base.steps import step
 
 with workflow.unsafe.imports_passed_through():
     from refold.activities.rollback import RollbackActivities
-    from refold.messages.plan import Plan, Planned
-    from refold.messages.runs import (
-        BackfillResult,
-        BeginRollback,
-        Phase,
-        RunStatus,
-    )
+    from refold.messages.run.life import BackfillResult, BeginRollback, Phase, RunStatus
+    from refold.messages.run.plan import Plan, Planned
     from refold.requests.runs import RollbackRequest
 
 

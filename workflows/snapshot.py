@@ -6,18 +6,14 @@ from typing import Any
 
 from temporalio import workflow
 
-from refold.workflows.run import Run
-from refold.workflows.steps import step
+from refold.workflows.base.run import Run
+from refold.workflows.base.steps import step
 
 with workflow.unsafe.imports_passed_through():
     from refold.activities.snapshot import SnapshotActivities
-    from refold.messages.endings import Finished
-    from refold.messages.plan import Plan, Planned
-    from refold.messages.runs import (
-        BackfillResult,
-        Phase,
-        RunStatus,
-    )
+    from refold.messages.run.endings import Finished
+    from refold.messages.run.life import BackfillResult, Phase, RunStatus
+    from refold.messages.run.plan import Plan, Planned
     from refold.messages.snapshots import BeginSnapshot, Copied
     from refold.requests.runs import SnapshotRequest
 

@@ -7,15 +7,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from refold.cli.following import follow_or_tell, make_manager
-from refold.cli.output import (
-    Json,
-    Name,
-    console,
-    finished,
-    print_json,
-)
-from refold.cli.requests import Detach, RequestedBy
+from refold.cli.output import Json, Name, console, finished, print_json
+from refold.cli.runs.following import follow_or_tell, make_manager
+from refold.cli.runs.requests import Detach, RequestedBy
 from refold.projection.dead_letters import DeadLetter
 from refold.projection.registry import load_registry
 from refold.runtime.settings import load_settings

@@ -11,14 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from refold.cli.following import follow_with_bar, summary
 from refold.cli.output import console
+from refold.cli.runs.following import follow_with_bar, summary
 from refold.manager.projections import ProjectionManager
 from refold.projection.declaration import Projection
 from refold.projection.registry import load_registry
 from refold.runtime.database import make_engine
 from refold.runtime.settings import Settings
-from refold.source.sample_shop import seed_shop
+from refold.source.files.sample_shop import seed_shop
 from refold.stack.stack import Stack
 
 _SAMPLES = ("order-summary", "customer-summary", "product-sales")

@@ -9,20 +9,10 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from refold.cli.output import (
-    Json,
-    console,
-    errors,
-    finished,
-    print_json,
-)
+from refold.cli.output import Json, console, errors, finished, print_json
 from refold.runtime.database import make_engine
 from refold.runtime.settings import load_settings
-from refold.source.importer import (
-    ImportProgress,
-    ImportResult,
-    import_events,
-)
+from refold.source.files.importer import ImportProgress, ImportResult, import_events
 from refold.source.log import count_events
 from refold.store.migrate import require_migrated
 

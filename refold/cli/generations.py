@@ -6,22 +6,12 @@ from typing import Any
 
 from rich.table import Table
 
-from refold.cli.output import (
-    Json,
-    Name,
-    console,
-    finished,
-    print_json,
-)
+from refold.cli.output import Json, Name, console, finished, print_json
 from refold.projection.registry import load_registry
 from refold.runtime.database import make_engine
 from refold.runtime.settings import load_settings
 from refold.store import generations as store
-from refold.store.generations import (
-    DISCARDED,
-    UNMANAGED,
-    Generation,
-)
+from refold.store.generations import DISCARDED, UNMANAGED, Generation
 from refold.store.migrate import require_migrated
 
 

@@ -8,13 +8,8 @@ import orjson
 import typer
 from rich.table import Table
 
-from refold.cli.following import make_manager
-from refold.cli.output import (
-    Json,
-    console,
-    finished,
-    print_json,
-)
+from refold.cli.output import Json, console, finished, print_json
+from refold.cli.runs.following import make_manager
 from refold.messages.recorded_event import RecordedEvent
 
 

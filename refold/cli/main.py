@@ -6,19 +6,18 @@ import typer
 
 from refold.cli import (
     checkpoint,
-    controls,
     dead_letters,
     events,
     live,
     log,
     release,
-    runs,
     schedule,
     snapshots,
     stack,
 )
 from refold.cli import generations as generation_commands
 from refold.cli import status as status_commands
+from refold.cli.runs import commands, controls
 from refold.runtime.command import leave
 
 app = typer.Typer(
@@ -42,17 +41,17 @@ app.command()(live.stop)
 app.command()(live.restart)
 app.command()(live.health)
 app.command()(log.log)
-app.command()(runs.backfill)
-app.command()(runs.rebuild)
-app.command()(runs.rollback)
-app.command()(runs.watch)
+app.command()(commands.backfill)
+app.command()(commands.rebuild)
+app.command()(commands.rollback)
+app.command()(commands.watch)
 app.command()(controls.pause)
 app.command()(controls.resume)
 app.command()(controls.set_limits)
-app.command()(runs.cancel)
-app.command()(runs.diff)
-app.command()(runs.approve)
-app.command()(runs.reject)
+app.command()(commands.cancel)
+app.command()(commands.diff)
+app.command()(commands.approve)
+app.command()(commands.reject)
 app.command()(release.release)
 app.command()(generation_commands.generations)
 app.add_typer(snapshots.app, name="snapshots")

@@ -6,14 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from refold.cli.output import (
-    Json,
-    Name,
-    console,
-    finished,
-    print_json,
-)
-from refold.cli.requests import RequestedBy
+from refold.cli.output import Json, Name, console, finished, print_json
+from refold.cli.runs.requests import RequestedBy
 from refold.errors import InvalidRequest
 from refold.runtime.database import make_engine
 from refold.runtime.settings import load_settings

@@ -9,22 +9,10 @@ import orjson
 import typer
 from rich.table import Table
 
-from refold.cli.following import make_manager
 from refold.cli.options import Fields, taking
-from refold.cli.output import (
-    Json,
-    Name,
-    console,
-    finished,
-    print_json,
-)
-from refold.cli.requests import (
-    backfill_request,
-    holds_back,
-    how,
-    what_to_repair,
-    where_to,
-)
+from refold.cli.output import Json, Name, console, finished, print_json
+from refold.cli.runs.following import make_manager
+from refold.cli.runs.requests import backfill_request, holds_back, how, what_to_repair, where_to
 from refold.messages.schedules import ScheduleInfo
 
 app = typer.Typer(help="Backfills by the calendar.", no_args_is_help=True)

@@ -9,11 +9,7 @@ from typing import Annotated
 
 import typer
 
-from refold.cli.output import (
-    console,
-    fail,
-    finished,
-)
+from refold.cli.output import console, fail, finished
 from refold.runtime.command import FAILED, set_up_logging
 from refold.runtime.database import make_engine
 from refold.runtime.settings import Settings, load_settings

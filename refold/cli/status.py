@@ -10,33 +10,17 @@ import typer
 from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.cli.following import (
-    approval_hint,
-    make_manager,
-    tell_if_nobody_works,
-)
-from refold.cli.output import (
-    Json,
-    console,
-    errors,
-    finished,
-    print_json,
-)
+from refold.cli.output import Json, console, errors, finished, print_json
+from refold.cli.runs.following import approval_hint, make_manager, tell_if_nobody_works
 from refold.errors import TemporalUnreachable
-from refold.messages.runs import RunStatus
+from refold.messages.run.life import RunStatus
 from refold.projection.declaration import Projection
 from refold.projection.registry import load_registry
 from refold.runtime.database import make_engine
 from refold.runtime.settings import load_settings
 from refold.source.head import SettledHead
 from refold.source.log import count_events
-from refold.store import (
-    dead_letters,
-    generations,
-    leases,
-    left_behind,
-    runs,
-)
+from refold.store import dead_letters, generations, leases, left_behind, runs
 from refold.store.migrate import require_migrated
 
 

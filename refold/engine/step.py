@@ -42,7 +42,7 @@ class Step:
     """
 
     details: dict[str, Any] = field(default_factory=dict)
-    is_stopping: Callable[[], bool] = lambda: False
+    is_stopping: Callable[[], bool] = field(default_factory=lambda: lambda: False)
 
     def show(self, **details: Any) -> None:
         """Replaces the details; the next heartbeat takes them along.

@@ -59,11 +59,7 @@ from refold.errors.requests import (
     ScheduleExists,
     SwapRefused,
 )
-from refold.errors.rows import (
-    RowRejected,
-    TargetBehind,
-    VerificationFailed,
-)
+from refold.errors.rows import RowRejected, TargetBehind, VerificationFailed
 from refold.errors.runs import (
     RESET,
     Fenced,

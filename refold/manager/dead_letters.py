@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from refold.manager.runs import RunManager, StartedRun
-from refold.messages.runs import BackfillResult
+from refold.messages.run.life import BackfillResult
 from refold.projection.dead_letters import DeadLetter
 from refold.requests.criteria import Criteria
 from refold.requests.poison_policy import OnPoison

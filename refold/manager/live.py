@@ -9,34 +9,21 @@ from datetime import timedelta
 from typing import Self
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from temporalio.client import (
-    Client,
-    WorkflowExecutionStatus,
-    WorkflowQueryFailedError,
-)
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowQueryFailedError
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from refold.errors import ConfigurationError, RefoldError
-from refold.manager.health import (
-    ProjectionHealth,
-    Standing,
-    judged,
-    read_standing,
-)
+from refold.manager.health import ProjectionHealth, Standing, judged, read_standing
 from refold.manager.publication import publish
 from refold.messages.live import LiveHealth, LiveStatus
 from refold.messages.markdown import escaped
 from refold.messages.recorded_event import RecordedEvent
-from refold.messages.runs import Progress
+from refold.messages.run.life import Progress
 from refold.messages.step_failures import StepFailure
 from refold.runtime.database import make_engine
 from refold.runtime.settings import Settings
-from refold.store import (
-    deployments,
-    generations,
-    system_events,
-)
+from refold.store import deployments, generations, system_events
 from refold.system_events.events import SystemEvent
 
 # A worker may just be starting, or be busy.

@@ -20,19 +20,11 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from refold.errors import RefoldError
 from refold.manager.dead_letters import DeadLetterManager
-from refold.manager.runs import (
-    AlreadyRunning,
-    RunFailed,
-    StartedRun,
-)
+from refold.manager.runs import AlreadyRunning, RunFailed, StartedRun
 from refold.manager.schedules import ScheduleManager
-from refold.messages.diff import Diff
-from refold.messages.preview import Preview
-from refold.messages.runs import (
-    BackfillResult,
-    Progress,
-    RunStatus,
-)
+from refold.messages.run.diff import Diff
+from refold.messages.run.life import BackfillResult, Progress, RunStatus
+from refold.messages.run.preview import Preview
 from refold.requests.limits import Limits
 from refold.requests.runs import BackfillRequest, RollbackRequest
 from refold.store import leases, runs

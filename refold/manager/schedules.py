@@ -22,14 +22,10 @@ from temporalio.client import (
 from temporalio.common import Priority
 from temporalio.service import RPCError, RPCStatusCode
 
-from refold.errors import (
-    InvalidRequest,
-    NoSchedule,
-    ScheduleExists,
-)
+from refold.errors import InvalidRequest, NoSchedule, ScheduleExists
 from refold.manager.snapshots import SnapshotManager
 from refold.messages.markdown import escaped
-from refold.messages.preview import Preview
+from refold.messages.run.preview import Preview
 from refold.messages.schedules import ScheduleInfo
 from refold.requests.fairness import fairness_key
 from refold.requests.runs import BackfillRequest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refold.messages.runs import (
+from refold.messages.run.life import (
     BackfillResult,
     BeginRollback,
     BeginRun,

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from refold.messages.live import LiveHealth
-from refold.messages.markdown import (
-    code,
-    escaped,
-    table,
-)
+from refold.messages.markdown import code, escaped, table
 
 
 def as_markdown(health: LiveHealth) -> str:

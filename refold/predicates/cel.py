@@ -14,13 +14,7 @@ from refold.predicates.evaluation import step_of
 from refold.predicates.parser import parsed
 from refold.predicates.places import refusal
 from refold.predicates.syntax import All, Node
-from refold.predicates.values import (
-    Fault,
-    Missing,
-    Run,
-    Step,
-    truth,
-)
+from refold.predicates.values import Fault, Missing, Run, Step, truth
 
 _TOLD = re.compile(r"ERROR: <input>:(\d+):(\d+): ([^\n]*)")
 

@@ -7,16 +7,7 @@ from typing import Any
 
 from refold.predicates.checks import pattern_cost
 from refold.predicates.places import shortened
-from refold.predicates.syntax import (
-    Binary,
-    Call,
-    ListOf,
-    Literal,
-    MapOf,
-    Negative,
-    Node,
-    path_of,
-)
+from refold.predicates.syntax import Binary, Call, ListOf, Literal, MapOf, Negative, Node, path_of
 from refold.predicates.values import (
     TOO_DEEP,
     TOO_MUCH,

@@ -16,16 +16,7 @@ from refold.predicates import syntax
 from refold.predicates.computing import Compile, computed
 from refold.predicates.macros import macro
 from refold.predicates.syntax import Node, path_of
-from refold.predicates.values import (
-    MISSING,
-    Fault,
-    Missing,
-    Run,
-    Step,
-    kind,
-    truth,
-    worse,
-)
+from refold.predicates.values import MISSING, Fault, Missing, Run, Step, kind, truth, worse
 
 
 def step_of(text: str, node: Node, compile_: Compile) -> Step:

@@ -7,11 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from refold.errors import (
-    HandlerInterrupted,
-    InvalidProjection,
-    PredicateFailed,
-)
+from refold.errors import HandlerInterrupted, InvalidProjection, PredicateFailed
 from refold.errors.words import described, raised
 from refold.event import Event
 

@@ -7,16 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from refold.requests.criteria import (
-    Criteria,
-    Instant,
-    Selecting,
-)
-from refold.requests.limits import (
-    BatchSize,
-    Concurrency,
-    Pacing,
-)
+from refold.requests.criteria import Criteria, Instant, Selecting
+from refold.requests.limits import BatchSize, Concurrency, Pacing
 from refold.requests.poison_policy import Poison
 
 

@@ -10,49 +10,18 @@ from typing import Any
 
 from sqlalchemy import Table
 
-from refold.errors import (
-    HandlerInterrupted,
-    InvalidProjection,
-    PoisonEvent,
-)
-from refold.errors.words import (
-    described,
-    raised,
-    said,
-)
+from refold.errors import HandlerInterrupted, InvalidProjection, PoisonEvent
+from refold.errors.words import described, raised, said
 from refold.event import Event, in_utc
-from refold.projection.backfill_policy import (
-    BackfillPolicy,
-    backfill_from,
-    backfill_from_beginning,
-)
+from refold.projection.backfill_policy import BackfillPolicy, backfill_from, backfill_from_beginning
 from refold.projection.checkpoints import Checkpoints, as_checkpoints
-from refold.projection.columns import (
-    Settle,
-    WrongValue,
-    is_mutable,
-    settle_for,
-)
-from refold.projection.columns.declared import (
-    check_table,
-    scalar_default,
-    written_columns,
-)
-from refold.projection.key import (
-    Key,
-    KeyDoesNotFit,
-    KeyFunction,
-    KeyPath,
-    key_paths,
-)
+from refold.projection.columns import Settle, WrongValue, is_mutable, settle_for
+from refold.projection.columns.declared import check_table, scalar_default, written_columns
+from refold.projection.key import Key, KeyDoesNotFit, KeyFunction, KeyPath, key_paths
 from refold.projection.schemas import require_own_place
 from refold.projection.snapshot_policy import Snapshots
 from refold.system_events.events import SystemEvent
-from refold.system_events.handlers import (
-    Handle,
-    SystemHandler,
-    on_system_event,
-)
+from refold.system_events.handlers import Handle, SystemHandler, on_system_event
 
 Row = dict[str, Any]
 """One row of a read model: column name to value, key columns included."""

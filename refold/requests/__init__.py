@@ -9,10 +9,7 @@ from refold.requests.runs import (
     RollbackRequest,
     SnapshotRequest,
 )
-from refold.requests.validation import (
-    accept_limits,
-    accept_request,
-)
+from refold.requests.validation import accept_limits, accept_request
 
 __all__ = [
     "Approval",

@@ -8,16 +8,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from refold.errors import InvalidRequest
-from refold.requests.criteria import (
-    Criteria,
-    Position,
-    Selecting,
-)
-from refold.requests.limits import (
-    BatchSize,
-    Concurrency,
-    Pacing,
-)
+from refold.requests.criteria import Criteria, Position, Selecting
+from refold.requests.limits import BatchSize, Concurrency, Pacing
 from refold.requests.poison_policy import OnPoison, Poison
 
 

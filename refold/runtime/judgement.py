@@ -17,11 +17,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from refold.errors import RefoldError
-from refold.errors.words import (
-    raised,
-    said,
-    shortened,
-)
+from refold.errors.words import raised, said, shortened
 from refold.runtime.database import server_error
 
 

@@ -8,11 +8,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from refold.errors import ConfigurationError
-from refold.runtime.database_url import (
-    EXAMPLE,
-    DatabaseUrl,
-    parse_database_url,
-)
+from refold.runtime.database_url import EXAMPLE, DatabaseUrl, parse_database_url
 from refold.runtime.threads import CALL_SECONDS
 
 PATIENCE_SECONDS = 600.0

@@ -17,11 +17,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from refold.errors import (
-    HandlerInterrupted,
-    HandlerOverdue,
-    NoThreadLeft,
-)
+from refold.errors import HandlerInterrupted, HandlerOverdue, NoThreadLeft
 from refold.event import Event
 from refold.runtime.code_location import where
 

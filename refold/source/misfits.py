@@ -13,15 +13,7 @@ from refold.projection.dead_letters import Letter
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
 from refold.source.event_sizes import read_chunks
-from refold.source.reader import (
-    at,
-    key_columns,
-    key_range,
-    keyed_events,
-    not_at,
-    one_of,
-    wanted,
-)
+from refold.source.reader import at, key_columns, key_range, keyed_events, not_at, one_of, wanted
 from refold.store.schema import events, selected_keys
 
 

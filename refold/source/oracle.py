@@ -22,13 +22,7 @@ from refold.projection.key import Key
 from refold.runtime.threads import in_thread
 from refold.source.event_sizes import measured, read_chunks
 from refold.source.log import count_events
-from refold.source.reader import (
-    key_columns,
-    keyed_events,
-    not_at,
-    one_of,
-    wanted,
-)
+from refold.source.reader import key_columns, keyed_events, not_at, one_of, wanted
 from refold.source.stepwise_fold import Rows, StepwiseFold
 from refold.store.schema import events
 

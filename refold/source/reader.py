@@ -29,11 +29,7 @@ from refold.projection.declaration import Projection
 from refold.projection.key import Key, KeyPath
 from refold.runtime.database import compiled, raw
 from refold.runtime.threads import Hand
-from refold.source.portions import (
-    COLUMNS,
-    in_portions,
-    weighed,
-)
+from refold.source.portions import COLUMNS, in_portions, weighed
 from refold.store.schema import events
 
 # Few enough to stay in the processor's cache from being decoded until they are folded.

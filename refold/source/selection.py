@@ -8,16 +8,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, exists, false, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.messages.selection import Selection
+from refold.messages.run.selection import Selection
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
 from refold.requests.criteria import Criteria, Selecting
 from refold.source.portions import weighed
-from refold.source.reader import (
-    keyed_events,
-    range_of,
-    wanted,
-)
+from refold.source.reader import keyed_events, range_of, wanted
 from refold.store.schema import events
 
 

@@ -12,14 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.errors import PoisonEvent
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
-from refold.source.reader import (
-    key_columns,
-    key_range,
-    keyed_events,
-    not_at,
-    one_of,
-    wanted,
-)
+from refold.source.reader import key_columns, key_range, keyed_events, not_at, one_of, wanted
 from refold.store.schema import events
 
 Bounds = list[tuple[Key | None, Key | None]]

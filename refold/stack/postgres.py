@@ -13,16 +13,8 @@ from pathlib import Path
 import asyncpg
 
 from refold.stack import leftovers
-from refold.stack.accounts import (
-    ensure_reachable,
-    give_tree,
-    server_account,
-)
-from refold.stack.initdb import (
-    binaries,
-    ensure_initialised,
-    environment,
-)
+from refold.stack.accounts import ensure_reachable, give_tree, server_account
+from refold.stack.initdb import binaries, ensure_initialised, environment
 from refold.stack.process import Account, ChildProcess
 
 SETTINGS = {

@@ -29,21 +29,12 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.errors import InvalidRequest
-from refold.projection.dead_letters import (
-    DeadLetter,
-    HeldKeys,
-    Letter,
-    letter_key,
-)
+from refold.projection.dead_letters import DeadLetter, HeldKeys, Letter, letter_key
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
 from refold.runtime.database import raw
 from refold.store import generations
-from refold.store.schema import (
-    dead_letters,
-    selected_keys,
-    skipped_events,
-)
+from refold.store.schema import dead_letters, selected_keys, skipped_events
 
 _COLUMNS = tuple(dead_letters.c[name] for name in DeadLetter.model_fields)
 

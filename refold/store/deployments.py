@@ -9,11 +9,7 @@ from sqlalchemy import delete, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.store.schema import (
-    deployments,
-    generations,
-    runs,
-)
+from refold.store.schema import deployments, generations, runs
 
 SHOWN_SECONDS = 15.0
 """So often a worker shows itself."""

@@ -10,11 +10,7 @@ from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.errors import Fenced, RunEnded
-from refold.store.schema import (
-    dead_letters,
-    generations,
-    leases,
-)
+from refold.store.schema import dead_letters, generations, leases
 
 BUILDING, ACTIVE, RETAINED, DISCARDED = "building", "active", "retained", "discarded"
 SNAPSHOT = "snapshot"

@@ -11,12 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.messages.live import AUTO_START, auto_start_id
 from refold.store.generations import DISCARDED
 from refold.store.runs import WORKED
-from refold.store.schema import (
-    generations,
-    leases,
-    runs,
-    selected_keys,
-)
+from refold.store.schema import generations, leases, runs, selected_keys
 
 KEPT = 20
 """So many of each projection stay, the latest, whatever their age."""

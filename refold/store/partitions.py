@@ -23,11 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.errors import Fenced, RunEnded
 from refold.projection.declaration import Projection
-from refold.projection.key import (
-    Key,
-    loaded_key,
-    stored_key,
-)
+from refold.projection.key import Key, loaded_key, stored_key
 from refold.runtime.database import compiled_names
 from refold.store.runs import REVISION
 from refold.store.schema import partitions, runs

@@ -17,11 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from refold.errors import InvalidRequest
 from refold.requests.limits import Throttle
 from refold.runtime.database import raw, server_error
-from refold.runtime.judgement import (
-    Judgement,
-    judge,
-    told,
-)
+from refold.runtime.judgement import Judgement, judge, told
 from refold.runtime.sessions import is_pooled
 
 _LAG = text(

@@ -22,7 +22,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.errors import RunEnded
-from refold.messages.controls import Controls
+from refold.messages.run.controls import Controls
 from refold.runtime.database import storable
 from refold.store.schema import runs
 

@@ -22,11 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.projection.key import (
-    Key,
-    KeyPath,
-    stored_key,
-)
+from refold.projection.key import Key, KeyPath, stored_key
 from refold.store.schema import selected_keys
 
 

@@ -25,11 +25,7 @@ from refold.system_events.events import (
     as_event,
     own_fields,
 )
-from refold.system_events.handlers import (
-    SystemEventContext,
-    SystemHandler,
-    on_system_event,
-)
+from refold.system_events.handlers import SystemEventContext, SystemHandler, on_system_event
 
 __all__ = [
     "BUILT_IN",

@@ -10,12 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.errors import WrongExpectedVersion
-from refold.source.log import (
-    NewEvent,
-    append,
-    count_events,
-    stream_version,
-)
+from refold.source.log import NewEvent, append, count_events, stream_version
 from refold.source.reader import read_window
 from tests.support.databases import Database
 

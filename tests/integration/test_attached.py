@@ -11,17 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from refold.activities.shadow import add_indexes
 from refold.projection.declaration import Projection
 from refold.store import generations
-from refold.store.generations import (
-    ACTIVE,
-    BUILDING,
-    Generation,
-)
-from refold.store.swap.swap import (
-    carry_out,
-    lock,
-    plan_swap,
-    prepare,
-)
+from refold.store.generations import ACTIVE, BUILDING, Generation
+from refold.store.swap.swap import carry_out, lock, plan_swap, prepare
 from refold.store.tables import read_models
 from tests.support.catalogue import snapshot
 from tests.support.counters import counters

@@ -9,11 +9,7 @@ from itertools import pairwise
 from sqlalchemy import text
 from temporalio.client import Client
 
-from refold import (
-    Checkpoints,
-    Projection,
-    Snapshots,
-)
+from refold import Checkpoints, Projection, Snapshots
 from refold.engine.live.automatic_snapshots import drop_expired_snapshots, tally
 from refold.manager.projections import ProjectionManager
 from refold.messages.live import SnapshotTally

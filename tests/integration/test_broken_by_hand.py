@@ -6,11 +6,7 @@ import pytest
 from sqlalchemy import Column, MetaData, Table, Text, UniqueConstraint
 from temporalio.client import Client
 
-from refold import (
-    Event,
-    Projection,
-    Row,
-)
+from refold import Event, Projection, Row
 from tests.support.counters import registry_of
 from tests.support.databases import Database
 from tests.support.letters import failed

@@ -10,26 +10,12 @@ from sqlalchemy import Column, Integer, MetaData, Table, Text, text
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 
-from refold import (
-    BackfillPolicy,
-    Event,
-    Projection,
-    Row,
-)
+from refold import BackfillPolicy, Event, Projection, Row
 from refold.projection.registry import Registry
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
-from tests.support.runs import (
-    assert_oracle,
-    leftovers,
-    rows_of,
-    run,
-    start,
-    until,
-    working,
-    write,
-)
+from tests.support.runs import assert_oracle, leftovers, rows_of, run, start, until, working, write
 from tests.support.versions import reshaped
 
 

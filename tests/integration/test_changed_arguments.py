@@ -6,12 +6,7 @@ import pytest
 from sqlalchemy import CheckConstraint, Column, Integer, MetaData, Table, Text
 from temporalio.client import Client
 
-from refold import (
-    BackfillPolicy,
-    Event,
-    Projection,
-    Row,
-)
+from refold import BackfillPolicy, Event, Projection, Row
 from refold.requests.poison_policy import OnPoison
 from tests.support.counters import registry_of
 from tests.support.databases import Database

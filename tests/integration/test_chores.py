@@ -11,11 +11,7 @@ from typer.testing import CliRunner
 
 from refold.cli.main import app
 from refold.projection.registry import Registry
-from refold.store import (
-    generations,
-    left_behind,
-    system_events,
-)
+from refold.store import generations, left_behind, system_events
 from refold.system_events.events import ProjectionStopped
 from refold.worker.assembly import make_chores
 from refold.worker.chores.caretaker import Caretaker

@@ -13,12 +13,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from sqlalchemy import Column, MetaData, Table, Text, text
 from temporalio.client import Client
 
-from refold import (
-    BackfillPolicy,
-    Event,
-    Projection,
-    Row,
-)
+from refold import BackfillPolicy, Event, Projection, Row
 from refold.manager.projections import ProjectionManager
 from refold.requests.poison_policy import OnPoison
 from refold.store import generations

@@ -29,12 +29,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 from temporalio.client import Client
 
-from refold import (
-    Event,
-    Projection,
-    Row,
-)
-from refold.source.importer import import_events
+from refold import Event, Projection, Row
+from refold.source.files.importer import import_events
 from tests.support.counters import registry_of
 from tests.support.databases import Database
 from tests.support.letters import failed

@@ -33,7 +33,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold import Row
-from refold.messages.diff import ColumnDiff
+from refold.messages.run.diff import ColumnDiff
 from refold.store.tables.comparable import Place, columns_of
 from refold.store.tables.comparison import SAMPLES, Comparison
 from tests.support.comparing import LIVE, SHADOW, by_sql, compared, fill, projection_of, snapshot

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Column, Text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.messages.diff import ColumnDiff
+from refold.messages.run.diff import ColumnDiff
 from tests.support.comparing import LIVE, SHADOW, by_sql, compared, fill, projection_of, snapshot
 from tests.support.databases import Database
 

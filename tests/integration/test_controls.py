@@ -18,12 +18,8 @@ from temporalio.exceptions import ApplicationError
 
 from refold.engine.folding import pacing
 from refold.errors import InvalidRequest
-from refold.manager.projections import (
-    NoRun,
-    ProjectionManager,
-    RunFailed,
-)
-from refold.messages.runs import Progress
+from refold.manager.projections import NoRun, ProjectionManager, RunFailed
+from refold.messages.run.life import Progress
 from refold.projection.registry import Registry
 from refold.requests.limits import Limits, Throttle
 from refold.store.pressure import Pressure
@@ -31,16 +27,7 @@ from tests.support.counters import counters, registry_of
 from tests.support.counting import counted_events, counting
 from tests.support.databases import Database
 from tests.support.processes import worker_environment, worker_processes
-from tests.support.runs import (
-    assert_oracle,
-    leftovers,
-    queue,
-    run,
-    start,
-    until,
-    working,
-    write,
-)
+from tests.support.runs import assert_oracle, leftovers, queue, run, start, until, working, write
 
 Handle = WorkflowHandle[Any, Any]
 

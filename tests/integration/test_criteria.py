@@ -12,15 +12,11 @@ import pytest
 from sqlalchemy import delete, insert, update
 from temporalio.client import Client
 
-from refold import (
-    Event,
-    Projection,
-    Row,
-)
-from refold.messages.preview import Preview
+from refold import Event, Projection, Row
+from refold.messages.run.preview import Preview
 from refold.projection.key import Key
 from refold.projection.registry import Registry
-from refold.source.importer import import_events
+from refold.source.files.importer import import_events
 from refold.stack.postgres import EmbeddedPostgres
 from tests.conftest import REAL_EVENTS
 from tests.support.databases import Database, drop_database, make_database

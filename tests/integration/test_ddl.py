@@ -14,19 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.projection.declaration import Projection
 from refold.runtime.database import raw
 from refold.store import generations
-from refold.store.generations import (
-    ACTIVE,
-    BUILDING,
-    Generation,
-)
+from refold.store.generations import ACTIVE, BUILDING, Generation
 from refold.store.swap.attached import fingerprint_statement
-from refold.store.swap.swap import (
-    Swap,
-    carry_out,
-    lock,
-    plan_swap,
-    prepare,
-)
+from refold.store.swap.swap import Swap, carry_out, lock, plan_swap, prepare
 from tests.integration.test_attached import FUNCTION, role, table_of
 from tests.support.catalogue import snapshot
 from tests.support.counters import counters

@@ -17,14 +17,9 @@ from refold.engine.folding.follower import take_follower
 from refold.engine.lifecycle.cleanup import end_run
 from refold.engine.planning.preview import preview
 from refold.errors import Fenced, RunEnded
-from refold.messages.plan import Plan
-from refold.messages.preview import Preview
-from refold.store import (
-    generations,
-    leases,
-    partitions,
-    runs,
-)
+from refold.messages.run.plan import Plan
+from refold.messages.run.preview import Preview
+from refold.store import generations, leases, partitions, runs
 from refold.store.tables import read_models
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database

@@ -25,16 +25,7 @@ from tests.support.letters import (
     mended,
 )
 from tests.support.live import ended_after
-from tests.support.runs import (
-    assert_oracle,
-    leftovers,
-    queue,
-    rows_of,
-    run,
-    start,
-    working,
-    write,
-)
+from tests.support.runs import assert_oracle, leftovers, queue, rows_of, run, start, working, write
 
 
 async def test_one_of_a_thousand_streams_is_poisoned_and_healed(

@@ -27,14 +27,7 @@ from tests.support.letters import (
     mended,
 )
 from tests.support.live import ended_after, live, until_position, until_status
-from tests.support.runs import (
-    events_upto,
-    queue,
-    rows_of,
-    run,
-    working,
-    write,
-)
+from tests.support.runs import events_upto, queue, rows_of, run, working, write
 
 
 async def test_a_live_projection_goes_on_and_is_healed(

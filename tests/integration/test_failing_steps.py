@@ -12,12 +12,12 @@ from sqlalchemy import text
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from typer.testing import CliRunner, Result
 
-from refold.cli.following import figures
 from refold.cli.main import app
+from refold.cli.runs.following import figures
 from refold.manager.health import Standing, judged
 from refold.manager.projections import ProjectionManager
 from refold.messages.live import LiveHealth
-from refold.messages.runs import Progress
+from refold.messages.run.life import Progress
 from refold.messages.step_failures import StepFailure
 from refold.runtime.judgement import Judgement, judge_state
 from refold.worker.chores.sweep import Sweep

@@ -19,11 +19,7 @@ from sqlalchemy import (
 )
 from temporalio.client import Client
 
-from refold import (
-    Event,
-    Projection,
-    Row,
-)
+from refold import Event, Projection, Row
 from tests.support.counters import registry_of
 from tests.support.databases import Database
 from tests.support.letters import failed

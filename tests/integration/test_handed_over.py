@@ -23,12 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from temporalio.client import Client
 
-from refold import (
-    BackfillPolicy,
-    Event,
-    Projection,
-    Row,
-)
+from refold import BackfillPolicy, Event, Projection, Row
 from tests.support.counters import registry_of
 from tests.support.databases import Database
 from tests.support.live import live

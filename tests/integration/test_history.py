@@ -11,13 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.engine.planning import auto_start
 from refold.messages.live import AUTO_START, auto_start_id
-from refold.store import (
-    generations,
-    history,
-    leases,
-    runs,
-    snapshots,
-)
+from refold.store import generations, history, leases, runs, snapshots
 from refold.worker.chores.history import History
 from tests.support.counters import counters
 from tests.support.databases import Database

@@ -10,12 +10,7 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, text
 from temporalio.client import Client
 
-from refold import (
-    BackfillPolicy,
-    Event,
-    Projection,
-    Row,
-)
+from refold import BackfillPolicy, Event, Projection, Row
 from refold.messages.live import LiveHealth
 from refold.requests.poison_policy import OnPoison
 from tests.support.counters import registry_of

@@ -20,22 +20,18 @@ import pytest
 from sqlalchemy import func, select, text
 
 from refold.errors import InvalidEventFile
-from refold.source import event_lines
-from refold.source.event_file import MAX_STREAM_ID_BYTES, check_event
-from refold.source.event_lines import UnreadableEventFile
-from refold.source.importer import (
+from refold.source.files import event_lines
+from refold.source.files.event_file import MAX_STREAM_ID_BYTES, check_event
+from refold.source.files.event_lines import UnreadableEventFile
+from refold.source.files.importer import (
     ImportConflict,
     ImportProgress,
     ImportResult,
     import_events,
     loading,
 )
-from refold.source.log import (
-    NewEvent,
-    append,
-    count_events,
-)
-from refold.source.sample_shop import seed_shop, shop_events
+from refold.source.files.sample_shop import seed_shop, shop_events
+from refold.source.log import NewEvent, append, count_events
 from refold.store.schema import events
 from tests.conftest import REAL_EVENTS
 from tests.support.databases import Database

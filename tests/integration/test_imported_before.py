@@ -16,13 +16,9 @@ import pytest
 from sqlalchemy import func, select, text
 
 from refold.errors import InvalidEventFile
-from refold.source import event_lines
-from refold.source.importer import (
-    ImportConflict,
-    ImportResult,
-    import_events,
-)
-from refold.source.imports import AlreadyImported
+from refold.source.files import event_lines
+from refold.source.files.importer import ImportConflict, ImportResult, import_events
+from refold.source.files.imports import AlreadyImported
 from refold.store.schema import events, imports
 from tests.support.databases import Database
 from tests.support.processes import clean_environment

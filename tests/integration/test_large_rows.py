@@ -9,11 +9,7 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, Text
 from temporalio.client import Client
 
-from refold import (
-    Event,
-    Projection,
-    Row,
-)
+from refold import Event, Projection, Row
 from refold.engine.folding.follower import take
 from refold.requests.poison_policy import Poison
 from tests.support.counters import registry_of

@@ -14,19 +14,11 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import Worker
 
-from refold import (
-    Event,
-    Projection,
-    Row,
-)
+from refold import Event, Projection, Row
 from refold.manager.health import judged, read_standing
 from refold.manager.live import NotLive
 from refold.manager.projections import ProjectionManager
-from refold.messages.live import (
-    LiveReport,
-    LiveSegment,
-    LiveStatus,
-)
+from refold.messages.live import LiveReport, LiveSegment, LiveStatus
 from refold.projection.registry import Registry
 from refold.workflows.all import WORKFLOWS
 from tests.support.counters import counters, registry_of

@@ -22,13 +22,7 @@ from refold.system_events.handlers import SystemHandler
 from tests.support.counters import counters
 from tests.support.databases import Database
 from tests.support.events import some
-from tests.support.live import (
-    dispatching,
-    ended_after,
-    recorded,
-    until_position,
-    until_recorded,
-)
+from tests.support.live import dispatching, ended_after, recorded, until_position, until_recorded
 from tests.support.runs import queue, run, until, working, write
 
 PAGE = Path(__file__).parents[2] / "docs/system-events.md"

@@ -10,21 +10,12 @@ from sqlalchemy import text
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from refold.messages.runs import RunStatus
+from refold.messages.run.life import RunStatus
 from refold.projection.registry import Registry
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
-from tests.support.runs import (
-    assert_oracle,
-    leftovers,
-    rows_of,
-    run,
-    start,
-    until,
-    working,
-    write,
-)
+from tests.support.runs import assert_oracle, leftovers, rows_of, run, start, until, working, write
 from tests.support.soaking import soak
 
 
@@ -104,7 +95,7 @@ async def test_incremental_update_applies_only_what_is_new(
 async def test_sample_read_models_of_the_shop(
     client: Client, database: Database, shop: Registry
 ) -> None:
-    from refold.source.sample_shop import seed_shop
+    from refold.source.files.sample_shop import seed_shop
 
     await seed_shop(database.engine, orders=300)
     async with working(client, database, shop):

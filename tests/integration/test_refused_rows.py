@@ -23,12 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from temporalio.client import Client
 
-from refold import (
-    BackfillPolicy,
-    Event,
-    Projection,
-    Row,
-)
+from refold import BackfillPolicy, Event, Projection, Row
 from refold.projection.dead_letters import letter_key
 from refold.requests.poison_policy import OnPoison
 from tests.support.counters import registry_of

@@ -12,11 +12,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 
-from refold import (
-    Projection,
-    ProjectionBackfillCompleted,
-    SystemEventContext,
-)
+from refold import Projection, ProjectionBackfillCompleted, SystemEventContext
 from refold.projection.registry import Registry
 from refold.store import deliveries
 from refold.store.deployments import queue_of
@@ -24,13 +20,7 @@ from refold.worker.chores.presence import Presence
 from tests.support.counters import counters, registry_of, siblings
 from tests.support.databases import Database
 from tests.support.events import some
-from tests.support.live import (
-    dispatching,
-    live,
-    recorded_types,
-    until_position,
-    until_status,
-)
+from tests.support.live import dispatching, live, recorded_types, until_position, until_status
 from tests.support.runs import assert_oracle, leftovers, queue, run, start, until, working, write
 from tests.support.soaking import soak
 from tests.support.versions import doubled

@@ -19,11 +19,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError
 
-from refold.errors import (
-    InvalidRequest,
-    NoSchedule,
-    ScheduleExists,
-)
+from refold.errors import InvalidRequest, NoSchedule, ScheduleExists
 from refold.manager.projections import ProjectionManager, RunFailed
 from refold.messages.schedules import ScheduleInfo
 from refold.requests.criteria import Criteria

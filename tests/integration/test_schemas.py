@@ -10,11 +10,7 @@ import pytest
 from sqlalchemy import Column, Enum, MetaData, Table, Text, text
 from temporalio.client import Client
 
-from refold import (
-    Event,
-    Projection,
-    Row,
-)
+from refold import Event, Projection, Row
 from refold.errors import InvalidProjection
 from refold.projection.registry import Registry
 from refold.runtime.database import make_engine

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from refold.messages.runs import Progress
+from refold.messages.run.life import Progress
 from refold.stack.temporal import EmbeddedTemporal
 from tests.support.databases import Database
 from tests.support.histories import all_kept

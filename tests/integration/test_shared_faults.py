@@ -15,7 +15,7 @@ from sqlalchemy import text
 from temporalio.client import Client
 
 from refold import Projection
-from refold.source.importer import import_events
+from refold.source.files.importer import import_events
 from tests.conftest import FAULTS
 from tests.support.counters import registry_of
 from tests.support.databases import Database

@@ -16,16 +16,8 @@ from refold.event import Event
 from refold.projection.declaration import Projection
 from refold.runtime.database import raw
 from refold.source import slices
-from refold.source.reader import (
-    in_key_order,
-    read_events,
-    read_window,
-)
-from refold.source.slices import (
-    Bounds,
-    key_bounds,
-    slice_totals,
-)
+from refold.source.reader import in_key_order, read_events, read_window
+from refold.source.slices import Bounds, key_bounds, slice_totals
 from tests.support.databases import Database
 
 ALL = 50_000  # every position here, and still no sample

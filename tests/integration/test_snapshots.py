@@ -15,7 +15,7 @@ from temporalio.exceptions import ApplicationError
 from refold import Projection, Row
 from refold.errors import NoSnapshot, ProjectionBusy
 from refold.manager.projections import ProjectionManager, RunFailed
-from refold.messages.runs import BackfillResult
+from refold.messages.run.life import BackfillResult
 from refold.projection.key import Key
 from refold.projection.registry import Registry
 from refold.store import generations, leases

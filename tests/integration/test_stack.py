@@ -20,11 +20,7 @@ from temporalio.client import Client
 
 from refold.stack import workers
 from refold.stack.errors import PortTaken, ServerEnded
-from refold.stack.ports import (
-    Ports,
-    choose_ports,
-    is_free,
-)
+from refold.stack.ports import Ports, choose_ports, is_free
 from refold.stack.postgres import EmbeddedPostgres
 from refold.stack.process import ChildProcess
 from refold.stack.workers import Workers

@@ -12,16 +12,7 @@ from temporalio.client import Client, WorkflowHandle
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
-from tests.support.runs import (
-    assert_oracle,
-    leftovers,
-    rows_of,
-    run,
-    start,
-    until,
-    working,
-    write,
-)
+from tests.support.runs import assert_oracle, leftovers, rows_of, run, start, until, working, write
 from tests.support.versions import reshaped
 
 

@@ -10,11 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import Client, WorkflowFailureError
 
 from refold.store import system_events
-from refold.system_events.events import (
-    ProjectionCheckpointSaved,
-    ProjectionStopped,
-    SystemEvent,
-)
+from refold.system_events.events import ProjectionCheckpointSaved, ProjectionStopped, SystemEvent
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some

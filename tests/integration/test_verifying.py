@@ -10,13 +10,9 @@ import pytest
 from sqlalchemy import ARRAY, Column, Double, Integer, MetaData, Table, Text, Uuid, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold import (
-    Event,
-    Projection,
-    Row,
-)
+from refold import Event, Projection, Row
 from refold.engine.cutover.verification import verify
-from refold.messages.diff import Diff
+from refold.messages.run.diff import Diff
 from refold.runtime.database import raw
 from refold.source import oracle, samples
 from refold.source.oracle import Bounds

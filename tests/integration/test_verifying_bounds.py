@@ -15,16 +15,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Column, Integer, MetaData, Table, Text, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold import (
-    Event,
-    Projection,
-    Row,
-)
-from refold.engine.cutover.verification import (
-    Checked,
-    check_keys,
-    verify,
-)
+from refold import Event, Projection, Row
+from refold.engine.cutover.verification import Checked, check_keys, verify
 from refold.projection.dead_letters import HeldKeys
 from refold.runtime.database import raw
 from refold.source import oracle

@@ -16,7 +16,7 @@ from temporalio.client import Client, WorkflowHandle
 
 from refold.errors import SwapRefused
 from refold.manager.projections import ProjectionManager
-from refold.messages.runs import BackfillResult
+from refold.messages.run.life import BackfillResult
 from refold.store.generations import own_schema
 from tests.integration.test_prepared_transactions import two_phase, two_phase_database
 from tests.support.counters import counters, registry_of

@@ -17,7 +17,7 @@ from temporalio.service import RPCError
 
 from examples.web_progress import app
 from refold.manager.projections import ProjectionManager, StartedRun
-from refold.messages.runs import Progress
+from refold.messages.run.life import Progress
 from tests.support.counters import registry_of
 from tests.support.counting import counted_events, counting
 from tests.support.databases import Database

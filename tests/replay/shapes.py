@@ -12,7 +12,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.testing import WorkflowEnvironment
 
 from refold import Snapshots
-from refold.messages.runs import BackfillResult, Progress
+from refold.messages.run.life import BackfillResult, Progress
 from refold.messages.step_failures import SIGNAL
 from tests.conftest import _beside_python
 from tests.support.counters import counters, registry_of

@@ -6,12 +6,7 @@ from typing import Any
 
 from sqlalchemy import CheckConstraint, Column, MetaData, String, Table, Text
 
-from refold import (
-    BackfillPolicy,
-    Event,
-    Projection,
-    Row,
-)
+from refold import BackfillPolicy, Event, Projection, Row
 from refold.predicates.named import predicate
 
 careless = Projection(

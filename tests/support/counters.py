@@ -7,12 +7,7 @@ from typing import Any
 
 from sqlalchemy import Column, Index, Integer, MetaData, Numeric, Table, Text
 
-from refold import (
-    BackfillPolicy,
-    Event,
-    Projection,
-    Row,
-)
+from refold import BackfillPolicy, Event, Projection, Row
 from refold.projection.registry import Registry
 
 

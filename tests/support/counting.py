@@ -17,12 +17,7 @@ from typing import Any
 
 from sqlalchemy import Column, Integer, MetaData, Numeric, Table, Text
 
-from refold import (
-    BackfillPolicy,
-    Event,
-    Projection,
-    Row,
-)
+from refold import BackfillPolicy, Event, Projection, Row
 
 BATCH_SIZE = 200
 PARTITIONS = 3

@@ -9,12 +9,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Column, Integer, MetaData, Table, Text
 
-from refold import (
-    BackfillPolicy,
-    Event,
-    Projection,
-    Row,
-)
+from refold import BackfillPolicy, Event, Projection, Row
 from refold.requests.poison_policy import OnPoison
 
 

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Integer, MetaData, Table, Text
 
-from refold import (
-    Event,
-    Projection,
-    Row,
-    backfill_from_beginning,
-)
+from refold import Event, Projection, Row, backfill_from_beginning
 
 
 def eager(name: str = "eager", version: int = 1, *, broken: bool = False) -> Projection:

@@ -17,11 +17,7 @@ from typing import Any
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
-from refold import (
-    ProjectionBackfillCompleted,
-    SystemEventContext,
-    on_system_event,
-)
+from refold import ProjectionBackfillCompleted, SystemEventContext, on_system_event
 from refold.store.sessions import takeover
 from refold.worker.chores import stalls
 from tests.support.counting import counting

@@ -10,12 +10,7 @@ import pytest
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from refold import (
-    BackfillPolicy,
-    Event,
-    Projection,
-    Row,
-)
+from refold import BackfillPolicy, Event, Projection, Row
 from refold.errors import PoisonEvent
 from refold.manager.projections import ProjectionManager
 from refold.projection.dead_letters import DeadLetter
@@ -23,11 +18,7 @@ from refold.projection.key import Key
 from refold.requests.poison_policy import OnPoison
 from tests.support.counters import counters
 from tests.support.databases import Database
-from tests.support.runs import (
-    checkpoint,
-    events_upto,
-    rows_of,
-)
+from tests.support.runs import checkpoint, events_upto, rows_of
 
 # An event that no handler takes, and one whose key does not fit.
 BAD = ("bad", "Broken", {"key": "k020"})

@@ -11,11 +11,7 @@ import os
 import signal
 from pathlib import Path
 
-from refold import (
-    Event,
-    Projection,
-    Row,
-)
+from refold import Event, Projection, Row
 from tests.support.counters import counters
 
 _file = Path(os.environ["DEATH_FILE"]) if "DEATH_FILE" in os.environ else None

@@ -14,12 +14,8 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from refold import (
-    Event,
-    Projection,
-    Row,
-)
-from refold.messages.runs import BackfillResult
+from refold import Event, Projection, Row
+from refold.messages.run.life import BackfillResult
 from refold.projection.key import Key
 from refold.projection.registry import Registry
 from refold.source.reader import read_window

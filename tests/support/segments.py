@@ -7,7 +7,7 @@ import asyncio
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from refold.workflows.steps import step
+    from refold.workflows.base.steps import step
 
 
 @workflow.defn(name="Segments")

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from refold import (
-    Event,
-    Projection,
-    Row,
-)
+from refold import Event, Projection, Row
 from tests.support.counters import counters
 
 

@@ -6,12 +6,7 @@ from decimal import Decimal
 
 from sqlalchemy import BigInteger, Column, Index, MetaData, Numeric, Table, Text
 
-from refold import (
-    BackfillPolicy,
-    Event,
-    Projection,
-    Row,
-)
+from refold import BackfillPolicy, Event, Projection, Row
 from tests.support.counters import counters
 
 

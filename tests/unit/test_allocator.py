@@ -10,7 +10,7 @@ import pytest
 # Blocks as large events leave them, each beside something small that stays.
 _PROGRAM = """
 import sys
-from refold.allocator import give_back, keep_little
+from refold.runtime.allocator import give_back, keep_little
 from tests.support.memory import resident
 import os
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from refold.messages.approval import reasons_to_wait
-from refold.messages.diff import Diff
-from refold.messages.plan import Plan
+from refold.messages.run.approval import reasons_to_wait
+from refold.messages.run.diff import Diff
+from refold.messages.run.plan import Plan
 from refold.requests.runs import Approval
 
 

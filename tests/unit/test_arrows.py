@@ -1,4 +1,4 @@
-"""The arrows between packages run one way; who imports whom is the design."""
+"""The arrows between packages run one way; who imports whom is the design: docs/architecture.md."""
 
 from __future__ import annotations
 
@@ -9,192 +9,152 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-_PURE = [
-    "approval",
-    "checkpoints",
-    "code_location",
-    "columns",
-    "criteria",
-    "database_url",
-    "dead_letters",
-    "delivering",
-    "diff",
-    "diff_values",
-    "ending",
-    "errors",
-    "event",
-    "exact_json",
-    "exact_times",
-    "fairness",
-    "fold",
-    "key",
-    "limits",
-    "live",
-    "live_text",
-    "markdown",
-    "message",
-    "messages",
-    "plan",
-    "poison",
-    "preview",
-    "policy",
-    "predicates",
-    "progress",
-    "projection",
-    "recorded_event",
-    "registry",
-    "requests",
-    "schedules",
-    "schemas",
-    "settings",
-    "snapshot_policy",
-    "short_failure",
-    "snapshots",
-    "step_failure",
-    "step_wait",
-    "system_events",
-    "system_handlers",
-    "undecodable",
-    "threads",
-    "words",
-]
-_PACKAGES = ("columns", "errors", "predicates")
-_PURE_MODULES = [f"refold.{name}" for name in _PURE]
-_KERNEL = [
-    *_PURE_MODULES,
-    "refold.runtime.database",
-    "refold.runtime.driver",
-    "refold.runtime.judgement",
-    "refold.runtime.sessions",
-    "refold.runtime.telemetry",
-]
+LAYERS = (
+    ("event", "errors"),
+    ("predicates", "requests", "messages", "system_events", "projection"),
+    ("runtime",),
+    ("store", "source"),
+    ("engine",),
+    ("activities",),
+    ("workflows", "manager"),
+    ("worker", "cli"),
+)
+"""The packages of `refold`, from the ground up: each imports from layers below, and its own."""
 
-# What a place may import of the project's own: modules, or packages with all that is in them.
-ALLOWED: dict[str, list[str]] = {
-    **{f"refold/{name}.py": _PURE_MODULES for name in _PURE if name not in _PACKAGES},
-    "refold/columns": [
-        "refold.projection.columns",
-        "refold.errors",
-        "refold.projection.columns.exact_json",
-    ],
-    "refold/errors": ["refold.errors", "refold.event", "refold.errors.words"],
-    "refold/predicates": [
-        "refold.errors",
-        "refold.event",
-        "refold.predicates",
-        "refold.errors.words",
-    ],
-    "refold/store": [*_KERNEL, "refold.store"],
-    "refold/source": [*_KERNEL, "refold.store.schema", "refold.source"],
-    "refold/stack": ["refold.stack"],
-    "refold/demo": [*_KERNEL, "refold.source", "refold.demo"],
-    "activities": [
-        *_KERNEL,
-        "refold.store",
-        "refold.source",
-        "refold.manager.publication",
-        "activities",
-    ],
-    "workflows": [*_PURE_MODULES, "activities", "workflows"],
-    "projections": ["refold"],
-    "refold/manager/health.py": [*_KERNEL, "refold.store", "refold.source"],
-    "refold/manager/publication.py": [*_KERNEL, "refold.store.system_events"],
-    "refold/manager/live.py": [
-        *_KERNEL,
-        "refold.store.deployments",
-        "refold.store.generations",
-        "refold.store.system_events",
-        "refold.manager.health",
-        "refold.manager.publication",
-    ],
-    "refold/manager/runs.py": [*_KERNEL, "refold.manager.live"],
-    "refold/manager/snapshots.py": [
-        *_KERNEL,
-        "refold.store.generations",
-        "refold.store.snapshots",
-        "refold.manager.runs",
-    ],
-    "refold/manager/schedules.py": [*_KERNEL, "refold.manager.snapshots"],
-    "refold/manager/dead_letters.py": [
-        *_KERNEL,
-        "refold.store.dead_letters",
-        "refold.store.generations",
-        "refold.manager.runs",
-    ],
-    "refold/manager/projections.py": [
-        *_KERNEL,
-        "refold.manager.dead_letters",
-        "refold.store.leases",
-        "refold.store.runs",
-        "refold.manager.runs",
-        "refold.manager.schedules",
-    ],
-    "refold/runtime/database.py": [
-        *_PURE_MODULES,
-        "refold.runtime.driver",
-        "refold.runtime.sessions",
-    ],
-    "refold/runtime/judgement.py": [*_PURE_MODULES, "refold.runtime.database"],
-    "refold/runtime/driver.py": [],
-    "refold/runtime/sessions.py": [*_PURE_MODULES, "refold.runtime.driver"],
-    "refold/runtime/telemetry.py": _PURE_MODULES,
-    "refold/runtime/allocator.py": [],
-    "refold/runtime/garbage.py": ["refold.runtime.allocator"],
-    "refold/runtime/payloads.py": [*_KERNEL],
-    "refold/runtime/temporal.py": [*_KERNEL],
-    "refold/runtime/command.py": [*_KERNEL],
-    "refold/cli": ["refold", "worker"],
-    "worker.py": ["refold", "activities", "workflows"],
-    "examples": ["refold"],
+_WITHIN = {
+    "errors": {"event"},
+    "requests": {"predicates"},
+    "messages": {"requests"},
+    "system_events": {"requests", "messages"},
+    "projection": {"predicates", "requests", "messages", "system_events"},
+    "source": {"store"},
+    "cli": {"worker"},
 }
+"""Arrows within a layer."""
 
-_OWN = ("refold", "activities", "workflows", "projections", "worker", "bench", "tests", "examples")
+_MESSAGES_ONLY = {"event", "errors", "predicates", "requests", "messages", "system_events"}
+_NARROWER = {
+    # Deterministic: what things are, and references to activities.
+    "workflows": {*_MESSAGES_ONLY, "projection", "activities"},
+    # Reached through Temporal and the database, as anybody is.
+    "manager": {*_MESSAGES_ONLY, "projection", "runtime", "store", "source"},
+    "source": {"event", "errors", *LAYERS[1], "runtime", "store"},
+    # It starts servers for anybody, and knows nothing of Refold.
+    "stack": set(),
+}
+"""Packages that may import less than all that is below."""
+
+_ALONE = ("stack",)
+_MOST_ENTRIES = 16
+_MOST_FILES = 16
+_MOST_LINES = 350
+_WITHOUT_ACTIVITY = {"__init__.py", "heartbeat.py", "failures.py"}
 
 
-def _files(place: str) -> list[Path]:
-    path = ROOT / place
-    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
+def _may_import(package: str) -> set[str]:
+    if package in _NARROWER:
+        return _NARROWER[package] | _WITHIN.get(package, set())
+    below: set[str] = set()
+    for layer in LAYERS:
+        if package in layer:
+            return below | _WITHIN.get(package, set())
+        below |= set(layer)
+    if package in ("cli",):
+        below.add("stack")
+    raise AssertionError(f"{package} has no layer")
+
+
+def _package(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[1] if parts[0] == "refold" else parts[0]
+
+
+def _files() -> list[Path]:
+    found = [ROOT / "worker.py"]
+    for place in ("refold", "activities", "workflows"):
+        found += sorted((ROOT / place).rglob("*.py"))
+    return [path for path in found if path != ROOT / "refold/__init__.py"]
 
 
 def _imports(path: Path) -> set[str]:
-    """The project's own modules that a file imports, anywhere in it."""
+    """The packages of `refold` that a file imports from, anywhere in it."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {
-                f"{node.module}.{alias.name}"
-                if (ROOT / node.module.replace(".", "/") / f"{alias.name}.py").exists()
-                else node.module
-                for alias in node.names
-            }
-    return {name for name in found if name.split(".")[0] in _OWN}
+        modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            modules = [node.module]
+            if node.module == "refold":
+                modules = [f"refold.{alias.name}" for alias in node.names]
+        for module in modules:
+            first, _, rest = module.partition(".")
+            # By one name everywhere: as it is installed.
+            assert first not in ("activities", "workflows", "worker"), f"{path}: {module}"
+            if first == "refold":
+                found.add(rest.split(".")[0])
+    return found
 
 
-@pytest.mark.parametrize("place", ALLOWED)
-def test_a_place_imports_only_what_it_may(place: str) -> None:
-    allowed = ALLOWED[place]
+@pytest.mark.parametrize("package", [*(p for layer in LAYERS for p in layer), *_ALONE])
+def test_a_package_imports_only_what_is_below_it(package: str) -> None:
+    allowed = _may_import(package) | {package} | ({"stack"} if package == "cli" else set())
     wrong = [
-        f"{path.relative_to(ROOT)} imports {name}"
-        for path in _files(place)
-        for name in sorted(_imports(path))
-        if not any(name == one or name.startswith(f"{one}.") for one in allowed)
+        f"{path.relative_to(ROOT)} imports refold.{name}"
+        for path in _files()
+        if _package(path) == package
+        for name in sorted(_imports(path) - allowed)
     ]
     assert wrong == []
 
 
-def test_every_module_has_its_place() -> None:
-    placed = {path for place in ALLOWED for path in _files(place)}
-    unplaced = set((ROOT / "refold").rglob("*.py")) - placed - {ROOT / "refold/__init__.py"}
-    assert unplaced == set()
+def test_the_layers_have_no_circle_within() -> None:
+    for package, others in _WITHIN.items():
+        for other in others:
+            assert package not in _WITHIN.get(other, set())
 
 
-def test_no_file_is_too_large_to_find_ones_way() -> None:
+def test_every_package_has_its_layer_and_no_file_stands_loose() -> None:
+    entries = {
+        path.name
+        for path in (ROOT / "refold").iterdir()
+        if not path.name.startswith("__pycache__") and not path.is_symlink()
+    }
+    modules = {name for name in entries if name.endswith(".py")}
+    assert modules == {"__init__.py", "event.py"}
+    placed = {p for layer in LAYERS for p in layer} | set(_ALONE)
+    packages = entries - modules - {"py.typed"}
+    assert packages == placed - {"event", "activities", "workflows"}
+    assert len(modules | packages) <= _MOST_ENTRIES
+
+
+def test_activities_hold_activities() -> None:
+    files = {path.name for path in (ROOT / "activities").rglob("*.py")}
+    without = {
+        path.name
+        for path in (ROOT / "activities").rglob("*.py")
+        if "@activity.defn" not in path.read_text()
+    }
+    assert without == _WITHOUT_ACTIVITY & files
+
+
+def test_the_engine_is_free_of_temporal() -> None:
+    wrong = [
+        path.name
+        for path in (ROOT / "refold/engine").rglob("*.py")
+        if "temporalio" in path.read_text()
+    ]
+    assert wrong == []
+
+
+def test_rooms_are_small() -> None:
     long = [
         f"{path.relative_to(ROOT)}: {lines} lines"
-        for place in ALLOWED
-        for path in _files(place)
-        if (lines := len(path.read_text().splitlines())) > 400
+        for path in [*_files(), *(ROOT / "tests").rglob("*.py"), *(ROOT / "bench").rglob("*.py")]
+        if (lines := len(path.read_text().splitlines())) > _MOST_LINES
     ]
-    assert long == []
+    folders = {path.parent for path in _files()}
+    crowded = [
+        f"{folder.relative_to(ROOT)}: {count} files"
+        for folder in sorted(folders)
+        if (count := len(list(folder.glob("*.py")))) > _MOST_FILES
+    ]
+    assert (long, crowded) == ([], [])

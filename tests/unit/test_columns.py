@@ -34,11 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 
-from refold.projection.columns import (
-    WrongValue,
-    is_mutable,
-    settle_for,
-)
+from refold.projection.columns import WrongValue, is_mutable, settle_for
 
 
 def settled(kind: Any, value: Any, *, nullable: bool = True) -> Any:

@@ -10,16 +10,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from refold.cli import diff as cli
-from refold.messages.diff import (
-    ColumnDiff,
-    Diff,
-    WrongRow,
-    as_markdown,
-    headline,
-    oracle_text,
-)
-from refold.messages.diff_values import (
+from refold.cli.runs import diff as cli
+from refold.messages.run.diff import ColumnDiff, Diff, WrongRow, as_markdown, headline, oracle_text
+from refold.messages.run.diff_values import (
     plain,
     short_row,
     short_rows,
@@ -29,7 +22,7 @@ from refold.messages.diff_values import (
     text_of,
     within,
 )
-from refold.messages.preview import DiffSample
+from refold.messages.run.preview import DiffSample
 
 
 def make(**fields: Any) -> Diff:

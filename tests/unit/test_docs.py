@@ -13,28 +13,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from refold import (
-    BackfillPolicy,
-    Event,
-    Projection,
-)
+from refold import BackfillPolicy, Event, Projection
 from refold.messages.live import LiveRequest, LiveStatus
-from refold.messages.runs import (
-    Phase,
-    Progress,
-    RunStatus,
-)
+from refold.messages.run.life import Phase, Progress, RunStatus
 from refold.requests.criteria import Criteria, Selecting
-from refold.requests.limits import (
-    Limits,
-    Pacing,
-    Throttle,
-)
-from refold.requests.runs import (
-    BackfillRequest,
-    RollbackRequest,
-    SnapshotRequest,
-)
+from refold.requests.limits import Limits, Pacing, Throttle
+from refold.requests.runs import BackfillRequest, RollbackRequest, SnapshotRequest
 from refold.runtime.settings import Settings
 from refold.system_events.events import BUILT_IN
 from refold.workflows.all import WORKFLOWS

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from refold.errors import InvalidEventFile
-from refold.source.event_file import parse_line
+from refold.source.files.event_file import parse_line
 
 
 def _line(**changes: Any) -> bytes:

@@ -12,22 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Column, Integer, MetaData, Table, Text
 
-from refold import (
-    Event,
-    Projection,
-    Row,
-)
-from refold.engine.folding.key_order import (
-    Batch,
-    Carry,
-    KeyOrderFold,
-)
+from refold import Event, Projection, Row
+from refold.engine.folding.key_order import Batch, Carry, KeyOrderFold
 from refold.errors import PoisonEvent
-from refold.projection.dead_letters import (
-    HeldKeys,
-    Letter,
-    letter_key,
-)
+from refold.projection.dead_letters import HeldKeys, Letter, letter_key
 from tests.support.letters import fold_setting_aside
 
 AT = "2026-01-01T00:00:00+00:00"

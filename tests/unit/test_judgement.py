@@ -16,17 +16,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from refold.activities.failures import as_failure
-from refold.errors import (
-    Fenced,
-    InvalidRequest,
-    PoisonEvent,
-)
-from refold.runtime.judgement import (
-    Judgement,
-    judge,
-    judge_state,
-    told,
-)
+from refold.errors import Fenced, InvalidRequest, PoisonEvent
+from refold.runtime.judgement import Judgement, judge, judge_state, told
 
 SECRET = "s3cr3t"
 

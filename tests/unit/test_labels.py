@@ -11,11 +11,7 @@ import orjson
 import pytest
 from sqlalchemy import Column, Enum
 
-from refold.projection.columns import (
-    WrongValue,
-    kind_of,
-    settle_for,
-)
+from refold.projection.columns import WrongValue, kind_of, settle_for
 
 
 class Plain(enum.Enum):

@@ -17,18 +17,9 @@ import refold
 from refold.messages.base import Message
 from refold.messages.recorded_event import RecordedEvent
 from refold.projection.dead_letters import DeadLetter
-from refold.requests.limits import (
-    Limits,
-    Pacing,
-    Throttle,
-)
+from refold.requests.limits import Limits, Pacing, Throttle
 from refold.requests.poison_policy import Poison
-from refold.requests.runs import (
-    BackfillRequest,
-    Request,
-    RollbackRequest,
-    SnapshotRequest,
-)
+from refold.requests.runs import BackfillRequest, Request, RollbackRequest, SnapshotRequest
 from refold.system_events.events import BUILT_IN, as_event
 
 LIMITS = {"batch_size": 1}

@@ -12,12 +12,7 @@ from typer.testing import CliRunner
 
 from refold.cli.main import app as refold
 from refold.cli.options import Fields, taking
-from refold.cli.requests import (
-    backfill_request,
-    how,
-    what_to_repair,
-    where_to,
-)
+from refold.cli.runs.requests import backfill_request, how, what_to_repair, where_to
 
 runner = CliRunner()
 USAGE = 2

@@ -13,11 +13,7 @@ from typing import Any
 import pytest
 
 from refold import predicate
-from refold.errors import (
-    InvalidProjection,
-    InvalidRequest,
-    PredicateFailed,
-)
+from refold.errors import InvalidProjection, InvalidRequest, PredicateFailed
 from refold.event import Event
 from refold.predicates import NamedPredicate, parse_predicate
 from refold.predicates.checks import MAX_LENGTH

@@ -9,15 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refold.messages.controls import Controls
-from refold.messages.plan import Plan
-from refold.messages.progress import ProgressMeter, as_markdown
-from refold.messages.runs import (
-    PartitionProgress,
-    Phase,
-    ProgressReport,
-    RunStatus,
-)
+from refold.messages.run.controls import Controls
+from refold.messages.run.life import PartitionProgress, Phase, ProgressReport, RunStatus
+from refold.messages.run.plan import Plan
+from refold.messages.run.progress import ProgressMeter, as_markdown
 from refold.requests.limits import Limits
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

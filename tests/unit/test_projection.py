@@ -11,11 +11,7 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Numeric, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
-from refold import (
-    Event,
-    Projection,
-    Row,
-)
+from refold import Event, Projection, Row
 from refold.errors import InvalidProjection, PoisonEvent
 
 

@@ -9,14 +9,7 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import Column, MetaData, Table, Text
 
-from refold import (
-    BackfillPolicy,
-    Checkpoints,
-    Event,
-    Projection,
-    Row,
-    Snapshots,
-)
+from refold import BackfillPolicy, Checkpoints, Event, Projection, Row, Snapshots
 from refold.errors import InvalidProjection
 from refold.projection.checkpoints import SAME_DATABASE
 from refold.projection.registry import Registry

@@ -9,16 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, MetaData, PrimaryKeyConstraint, Table, Text
 
-from refold import (
-    Event,
-    Projection,
-    Row,
-)
-from refold.errors import (
-    ConfigurationError,
-    InvalidProjection,
-    UnknownProjection,
-)
+from refold import Event, Projection, Row
+from refold.errors import ConfigurationError, InvalidProjection, UnknownProjection
 from refold.projection.registry import Registry, load_registry
 
 Write = Callable[[str, str], None]

@@ -9,11 +9,7 @@ import pytest
 from refold.errors import InvalidRequest
 from refold.requests.runs import BackfillRequest, RollbackRequest
 from refold.requests.undecodable import Undecodable
-from refold.requests.validation import (
-    accept_limits,
-    accept_request,
-    in_words,
-)
+from refold.requests.validation import accept_limits, accept_request, in_words
 
 STRICT: dict[str, list[Any]] = {
     "batch_size": [True, "5", 5.0, 5.5, float("nan"), float("inf"), 10**400, 0, -1, [5], {}],

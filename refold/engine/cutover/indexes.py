@@ -10,7 +10,7 @@ from sqlalchemy.schema import ExecutableDDLElement
 from refold.engine.folding import poison_events
 from refold.engine.folding.refolded_rows import RefoldedRows, Target
 from refold.errors import RowRejected
-from refold.messages.plan import Plan
+from refold.messages.run.plan import Plan
 from refold.projection.dead_letters import Letter, letter_key
 from refold.projection.declaration import Projection
 from refold.projection.key import Key, loaded_key

@@ -11,15 +11,9 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.engine.folding.poison_events import passed_over
-from refold.messages.diff import Diff, WrongRow
-from refold.messages.diff_values import (
-    plain,
-    short_row,
-    short_rows,
-    some_names,
-    within,
-)
-from refold.messages.preview import DiffSample
+from refold.messages.run.diff import Diff, WrongRow
+from refold.messages.run.diff_values import plain, short_row, short_rows, some_names, within
+from refold.messages.run.preview import DiffSample
 from refold.projection.dead_letters import HeldKeys
 from refold.projection.declaration import Projection, Row
 from refold.projection.key import Key
@@ -29,11 +23,7 @@ from refold.store import dead_letters
 from refold.store.generations import Generation
 from refold.store.tables.comparable import Place
 from refold.store.tables.comparison import Comparison, compare
-from refold.store.tables.read_models import (
-    count_rows,
-    exists,
-    physical,
-)
+from refold.store.tables.read_models import count_rows, exists, physical
 from refold.store.tables.rows import RowStore
 from refold.store.tables.samples import sample_keys
 

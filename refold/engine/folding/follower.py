@@ -16,7 +16,7 @@ from refold.engine.folding.refused_rows import Tracing
 from refold.engine.folding.row_bounds import fitting
 from refold.errors import PoisonEvent, RunEnded
 from refold.event import Event
-from refold.messages.plan import Plan
+from refold.messages.run.plan import Plan
 from refold.projection.dead_letters import Letter
 from refold.projection.declaration import Projection, Row
 from refold.projection.key import Key
@@ -24,22 +24,9 @@ from refold.requests.poison_policy import Poison
 from refold.runtime.database import raw
 from refold.runtime.threads import Hand, in_thread
 from refold.source.portions import BatchReader
-from refold.source.reader import (
-    as_events,
-    in_position_order,
-    read_at,
-)
-from refold.store import (
-    dead_letters,
-    generations,
-    runs,
-)
-from refold.store.generations import (
-    ACTIVE,
-    BUILDING,
-    RETAINED,
-    Generation,
-)
+from refold.source.reader import as_events, in_position_order, read_at
+from refold.store import dead_letters, generations, runs
+from refold.store.generations import ACTIVE, BUILDING, RETAINED, Generation
 from refold.store.tables.changes import Change, Changes
 from refold.store.tables.read_models import physical
 from refold.store.tables.refused_row import refused_row

@@ -12,11 +12,7 @@ from refold.errors import HandlerInterrupted, UnreadableEvent
 from refold.event import Event
 from refold.projection.dead_letters import Letter
 from refold.projection.declaration import Projection, Row
-from refold.projection.key import (
-    Key,
-    key_loader,
-    stored_key,
-)
+from refold.projection.key import Key, key_loader, stored_key
 from refold.runtime.threads import PIECE_SECONDS, Hand
 from refold.source.portions import BATCH_BYTES
 

@@ -8,8 +8,8 @@ import sys
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from refold.engine.step import Step
-from refold.messages.controls import Controls
-from refold.messages.plan import Plan
+from refold.messages.run.controls import Controls
+from refold.messages.run.plan import Plan
 from refold.runtime.threads import PIECE_SECONDS
 from refold.store import runs
 from refold.store.pressure import Pressure

@@ -13,25 +13,17 @@ from refold.engine.folding import poison_events
 from refold.engine.folding.key_order import Batch, Carry
 from refold.engine.folding.refolded_rows import RefoldedRows, Target
 from refold.errors import PoisonEvent
-from refold.messages.runs import RefoldedSegment
+from refold.messages.run.life import RefoldedSegment
 from refold.projection.dead_letters import Letter
 from refold.projection.declaration import Row
-from refold.projection.key import (
-    Key,
-    loaded_key,
-    stored_key,
-)
+from refold.projection.key import Key, loaded_key, stored_key
 from refold.runtime.database import own_transaction, raw
 from refold.runtime.telemetry import tracer
 from refold.runtime.threads import Hand, in_thread
 from refold.source.portions import portions_of
 from refold.source.reader import as_events, in_key_order
 from refold.source.selection import without_events
-from refold.store import (
-    dead_letters,
-    generations,
-    partitions,
-)
+from refold.store import dead_letters, generations, partitions
 from refold.store.partitions import Partition
 from refold.store.tables.refused_row import refused_row
 

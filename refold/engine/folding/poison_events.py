@@ -8,20 +8,15 @@ from sqlalchemy import ColumnElement, Select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.errors import PoisonEvent
-from refold.messages.plan import Plan
-from refold.messages.selection import Selection
+from refold.messages.run.plan import Plan
+from refold.messages.run.selection import Selection
 from refold.projection.dead_letters import Letter
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
 from refold.requests.criteria import Criteria
 from refold.requests.poison_policy import MOST, Poison
 from refold.runtime.database import raw
-from refold.source.misfits import (
-    find_misfits,
-    fitting_within,
-    is_misfit,
-    still_misfits,
-)
+from refold.source.misfits import find_misfits, fitting_within, is_misfit, still_misfits
 from refold.source.reader import at, not_at
 from refold.source.slices import Bounds, slice_totals
 from refold.store import dead_letters, generations

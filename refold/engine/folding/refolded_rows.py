@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.engine.folding import poison_events
 from refold.engine.folding.refused_rows import Traced, Tracing
 from refold.event import Event
-from refold.messages.plan import Plan
+from refold.messages.run.plan import Plan
 from refold.projection.dead_letters import Letter, letter_key
 from refold.projection.declaration import Projection, Row
 from refold.projection.key import Key

@@ -9,11 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.errors import (
-    PoisonEvent,
-    RowRejected,
-    TargetBehind,
-)
+from refold.errors import PoisonEvent, RowRejected, TargetBehind
 from refold.event import Event
 from refold.projection.dead_letters import Letter
 from refold.projection.declaration import Projection, Row

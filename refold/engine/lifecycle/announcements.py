@@ -11,17 +11,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from refold.messages.plan import Plan
-from refold.messages.runs import ProgressReport, RunStatus
+from refold.messages.run.life import ProgressReport, RunStatus
+from refold.messages.run.plan import Plan
 from refold.requests.runs import Request
 from refold.runtime.database import server_error
-from refold.store import (
-    generations,
-    partitions,
-    runs,
-    schema,
-    system_events,
-)
+from refold.store import generations, partitions, runs, schema, system_events
 from refold.store.runs import RunRecord
 from refold.store.sessions.takeover import take_over
 from refold.system_events.events import (

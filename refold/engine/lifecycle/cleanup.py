@@ -11,15 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from refold.engine.lifecycle import announcements
 from refold.errors import RunEnded
 from refold.runtime.judgement import told
-from refold.store import (
-    generations,
-    leases,
-    partitions,
-    runs,
-    schema,
-    selected_keys,
-    snapshots,
-)
+from refold.store import generations, leases, partitions, runs, schema, selected_keys, snapshots
 from refold.store.leases import Lease
 from refold.store.sessions.takeover import take_over
 from refold.store.tables import read_models

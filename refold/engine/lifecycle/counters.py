@@ -5,12 +5,8 @@ from __future__ import annotations
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.messages.runs import PartitionProgress, ProgressReport
-from refold.store import (
-    dead_letters,
-    partitions,
-    runs,
-)
+from refold.messages.run.life import PartitionProgress, ProgressReport
+from refold.store import dead_letters, partitions, runs
 
 
 async def read_report(connection: AsyncConnection, run_id: str) -> ProgressReport:

@@ -21,7 +21,7 @@ from refold.errors import (
     UnknownProjection,
     VersionChanged,
 )
-from refold.messages.plan import Plan
+from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.runtime.settings import PATIENCE_SECONDS

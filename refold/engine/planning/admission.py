@@ -9,13 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from refold.engine.lifecycle import announcements
 from refold.engine.lifecycle.cleanup import give_up
 from refold.engine.lifecycle.lease_standing import Executions, LeaseStanding
-from refold.messages.plan import Planned
+from refold.messages.run.plan import Planned
 from refold.requests.runs import Request
-from refold.store import (
-    leases,
-    runs,
-    schema,
-)
+from refold.store import leases, runs, schema
 from refold.store.sessions.takeover import take_over
 
 

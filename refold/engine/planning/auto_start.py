@@ -8,11 +8,7 @@ from refold.errors import NotDeployed
 from refold.messages.live import AUTO_START, auto_start_id
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
-from refold.store import (
-    generations,
-    leases,
-    runs,
-)
+from refold.store import generations, leases, runs
 
 
 async def wanted(connection: AsyncConnection, projection: Projection) -> bool:

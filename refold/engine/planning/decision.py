@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from refold.engine.planning.key_selection import wants_keys
 from refold.errors import InvalidRequest
-from refold.messages.runs import BeginRun
+from refold.messages.run.life import BeginRun
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.requests.criteria import Criteria, Selecting

@@ -6,16 +6,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.engine.cutover.verification import check_keys, sampled_keys
 from refold.errors import PoisonEvent
-from refold.messages.plan import Plan
-from refold.messages.preview import DiffSample, Foretold
+from refold.messages.run.plan import Plan
+from refold.messages.run.preview import DiffSample, Foretold
 from refold.projection.dead_letters import HeldKeys
 from refold.projection.declaration import Projection
 from refold.requests.criteria import Criteria
-from refold.store import (
-    dead_letters,
-    generations,
-    selected_keys,
-)
+from refold.store import dead_letters, generations, selected_keys
 from refold.store.generations import Generation
 from refold.store.tables.comparable import Place
 from refold.store.tables.read_models import count_rows

@@ -12,12 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from refold.engine.folding import poison_events
 from refold.engine.step import Step
 from refold.errors import InvalidRequest
-from refold.messages.selection import Selection
-from refold.predicates import (
-    NamedPredicate,
-    Predicate,
-    parse_predicate,
-)
+from refold.messages.run.selection import Selection
+from refold.predicates import NamedPredicate, Predicate, parse_predicate
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
 from refold.projection.registry import Registry
@@ -27,12 +23,7 @@ from refold.runtime.threads import Hand, in_thread
 from refold.source.portions import stream
 from refold.source.push_down import pushed_down
 from refold.source.reader import as_events, key_columns
-from refold.source.selection import (
-    count_selected,
-    fixed,
-    one_by_one,
-    selected,
-)
+from refold.source.selection import count_selected, fixed, one_by_one, selected
 from refold.source.slices import raise_misfit
 from refold.store import selected_keys
 from refold.store.schema import events

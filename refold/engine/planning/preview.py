@@ -6,18 +6,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.engine.planning.forecast import foretell
-from refold.messages.plan import Plan
-from refold.messages.preview import Preview
+from refold.messages.run.plan import Plan
+from refold.messages.run.preview import Preview
 from refold.projection.declaration import Projection
 from refold.source.slices import count_keys
 from refold.store import generations, runs
-from refold.store.generations import (
-    BUILDING,
-    RETAINED,
-    UNMANAGED,
-    Generation,
-    own_schema,
-)
+from refold.store.generations import BUILDING, RETAINED, UNMANAGED, Generation, own_schema
 from refold.store.swap.swap import plan_swap
 from refold.store.tables import read_models
 

@@ -5,15 +5,7 @@ back from PostgreSQL are the same: otherwise rounding, for one, would depend on 
 It also names a wrong value at the event that made it, not at some later COPY.
 """
 
-from refold.projection.columns.kind import (
-    Kind,
-    Settle,
-    WrongValue,
-)
-from refold.projection.columns.kinds import (
-    is_mutable,
-    kind_of,
-    settle_for,
-)
+from refold.projection.columns.kind import Kind, Settle, WrongValue
+from refold.projection.columns.kinds import is_mutable, kind_of, settle_for
 
 __all__ = ["Kind", "Settle", "WrongValue", "is_mutable", "kind_of", "settle_for"]

@@ -8,11 +8,7 @@ from typing import Any
 from sqlalchemy import ARRAY, JSON
 
 from refold.errors import InvalidProjection
-from refold.projection.columns.kind import (
-    Kind,
-    same,
-    wrong,
-)
+from refold.projection.columns.kind import Kind, same, wrong
 
 _MOST_DIMENSIONS = 6
 

@@ -8,11 +8,7 @@ from sqlalchemy import TypeDecorator
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
 from refold.errors import InvalidProjection
-from refold.projection.columns.kind import (
-    Kind,
-    WrongValue,
-    wrong,
-)
+from refold.projection.columns.kind import Kind, WrongValue, wrong
 
 DIALECT: Any = dialect()  # type: ignore[no-untyped-call]
 

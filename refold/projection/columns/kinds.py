@@ -39,13 +39,7 @@ from refold.projection.columns import (
     uuids,
 )
 from refold.projection.columns.decorated import DIALECT, decorated
-from refold.projection.columns.kind import (
-    Kind,
-    Settle,
-    WrongValue,
-    exactly,
-    wrong,
-)
+from refold.projection.columns.kind import Kind, Settle, WrongValue, exactly, wrong
 
 Maker = Callable[[str, Any], Kind]
 

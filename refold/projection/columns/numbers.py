@@ -10,11 +10,7 @@ from typing import Any
 from sqlalchemy import REAL, BigInteger, Float, Integer, Numeric, SmallInteger
 
 from refold.errors import InvalidProjection
-from refold.projection.columns.kind import (
-    Kind,
-    same,
-    wrong,
-)
+from refold.projection.columns.kind import Kind, same, wrong
 
 # PostgreSQL rounds half away from zero; the default context stops at 28 digits.
 _AS_POSTGRES = Context(prec=1000, rounding=ROUND_HALF_UP)

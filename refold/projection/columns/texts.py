@@ -8,11 +8,7 @@ from typing import Any
 from sqlalchemy import CHAR, Enum, String
 from sqlalchemy.dialects import postgresql
 
-from refold.projection.columns.kind import (
-    Kind,
-    Settle,
-    wrong,
-)
+from refold.projection.columns.kind import Kind, Settle, wrong
 
 
 def text(name: str, kind: String) -> Kind:

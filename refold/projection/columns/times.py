@@ -10,11 +10,7 @@ from sqlalchemy import Date, DateTime, Interval, Time
 from sqlalchemy.dialects import postgresql
 
 from refold.errors import InvalidProjection
-from refold.projection.columns.kind import (
-    Kind,
-    exactly,
-    wrong,
-)
+from refold.projection.columns.kind import Kind, exactly, wrong
 
 # Times are rounded away from this one: it is PostgreSQL's zero.
 _EPOCH = datetime(2000, 1, 1)

@@ -14,19 +14,9 @@ from refold.projection.declaration import Projection
 from refold.runtime.database import raw
 from refold.runtime.judgement import told
 from refold.store import generations
-from refold.store.generations import (
-    ACTIVE,
-    DISCARDED,
-    RETAINED,
-    Generation,
-    own_schema,
-)
+from refold.store.generations import ACTIVE, DISCARDED, RETAINED, Generation, own_schema
 from refold.store.schema import SCHEMA
-from refold.store.swap.attached import (
-    Attachments,
-    fingerprint_statement,
-    look,
-)
+from refold.store.swap.attached import Attachments, fingerprint_statement, look
 from refold.store.tables import read_models
 from refold.store.tables.read_models import quoted
 from refold.store.tables.refused_row import refused_row

@@ -9,20 +9,11 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.messages.diff import ColumnDiff
-from refold.messages.diff_values import (
-    plain,
-    short_row,
-    short_rows,
-)
-from refold.messages.preview import DiffSample
+from refold.messages.run.diff import ColumnDiff
+from refold.messages.run.diff_values import plain, short_row, short_rows
+from refold.messages.run.preview import DiffSample
 from refold.projection.declaration import Projection
-from refold.store.tables.comparable import (
-    Place,
-    Shared,
-    TableColumn,
-    columns_of,
-)
+from refold.store.tables.comparable import Place, Shared, TableColumn, columns_of
 from refold.store.tables.read_models import count_rows, quoted
 
 SAMPLES = 5
@@ -37,7 +28,7 @@ _READ = 4000
 
 @dataclass(frozen=True)
 class Comparison:
-    """How two tables differ; the fields are those of `refold.messages.diff.Diff`."""
+    """How two tables differ; the fields are those of `refold.messages.run.diff.Diff`."""
 
     rows_live: int
     rows_shadow: int

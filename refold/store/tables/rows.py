@@ -27,11 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.projection.declaration import Row
 from refold.projection.key import Key
 from refold.store.tables.read_models import quoted
-from refold.store.tables.stored_types import (
-    driver_binder,
-    has_coarse_equality,
-    stored,
-)
+from refold.store.tables.stored_types import driver_binder, has_coarse_equality, stored
 
 # What is large of a table's rows is in a table of its own.
 _ANY_LARGE = text(

@@ -8,12 +8,7 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from refold.runtime.settings import Settings
-from refold.store import (
-    deliveries,
-    deployments,
-    history,
-    system_events,
-)
+from refold.store import deliveries, deployments, history, system_events
 from refold.worker.chores.chore import Looked
 from refold.worker.chores.reasons import reason_of
 

@@ -18,11 +18,7 @@ from temporalio.api.enums.v1 import TimeoutType
 from temporalio.client import WorkflowHandle
 from temporalio.exceptions import ApplicationError
 
-from refold.messages.step_failures import (
-    SIGNAL,
-    StepFailed,
-    step_name,
-)
+from refold.messages.step_failures import SIGNAL, StepFailed, step_name
 
 logger = logging.getLogger(__name__)
 

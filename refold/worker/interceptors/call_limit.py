@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from temporalio.worker import (
-    ActivityInboundInterceptor,
-    ExecuteActivityInput,
-    Interceptor,
-)
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from refold.runtime.threads import limit_calls
 

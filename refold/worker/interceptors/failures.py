@@ -5,11 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from temporalio.worker import (
-    ActivityInboundInterceptor,
-    ExecuteActivityInput,
-    Interceptor,
-)
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from refold.activities.failures import as_failure
 from refold.errors import PoisonEvent, RefoldError

@@ -18,7 +18,7 @@ from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from refold.engine.step import WAITING, Waiting
-from refold.messages.plan import Plan
+from refold.messages.run.plan import Plan
 from refold.messages.step_failures import step_name
 from refold.messages.step_waits import SIGNAL, StepWaits
 from refold.projection.registry import Registry

@@ -1,10 +1,6 @@
 """What hangs on a live table: what moves with a swap, how, and what cannot."""
 
 from refold.store.swap.attached.fingerprint import fingerprint_statement
-from refold.store.swap.attached.look import (
-    Attachments,
-    built_as,
-    look,
-)
+from refold.store.swap.attached.look import Attachments, built_as, look
 
 __all__ = ["Attachments", "built_as", "fingerprint_statement", "look"]

@@ -14,18 +14,8 @@ from sqlalchemy.types import Text
 
 from refold.projection.declaration import Projection
 from refold.store.generations import Built
-from refold.store.swap.attached.definitions import (
-    definitions,
-    recordable,
-    recorded,
-)
-from refold.store.swap.attached.difference import (
-    Side,
-    by_hand,
-    in_words,
-    retyped,
-    statements,
-)
+from refold.store.swap.attached.definitions import definitions, recordable, recorded
+from refold.store.swap.attached.difference import Side, by_hand, in_words, retyped, statements
 from refold.store.swap.attached.fingerprint import fingerprint_statement
 from refold.store.swap.attached.moving import MOVING, PUBLISHED
 from refold.store.swap.attached.preparing import DEFAULT_PRIVILEGES, PREPARING

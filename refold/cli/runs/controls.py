@@ -7,14 +7,8 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from refold.cli.following import make_manager
-from refold.cli.output import (
-    Json,
-    Name,
-    console,
-    finished,
-    print_json,
-)
+from refold.cli.output import Json, Name, console, finished, print_json
+from refold.cli.runs.following import make_manager
 from refold.manager.projections import StartedRun
 from refold.requests.limits import Limits
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from refold.messages.base import Message
-from refold.messages.selection import Selection
+from refold.messages.run.selection import Selection
 
 
 class DiffSample(Message):

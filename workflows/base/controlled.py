@@ -9,16 +9,16 @@ from typing import Any, TypeVar
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
-from refold.workflows.step_listener import StepListener
-from refold.workflows.steps import StepOptions, step
+from refold.workflows.base.step_listener import StepListener
+from refold.workflows.base.steps import StepOptions, step
 
 with workflow.unsafe.imports_passed_through():
     from refold.activities.lifecycle import LifecycleActivities
     from refold.errors import InvalidRequest
     from refold.errors.short_failure import ShortFailure
-    from refold.messages.controls import Controls
-    from refold.messages.progress import ProgressMeter
-    from refold.messages.runs import ControlRun, RunStatus
+    from refold.messages.run.controls import Controls
+    from refold.messages.run.life import ControlRun, RunStatus
+    from refold.messages.run.progress import ProgressMeter
     from refold.requests.limits import Limits
     from refold.requests.validation import accept_limits
 

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 
 from refold.errors import InvalidEventFile
-from refold.source.event_file import FileEvent
+from refold.source.files.event_file import FileEvent
 
 # As jsonb, so that neither the order of fields nor spaces make a difference.
 _DIFFERENCES = """

@@ -7,16 +7,12 @@ from collections.abc import Sequence
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
-from refold.workflows.step_listener import StepListener
-from refold.workflows.steps import step
+from refold.workflows.base.step_listener import StepListener
+from refold.workflows.base.steps import step
 
 with workflow.unsafe.imports_passed_through():
     from refold.activities.system_events import SystemEventActivities
-    from refold.messages.live import (
-        RECENT,
-        ReadSystemEvents,
-        RecordSystemEvent,
-    )
+    from refold.messages.live import RECENT, ReadSystemEvents, RecordSystemEvent
     from refold.messages.recorded_event import RecordedEvent
     from refold.requests.fairness import fairness_key
     from refold.system_events.events import SystemEvent, own_fields

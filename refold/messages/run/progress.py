@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections import deque
 from datetime import datetime, timedelta
 
-from refold.messages.controls import Controls
 from refold.messages.markdown import escaped, table
-from refold.messages.plan import Plan
-from refold.messages.runs import (
-    PartitionProgress,
-    Phase,
-    Progress,
-    ProgressReport,
-    RunStatus,
-)
+from refold.messages.run.controls import Controls
+from refold.messages.run.life import PartitionProgress, Phase, Progress, ProgressReport, RunStatus
+from refold.messages.run.plan import Plan
 from refold.requests.limits import Limits
 
 # The rate is measured over this time; a shorter run is measured whole.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from refold.messages.base import Message
-from refold.messages.plan import Plan
-from refold.messages.runs import ProgressReport, RunStatus
+from refold.messages.run.life import ProgressReport, RunStatus
+from refold.messages.run.plan import Plan
 
 
 class SwapSegment(Message):

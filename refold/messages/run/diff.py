@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import computed_field, model_validator
 
 from refold.messages.base import Message
-from refold.messages.diff_values import text_of
 from refold.messages.markdown import escaped, table
-from refold.messages.preview import DiffSample
+from refold.messages.run.diff_values import text_of
+from refold.messages.run.preview import DiffSample
 
 _COMPUTED = frozenset({"changed_percent", "is_same"})
 

@@ -12,10 +12,10 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 from temporalio.workflow import ActivityCancellationType
 
-from refold.workflows.moves import Moves
-from refold.workflows.run_end import Undone
-from refold.workflows.slots import Slots, at_most
-from refold.workflows.steps import step
+from refold.workflows.base.moves import Moves
+from refold.workflows.base.run_end import Undone
+from refold.workflows.base.slots import Slots, at_most
+from refold.workflows.base.steps import step
 
 with workflow.unsafe.imports_passed_through():
     from refold.activities.lifecycle import LifecycleActivities
@@ -23,12 +23,11 @@ with workflow.unsafe.imports_passed_through():
     from refold.activities.refold import RefoldActivities
     from refold.activities.shadow import ShadowActivities
     from refold.activities.verification import VerifyActivities
-    from refold.messages.approval import reasons_to_wait
-    from refold.messages.controls import Controls
-    from refold.messages.diff import Diff
-    from refold.messages.diff import as_markdown as diff_as_markdown
-    from refold.messages.plan import Plan, Planned
-    from refold.messages.runs import (
+    from refold.messages.run.approval import reasons_to_wait
+    from refold.messages.run.controls import Controls
+    from refold.messages.run.diff import Diff
+    from refold.messages.run.diff import as_markdown as diff_as_markdown
+    from refold.messages.run.life import (
         BeginRun,
         Continued,
         Phase,
@@ -37,6 +36,7 @@ with workflow.unsafe.imports_passed_through():
         RunStatus,
         WatchProgress,
     )
+    from refold.messages.run.plan import Plan, Planned
     from refold.requests.runs import BackfillRequest
     from refold.requests.validation import in_words
 
@@ -66,7 +66,7 @@ class Building(Moves[BackfillRequest]):
 
     @workflow.query(name="diff", description="What the new table changes; null until verified")
     def diff(self) -> Diff | None:
-        """See `refold.messages.diff.Diff`."""
+        """See `refold.messages.run.diff.Diff`."""
         return self._diff
 
     @workflow.signal(name="approve", description="Let the new table go live")

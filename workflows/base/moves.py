@@ -7,17 +7,17 @@ from typing import TypeVar
 
 from temporalio import workflow
 
-from refold.workflows.run import Run
-from refold.workflows.steps import step
+from refold.workflows.base.run import Run
+from refold.workflows.base.steps import step
 
 with workflow.unsafe.imports_passed_through():
     from refold.activities.follow import FollowActivities
     from refold.activities.shadow import ShadowActivities
     from refold.activities.snapshot import SnapshotActivities
     from refold.activities.swap import SwapActivities
-    from refold.messages.endings import SwapSegment
-    from refold.messages.plan import Plan
-    from refold.messages.runs import FollowSegment, Phase
+    from refold.messages.run.endings import SwapSegment
+    from refold.messages.run.life import FollowSegment, Phase
+    from refold.messages.run.plan import Plan
     from refold.requests.runs import Request
 
 R = TypeVar("R", bound=Request)

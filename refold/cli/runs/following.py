@@ -12,20 +12,10 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 from sqlalchemy.exc import DBAPIError
 
-from refold.cli.output import (
-    CANCELLED,
-    at_end,
-    console,
-    errors,
-    print_json,
-)
+from refold.cli.output import CANCELLED, at_end, console, errors, print_json
 from refold.errors.words import printable
 from refold.manager.projections import ProjectionManager, StartedRun
-from refold.messages.runs import (
-    BackfillResult,
-    Progress,
-    RunStatus,
-)
+from refold.messages.run.life import BackfillResult, Progress, RunStatus
 from refold.messages.step_failures import StepFailure
 from refold.runtime.settings import load_settings
 from refold.runtime.temporal import connect

@@ -9,11 +9,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from refold.messages import step_waits
-    from refold.messages.step_failures import (
-        SIGNAL,
-        StepFailure,
-        StepFailures,
-    )
+    from refold.messages.step_failures import SIGNAL, StepFailure, StepFailures
     from refold.messages.step_waits import StepsWaiting
 
 

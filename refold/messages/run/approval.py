@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from refold.messages.diff import Diff
-from refold.messages.plan import Plan
+from refold.messages.run.diff import Diff
+from refold.messages.run.plan import Plan
 from refold.requests.runs import Approval
 
 

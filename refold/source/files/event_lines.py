@@ -14,7 +14,7 @@ from typing import IO, Literal
 
 from refold.errors import InvalidEventFile, RefoldError
 from refold.errors.words import printable
-from refold.source.event_file import FileEvent, parse_line
+from refold.source.files.event_file import FileEvent, parse_line
 
 _CHUNK_BYTES = 1 << 20
 _MAX_LINE_BYTES = 32 << 20

@@ -7,42 +7,23 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import (
-    ActivityError,
-    ApplicationError,
-    is_cancelled_exception,
-)
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from refold.workflows.controlled import Controlled
-from refold.workflows.run_end import (
-    Undone,
-    fail,
-    has_ended,
-    message_of,
-)
-from refold.workflows.steps import step, uncancelled
+from refold.workflows.base.controlled import Controlled
+from refold.workflows.base.run_end import Undone, fail, has_ended, message_of
+from refold.workflows.base.steps import step, uncancelled
 
 with workflow.unsafe.imports_passed_through():
     from refold.activities.lifecycle import LifecycleActivities
     from refold.activities.retention import RetentionActivities
     from refold.errors import InvalidRequest
     from refold.errors.short_failure import ShortFailure
-    from refold.messages.controls import Controls
-    from refold.messages.endings import (
-        DropGenerations,
-        Finished,
-        FinishRun,
-    )
-    from refold.messages.plan import Plan, Planned
-    from refold.messages.preview import Preview
-    from refold.messages.progress import ProgressMeter, as_markdown
-    from refold.messages.runs import (
-        BackfillResult,
-        Continued,
-        Phase,
-        Progress,
-        RunStatus,
-    )
+    from refold.messages.run.controls import Controls
+    from refold.messages.run.endings import DropGenerations, Finished, FinishRun
+    from refold.messages.run.life import BackfillResult, Continued, Phase, Progress, RunStatus
+    from refold.messages.run.plan import Plan, Planned
+    from refold.messages.run.preview import Preview
+    from refold.messages.run.progress import ProgressMeter, as_markdown
     from refold.requests.fairness import fairness_key
     from refold.requests.runs import Request
     from refold.requests.validation import accept_request, in_words

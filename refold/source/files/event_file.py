@@ -11,11 +11,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from refold.errors import InvalidEventFile
-from refold.projection.columns.exact_json import (
-    dumps,
-    exactly,
-    may_lose,
-)
+from refold.projection.columns.exact_json import dumps, exactly, may_lose
 
 MAX_STREAM_ID_BYTES = 2600
 """The unique index on stream and version takes entries of up to 2,704 bytes."""

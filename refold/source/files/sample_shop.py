@@ -16,8 +16,8 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from refold.source.event_file import check_event
-from refold.source.importer import loading
+from refold.source.files.event_file import check_event
+from refold.source.files.importer import loading
 
 _OPENING = datetime(2024, 1, 2, 8, tzinfo=UTC)
 _SECONDS_BETWEEN_ORDERS = 60

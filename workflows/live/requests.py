@@ -13,17 +13,13 @@ from temporalio.common import Priority, WorkflowIDReusePolicy
 from temporalio.exceptions import ActivityError, FailureError, WorkflowAlreadyStartedError
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
-from refold.workflows.recording import Recording
+from refold.workflows.live.record import Recording
 
 with workflow.unsafe.imports_passed_through():
     from refold.errors import InvalidRequest
     from refold.messages.recorded_event import RecordedEvent
     from refold.requests.fairness import fairness_key
-    from refold.requests.runs import (
-        BackfillRequest,
-        Request,
-        RollbackRequest,
-    )
+    from refold.requests.runs import BackfillRequest, Request, RollbackRequest
     from refold.system_events.events import (
         ProjectionBackfillFailed,
         ProjectionBackfillRequested,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 from refold.messages.base import Message, open_to_new
-from refold.messages.controls import Controls
-from refold.messages.preview import Preview
-from refold.messages.selection import Selection
+from refold.messages.run.controls import Controls
+from refold.messages.run.preview import Preview
+from refold.messages.run.selection import Selection
 from refold.requests.criteria import Criteria
 from refold.requests.limits import Limits, Pacing
 from refold.requests.poison_policy import Poison

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from refold.cli.output import console
-from refold.messages.preview import Foretold, Preview
+from refold.messages.run.preview import Foretold, Preview
 
 
 def show_plan(plan: Preview) -> None:

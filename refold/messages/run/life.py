@@ -9,9 +9,9 @@ from typing import Annotated
 from pydantic import Field
 
 from refold.messages.base import Message, open_to_new
-from refold.messages.controls import Controls
-from refold.messages.plan import Plan, Planned
-from refold.messages.preview import Preview
+from refold.messages.run.controls import Controls
+from refold.messages.run.plan import Plan, Planned
+from refold.messages.run.preview import Preview
 from refold.messages.step_failures import StepFailure
 from refold.requests.limits import Limits
 from refold.requests.runs import BackfillRequest, RollbackRequest

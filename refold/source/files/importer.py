@@ -16,14 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from refold.errors import InvalidEventFile, RefoldError
 from refold.runtime.database import raw
-from refold.source.event_file import FileEvent
-from refold.source.event_lines import EventLines
-from refold.source.existing_events import require_same
-from refold.source.imports import (
-    Import,
-    record,
-    refuse_known,
-)
+from refold.source.files.event_file import FileEvent
+from refold.source.files.event_lines import EventLines
+from refold.source.files.existing_events import require_same
+from refold.source.files.imports import Import, record, refuse_known
 from refold.store.schema import SCHEMA, events
 
 _COLUMNS = ("stream_id", "version", "type", "data", "metadata", "recorded_at")

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from refold.cli.output import console
-from refold.messages.diff import (
+from refold.messages.run.diff import (
     Diff,
     WrongRow,
     headline,
@@ -18,8 +18,8 @@ from refold.messages.diff import (
     schema_changes,
     sides,
 )
-from refold.messages.diff_values import text_of
-from refold.messages.preview import DiffSample
+from refold.messages.run.diff_values import text_of
+from refold.messages.run.preview import DiffSample
 
 _STYLES = {"added": "green", "removed": "red", "changed": "yellow"}
 

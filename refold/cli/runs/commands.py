@@ -6,23 +6,12 @@ from typing import Annotated
 
 import typer
 
-from refold.cli.diff import show_diff
-from refold.cli.following import (
-    follow,
-    follow_or_tell,
-    make_manager,
-)
 from refold.cli.options import Fields, taking
-from refold.cli.output import (
-    FAILED,
-    Json,
-    Name,
-    console,
-    finished,
-    print_json,
-)
-from refold.cli.plan import show_plan
-from refold.cli.requests import (
+from refold.cli.output import FAILED, Json, Name, console, finished, print_json
+from refold.cli.runs.diff import show_diff
+from refold.cli.runs.following import follow, follow_or_tell, make_manager
+from refold.cli.runs.plan import show_plan
+from refold.cli.runs.requests import (
     Detach,
     PlanOnly,
     RequestedBy,

@@ -1,0 +1,1 @@
+"""Commands about runs: started, watched, steered, compared."""

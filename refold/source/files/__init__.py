@@ -1,0 +1,1 @@
+"""Event files: read, checked, imported once; and those of the sample shop."""

@@ -1,0 +1,1 @@
+"""What workflows of runs have in common."""

@@ -1,0 +1,1 @@
+"""Parts of the workflow of a live projection."""
