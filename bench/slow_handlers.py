@@ -14,11 +14,17 @@ import os
 import statistics
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+)
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from bench.rebuild import seed
@@ -38,6 +44,12 @@ async def both(manager: ProjectionManager) -> float:
     began = time.perf_counter()
     await asyncio.gather(*(manager.rebuild(name) for name in _QUICK))
     return time.perf_counter() - began
+
+
+async def ended(handle: WorkflowHandle[object, object]) -> None:
+    """Waits for the end of a run, whatever it is, for a minute and a half."""
+    with suppress(TimeoutError, WorkflowFailureError):
+        await asyncio.wait_for(handle.result(), 90)
 
 
 async def fate(engine: AsyncEngine, handle: WorkflowHandle[object, object], name: str) -> str:
@@ -73,11 +85,11 @@ async def measure(stack: Stack, events: int, runs: int) -> None:
             await asyncio.sleep(_BUSY_SECONDS)
             beside = [await both(manager) for _ in range(runs)]
             if name != "slow-50-ms":
-                await asyncio.wait([asyncio.create_task(handle.result())], timeout=90)
+                await ended(handle)
             said = await fate(engine, handle, name)
             if (await handle.describe()).status == WorkflowExecutionStatus.RUNNING:
                 await handle.signal("cancel")
-                await asyncio.wait([asyncio.create_task(handle.result())], timeout=90)
+                await ended(handle)
             ratio = statistics.median(beside) / statistics.median(alone)
             print(
                 f"{name}: alone {statistics.median(alone):.2f} s, beside it "
