@@ -11,7 +11,8 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.testing import WorkflowEnvironment
 
 from refold.messages.run.life import Phase, Progress, RunStatus
-from tests.replay.shapes import SHORT, continuations, continued_as_new, short_history_server
+from tests.replay.shapes import continued_as_new
+from tests.replay.short_history import SHORT, continuations, short_history_server
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
