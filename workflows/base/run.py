@@ -77,7 +77,7 @@ class Run(Controlled, Generic[R]):
 
     @workflow.query(name="plan", description="What the run is going to do; null while it plans")
     def plan(self) -> Preview | None:
-        """See `refold.messages.Preview`."""
+        """See `refold.messages.run.preview.Preview`."""
         return self._planned.preview if self._planned else None
 
     @workflow.signal(name="cancel", description="Stop and undo; an optional reason is recorded")
