@@ -10,8 +10,8 @@ from types import MappingProxyType
 class RunStatus(StrEnum):
     """Where a run is in its life; ``-ing`` is asked for or under way, ``-ed`` is settled.
 
-    ``refold.runs.status`` is ``running`` until the run has ended, then how it ended. The workflow
-    knows the rest.
+    The column ``status`` of ``refold.runs`` is ``running`` until the run has ended, then how it
+    ended. The workflow knows the rest.
     """
 
     PENDING = "pending"
