@@ -23,8 +23,9 @@ from refold.manager.dead_letters import DeadLetterManager
 from refold.manager.runs import AlreadyRunning, RunFailed, StartedRun
 from refold.manager.schedules import ScheduleManager
 from refold.messages.run.diff import Diff
-from refold.messages.run.life import BackfillResult, Progress, RunStatus
+from refold.messages.run.life import BackfillResult, Progress
 from refold.messages.run.preview import Preview
+from refold.messages.run.status import RunStatus
 from refold.requests.limits import Limits
 from refold.requests.runs import BackfillRequest, RollbackRequest
 from refold.store import leases, runs

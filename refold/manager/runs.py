@@ -12,7 +12,8 @@ from temporalio.exceptions import CancelledError as WorkflowCancelled
 from refold.errors import RefoldError
 from refold.manager.live import LiveManager
 from refold.messages.markdown import escaped
-from refold.messages.run.life import BackfillResult, RunStatus
+from refold.messages.run.life import BackfillResult
+from refold.messages.run.status import RunStatus
 from refold.requests.runs import Request
 
 

@@ -15,7 +15,8 @@ from sqlalchemy.exc import DBAPIError
 from refold.cli.output import CANCELLED, at_end, console, errors, print_json
 from refold.errors.words import printable
 from refold.manager.projections import ProjectionManager, StartedRun
-from refold.messages.run.life import BackfillResult, Progress, RunStatus
+from refold.messages.run.life import BackfillResult, Progress
+from refold.messages.run.status import RunStatus
 from refold.messages.step_failures import StepFailure
 from refold.projection.registry import load_registry
 from refold.runtime.settings import load_settings
