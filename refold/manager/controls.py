@@ -10,7 +10,7 @@ from refold.errors import RefoldError
 from refold.manager.connection import Connection
 from refold.manager.current_runs import ANSWER_TIMEOUT, CurrentRuns, NoRun
 from refold.manager.runs import RunFailed, StartedRun
-from refold.messages.run.life import RunStatus
+from refold.messages.run.status import RunStatus
 from refold.requests.limits import Limits
 
 

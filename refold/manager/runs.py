@@ -12,8 +12,9 @@ from temporalio.exceptions import CancelledError as WorkflowCancelled
 from refold.errors import RefoldError
 from refold.manager.connection import Connection
 from refold.messages.markdown import escaped
-from refold.messages.run.life import BackfillResult, RunStatus
+from refold.messages.run.life import BackfillResult
 from refold.messages.run.preview import Preview
+from refold.messages.run.status import RunStatus
 from refold.requests.runs import BackfillRequest, Request, RollbackRequest
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from refold.errors import NoSnapshot
 from refold.manager.connection import Connection
 from refold.manager.runs import RunFailed, Runs, StartedRun
-from refold.messages.run.life import BackfillResult, RunStatus
+from refold.messages.run.life import BackfillResult
+from refold.messages.run.status import RunStatus
 from refold.messages.snapshots import SnapshotInfo
 from refold.requests.runs import RollbackRequest, SnapshotRequest
 from refold.store import snapshots
