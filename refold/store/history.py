@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.messages.live import AUTO_START, auto_start_id
+from refold.messages.run.status import WORKED
 from refold.store.generations import DISCARDED
-from refold.store.runs import WORKED
 from refold.store.schema import generations, leases, runs, selected_keys
 
 KEPT = 20

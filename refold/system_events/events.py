@@ -184,7 +184,7 @@ class ProjectionBackfillFailed(SystemEvent):
     Attributes:
         run_id: The run; None for a request that could not become one.
         kind: The workflow type.
-        status: ``failed`` or ``cancelled``; ``rolled_back`` when a backup was brought back.
+        status: ``failed`` or ``cancelled``; ``undone`` when what stood there was brought back.
         error: Why.
     """
 

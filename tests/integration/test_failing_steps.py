@@ -55,6 +55,11 @@ def _is_refused(phase: str, state: str) -> bool:
     return phase in ("preparing", "swapping") and state.startswith("42")
 
 
+def _looks_changed(phase: str, state: str) -> bool:
+    """Whether it seems that something was made or dropped meanwhile: it is looked at again."""
+    return phase == "swapping" and state in ("42P01", "42P07", "42704", "42710")
+
+
 async def _progress(handle: WorkflowHandle[Any, Any]) -> Progress:
     answer: Progress = await handle.query("progress", result_type=Progress)
     return answer
@@ -142,7 +147,9 @@ async def _refused_in(
             )
             await until(refused.met, 30)
             said = await _ends_or_says(handle, seconds)
-            if judge_state(state) is Judgement.FINAL or _is_refused(phase, state):
+            if _looks_changed(phase, state):
+                assert state in " ".join((await _progress(handle)).waiting_for)
+            elif judge_state(state) is Judgement.FINAL or _is_refused(phase, state):
                 await until(lambda: _ended(handle), seconds)
             elif said is None:
                 assert (await _progress(handle)).waiting_for

@@ -16,7 +16,8 @@ from pydantic import BaseModel
 
 from refold import BackfillPolicy, Event, Projection
 from refold.messages.live import LiveRequest, LiveStatus
-from refold.messages.run.life import Phase, Progress, RunStatus
+from refold.messages.run.life import Phase, Progress
+from refold.messages.run.status import RunStatus
 from refold.requests.criteria import Criteria, Selecting
 from refold.requests.limits import Limits, Pacing, Throttle
 from refold.requests.runs import BackfillRequest, RollbackRequest, SnapshotRequest
