@@ -1,4 +1,4 @@
-"""Whether an error passes by itself, and what is said of it outside of a worker's log."""
+"""Whether an error passes with time, and what is said of it outside of a worker's log."""
 
 from __future__ import annotations
 
