@@ -16,7 +16,7 @@ from temporalio.exceptions import ApplicationError
 
 from refold.activities.heartbeat import heartbeating
 from refold.errors.words import raised
-from refold.messages.deliveries import Delivery, DeliveryRequest, FailedDelivery, NextDeliveries
+from refold.messages.deliveries import Delivery, FailedDelivery, FindDeliveries, NextDeliveries
 from refold.messages.recorded_event import RecordedEvent
 from refold.projection.registry import Registry
 from refold.runtime.judgement import told, traced
@@ -52,20 +52,20 @@ class DeliveryActivities:
         self._publish = publish
 
     @activity.defn
-    async def next_deliveries(self, request: DeliveryRequest) -> NextDeliveries:
+    async def next_deliveries(self, find: FindDeliveries) -> NextDeliveries:
         """Which events the handler is to be given next.
 
         Raises:
             ApplicationError: The handler is not registered (any more).
         """
-        handler = self._handler(request.projection, request.handler)
+        handler = self._handler(find.projection, find.handler)
         async with self._engine.begin() as connection:
-            after = await deliveries.delivered(connection, request.projection, handler.name)
+            after = await deliveries.delivered(connection, find.projection, handler.name)
             numbers = []
             if after is not None:
                 numbers = await system_events.next_of_types(
                     connection,
-                    request.projection,
+                    find.projection,
                     list(handler.types),
                     after=after,
                     limit=_AT_A_TIME,

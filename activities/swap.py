@@ -26,7 +26,7 @@ from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.runtime.database import server_error
-from refold.runtime.judgement import told
+from refold.runtime.judgement import refusal, told
 from refold.runtime.settings import PATIENCE_SECONDS
 from refold.source.head import SettledHead
 from refold.store import generations, leases, runs
@@ -65,6 +65,10 @@ _MOVED = (
     asyncpg.DuplicateTableError,
     asyncpg.DuplicateObjectError,
 )
+
+
+def _looks_changed(refused: asyncpg.PostgresError) -> bool:
+    return refused.sqlstate == CHANGED or isinstance(refused, _MOVED)
 
 
 class _InTheWay(Exception):
@@ -145,21 +149,24 @@ class SwapActivities:
         try:
             return await self._swap(projection, plan, attempt)
         except DBAPIError as error:
-            self._explain(error, await watcher, plan.projection)
+            self._explain(error, await watcher, plan.projection, last=attempt.last)
             raise
         except asyncpg.PostgresError as error:
-            self._explain(error, await watcher, plan.projection)
+            self._explain(error, await watcher, plan.projection, last=attempt.last)
             raise
         finally:
             watcher.cancel()
 
-    def _explain(self, error: Exception, who: list[Blocker], projection: str) -> None:
+    def _explain(
+        self, error: Exception, who: list[Blocker], projection: str, *, last: bool
+    ) -> None:
         refused = server_error(error)
         if isinstance(refused, (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)):
             raise _InTheWay(who) from error
-        if refused is not None and (refused.sqlstate == CHANGED or isinstance(refused, _MOVED)):
+        if refused is not None and not last and _looks_changed(refused):
             # Looked at once more: it is otherwise now.
-            raise _InTheWay([f"something else hangs on the live table now: {refused}"]) from error
+            now = f"something else hangs on the live table now: {refusal(refused)}"
+            raise _InTheWay([now], refused=True) from error
         if isinstance(refused, asyncpg.SyntaxOrAccessError):
             raise SwapRefused(
                 f"table of {projection!r} cannot be swapped: PostgreSQL refuses to move what hangs "

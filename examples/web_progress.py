@@ -26,7 +26,7 @@ from refold.manager.projections import (
     RunFailed,
     StartedRun,
 )
-from refold.messages.run.life import RunStatus
+from refold.messages.run.status import RunStatus
 from refold.projection.registry import Registry, load_registry
 from refold.runtime.settings import load_settings
 from refold.runtime.temporal import connect

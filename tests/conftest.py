@@ -24,6 +24,7 @@ from refold.stack.postgres import EmbeddedPostgres
 from refold.stack.temporal import SETTINGS
 from tests.support.databases import Database, drop_database, make_database, make_template
 from tests.support.ports import free_port
+from tests.support.transitions import illegal, watched_statuses
 
 REAL_EVENTS = (
     Path(__file__).parents[2] / "shared/data/online-retail/events-2010-12_2011-02.ndjson.gz"
@@ -57,6 +58,17 @@ def _in_memory() -> str | None:
 
 
 _ROOMY_BYTES = 8 * 2**30
+
+
+@pytest.fixture(autouse=True)
+def legal_transitions(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test whose workflows go from one status to another that may not follow it."""
+    if "unit" in request.path.parts:
+        yield  # the table is given what it is to refuse
+        return
+    with watched_statuses() as seen:
+        yield
+    assert illegal(seen) == []
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,13 @@ with workflow.unsafe.imports_passed_through():
     from refold.activities.delivery import UNKNOWN_HANDLER, DeliveryActivities
     from refold.errors import InvalidRequest
     from refold.errors.short_failure import ShortFailure
-    from refold.messages.deliveries import Delivery, DeliveryRequest, FailedDelivery, NextDeliveries
+    from refold.messages.deliveries import (
+        Delivery,
+        DeliveryRequest,
+        FailedDelivery,
+        FindDeliveries,
+        NextDeliveries,
+    )
     from refold.messages.markdown import escaped
     from refold.requests.fairness import fairness_key
     from refold.requests.validation import accept_request
@@ -81,10 +87,11 @@ class SystemEvents(StepListener):
         return int(taken)
 
     async def _next(self, request: DeliveryRequest) -> NextDeliveries:
+        find = FindDeliveries(projection=request.projection, handler=request.handler)
         while True:
             try:
                 return await workflow.execute_activity_method(
-                    DeliveryActivities.next_deliveries, request, summary="what is next", **step()
+                    DeliveryActivities.next_deliveries, find, summary="what is next", **step()
                 )
             except ActivityError as error:
                 if not _is_unknown_handler(error):

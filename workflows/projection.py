@@ -59,7 +59,7 @@ class Projection(Requests):
     @workflow.init
     def __init__(self, *inputs: Any) -> None:
         continued = workflow.info().continued_run_id is not None and len(inputs) > 1
-        # Untyped, and decoded here: see `workflows.run`.
+        # Untyped, and decoded here: see `workflows.base.run`.
         self._inputs = inputs[:1] if continued else inputs
         self._refused: str | None = None
         try:

@@ -11,8 +11,9 @@ from refold.workflows.base.steps import step
 
 with workflow.unsafe.imports_passed_through():
     from refold.activities.rollback import RollbackActivities
-    from refold.messages.run.life import BackfillResult, BeginRollback, Phase, RunStatus
+    from refold.messages.run.life import BackfillResult, BeginRollback, Phase
     from refold.messages.run.plan import Plan, Planned
+    from refold.messages.run.status import RunStatus
     from refold.requests.runs import RollbackRequest
 
 

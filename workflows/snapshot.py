@@ -12,8 +12,9 @@ from refold.workflows.base.steps import step
 with workflow.unsafe.imports_passed_through():
     from refold.activities.snapshot import SnapshotActivities
     from refold.messages.run.endings import Finished
-    from refold.messages.run.life import BackfillResult, Phase, RunStatus
+    from refold.messages.run.life import BackfillResult, Phase
     from refold.messages.run.plan import Plan, Planned
+    from refold.messages.run.status import RunStatus
     from refold.messages.snapshots import BeginSnapshot, Copied
     from refold.requests.runs import SnapshotRequest
 

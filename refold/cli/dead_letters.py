@@ -8,11 +8,9 @@ import typer
 from rich.table import Table
 
 from refold.cli.output import Json, Name, console, finished, print_json
-from refold.cli.runs.following import follow_or_tell, make_manager
+from refold.cli.runs.following import follow_or_tell, make_manager, require_known
 from refold.cli.runs.requests import Detach, RequestedBy
 from refold.projection.dead_letters import DeadLetter
-from refold.projection.registry import load_registry
-from refold.runtime.settings import load_settings
 
 app = typer.Typer(help="Poison events that were set aside.", no_args_is_help=True)
 
@@ -30,7 +28,7 @@ def list_(
     """List a projection's dead letters, the oldest first."""
 
     async def look() -> list[DeadLetter]:
-        _require_known(name)
+        require_known(name)
         return await (await make_manager()).get_dead_letters(name)
 
     found = finished(look())
@@ -74,16 +72,12 @@ def _start(
     name: str, positions: list[int], *, requested_by: str | None, detach: bool, json: bool
 ) -> None:
     async def go() -> None:
-        _require_known(name)
+        require_known(name)
         manager = await make_manager()
         run = await manager.start_retry(name, skip=positions, requested_by=requested_by)
         await follow_or_tell(manager, name, run, detach=detach, json=json)
 
     finished(go())
-
-
-def _require_known(name: str) -> None:
-    load_registry(load_settings().projections).get(name)
 
 
 def _show(found: list[DeadLetter], *, trace: bool) -> None:

@@ -8,12 +8,10 @@ import typer
 from rich.table import Table
 
 from refold.cli.output import Json, Name, console, finished, print_json
-from refold.cli.runs.following import follow_or_tell, make_manager
+from refold.cli.runs.following import follow_or_tell, make_manager, require_known
 from refold.cli.runs.requests import Detach, RequestedBy
 from refold.messages.snapshots import SnapshotInfo
-from refold.projection.registry import load_registry
 from refold.requests.runs import SnapshotRequest
-from refold.runtime.settings import load_settings
 
 app = typer.Typer(help="Frozen copies of a read model.", no_args_is_help=True)
 
@@ -23,7 +21,7 @@ def list_(name: Name, *, json: Json = False) -> None:
     """List a projection's snapshots, the newest first."""
 
     async def look() -> list[SnapshotInfo]:
-        _require_known(name)
+        require_known(name)
         return await (await make_manager()).get_snapshots(name)
 
     found = finished(look())
@@ -66,7 +64,7 @@ def restore(
     """Put a copy of a snapshot live, with all events since; the snapshot stays."""
 
     async def go() -> None:
-        _require_known(name)
+        require_known(name)
         manager = await make_manager()
         run = await manager.start_restore(name, generation, requested_by=requested_by)
         await follow_or_tell(manager, name, run, detach=detach, json=json)
@@ -84,7 +82,7 @@ def drop(
     """Drop a snapshot for good."""
 
     async def go() -> None:
-        _require_known(name)
+        require_known(name)
         await (await make_manager()).drop_snapshot(name, generation)
 
     finished(go())
@@ -92,10 +90,6 @@ def drop(
         print_json({"projection": name, "generation": generation, "dropped": True})
     else:
         console.print(f"{name}: snapshot, generation {generation}, is dropped")
-
-
-def _require_known(name: str) -> None:
-    load_registry(load_settings().projections).get(name)
 
 
 def _show(found: list[SnapshotInfo]) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.cli.output import Json, console, errors, finished, print_json
 from refold.cli.runs.following import approval_hint, make_manager, tell_if_nobody_works
 from refold.errors import TemporalUnreachable
-from refold.messages.run.life import RunStatus
+from refold.messages.run.status import RunStatus
 from refold.projection.declaration import Projection
 from refold.projection.registry import load_registry
 from refold.runtime.database import make_engine

@@ -22,10 +22,10 @@ RefoldError
 ├── TargetBehind            a row refers to one of a read model that is behind (now)
 ├── WrongExpectedVersion    an append to a stream that has moved on
 ├── InvalidEventFile        an event file with a line that is not an event
-├── UnreadableEventFile     an event file that cannot be opened or unpacked (source/event_lines)
-├── AlreadyImported         an event file whose content was imported before (source/imports)
-├── ImportConflict          another writer appended to the same streams (source/importer)
-├── RunFailed, NoRun, AlreadyRunning   what a manager's run came to (manager, run_manager)
+├── UnreadableEventFile     an event file that cannot be opened or unpacked (source/files)
+├── AlreadyImported         an event file whose content was imported before (source/files)
+├── ImportConflict          another writer appended to the same streams (source/files)
+├── RunFailed, NoRun, AlreadyRunning   what a manager's run came to (manager)
 ├── RunEnded                the run was ended from outside; its work is gone
 ├── NotDeployed             a worker without the version that builds itself (another one has it)
 ├── MissingRight            a stopped worker's session that this worker's role may not end

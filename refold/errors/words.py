@@ -11,15 +11,20 @@ LONGEST = 2_000
 _ELLIPSIS = "…"
 
 
+def storable(text: str) -> str:
+    """A text as PostgreSQL can store it, and JSON can carry it: no NUL, no lone surrogates."""
+    return text.encode(errors="replace").decode().replace("\0", "\ufffd")
+
+
 def shortened(text: str, most: int = LONGEST) -> str:
     """At most so many characters, and bytes of UTF-8, of a text that anybody may have made.
 
     The end is kept too: it says what to do.
     """
-    clean = text[: 2 * most].encode(errors="replace").decode().replace("\0", "\ufffd")
+    clean = storable(text[: 2 * most])
     if len(text) <= 2 * most and len(clean.encode()) <= most:
         return clean
-    tail = text[-most:].encode(errors="replace").decode().replace("\0", "\ufffd")
+    tail = storable(text[-most:])
     end = _last(tail, most // 4)
     return _first(clean, most - len((_ELLIPSIS + end).encode())) + _ELLIPSIS + end
 

@@ -16,9 +16,9 @@ from refold.messages.run.life import (
     ProgressReport,
     RefoldedSegment,
     RefoldSegment,
-    RunStatus,
     WatchProgress,
 )
+from refold.messages.run.status import RunStatus
 
 __all__ = [
     "BackfillResult",

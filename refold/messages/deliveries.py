@@ -16,6 +16,13 @@ class DeliveryRequest(Request):
     handler: str
 
 
+class FindDeliveries(Message):
+    """Tells `next_deliveries` for which handler to look, and in which projection's events."""
+
+    projection: str
+    handler: str
+
+
 class Delivery(Message):
     """One system event for one handler."""
 

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from refold.errors import PoisonEvent
+from refold.errors.words import storable
 from refold.messages.base import Message
 from refold.projection.key import Key
 
@@ -87,7 +88,7 @@ class Letter:
             position=poison.position,
             type=poison.event_type,
             stream_id=poison.stream_id,
-            error=_storable(poison.reason)[:_ERROR_SIZE],
+            error=storable(poison.reason)[:_ERROR_SIZE],
             trace=_traced(cause or poison.__cause__),
         )
 
@@ -156,9 +157,4 @@ def _traced(cause: BaseException | None) -> str | None:
     # The first frame is the one that called the handler.
     inner = cause.__traceback__.tb_next or cause.__traceback__
     whole = "".join(traceback.format_exception(type(cause), cause, inner))
-    return _storable(whole)[-_TRACE_SIZE:]
-
-
-def _storable(text: str) -> str:
-    """As PostgreSQL can store it, and JSON can carry it."""
-    return text.encode(errors="replace").decode().replace("\0", "\ufffd")
+    return storable(whole)[-_TRACE_SIZE:]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from refold.requests.instants import RFC_3339
 
 
 class Criteria(StrEnum):
@@ -30,14 +31,9 @@ class Criteria(StrEnum):
         return self not in (Criteria.FULL_REBUILD, Criteria.INCREMENTAL_UPDATE)
 
 
-_RFC_3339 = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
-)
-
-
 def _instant(value: Any) -> Any:
     given = value
-    if isinstance(value, str) and _RFC_3339.fullmatch(value):
+    if isinstance(value, str) and RFC_3339.fullmatch(value):
         try:
             given = datetime.fromisoformat(value.upper())
         except ValueError as error:

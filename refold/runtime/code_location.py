@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from types import FrameType
 
-# Those that call people's code; what they call is not ours, were it called `refold.demo`.
+# Those that call people's code; what they call is not ours, whatever it is called.
 _OURS = (
     "activities.",
     "refold.engine.",

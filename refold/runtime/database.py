@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
-from refold.errors import ConfigurationError
+from refold.errors import ConfigurationError, words
 from refold.projection.columns import exact_json, exact_times
 from refold.runtime.sessions import Connector
 from refold.runtime.settings import Settings
@@ -134,8 +134,8 @@ async def own_transaction(
 ) -> AsyncIterator[asyncpg.Connection[Any]]:
     """A transaction of the driver's own: SQLAlchemy's would cost as much again as a small batch.
 
-    Whoever is cancelled in the midst of it gives the connection up: SQLAlchemy does not know of the
-    transaction and would hand it, open, to the next one, whose commits would then be none.
+    A task that is cancelled in the midst of it gives the connection up. SQLAlchemy does not know of
+    the transaction and would hand it, still open, to the next task, whose commits would be none.
     """
     driver = await raw(connection)
     try:
@@ -151,7 +151,7 @@ async def own_transaction(
 def storable(value: Any) -> Any:
     """JSON or text as PostgreSQL can store it: it has no NUL and no lone surrogates."""
     if isinstance(value, str):
-        return value.encode(errors="replace").decode().replace("\0", "\ufffd")
+        return words.storable(value)
     if isinstance(value, list):
         return [storable(inner) for inner in value]
     if isinstance(value, dict):

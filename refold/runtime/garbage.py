@@ -11,8 +11,9 @@ def calm_garbage_collector() -> None:
     A fold makes millions of short-lived objects and no cycles. With the default threshold the
     collector walks them over and over, for a third of a rebuild's time.
 
-    A process that goes on for long needs the chore `Garbage`, too: with these thresholds, what has
-    once become old is kept for hours.
+    A process that lives long needs the chore `Garbage`, too. With these thresholds an object
+    that has become old is kept for hours: the collector looks at old objects only when their
+    number has grown by a quarter.
     """
     gc.collect()
     gc.freeze()

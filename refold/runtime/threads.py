@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import ctypes
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -34,6 +35,10 @@ PIECE_SECONDS = 2.0
 MOST_LEFT = 50
 """So many threads may be left in code that does not return; then no other is begun."""
 
+# A thread that computes gives the interpreter up when it is asked to, after this time; the event
+# loop, whose turns are many and short, asks at each of them. Python's own 5 ms make rebuilds beside
+# such a thread several times as slow.
+_TURN_SECONDS = 0.0005
 _LOOK_SECONDS = 0.25
 # Code that catches everything in a loop is hit between two rounds sooner or later.
 _INTERRUPT_SECONDS = 0.01
@@ -43,7 +48,7 @@ _seconds: contextvars.ContextVar[float] = contextvars.ContextVar("seconds", defa
 
 
 class Hand:
-    """What a thread has in hand, for whoever watches it.
+    """What a thread has in hand, for the watch on it.
 
     Args:
         projection: Whose code it runs.
@@ -176,7 +181,7 @@ class _Job:
             )
 
     def give_up(self) -> None:
-        """Whoever waits for it is told why it does not come."""
+        """Ends the wait for the result: the waiting task is told why it does not come."""
         if self.overdue is not None and not self.future.done():
             self.future.set_exception(self.overdue)
 
@@ -273,6 +278,7 @@ class _Threads:
             if self._left >= MOST_LEFT:
                 raise NoThreadLeft(self._left) from None
             jobs = SimpleQueue()
+            sys.setswitchinterval(min(sys.getswitchinterval(), _TURN_SECONDS))
             threading.Thread(
                 target=self._work, args=(jobs,), name="refold-people", daemon=True
             ).start()

@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.messages.live import AUTO_START, auto_start_id
+from refold.messages.run.status import WORKED
 from refold.store.generations import DISCARDED
-from refold.store.runs import WORKED
 from refold.store.schema import generations, leases, runs, selected_keys
 
 KEPT = 20
@@ -34,7 +34,7 @@ async def forget_runs(connection: AsyncConnection, projection: str, older_than: 
     """Forgets runs that ended before so long, but for what is still asked about.
 
     These stay: the latest ones; those whose table is there; and of each version the latest that
-    worked or was started by itself, which keeps it from starting by itself again.
+    worked or was started by a worker, which keeps workers from starting it again.
 
     Returns:
         How many were forgotten, with their partitions.

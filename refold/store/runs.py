@@ -23,12 +23,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.errors import RunEnded
 from refold.messages.run.controls import Controls
+from refold.messages.run.status import WORKED, RunStatus
 from refold.runtime.database import storable
 from refold.store.schema import runs
-
-RUNNING = "running"
-WORKED = ("completed", "rolled_back")
-
 
 # What a smaller run takes is mostly its steps, not its events.
 _LEAST_EVENTS = 10_000
@@ -44,7 +41,7 @@ class RunRecord:
         projection: What it writes.
         kind: The workflow type.
         workflow_id: The workflow id, which anybody may choose.
-        status: ``running``, or how it ended.
+        status: ``running``, or how it ended: see `RunStatus`.
         request: What it was started with.
         plan: The plan, once it is made.
         diff: What the new table changes, once it is verified.
@@ -202,7 +199,7 @@ async def latest_rate(connection: AsyncConnection, projection: str) -> float | N
     throttled = func.coalesce(func.jsonb_typeof(pacing["throttle"]), "null") != "null"
     statement = (
         select(events / seconds)
-        .where(runs.c.run_id.in_(select(last.c.run_id)), runs.c.status == "completed")
+        .where(runs.c.run_id.in_(select(last.c.run_id)), runs.c.status == RunStatus.COMPLETED)
         .where(seconds >= 1, events >= _LEAST_EVENTS, REVISION == 0)
         .where(func.coalesce(pacing["events_per_second"].as_float(), 0) == 0, ~throttled)
         .order_by(runs.c.started_at.desc())
@@ -227,7 +224,7 @@ async def add_followed(connection: AsyncConnection, run_id: str, events: int) ->
 async def end(
     connection: AsyncConnection,
     run_id: str,
-    status: str,
+    status: RunStatus,
     error: str | None,
     *,
     ended_by: str | None = None,

@@ -55,7 +55,7 @@ async def test_what_stood_there_is_brought_back(
         if how == "signal":
             await handle.signal("cancel", "a mistake")
             result = await asyncio.wait_for(handle.result(), 60)
-            assert (result.status, result.reason) == ("rolled_back", "a mistake")
+            assert (result.status, result.reason) == ("undone", "a mistake")
         else:
             if how == "temporal":
                 await handle.cancel()
@@ -64,7 +64,7 @@ async def test_what_stood_there_is_brought_back(
             if how == "poison":
                 assert isinstance(failed.value.cause, ApplicationError)
                 assert "what stood there before was brought back" in failed.value.cause.message
-        assert await handle.query("status") == "rolled_back"
+        assert await handle.query("status") == "undone"
         assert await rows_of(database.engine, projection) == before
         async with database.engine.connect() as connection:
             kept = await connection.scalar(

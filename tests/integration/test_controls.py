@@ -1,54 +1,28 @@
-"""What a run can be told while it goes on: pause, resume, limits; and what it holds back for."""
+"""What a run can be told while it goes on: pause, resume, limits."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import asyncpg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
-from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from refold.engine.folding import pacing
-from refold.errors import InvalidRequest
-from refold.manager.projections import NoRun, ProjectionManager, RunFailed
-from refold.messages.run.life import Progress
+from refold.manager.projections import NoRun, ProjectionManager
 from refold.projection.registry import Registry
-from refold.requests.limits import Limits, Throttle
-from refold.store.pressure import Pressure
+from refold.requests.limits import Limits
 from tests.support.counters import counters, registry_of
 from tests.support.counting import counted_events, counting
 from tests.support.databases import Database
 from tests.support.processes import worker_environment, worker_processes
 from tests.support.runs import assert_oracle, leftovers, queue, run, start, until, working, write
-
-Handle = WorkflowHandle[Any, Any]
-
-
-async def progress_of(handle: Handle) -> Progress:
-    progress: Progress = await handle.query("progress", result_type=Progress)
-    return progress
-
-
-async def until_status(handle: Handle, status: str) -> None:
-    async def is_so() -> bool:
-        return bool(await handle.query("status") == status)
-
-    await until(is_so, 30)
-
-
-async def processed(database: Database) -> int:
-    """Events that the run under way has folded and committed."""
-    async with database.engine.connect() as connection:
-        found = text("SELECT coalesce(sum(processed_events), 0)::int FROM refold.partitions")
-        return int(await connection.scalar(found) or 0)
+from tests.support.steering import processed, progress_of, spread, until_status
 
 
 async def moved_within(database: Database, seconds: float) -> int:
@@ -134,7 +108,7 @@ async def test_events_a_second_are_kept_over_ten_seconds(
 
 async def test_partitions_above_the_limit_step_aside(client: Client, database: Database) -> None:
     projection = counters(batch_size=5, partitions=4, max_concurrency=4, events_per_second=200)
-    await write(database.engine, _spread(4000))
+    await write(database.engine, spread(4000))
     async with working(client, database, registry_of(projection)):
         handle = await start(client, database, "Rebuild", {"projection": "counters"})
         await until(lambda: _more(database, 40), 30)
@@ -145,10 +119,6 @@ async def test_partitions_above_the_limit_step_aside(client: Client, database: D
         await handle.execute_update("set_limits", {"events_per_second": 0, "batch_size": 1000})
         assert (await asyncio.wait_for(handle.result(), 60)).status == "completed"
     await assert_oracle(database.engine, projection)
-
-
-def _spread(count: int) -> list[tuple[str, str, dict[str, Any]]]:
-    return [("s", "Added", {"key": f"k{n % 100:02}", "n": n}) for n in range(count)]
 
 
 async def _moving(database: Database) -> set[int]:
@@ -179,7 +149,7 @@ async def _by_partition(database: Database) -> dict[int, int]:
 async def test_wrong_limits_are_refused(
     client: Client, database: Database, limits: Any, expected: str
 ) -> None:
-    await write(database.engine, _spread(50))
+    await write(database.engine, spread(50))
     projection = counters(events_per_second=10)
     async with working(client, database, registry_of(projection)):
         handle = await start(client, database, "Rebuild", {"projection": "counters"})
@@ -189,80 +159,6 @@ async def test_wrong_limits_are_refused(
         assert expected in refused.value.cause.message
         await handle.signal("cancel")
         await asyncio.wait_for(handle.result(), 30)
-
-
-async def test_it_holds_back_while_an_expression_is_true(
-    client: Client, database: Database
-) -> None:
-    await write(database.engine, _spread(200))
-    async with database.engine.begin() as connection:
-        await connection.execute(text("CREATE TABLE busy (since timestamptz)"))
-        await connection.execute(text("INSERT INTO busy VALUES (now())"))
-    throttle = {"hold_while": "EXISTS (SELECT 1 FROM busy)", "check_seconds": 0.2}
-    async with working(client, database, registry_of(counters(batch_size=10))):
-        request = {"projection": "counters", "throttle": throttle}
-        handle = await start(client, database, "Rebuild", request)
-
-        async def is_said() -> bool:
-            shown = await progress_of(handle)
-            return shown.waiting_for == ["hold_while is true: EXISTS (SELECT 1 FROM busy)"]
-
-        await until(is_said, 30)
-        assert await processed(database) == 0
-        async with database.engine.begin() as connection:
-            await connection.execute(text("DELETE FROM busy"))
-        result = await asyncio.wait_for(handle.result(), 60)
-    assert result.status == "completed"
-    assert (await progress_of_ended(client, database, handle)).waiting_for == []
-
-
-async def progress_of_ended(client: Client, database: Database, handle: Handle) -> Progress:
-    async with working(client, database, registry_of(counters())):
-        return await progress_of(handle)
-
-
-async def test_a_wrong_expression_fails_at_once(client: Client, database: Database) -> None:
-    await write(database.engine, _spread(20))
-    manager = ProjectionManager(client, database.url, task_queue=queue(database))
-    async with working(client, database, registry_of(counters())):
-        for wrong in ("no_such_column > 5", "1); DROP TABLE refold.leases; --", "'maybe'"):
-            with pytest.raises(RunFailed, match="hold_while: expected an SQL expression"):
-                await manager.rebuild("counters", _asking(throttle=Throttle(hold_while=wrong)))
-    async with database.engine.connect() as connection:
-        assert await connection.scalar(text("SELECT count(*) FROM refold.leases")) == 0
-
-
-def _asking(**fields: Any) -> Any:
-    from refold.requests.runs import BackfillRequest
-
-    return BackfillRequest(projection="counters", **fields)
-
-
-async def test_load_of_the_database_is_told(database: Database) -> None:
-    engine = database.engine
-    quiet = Throttle(max_active_sessions=0, max_replication_lag_seconds=1)
-
-    async def nobody() -> bool:  # a database of the test before may still be dropped
-        return await Pressure(engine, quiet).reasons() == []
-
-    await until(nobody)
-    async with engine.connect() as other:
-        await other.execute(text("SET application_name = 'shop'"))
-        asleep = asyncio.create_task(other.execute(text("SELECT pg_sleep(5)")))
-        await asyncio.sleep(0.3)
-        (why,) = await Pressure(engine, quiet).reasons()
-        assert why == "1 sessions are active (at most 0)"
-        asleep.cancel()
-        with suppress(asyncio.CancelledError):
-            await asleep
-        await other.invalidate()
-    pressure = Pressure(engine, Throttle(max_wal_bytes_per_second=1000))
-    await pressure.reasons()
-    async with engine.begin() as connection:
-        await connection.execute(text("CREATE TABLE t AS SELECT generate_series(1, 200000)"))
-    await asyncio.sleep(0.6)
-    (why,) = await pressure.reasons()
-    assert "of WAL a second" in why
 
 
 @pytest.mark.parametrize(("target", "expected"), [(1e-6, 40), (3600.0, 900)])
@@ -311,48 +207,10 @@ async def recorded_batches(database: Database) -> AsyncIterator[list[int]]:
         batches.extend(found.scalars())
 
 
-async def test_a_long_hold_leaves_room_for_a_new_history(
-    client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One segment after another holds back: between two, the workflow can continue as new."""
-    monkeypatch.setattr(pacing, "_HOLD_SECONDS", 0.3)
-    await write(database.engine, _spread(200))
-    throttle = {"hold_while": "true", "check_seconds": 0.1}
-    async with working(client, database, registry_of(counters(partitions=1))):
-        request = {"projection": "counters", "throttle": throttle}
-        handle = await start(client, database, "Rebuild", request)
-
-        async def segments() -> int:
-            events = (await handle.fetch_history()).events
-            begun = [e.activity_task_scheduled_event_attributes for e in events]
-            return sum(one.activity_type.name == "refold_segment" for one in begun)
-
-        async def several() -> bool:
-            return await segments() > 3
-
-        async def is_told() -> bool:  # progress is a moment behind
-            return (await progress_of(handle)).waiting_for == ["hold_while is true: true"]
-
-        await until(several, 30)
-        await until(is_told, 30)
-        assert await processed(database) == 0
-        await handle.signal("cancel")
-        assert (await asyncio.wait_for(handle.result(), 30)).status == "cancelled"
-
-
-async def test_what_passes_does_not_fail_the_expression(database: Database) -> None:
-    """The server is stopped while it evaluates: the next look is for another connection."""
-    ended = Throttle(hold_while="pg_terminate_backend(pg_backend_pid())")
-    with pytest.raises((DBAPIError, asyncpg.PostgresError)):
-        await Pressure(database.engine, ended).reasons()
-    with pytest.raises(InvalidRequest, match=r"there is no value for its \$1"):
-        await Pressure(database.engine, Throttle(hold_while="$1 = 1")).reasons()
-
-
 async def test_a_new_limit_forgets_what_the_old_one_was_owed(
     client: Client, database: Database
 ) -> None:
-    await write(database.engine, _spread(200))
+    await write(database.engine, spread(200))
     async with working(client, database, registry_of(counters(batch_size=10))):
         request = {"projection": "counters", "events_per_second": 0.001}
         handle = await start(client, database, "Rebuild", request)

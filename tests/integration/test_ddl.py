@@ -17,7 +17,8 @@ from refold.store import generations
 from refold.store.generations import ACTIVE, BUILDING, Generation
 from refold.store.swap.attached import fingerprint_statement
 from refold.store.swap.swap import Swap, carry_out, lock, plan_swap, prepare
-from tests.integration.test_attached import FUNCTION, role, table_of
+from tests.integration.test_attached import role, table_of
+from tests.support.attachments import FUNCTION
 from tests.support.catalogue import snapshot
 from tests.support.counters import counters
 from tests.support.databases import Database

@@ -19,6 +19,7 @@ from refold.engine.planning.preview import preview
 from refold.errors import Fenced, RunEnded
 from refold.messages.run.plan import Plan
 from refold.messages.run.preview import Preview
+from refold.messages.run.status import RunStatus
 from refold.store import generations, leases, partitions, runs
 from refold.store.tables import read_models
 from tests.support.counters import counters, registry_of
@@ -103,7 +104,11 @@ async def test_generation_numbers_are_never_used_again(database: Database) -> No
     projection = counters()
     first = await begun(database, projection, "first")
     await end_run(
-        database.engine, run_id="first", projection="counters", status="failed", error="swept"
+        database.engine,
+        run_id="first",
+        projection="counters",
+        status=RunStatus.FAILED,
+        error="swept",
     )
     second = await begun(database, projection, "second")
     assert (first.generation, second.generation) == (1, 2)
@@ -150,7 +155,11 @@ async def test_a_swap_that_comes_first_is_not_undone_by_the_end_of_its_run(
         await generations.get(swap, "counters", swapped.generation, lock=True)
         ending = asyncio.create_task(
             end_run(
-                database.engine, run_id="r2", projection="counters", status="failed", error="ended"
+                database.engine,
+                run_id="r2",
+                projection="counters",
+                status=RunStatus.FAILED,
+                error="ended",
             )
         )
         await until(lambda: _is_waiting(database))
@@ -188,7 +197,7 @@ async def test_planning_that_comes_too_late_leaves_no_keys(
             database.engine,
             run_id=arguments[2].run_id,
             projection="counters",
-            status="failed",
+            status=RunStatus.FAILED,
             error="terminated",
         )
         return found

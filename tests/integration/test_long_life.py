@@ -12,7 +12,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from tests.conftest import _beside_python
-from tests.replay.shapes import continuations, short_history_server
+from tests.replay.short_history import continuations, short_history_server
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some

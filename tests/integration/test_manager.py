@@ -18,7 +18,8 @@ from refold.manager.projections import (
     ProjectionManager,
     RunFailed,
 )
-from refold.messages.run.life import Progress, RunStatus
+from refold.messages.run.life import Progress
+from refold.messages.run.status import RunStatus
 from refold.requests.runs import Approval, BackfillRequest, RollbackRequest
 from refold.system_events.events import ProjectionRestartRequested
 from tests.support.counters import counters, registry_of

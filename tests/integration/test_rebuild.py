@@ -10,7 +10,7 @@ from sqlalchemy import text
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from refold.messages.run.life import RunStatus
+from refold.messages.run.status import RunStatus
 from refold.projection.registry import Registry
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database

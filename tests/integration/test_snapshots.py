@@ -1,4 +1,4 @@
-"""Snapshots: frozen copies that stay as they are, restored with every event since."""
+"""Snapshots: frozen copies that stay as they are; made, refused, cancelled, dropped."""
 
 from __future__ import annotations
 
@@ -9,57 +9,22 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
-from temporalio.exceptions import ApplicationError
+from temporalio.client import Client, WorkflowFailureError
 
-from refold import Projection, Row
 from refold.errors import NoSnapshot, ProjectionBusy
 from refold.manager.projections import ProjectionManager, RunFailed
-from refold.messages.run.life import BackfillResult
-from refold.projection.key import Key
-from refold.projection.registry import Registry
-from refold.store import generations, leases
+from refold.store import leases
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
-from tests.support.runs import (
-    assert_oracle,
-    events_upto,
-    leftovers,
-    queue,
-    rows_of,
-    run,
-    start,
-    until,
-    working,
-    write,
-)
+from tests.support.frozen import failure, frozen, statuses
+from tests.support.runs import assert_oracle, leftovers, queue, run, start, until, working, write
 from tests.support.soaking import soak
-from tests.support.versions import doubled, reshaped
 from tests.support.watching import until_batches
 
 
 def manager(client: Client, database: Database) -> ProjectionManager:
     return ProjectionManager(client, database.url, task_queue=queue(database))
-
-
-async def frozen(database: Database, projection: Projection, generation: int) -> dict[Key, Row]:
-    """The rows of a snapshot, which must be the fold of the events up to its checkpoint."""
-    async with database.engine.connect() as connection:
-        found = await generations.get(connection, projection.name, generation)
-        assert found is not None
-        assert found.status == "snapshot"
-        select = text(f"SELECT * FROM {found.schema_name}.{found.table_name}")
-        rows = {row.key: dict(row._mapping) for row in await connection.execute(select)}
-    assert rows == projection.fold(await events_upto(database.engine, projection, found.position))
-    assert found.rows == len(rows)
-    return rows
-
-
-async def statuses(database: Database) -> list[tuple[int, str]]:
-    async with database.engine.connect() as connection:
-        known = await generations.of_projection(connection, "counters")
-    return [(one.generation, one.status) for one in known]
 
 
 @asynccontextmanager
@@ -77,44 +42,6 @@ async def slow_indexes(database: Database) -> AsyncIterator[None]:
     yield
     async with database.engine.begin() as connection:
         await connection.execute(text("DROP EVENT TRIGGER slow"))
-
-
-async def failure(handle: WorkflowHandle[Any, BackfillResult]) -> ApplicationError:
-    with pytest.raises(WorkflowFailureError) as failed:
-        await asyncio.wait_for(handle.result(), 60)
-    assert isinstance(failed.value.cause, ApplicationError)
-    assert failed.value.cause.non_retryable
-    return failed.value.cause
-
-
-async def test_restored_rows_have_every_event_since_and_the_snapshot_stays(
-    client: Client, database: Database
-) -> None:
-    projection = counters(batch_size=10)
-    await write(database.engine, some())
-    async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
-        made = await run(client, database, "Snapshot", "counters", requested_by="a test")
-        assert (made.status, made.is_snapshot) == ("completed", True)
-        assert (made.generation, made.position, made.events_processed) == (2, 200, 0)
-        before = await frozen(database, projection, 2)
-        await write(database.engine, [*some(50, start_at=900), ("s1", "Removed", {"key": "k001"})])
-        await run(client, database, "Backfill", "counters", criteria="incremental_update")
-        async with database.engine.begin() as connection:
-            await connection.execute(text("UPDATE counters SET sum = 0"))
-        for generation in (3, 4):  # a snapshot is not used up
-            back = await run(client, database, "Rollback", "counters", to_generation=2)
-            assert (back.status, back.is_snapshot) == ("rolled_back", False)
-            assert (back.generation, back.position) == (generation, 451)
-            assert back.events_processed == 251
-            assert "k001" not in await assert_oracle(database.engine, projection)
-            assert await frozen(database, projection, 2) == before
-        # The restored table is followed like any other.
-        await write(database.engine, some(3, start_at=5))
-        await run(client, database, "Backfill", "counters", criteria="incremental_update")
-    await assert_oracle(database.engine, projection)
-    assert await frozen(database, projection, 2) == before
-    assert await leftovers(database.engine) == []
 
 
 async def test_snapshot_has_the_keys_and_indexes_that_the_table_declares(
@@ -206,94 +133,6 @@ async def test_snapshot_that_is_cancelled_leaves_nothing(
     assert again.generation == 3
     assert await statuses(database) == [(1, "active"), (2, "discarded"), (3, "snapshot")]
     await frozen(database, projection, 3)
-    assert await leftovers(database.engine) == []
-
-
-@pytest.mark.parametrize(
-    "how",
-    ["poison", *soak("cancel", "terminate")],
-)
-async def test_restore_that_comes_to_nothing_leaves_everything_as_it_was(
-    client: Client, database: Database, how: str
-) -> None:
-    projection = counters(batch_size=1)
-    await write(database.engine, some())
-    async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
-        await run(client, database, "Snapshot", "counters")
-        before = await rows_of(database.engine, projection)
-        await write(database.engine, some(100, start_at=9))
-        if how == "poison":
-            await write(database.engine, [("bad", "Broken", {"key": "k020"})])
-        request = {"projection": "counters", "to_generation": 2}
-        handle = await start(client, database, "Rollback", request)
-        if how == "poison":
-            failed = await failure(handle)
-            assert failed.type == "PoisonEvent"
-            assert "event 701" in failed.message
-        else:
-
-            async def following() -> bool:
-                return bool((await handle.query("progress"))["phase"] == "following")
-
-            await until(following)
-            if how == "cancel":
-                await handle.signal("cancel", "changed my mind")
-                result = await asyncio.wait_for(handle.result(), 60)
-                assert (result.status, result.generation) == ("cancelled", 1)
-            else:
-                await handle.terminate("an operator in a hurry")
-        assert await rows_of(database.engine, projection) == before
-        # What a terminated run left is removed by the next one.
-        await run(client, database, "Snapshot", "counters")
-    assert await statuses(database) == [
-        (1, "active"),
-        (2, "snapshot"),
-        (3, "discarded"),
-        (4, "snapshot"),
-    ]
-    assert await frozen(database, projection, 2) == before
-    assert await leftovers(database.engine) == []
-
-
-async def test_snapshot_of_an_older_version_is_restored_by_its_own_handlers(
-    client: Client, database: Database
-) -> None:
-    old, new = counters(batch_size=10), reshaped()
-    await write(database.engine, some())
-    async with working(client, database, registry_of(old)):
-        await run(client, database, "Rebuild", "counters")
-    async with working(client, database, Registry([old, new])):
-        await run(client, database, "Snapshot", "counters")
-        await run(client, database, "Rebuild", "counters")
-        await assert_oracle(database.engine, new)
-        await write(database.engine, some(7, start_at=70))
-        back = await run(client, database, "Rollback", "counters", to_generation=2)
-        assert (back.generation, back.position) == (4, 235)
-        await assert_oracle(database.engine, old)
-        await frozen(database, old, 2)
-        # The way back to the new version is the generation that was replaced.
-        await run(client, database, "Rollback", "counters")
-        await assert_oracle(database.engine, new)
-    assert await leftovers(database.engine) == []
-
-
-async def test_what_has_no_handlers_is_neither_copied_nor_restored(
-    client: Client, database: Database
-) -> None:
-    old, new = counters(), doubled()
-    await write(database.engine, some())
-    async with working(client, database, registry_of(old)):
-        await run(client, database, "Rebuild", "counters")
-        await run(client, database, "Snapshot", "counters")
-    async with working(client, database, registry_of(new)):
-        said = await failure(await start(client, database, "Snapshot", {"projection": "counters"}))
-        assert "built by version 1, which is not registered (registered: 2)" in said.message
-        request = {"projection": "counters", "to_generation": 2, "allow_stale": True}
-        said = await failure(await start(client, database, "Rollback", request))
-        assert "a snapshot of version 1, whose handlers are not registered" in said.message
-    await assert_oracle(database.engine, old)
-    assert await statuses(database) == [(1, "active"), (2, "snapshot")]
     assert await leftovers(database.engine) == []
 
 

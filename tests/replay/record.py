@@ -20,7 +20,8 @@ from temporalio.testing import WorkflowEnvironment
 
 from refold.stack.postgres import EmbeddedPostgres
 from tests.conftest import _beside_python
-from tests.replay.shapes import CONTINUED, SHAPES, Shape, short_history_server
+from tests.replay.shapes import CONTINUED, SHAPES, Shape
+from tests.replay.short_history import short_history_server
 from tests.support.databases import drop_database, make_database, make_template
 from tests.support.ports import free_port
 

@@ -10,8 +10,10 @@ from sqlalchemy import text
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.testing import WorkflowEnvironment
 
-from refold.messages.run.life import Phase, Progress, RunStatus
-from tests.replay.shapes import SHORT, continuations, continued_as_new, short_history_server
+from refold.messages.run.life import Phase, Progress
+from refold.messages.run.status import RunStatus
+from tests.replay.shapes import continued_as_new
+from tests.replay.short_history import SHORT, continuations, short_history_server
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some

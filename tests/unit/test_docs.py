@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -15,16 +16,18 @@ from pydantic import BaseModel
 
 from refold import BackfillPolicy, Event, Projection
 from refold.messages.live import LiveRequest, LiveStatus
-from refold.messages.run.life import Phase, Progress, RunStatus
+from refold.messages.run.life import Phase, Progress
+from refold.messages.run.status import RunStatus
 from refold.requests.criteria import Criteria, Selecting
 from refold.requests.limits import Limits, Pacing, Throttle
 from refold.requests.runs import BackfillRequest, RollbackRequest, SnapshotRequest
 from refold.runtime.settings import Settings
+from refold.store.schema import metadata
 from refold.system_events.events import BUILT_IN
 from refold.workflows.all import WORKFLOWS
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -32,6 +35,8 @@ _ITEM = re.compile(r"^- (.+)$", re.MULTILINE)
 _TABLE = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
 _FIRST_CELL = re.compile(r"^\| (.+?) \|", re.MULTILINE)
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_PATH = re.compile(r"`((?:[\w-]+/)+(?:[\w-]+\.\w+)?|\w+\.py)`")
+_NAME = re.compile(r"`+(refold(?:\.\w+)+)`+")
 
 
 def _name(page: Path) -> str:
@@ -89,6 +94,51 @@ def test_every_page_can_be_found_from_the_readme() -> None:
             (page.parent / link.partition("#")[0]).resolve() for link in links if "://" not in link
         ]
     assert {_name(page) for page in PAGES} <= {_name(page) for page in found}
+
+
+# -- files and modules -----------------------------------------------------------------------
+
+_MADE_BY_READERS = {"projections/stock_level.py"}
+# Python files say so, too: what they name of Refold is there.
+_SOURCES = [
+    path
+    for place in ("refold", "activities", "workflows", "tests", "bench", "examples")
+    for path in sorted((ROOT / place).rglob("*.py"))
+]
+
+
+@every_page
+def test_files_that_are_named_exist(page: Path) -> None:
+    named = set(_PATH.findall(_without_code(page.read_text()))) - _MADE_BY_READERS
+    missing = [name for name in named if not (ROOT / name).exists()]
+    assert not missing, f"{_name(page)}: {missing}"
+
+
+@every_page
+def test_modules_tables_and_classes_that_are_named_exist(page: Path) -> None:
+    missing = [name for name in _NAME.findall(page.read_text()) if not exists(name)]
+    assert not missing, f"{_name(page)}: {missing}"
+
+
+def test_what_docstrings_and_comments_name_exists() -> None:
+    missing = [
+        f"{_name(path)}: {name}"
+        for path in _SOURCES
+        for name in _NAME.findall(path.read_text())
+        if not exists(name)
+    ]
+    assert not missing
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name is a table of Refold's, or can be imported."""
+    if name in metadata.tables:
+        return True
+    try:
+        resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
 
 
 # -- commands --------------------------------------------------------------------------------

@@ -19,9 +19,10 @@ from refold.messages.live_markdown import as_markdown as live_as_markdown
 from refold.messages.markdown import code, escaped, table
 from refold.messages.run.diff import ColumnDiff, Diff, WrongRow
 from refold.messages.run.diff import as_markdown as diff_as_markdown
-from refold.messages.run.life import Phase, Progress, RunStatus
+from refold.messages.run.life import Phase, Progress
 from refold.messages.run.preview import DiffSample
 from refold.messages.run.progress import as_markdown as progress_as_markdown
+from refold.messages.run.status import RunStatus
 from refold.messages.step_failures import StepFailure
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

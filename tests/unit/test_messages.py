@@ -8,7 +8,7 @@ import types
 from datetime import datetime
 from enum import Enum
 from importlib import import_module
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -19,7 +19,7 @@ from refold.messages.recorded_event import RecordedEvent
 from refold.projection.dead_letters import DeadLetter
 from refold.requests.limits import Limits, Pacing, Throttle
 from refold.requests.poison_policy import Poison
-from refold.requests.runs import BackfillRequest, Request, RollbackRequest, SnapshotRequest
+from refold.requests.runs import BackfillRequest, Request
 from refold.system_events.events import BUILT_IN, as_event
 
 LIMITS = {"batch_size": 1}
@@ -43,11 +43,12 @@ def sample(annotation: Any) -> Any:  # noqa: PLR0911 - one for each kind of type
     """JSON for a field of that type, with a field that nobody knows in each object."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
-        return sample(next(kind for kind in inner if kind is not type(None)))
+        (kind,) = (kind for kind in inner if kind is not type(None))  # all positions are filled
+        return sample(kind)
     if origin is list:
         return [sample(inner[0])]
     if origin is dict:
-        return {}
+        return {"some": sample(inner[1])}
     if origin is Literal:
         return inner[0]
     if origin is not None:
@@ -101,15 +102,61 @@ def test_a_recorded_event_with_fields_that_are_not_known_loads(name: str) -> Non
     assert type(as_event(recorded, kind)) is kind
 
 
-@pytest.mark.parametrize(
-    "kind", [BackfillRequest, RollbackRequest, SnapshotRequest, Pacing, Poison, Throttle, Limits]
-)
+def _activities() -> list[Any]:
+    """The functions that workers offer as activities."""
+    package = import_module("refold.activities")
+    found = []
+    for module in pkgutil.iter_modules(package.__path__, "refold.activities."):
+        for holder in vars(import_module(module.name)).values():
+            if inspect.isclass(holder) and holder.__module__ == module.name:
+                found += [one for one in vars(holder).values() if activity_of(one) is not None]
+    return found
+
+
+def activity_of(function: Any) -> Any:
+    return getattr(function, "__temporal_activity_definition", None)
+
+
+def _leaves(annotation: Any) -> set[Any]:
+    inner = get_args(annotation)
+    return {annotation} if not inner else set().union(*map(_leaves, inner))
+
+
+@pytest.mark.parametrize("activity", _activities(), ids=lambda one: one.__name__)
+def test_what_activities_take_and_give_are_messages_or_plain(activity: Any) -> None:
+    for kind in set().union(*map(_leaves, get_type_hints(activity).values())):
+        assert kind in (str, int, float, bool, type(None)) or issubclass(kind, Message)
+
+
+def _requests() -> list[type[Request]]:
+    found, waiting = [], [Request]
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        found += [kind] if kind.__module__.startswith("refold.") else []
+    return found
+
+
+@pytest.mark.parametrize("kind", [*_requests(), Pacing, Poison, Throttle, Limits])
 def test_what_people_send_stays_strict(kind: type[BaseModel]) -> None:
     given = {"projection": "p"} if issubclass(kind, Request) else {}
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
         kind.model_validate({**given, "batch_sise": 1})
 
 
+def test_what_people_send_stays_strict_within() -> None:
+    given = {"projection": "p", "throttle": {"max_activ_connections": 3}}
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        BackfillRequest.model_validate(given)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in BUILT_IN.values() if kind.signal])
+def test_events_that_people_send_stay_strict(kind: type[BaseModel]) -> None:
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        kind.model_validate({"projection": "p", "batch_sise": 1})
+
+
 def test_messages_are_found() -> None:
+    assert len(_activities()) > 20
     assert len(every_message()) > 40
     assert DeadLetter in every_message()

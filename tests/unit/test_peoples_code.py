@@ -13,7 +13,7 @@ from refold import Projection
 from refold.engine.folding.key_order import KeyOrderFold
 from refold.errors import PoisonEvent, PredicateFailed
 from refold.predicates.named import predicate
-from tests.unit.test_projection import counted, event
+from tests.support.declared import counted, event
 
 RAISED = [
     ValueError("no"),

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refold.messages.run.controls import Controls
-from refold.messages.run.life import PartitionProgress, Phase, ProgressReport, RunStatus
+from refold.messages.run.life import PartitionProgress, Phase, ProgressReport
 from refold.messages.run.plan import Plan
 from refold.messages.run.progress import ProgressMeter, as_markdown
+from refold.messages.run.status import RunStatus
 from refold.requests.limits import Limits
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

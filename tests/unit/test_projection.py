@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Numeric, Table, Text, Uuid
+from sqlalchemy import Column, Numeric, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from refold import Event, Projection, Row
 from refold.errors import InvalidProjection, PoisonEvent
-
-
-def table(*columns: Column[Any]) -> Table:
-    return Table("t", MetaData(), *(columns or (Column("id", Text, primary_key=True),)))
-
-
-def counted(key: Any = "stream_id", *more: Column[Any]) -> Projection:
-    """A projection of a text key and a count, without handlers."""
-    id_, n = Column("id", Text, primary_key=True), Column("n", Integer, nullable=False)
-    return Projection("counted", table=table(id_, n, *more), key=key)
-
-
-def pair(key: Any = ("data.shop", "data.sku")) -> Projection:
-    """A projection with a composite key."""
-    shop, sku = Column("shop", Text, primary_key=True), Column("sku", Integer, primary_key=True)
-    return Projection("pair", table=table(shop, sku, Column("n", Integer)), key=key)
-
-
-def event(position: int = 1, kind: str = "Added", /, **data: Any) -> Event:
-    return Event(position, f"s-{position}", 1, kind, data, {}, datetime(2024, 1, 1, tzinfo=UTC))
+from tests.support.declared import counted, event, fails, pair, table
 
 
 def count(row: Row | None, event: Event) -> Row:
@@ -153,7 +133,7 @@ def test_a_handler_that_changes_its_argument_changes_nothing_else() -> None:
     assert third == {"id": "a", "n": 2, "tags": [2, 3]}
 
 
-def test_a_handler_that_fails_halfway_leaves_the_row_as_it_was() -> None:
+def test_a_handler_thatfails_halfway_leaves_the_row_as_it_was() -> None:
     projection = counted("stream_id", Column("tags", JSONB))
 
     @projection.on("Added")
@@ -224,10 +204,6 @@ def test_values_are_settled_after_each_event() -> None:
 # -- poison ------------------------------------------------------------------------------------
 
 
-def _fails(row: Row | None, event: Event) -> Row:
-    raise KeyError("price")
-
-
 def _returns(value: Any) -> Callable[[Row | None, Event], Any]:
     return lambda row, event: value
 
@@ -235,7 +211,7 @@ def _returns(value: Any) -> Callable[[Row | None, Event], Any]:
 @pytest.mark.parametrize(
     ("handler", "reason"),
     [
-        (_fails, "KeyError: 'price'"),
+        (fails, "KeyError: 'price'"),
         (_returns({"n": 1, "nn": 2}), "table 't' has no column nn"),
         (_returns({"n": 1, "id": "x", "nn": 2, "mm": 3}), "no column mm, nn"),
         (_returns({"n": 1, 1: 2}), r"no column 1 \(int, expected str\)"),
@@ -266,92 +242,3 @@ def test_a_wrong_row_is_found_at_the_second_event_too(again: Row) -> None:
     projection.on("Added")(lambda row, event: again if row else {"n": 1})
     with pytest.raises(PoisonEvent, match="event 2"):
         projection.fold([event(1), event(2)])
-
-
-# -- keys --------------------------------------------------------------------------------------
-
-
-def test_a_composite_key_is_a_tuple_in_the_order_of_the_primary_key() -> None:
-    projection = pair()
-    projection.on("Added")(lambda row, event: {"n": 1})
-    folded = projection.fold([event(1, shop="x", sku="7")])
-    assert folded == {("x", 7): {"shop": "x", "sku": 7, "n": 1}}
-
-
-@pytest.mark.parametrize("data", [{"shop": "x"}, {"sku": 7}, {"shop": None, "sku": 7}, {}])
-def test_an_event_that_lacks_a_part_of_the_key_is_skipped(data: dict[str, Any]) -> None:
-    projection = pair()
-    projection.on("Added")(_fails)
-    assert projection.fold([event(1, **data)]) == {}
-
-
-@pytest.mark.parametrize("data", [{"shop": "x", "sku": "seven"}, {"shop": None, "sku": 2**31}])
-def test_a_part_that_does_not_fit_is_poison_even_beside_one_that_is_missing(
-    data: dict[str, Any],
-) -> None:
-    projection = pair()
-    projection.on("Added")(_fails)
-    with pytest.raises(PoisonEvent, match=r"data.sku = .* does not fit the key column 'sku'"):
-        projection.fold([event(1, **data)])
-
-
-@pytest.mark.parametrize(
-    ("key", "keys"),
-    [
-        (None, []),
-        ([], []),
-        ("a", ["a"]),
-        (["a", "b", "a"], ["a", "b"]),
-        (("a",), ["a"]),
-        ([("a",), "a"], ["a"]),
-        ("", [""]),
-    ],
-)
-def test_a_key_function_names_no_key_or_one_or_many(key: Any, keys: list[Any]) -> None:
-    assert counted(lambda event: key).keys_of(event()) == keys
-
-
-@pytest.mark.parametrize(
-    ("key", "keys"),
-    [
-        (("x", 1), [("x", 1)]),
-        ([("x", 1), ("x", 2)], [("x", 1), ("x", 2)]),
-        (None, []),
-    ],
-)
-def test_a_key_function_names_composite_keys_as_tuples(key: Any, keys: list[Any]) -> None:
-    assert pair(lambda event: key).keys_of(event()) == keys
-
-
-@pytest.mark.parametrize("key", ["x", ("x",), ("x", 1, 2), ["x", 1], (), ["x"]])
-def test_a_key_of_the_wrong_number_of_parts_is_poison(key: Any) -> None:
-    with pytest.raises(PoisonEvent, match=r"expected 2 part\(s\) for \(shop, sku\), got"):
-        pair(lambda event: key).keys_of(event())
-
-
-@pytest.mark.parametrize("key", [("x", "1"), ("x", True), (None, 1), [("x", 1), ("x", None)]])
-def test_a_key_functions_value_must_be_its_columns(key: Any) -> None:
-    with pytest.raises(PoisonEvent, match=r"column '(shop|sku)': expected"):
-        pair(lambda event: key).keys_of(event())
-
-
-def test_a_key_function_that_fails_makes_the_event_poison() -> None:
-    projection = counted(lambda event: event.data["customer"])
-    with pytest.raises(PoisonEvent, match=r"event 5 .*KeyError: 'customer'"):
-        projection.keys_of(event(5))
-
-
-def test_an_event_with_several_keys_is_folded_into_each() -> None:
-    projection = counted(lambda event: event.data["tags"])
-    projection.on("Added")(count)
-    folded = projection.fold([event(1, tags=["a", "b"]), event(2, tags=["b"])])
-    assert {key: row["n"] for key, row in folded.items()} == {"a": 1, "b": 2}
-
-
-def test_a_uuid_key_is_one_key_however_it_is_written() -> None:
-    by_uuid = table(Column("id", Uuid, primary_key=True), Column("n", Integer))
-    projection = Projection("p", table=by_uuid, key="data.id")
-    projection.on("Added")(count)
-    lower = "0f8fad5b-d9cb-469f-a165-70867728950e"
-    folded = projection.fold([event(1, id=lower), event(2, id=lower.upper())])
-    assert [row["n"] for row in folded.values()] == [2]

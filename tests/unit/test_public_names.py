@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import refold
 from refold.manager.projections import ProjectionManager
 
 INTEGRATION = Path(__file__).parents[1] / "integration"
+PUBLIC = (Path(__file__).parents[2] / "docs/public-api.md").read_text()
 
 # The command line's functions are explained by their help, which a test of theirs reads.
 _MODULES = sorted(
@@ -43,6 +45,30 @@ def test_every_public_name_has_a_docstring(name: str) -> None:
                     assert inspect.getdoc(getattr(value, method)), f"{name}.{public}.{method}"
         elif inspect.isfunction(value):
             assert value.__doc__, f"{name}.{public}"
+
+
+def test_the_page_of_what_is_public_has_all_public_modules() -> None:
+    modules = ("errors", "manager", "messages", "predicates", "requests", "system_events")
+    assert set(_public_sections()) == {"refold", *(f"refold.{name}" for name in modules)}
+
+
+@pytest.mark.parametrize("name", re.findall(r"^## `(.+)`$", PUBLIC, re.MULTILINE))
+def test_what_is_said_to_be_public_is_what_a_module_exports(name: str) -> None:
+    said = _public_sections()[name]
+    assert sorted(said) == sorted(importlib.import_module(name).__all__)
+
+
+def _public_sections() -> dict[str, list[str]]:
+    """The names in the first column of each module's table."""
+    parts = re.split(r"^## `(.+)`$", PUBLIC, flags=re.MULTILINE)[1:]
+    return {
+        name: [
+            public
+            for cell in re.findall(r"^\| (`.+?`) \|", text, re.MULTILINE)
+            for public in re.findall(r"`(\w+)`", cell)
+        ]
+        for name, text in zip(parts[::2], parts[1::2], strict=True)
+    }
 
 
 def _methods() -> list[str]:

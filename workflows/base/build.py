@@ -33,10 +33,10 @@ with workflow.unsafe.imports_passed_through():
         Phase,
         ProgressReport,
         RefoldSegment,
-        RunStatus,
         WatchProgress,
     )
     from refold.messages.run.plan import Plan, Planned
+    from refold.messages.run.status import RunStatus
     from refold.requests.runs import BackfillRequest
     from refold.requests.validation import in_words
 
@@ -165,6 +165,9 @@ class Building(Moves[BackfillRequest]):
         assert self._diff is not None
         self._reasons = reasons_to_wait(plan, self._diff)
         if self._approved or not self._reasons:
+            if self._meter.status is RunStatus.AWAITING_APPROVAL:
+                # Approved before it continued as new.
+                self._go_on()
             return
         self._may_approve = True
         self._meter.phase = Phase.AWAITING_APPROVAL
@@ -183,6 +186,10 @@ class Building(Moves[BackfillRequest]):
             except TimeoutError:
                 seconds = min(2 * seconds, _LONGEST_WAIT_SECONDS)
             self._heed_cancellation()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Nobody need be waited for any more."""
         self._meter.waiting_for = []
         self._settle(RunStatus.RUNNING)
 

@@ -17,8 +17,9 @@ with workflow.unsafe.imports_passed_through():
     from refold.errors import InvalidRequest
     from refold.errors.short_failure import ShortFailure
     from refold.messages.run.controls import Controls
-    from refold.messages.run.life import ControlRun, RunStatus
+    from refold.messages.run.life import ControlRun
     from refold.messages.run.progress import ProgressMeter
+    from refold.messages.run.status import RunStatus
     from refold.requests.limits import Limits
     from refold.requests.validation import accept_limits
 

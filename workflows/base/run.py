@@ -20,10 +20,11 @@ with workflow.unsafe.imports_passed_through():
     from refold.errors.short_failure import ShortFailure
     from refold.messages.run.controls import Controls
     from refold.messages.run.endings import DropGenerations, Finished, FinishRun
-    from refold.messages.run.life import BackfillResult, Continued, Phase, Progress, RunStatus
+    from refold.messages.run.life import BackfillResult, Continued, Phase, Progress
     from refold.messages.run.plan import Plan, Planned
     from refold.messages.run.preview import Preview
     from refold.messages.run.progress import ProgressMeter, as_markdown
+    from refold.messages.run.status import RunStatus
     from refold.requests.fairness import fairness_key
     from refold.requests.runs import Request
     from refold.requests.validation import accept_request, in_words
@@ -76,7 +77,7 @@ class Run(Controlled, Generic[R]):
 
     @workflow.query(name="plan", description="What the run is going to do; null while it plans")
     def plan(self) -> Preview | None:
-        """See `refold.messages.Preview`."""
+        """See `refold.messages.run.preview.Preview`."""
         return self._planned.preview if self._planned else None
 
     @workflow.signal(name="cancel", description="Stop and undo; an optional reason is recorded")
@@ -197,6 +198,9 @@ class Run(Controlled, Generic[R]):
         self._show()
 
     def _settle(self, status: RunStatus) -> None:
+        if not self._meter.status.may_become(status):
+            # Told, not raised: a run must not stand still for a word.
+            workflow.logger.error("a run goes from %s to %s", self._meter.status, status)
         self._meter.status = status
         self._show()
 
@@ -243,7 +247,7 @@ class Run(Controlled, Generic[R]):
         undone = await uncancelled(self._undo(request))
         if undone is not None:
             reason = f"{reason}; {undone.said}" if reason else undone.said
-            status = RunStatus.ROLLED_BACK if undone.done else RunStatus.FAILED
+            status = RunStatus.UNDONE if undone.done else RunStatus.FAILED
         self._enter(Phase.CLEANING_UP)
         finished = await self._finish(request, status, reason)
         if not cancelled:

@@ -9,7 +9,7 @@ import typer
 from refold.cli.options import Fields, taking
 from refold.cli.output import FAILED, Json, Name, console, finished, print_json
 from refold.cli.runs.diff import show_diff
-from refold.cli.runs.following import follow, follow_or_tell, make_manager
+from refold.cli.runs.following import asked, follow, follow_or_tell, make_manager
 from refold.cli.runs.plan import show_plan
 from refold.cli.runs.requests import (
     Detach,
@@ -22,7 +22,6 @@ from refold.cli.runs.requests import (
     where_to,
 )
 from refold.errors import InvalidRequest
-from refold.manager.projections import StartedRun
 from refold.requests.runs import BackfillRequest, RollbackRequest
 from refold.requests.validation import accept_request
 
@@ -113,7 +112,7 @@ def cancel(
 
     async def ask() -> None:
         run = await (await make_manager()).cancel_backfill(name, reason)
-        _asked(name, run, "cancel", json=json)
+        asked(name, run, "cancel", json=json)
 
     finished(ask())
 
@@ -122,7 +121,7 @@ def approve(name: Name, *, json: Json = False) -> None:
     """Let the table that awaits approval go live."""
 
     async def ask() -> None:
-        _asked(name, await (await make_manager()).approve(name), "approve", json=json)
+        asked(name, await (await make_manager()).approve(name), "approve", json=json)
 
     finished(ask())
 
@@ -136,7 +135,7 @@ def reject(
     """Discard the table that awaits approval."""
 
     async def ask() -> None:
-        _asked(name, await (await make_manager()).reject(name, reason), "reject", json=json)
+        asked(name, await (await make_manager()).reject(name, reason), "reject", json=json)
 
     finished(ask())
 
@@ -171,10 +170,3 @@ async def _build(
         return
     start = manager.start_rebuild if kind == "Rebuild" else manager.start_backfill
     await follow_or_tell(manager, name, await start(name, request), detach=detach, json=json)
-
-
-def _asked(name: str, run: StartedRun, what: str, *, json: bool) -> None:
-    if json:
-        print_json({"workflow_id": run.workflow_id, "run_id": run.run_id, "asked": what})
-    else:
-        console.print(f"asked {run.workflow_id} to {what}; `refold watch {name}` shows the end")

@@ -8,8 +8,7 @@ import typer
 from pydantic import ValidationError
 
 from refold.cli.output import Json, Name, console, finished, print_json
-from refold.cli.runs.following import make_manager
-from refold.manager.projections import StartedRun
+from refold.cli.runs.following import asked, make_manager
 from refold.requests.limits import Limits
 
 
@@ -17,7 +16,7 @@ def pause(name: Name, *, json: Json = False) -> None:
     """Let the run of a projection stand still, once the batches in hand are done."""
 
     async def ask() -> None:
-        _asked(name, await (await make_manager()).pause(name), "pause", json=json)
+        asked(name, await (await make_manager()).pause(name), "pause", json=json)
 
     finished(ask())
 
@@ -26,7 +25,7 @@ def resume(name: Name, *, json: Json = False) -> None:
     """Let a paused run go on."""
 
     async def ask() -> None:
-        _asked(name, await (await make_manager()).resume(name), "resume", json=json)
+        asked(name, await (await make_manager()).resume(name), "resume", json=json)
 
     finished(ask())
 
@@ -66,10 +65,3 @@ def set_limits(
         )
 
     finished(ask())
-
-
-def _asked(name: str, run: StartedRun, what: str, *, json: bool) -> None:
-    if json:
-        print_json({"workflow_id": run.workflow_id, "run_id": run.run_id, "asked": what})
-    else:
-        console.print(f"asked {run.workflow_id} to {what}; `refold watch {name}` shows how it goes")

@@ -15,8 +15,10 @@ from sqlalchemy.exc import DBAPIError
 from refold.cli.output import CANCELLED, at_end, console, errors, print_json
 from refold.errors.words import printable
 from refold.manager.projections import ProjectionManager, StartedRun
-from refold.messages.run.life import BackfillResult, Progress, RunStatus
+from refold.messages.run.life import BackfillResult, Progress
+from refold.messages.run.status import RunStatus
 from refold.messages.step_failures import StepFailure
+from refold.projection.registry import load_registry
 from refold.runtime.settings import load_settings
 from refold.runtime.temporal import connect
 
@@ -179,3 +181,20 @@ def summary(result: BackfillResult) -> str:
         f"{result.projection}: {result.status}{why}, {result.events_processed:,} events folded, "
         f"{live}{f'; {result.note}' if result.note else ''}"
     )
+
+
+def asked(name: str, run: StartedRun, what: str, *, json: bool) -> None:
+    """Says that a run has been asked to do something."""
+    if json:
+        print_json({"workflow_id": run.workflow_id, "run_id": run.run_id, "asked": what})
+    else:
+        console.print(f"asked {run.workflow_id} to {what}; `refold watch {name}` shows how it goes")
+
+
+def require_known(name: str) -> None:
+    """Refuses the name of a projection that is not registered.
+
+    Raises:
+        UnknownProjection: It is not; the message names those that are.
+    """
+    load_registry(load_settings().projections).get(name)

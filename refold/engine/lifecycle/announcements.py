@@ -11,8 +11,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from refold.messages.run.life import ProgressReport, RunStatus
+from refold.messages.run.life import ProgressReport
 from refold.messages.run.plan import Plan
+from refold.messages.run.status import WORKED, RunStatus
 from refold.requests.runs import Request
 from refold.runtime.database import server_error
 from refold.store import generations, partitions, runs, schema, system_events
@@ -32,8 +33,6 @@ from refold.system_events.events import (
 # Progress is recorded no more often than this, and only once in so much of the work.
 _PROGRESS_SECONDS = 5.0
 _PROGRESS_SHARE = 0.01
-
-WORKED = (RunStatus.COMPLETED, RunStatus.ROLLED_BACK)
 
 
 async def clear_the_way(engine: AsyncEngine, projection: str) -> None:
@@ -106,7 +105,7 @@ async def count_events(connection: AsyncConnection, run: RunRecord) -> int:
 
 
 async def ended(
-    connection: AsyncConnection, run: RunRecord, status: str, error: str | None, events: int
+    connection: AsyncConnection, run: RunRecord, status: RunStatus, error: str | None, events: int
 ) -> None:
     """Records how a run ended, at the end of the transaction that ends it; the first one stands."""
     correlation_id = run.request.get("correlation_id")

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from refold.engine.lifecycle import announcements
 from refold.errors import RunEnded
+from refold.messages.run.status import WORKED, RunStatus
 from refold.runtime.judgement import told
 from refold.store import generations, leases, partitions, runs, schema, selected_keys, snapshots
 from refold.store.leases import Lease
@@ -25,7 +26,7 @@ async def end_run(
     *,
     run_id: str,
     projection: str,
-    status: str,
+    status: RunStatus,
     error: str | None,
     ended_by: str | None = None,
     refused: ProjectionBackfillFailed | None = None,
@@ -56,7 +57,7 @@ async def end_run(
         # The order in which all lock: lease, partitions, generations.
         await leases.hold(connection, run_id)
         run = await runs.get(connection, run_id)
-        if run is not None and status in announcements.WORKED and _ended_otherwise(run, ended_by):
+        if run is not None and status in WORKED and _ended_otherwise(run, ended_by):
             raise runs.ended_before(run)
         events = await announcements.count_events(connection, run) if run is not None else 0
         # First the partitions: that fences any attempt which is still at work.
@@ -155,5 +156,9 @@ async def give_up(engine: AsyncEngine, lease: Lease) -> None:
         why = f"its projection was released by {lease.released_by}"
     await clear_what_is_held(engine, lease.run_id)
     await end_run(
-        engine, run_id=lease.run_id, projection=lease.projection, status="failed", error=why
+        engine,
+        run_id=lease.run_id,
+        projection=lease.projection,
+        status=RunStatus.FAILED,
+        error=why,
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pydantic import Field
 
 from refold.messages.base import Message
-from refold.messages.run.life import ProgressReport, RunStatus
+from refold.messages.run.life import ProgressReport
 from refold.messages.run.plan import Plan
+from refold.messages.run.status import RunStatus
 
 
 class SwapSegment(Message):

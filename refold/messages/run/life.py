@@ -12,35 +12,12 @@ from refold.messages.base import Message, open_to_new
 from refold.messages.run.controls import Controls
 from refold.messages.run.plan import Plan, Planned
 from refold.messages.run.preview import Preview
+from refold.messages.run.status import RunStatus
 from refold.messages.step_failures import StepFailure
 from refold.requests.limits import Limits
 from refold.requests.runs import BackfillRequest, RollbackRequest
 
 # -- results ---------------------------------------------------------------------------------
-
-
-class RunStatus(StrEnum):
-    """Where a run is in its life; ``-ing`` is asked for, ``-ed`` is settled."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    PAUSING = "pausing"
-    PAUSED = "paused"
-    AWAITING_APPROVAL = "awaiting_approval"
-    CANCELLING = "cancelling"
-    CANCELLED = "cancelled"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    ROLLING_BACK = "rolling_back"
-    ROLLED_BACK = "rolled_back"
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more will happen."""
-        return self in _ENDED
-
-
-_ENDED = (RunStatus.CANCELLED, RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.ROLLED_BACK)
 
 
 class Phase(StrEnum):
@@ -64,7 +41,7 @@ class BackfillResult(Message):
     """How a run ended.
 
     Attributes:
-        status: ``completed``, ``cancelled`` or ``rolled_back``; a failed run raises instead.
+        status: ``completed``, ``cancelled``, ``rolled_back`` or ``undone``; a failed run raises.
         projection: The projection.
         run_id: The run, as in ``refold.runs``.
         generation: The generation that readers query now, or the snapshot that was made; None when

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 
 from refold.messages.markdown import escaped, table
 from refold.messages.run.controls import Controls
-from refold.messages.run.life import PartitionProgress, Phase, Progress, ProgressReport, RunStatus
+from refold.messages.run.life import PartitionProgress, Phase, Progress, ProgressReport
 from refold.messages.run.plan import Plan
+from refold.messages.run.status import RunStatus
 from refold.requests.limits import Limits
 
 # The rate is measured over this time; a shorter run is measured whole.

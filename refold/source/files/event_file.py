@@ -12,15 +12,12 @@ import orjson
 
 from refold.errors import InvalidEventFile
 from refold.projection.columns.exact_json import dumps, exactly, may_lose
+from refold.requests.instants import RFC_3339
 
 MAX_STREAM_ID_BYTES = 2600
 """The unique index on stream and version takes entries of up to 2,704 bytes."""
 
 _FIELDS = dict.fromkeys(("stream_id", "type", "data", "metadata", "recorded_at", "version"))
-_RFC_3339 = re.compile(
-    "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}"
-    r"(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
-)
 _MANY_DIGITS = re.compile(rb"[0-9]{19}")
 _SHOWN_CHARACTERS = 60
 
@@ -148,7 +145,7 @@ def _object(line: int, event: dict[str, Any], field: str) -> str:
 
 
 def _instant(line: int, value: Any) -> datetime:
-    if type(value) is str and _RFC_3339.fullmatch(value):
+    if type(value) is str and RFC_3339.fullmatch(value):
         try:
             # In UTC at once: at the ends of the calendar a time may exist in its own zone only.
             return datetime.fromisoformat(value.upper()).astimezone(UTC)
