@@ -264,12 +264,12 @@ class PartitionWork:
         projection = self._target.projection
         found = []
         for event in hand.each(as_events(records)):
-            for key in projection.keys_of(event):
+            for key in projection.rows.keys_of(event):
                 if key in held:
                     continue
-                fields = projection.key_fields(key)
+                fields = projection.rows.key_fields(key)
                 try:
-                    folded[key] = projection.apply(folded.get(key), event, fields)
+                    folded[key] = projection.rows.apply(folded.get(key), event, fields)
                 except PoisonEvent as poison:
                     if not self._target.plan.poison.sets_aside:
                         raise

@@ -188,5 +188,5 @@ def _keys(
         key
         for event in hand.each(as_events(records))
         if predicate.matches(event)
-        for key in projection.keys_of(event)
+        for key in projection.rows.keys_of(event)
     ]
