@@ -18,7 +18,7 @@ def as_failure(error: Exception, given_up: str | None = None) -> ShortFailure:
         given_up: Why it is not tried again though it might pass; None to go by its judgement.
     """
     final = given_up is not None or judge(error) is Judgement.FINAL
-    # For whoever must know which event it was, without reading the message.
+    # The place of the event, for a reader that does not parse the message.
     details = [error.place] if isinstance(error, (HandlerOverdue, PoisonEvent)) else []
     if isinstance(error, ApplicationError):
         details = list(error.details)

@@ -1,4 +1,4 @@
-"""Projection: a read model that keeps up with the log by itself, until it is stopped."""
+"""Projection: a read model that keeps up with the log until it is stopped."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ with workflow.unsafe.imports_passed_through():
     from refold.requests.validation import accept_request
     from refold.system_events.events import ProjectionFailed, ProjectionStopped
 
-# A segment's end is when queries hear of it: soon while things move, seldom while they do not.
+# Queries hear of a segment when it ends: soon while events come, seldom while none do.
 _FIRST_SECONDS, _MOVING_SECONDS, _IDLE_SECONDS = 2.0, 10.0, 60.0
 
-# Without a generation to follow it looks again this often.
+# How often it looks again while there is no generation to follow.
 _LOOK_AGAIN = timedelta(seconds=10)
 
 _LONG_HISTORY = 2000
 
-# After a failure it is tried again by itself, so often, each time after twice the pause.
+# How often it is tried again after a failure without anybody's doing; each pause is twice the last.
 _ATTEMPTS = 5
 _FIRST_PAUSE = timedelta(seconds=10)
 
@@ -53,7 +53,7 @@ _FIRST_PAUSE = timedelta(seconds=10)
 class Projection(Requests):
     """Follows a projection's active generation: started, stopped and restarted by signals.
 
-    Carries out what system events ask for, too, also while it is stopped.
+    It carries out what system events ask for, too, even while it is stopped.
     """
 
     @workflow.init
@@ -235,7 +235,7 @@ class Projection(Requests):
         wanted = report.rebuild_to
         if wanted is not None and wanted > (self._rebuilt_to or 0):
             request = BackfillRequest(projection=self._name, requested_by=AUTO_START)
-            # The id that workers give it: whoever is first starts it, the others do not.
+            # Workers give this rebuild the same id: the first one starts it, the others do not.
             own_id = auto_start_id(self._name, wanted)
             once = own_id if workflow.patched("auto-start-once") else None
             if await self._start_run("Rebuild", request, asked=False, once=once) or once:

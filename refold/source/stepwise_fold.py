@@ -25,7 +25,7 @@ class StepwiseFold:
         sets_aside: Whether a poison event holds its key, rather than ending all.
 
     Attributes:
-        hand: What is being folded, for whoever watches the thread.
+        hand: What is being folded, for the watch on the thread.
         rows: What the keys are folded to so far.
     """
 

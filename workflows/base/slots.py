@@ -39,7 +39,7 @@ class Slots:
         try:
             await self.take()
         except BaseException:
-            self._taken += 1  # whoever has it gives it back
+            self._taken += 1  # the slot's holder gives it back
             raise
 
 

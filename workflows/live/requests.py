@@ -37,8 +37,8 @@ _LONGEST_KEY = 200
 class Requests(Recording):
     """Base of the workflow that carries out what system events ask for.
 
-    A run that is asked for is a workflow of its own: it goes on whatever becomes of this one, and
-    records by itself how it ends.
+    A run that is asked for is a workflow of its own: it goes on whatever becomes of this workflow,
+    and records how it ends.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Requests(Recording):
         self, kind: type[E], workflow_type: str, inputs: Sequence[Any]
     ) -> E | None:
         """The event, recorded; None when it cannot be accepted or was published before."""
-        # Whoever publishes gives each publication a key; whoever signals by hand means it.
+        # `publish` gives each publication a key; a signal by hand has none and always counts.
         key = workflow.uuid4().hex
         if len(inputs) > 1 and isinstance(inputs[1], str) and len(inputs[1]) <= _LONGEST_KEY:
             key = inputs[1]

@@ -102,7 +102,7 @@ def decide(begin: BeginRun, registry: Registry, active: Generation | None) -> Wa
 
 
 def _require_reached(as_of: int, name: str, active: Generation | None) -> None:
-    """A checkpoint is set back, not ahead: whoever follows it goes on from there."""
+    """Requires that a checkpoint is set back, not ahead: followers go on from there."""
     if active is None or active.position is None:
         raise InvalidRequest(
             f"as_of: expected a read model with a checkpoint, {name!r} has none yet: start a "
