@@ -164,7 +164,7 @@ class SwapActivities:
         if isinstance(refused, (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)):
             raise _InTheWay(who) from error
         if refused is not None and not last and _looks_changed(refused):
-            # Looked at once more: it is otherwise now.
+            # What hangs on the table has changed, so the swap is planned anew.
             now = f"something else hangs on the live table now: {refusal(refused)}"
             raise _InTheWay([now], refused=True) from error
         if isinstance(refused, asyncpg.SyntaxOrAccessError):

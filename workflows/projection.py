@@ -159,7 +159,7 @@ class Projection(Requests):
                 await self._pause(_LOOK_AGAIN)
 
     async def _stand_still(self) -> None:
-        """Until it is started; a long history is left before."""
+        """Waits until the projection is started; leaves a long history before."""
         self._settle(LiveStatus.STOPPED)
         if self._started:
             self._started = False
@@ -206,7 +206,7 @@ class Projection(Requests):
 
     async def _fail(self, error: ActivityError) -> None:
         cause = error.cause if isinstance(error.cause, ApplicationError) else None
-        # At first it is a slip of the pen; later, a worker of other code.
+        # A name that is not known at first is a slip of the pen; later, the worker has other code.
         first = self._health.report is None and not self._recent
         if first and cause is not None and cause.type == "UnknownProjection":
             self._settle(LiveStatus.FAILED)
@@ -231,7 +231,7 @@ class Projection(Requests):
         await self._pause(pause)
 
     async def _rebuild_if_wanted(self, report: LiveReport) -> None:
-        """Once for each version: a rebuild that fails is for a person to look at."""
+        """Starts a rebuild once for each version: one that fails is for a person to look at."""
         wanted = report.rebuild_to
         if wanted is not None and wanted > (self._rebuilt_to or 0):
             request = BackfillRequest(projection=self._name, requested_by=AUTO_START)
@@ -242,7 +242,7 @@ class Projection(Requests):
                 self._rebuilt_to = wanted
 
     async def _snapshot_if_due(self, report: LiveReport) -> None:
-        """One that fails is tried again after as many events: the count begins anew with a try."""
+        """Starts a snapshot when one is due; after a failure, the count of events begins anew."""
         self._tally = report.tally or self._tally
         if report.tally is None or not report.tally.due:
             return
@@ -252,7 +252,7 @@ class Projection(Requests):
             self._tally = SnapshotTally(since=here, upto=here)
 
     async def _pause(self, time: timedelta | None) -> None:
-        """Waits, until somebody wants something, or has; None for as long as that takes."""
+        """Waits for so long, or until something is asked for or a run has ended; None: no limit."""
         self._run_ended = False
         try:
             await workflow.wait_condition(

@@ -85,7 +85,7 @@ class Requests(Recording):
         """Restarts following, now or later."""
         stops = self._stops
         event = await self._accepted_event(ProjectionRestartRequested, "Projection", inputs)
-        # A stop that has come meanwhile counts more.
+        # A stop that has come meanwhile outweighs the restart.
         if event is None or self._stops != stops:
             return
         if not event.delay_seconds:
@@ -126,8 +126,8 @@ class Requests(Recording):
         Args:
             kind: The workflow type.
             request: What it is started with.
-            asked: Somebody has asked for it, and is answered when it cannot be started.
-            once: Instead: an id under which there is never a second one.
+            asked: Whether somebody has asked for it, who is answered when it cannot be started.
+            once: An id under which there is never a second run; None for the default id.
 
         Returns:
             False when one is running under that id, or has been, if it is for once.
