@@ -16,6 +16,7 @@ from refold.stack import leftovers
 from refold.stack.accounts import ensure_reachable, give_tree, server_account
 from refold.stack.initdb import binaries, ensure_initialised, environment
 from refold.stack.process import Account, ChildProcess
+from refold.stack.server import EmbeddedServer
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -28,20 +29,18 @@ SETTINGS = {
 }
 DATABASE = "refold"
 READY_SECONDS = 60.0
-STOP_SECONDS = 30.0
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(EmbeddedServer):
     """A PostgreSQL whose data lives in `<data_dir>/postgres`, logging to `postgres.log` beside it.
-
-    Safe to use from any thread, one at a time. Errors: PartMissing, DataDirUnreachable,
-    ServerEnded and ServerNotReady, all from `start` and `restart`.
 
     Args:
         data_dir: Where its data and its log are.
         port: On 127.0.0.1.
         settings: Of PostgreSQL, beside or instead of `SETTINGS`.
     """
+
+    _stop_seconds = 30.0
 
     def __init__(
         self, data_dir: Path, port: int, settings: Mapping[str, str] | None = None
@@ -51,26 +50,17 @@ class EmbeddedPostgres:
         self._log = self._data_dir / "postgres.log"
         self._port = port
         self._settings = {**SETTINGS, **(settings or {})}
-        self._process: ChildProcess | None = None
+        super().__init__()
+
+    @property
+    def address(self) -> str:
+        """The `url`."""
+        return self.url
 
     @property
     def url(self) -> str:
         """Where clients connect, whether or not it runs now."""
         return self._url(DATABASE)
-
-    @property
-    def process(self) -> ChildProcess | None:
-        """The postmaster; None before the start and after a stop."""
-        return self._process
-
-    def start(self) -> str:
-        """Starts the server, waits until it answers, and returns its `url`."""
-        self.launch()
-        try:
-            return self.wait_ready()
-        except BaseException:
-            self.stop()
-            raise
 
     def launch(self) -> None:
         """Makes the data directory if there is none, and starts the server without waiting."""
@@ -97,28 +87,14 @@ class EmbeddedPostgres:
             death_signal=signal.SIGQUIT,
         )
 
-    def wait_ready(self) -> str:
-        """Waits until the launched server answers, makes the database, and returns the `url`."""
-        assert self._process, "launch first"
-        self._process.wait_until(self._has_database, READY_SECONDS)
-        return self.url
-
-    def stop(self) -> None:
-        """Ends all sessions, writes a checkpoint and stops; does nothing when stopped."""
-        if self._process:
-            self._process.stop(STOP_SECONDS)
-            self._process = None
-
-    def restart(self) -> None:
-        """Stops and starts it again on the same port; open connections break."""
-        self.stop()
-        self.start()
+    def _await_ready(self, process: ChildProcess) -> None:
+        process.wait_until(self._has_database, READY_SECONDS)
 
     def kill(self) -> None:
         """Immediate shutdown, as in a crash: the next start recovers what was committed."""
         if self._process:
             self._process.send(signal.SIGQUIT)
-            self._process.stop(STOP_SECONDS)
+            self._process.stop(self._stop_seconds)
             self._process = None
 
     def _open_to(self, account: Account) -> None:

@@ -11,6 +11,7 @@ from refold.stack.errors import PartMissing
 from refold.stack.files import require_plain
 from refold.stack.ports import answers
 from refold.stack.process import ChildProcess
+from refold.stack.server import EmbeddedServer
 
 # Turns are taken within a partition of a task queue: with the usual four, who waits in one that is
 # looked at seldom waits for nearly all that wait in the others. Our tasks are few and long.
@@ -25,23 +26,22 @@ SETTINGS = (
 """What the embedded server has in its dynamic configuration."""
 
 READY_SECONDS = 60.0
-STOP_SECONDS = 15.0
 
 
-class EmbeddedTemporal:
+class EmbeddedTemporal(EmbeddedServer):
     """A Temporal server with its web UI, whose data lives in `<data_dir>/temporal.db`.
 
-    It has the namespace `default` and logs errors to `temporal.log` beside the data. Safe to use
-    from any thread, one at a time. Errors: PartMissing, ServerEnded and ServerNotReady, all from
-    `start` and `restart`.
+    It has the namespace `default` and logs errors to `temporal.log` beside the data.
     """
+
+    _stop_seconds = 15.0
 
     def __init__(self, data_dir: Path, port: int, ui_port: int) -> None:
         self._data_dir = data_dir.resolve()
         self._db_file = self._data_dir / "temporal.db"
         self._port = port
         self._ui_port = ui_port
-        self._process: ChildProcess | None = None
+        super().__init__()
 
     @property
     def address(self) -> str:
@@ -52,20 +52,6 @@ class EmbeddedTemporal:
     def ui_url(self) -> str:
         """The web UI's address."""
         return f"http://127.0.0.1:{self._ui_port}"
-
-    @property
-    def process(self) -> ChildProcess | None:
-        """The server; None before the start and after a stop."""
-        return self._process
-
-    def start(self) -> str:
-        """Starts the server, waits until it answers, and returns its `address`."""
-        self.launch()
-        try:
-            return self.wait_ready()
-        except BaseException:
-            self.stop()
-            raise
 
     def launch(self) -> None:
         """Starts the server without waiting."""
@@ -85,22 +71,8 @@ class EmbeddedTemporal:
             environment=_environment(),
         )
 
-    def wait_ready(self) -> str:
-        """Waits until the launched server and its UI answer, and returns the `address`."""
-        assert self._process, "launch first"
-        self._process.wait_until(self._is_ready, READY_SECONDS)
-        return self.address
-
-    def stop(self) -> None:
-        """Stops it in order; does nothing when stopped."""
-        if self._process:
-            self._process.stop(STOP_SECONDS)
-            self._process = None
-
-    def restart(self) -> None:
-        """Stops and starts it again on the same ports; clients reconnect by themselves."""
-        self.stop()
-        self.start()
+    def _await_ready(self, process: ChildProcess) -> None:
+        process.wait_until(self._is_ready, READY_SECONDS)
 
     def _is_ready(self) -> bool:
         if not (answers(self._port) and answers(self._ui_port)):
