@@ -73,7 +73,9 @@ async def begun(database: Database, projection: Projection, run_id: str) -> Plan
         )
         await read_models.create_shadow(connection, projection, generation.schema_name)
         await partitions.create(connection, run_id, [(None, None)], [20])
-    return plan(run_id, generation.generation, atomic=True, position=20, partitions=1)
+        made = plan(run_id, generation.generation, atomic=True, position=20, partitions=1)
+        await runs.set_plan(connection, run_id, made.model_dump(mode="json"))
+    return made
 
 
 async def test_follower_of_a_swapped_out_table_is_fenced(
@@ -114,7 +116,7 @@ async def test_generation_numbers_are_never_used_again(database: Database) -> No
     assert (first.generation, second.generation) == (1, 2)
     shadowing = ShadowActivities(database.engine, registry_of(projection))
     with pytest.raises(RunEnded):
-        await ActivityEnvironment().run(shadowing.build_indexes, first)
+        await ActivityEnvironment().run(shadowing.build_indexes, first.step)
 
 
 async def test_indexes_are_refused_while_a_partition_is_not_done(database: Database) -> None:
@@ -122,7 +124,7 @@ async def test_indexes_are_refused_while_a_partition_is_not_done(database: Datab
     unfinished = await begun(database, projection, "unfinished")
     shadowing = ShadowActivities(database.engine, registry_of(projection))
     with pytest.raises(RunEnded, match="expected 1 partitions done, found 0"):
-        await ActivityEnvironment().run(shadowing.build_indexes, unfinished)
+        await ActivityEnvironment().run(shadowing.build_indexes, unfinished.step)
 
 
 async def test_poison_in_one_of_several_partitions_is_what_the_run_reports(
