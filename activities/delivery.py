@@ -33,7 +33,7 @@ UNKNOWN_HANDLER = "UnknownHandler"
 Publish = Callable[[SystemEvent, str], Awaitable[str]]
 """Publishes an event under a key, once; returns its correlation id."""
 
-# Numbers that one look hands to the workflow.
+# How many events one look hands to the workflow, by number.
 _AT_A_TIME = 20
 
 
@@ -74,9 +74,9 @@ class DeliveryActivities:
 
     @activity.defn
     async def handle_system_event(self, delivery: Delivery) -> None:
-        """Runs a handler with an event, and records that it has been.
+        """Runs a handler with an event, and records that the handler has had it.
 
-        Whatever the handler raises makes Temporal try again, later and later.
+        If the handler raises, Temporal tries again after a pause that grows each time.
         """
         handler = self._handler(delivery.projection, delivery.handler)
         async with heartbeating(self._engine, activity.info().workflow_run_id or ""):

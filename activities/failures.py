@@ -1,4 +1,4 @@
-"""One place that turns what activities raise into what Temporal does about it."""
+"""The one place that turns an error of an activity into a failure that Temporal understands."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ def as_failure(error: Exception, given_up: str | None = None) -> ShortFailure:
 
     Args:
         error: What was raised.
-        given_up: Why it is not tried again though it might pass; None to go by its judgement.
+        given_up: Why the step is not tried again though the error might pass; None to go by the
+            error's judgement.
     """
     final = given_up is not None or judge(error) is Judgement.FINAL
-    # For whoever must know which event it was, without reading the message.
+    # The place of the event, for a reader that does not parse the message.
     details = [error.place] if isinstance(error, (HandlerOverdue, PoisonEvent)) else []
     if isinstance(error, ApplicationError):
         details = list(error.details)

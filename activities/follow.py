@@ -24,7 +24,7 @@ from refold.source.head import SettledHead
 from refold.store import generations, runs, schema
 from refold.store.sessions.takeover import take_over
 
-# Writers whose transactions overlap settle within moments; one that does not is not waited for.
+# Most open writers end within moments, so they are waited for this long, and no longer.
 _SETTLING_SECONDS = 5.0
 
 _LONGEST_SECONDS = 4.0
@@ -117,6 +117,6 @@ class FollowActivities:
             )
 
     async def _live_position(self, connection: AsyncConnection, plan: Plan) -> int:
-        """Where the live table stands; without one, or one that nobody followed, as planned."""
+        """The live table's checkpoint; the plan's head when there is no table or no checkpoint."""
         active = await generations.active(connection, plan.projection)
         return plan.head if active is None or active.position is None else active.position

@@ -54,7 +54,7 @@ class LifecycleActivities:
 
     @activity.defn
     async def find_plan(self, run_id: str) -> Plan | None:
-        """What a run has planned, if it has."""
+        """The plan of a run; None when it has none yet."""
         async with self._engine.connect() as connection:
             run = await runs.get(connection, run_id)
         return None if run is None or run.plan is None else Plan.model_validate(run.plan)
@@ -63,11 +63,11 @@ class LifecycleActivities:
     async def finish_run(self, finish: FinishRun) -> Finished:
         """Ends a run: removes what it has not put live, gives up its lease, records the outcome.
 
-        Safe to repeat, and for a run that never got its lease.
+        It is safe to repeat, and safe for a run that never got its lease.
 
         Raises:
-            RunEnded: The snapshot that it has made is gone, or the run has ended before: it was
-                ended from outside, or its workflow was reset.
+            RunEnded: The snapshot that the run has made is gone, or the run had ended already: from
+                outside, or before its workflow was reset.
         """
         async with heartbeating(self._engine, finish.run_id):
             report = await self._report(finish.run_id)
@@ -97,7 +97,7 @@ class LifecycleActivities:
 
 
 def _refused(finish: FinishRun) -> ProjectionBackfillFailed | None:
-    """What whoever asked is told of a run that never was; nothing when nobody asked."""
+    """The answer to a request by event whose run never had its lease; None for other runs."""
     if finish.correlation_id is None:
         return None
     return ProjectionBackfillFailed(

@@ -36,19 +36,19 @@ from refold.system_events.events import (
     ProjectionStarted,
 )
 
-# Without a notification it looks this often: one look is one look-up in an index.
+# How often it looks for events when nobody notifies: one look is one look-up in an index.
 _LOOK_SECONDS = 0.05
-# So often while somebody has a transaction open that may still append, as they end within moments
-# as a rule, and for some seconds after something has come, as more may follow.
+# It looks this often while a transaction is open that may still append, as most of these end within
+# moments; and for some seconds after an event has come, as more may follow.
 _SOON_SECONDS = 0.02
 _BUSY_SECONDS = 2.0
-# What has been applied is told within this time, however long the segment was to be.
+# Applied events are reported within this time, however long the segment was to be.
 _TELL_SECONDS = 10.0
-# So long is the segment of an attempt that follows one that failed.
+# How long a segment is whose earlier attempt has failed.
 _AGAIN_SECONDS = 2.0
-# Behind for so long it is catching up; for less it is live.
+# A projection that has been behind for longer than this is catching up; for less, it is live.
 _LAG_SECONDS = 1.0
-# Whoever has taken the checkpoint over, a backfill's last step, is let finish.
+# When the last step of a backfill has taken the checkpoint over, it is given time to finish.
 _YIELD_SECONDS = 2.0
 
 
@@ -71,13 +71,14 @@ class LiveActivities:
     async def follow_live(self, segment: LiveSegment) -> LiveReport:
         """Applies events as they come, for so many seconds, or until there is nothing to follow.
 
-        It gives way to a swap, then follows the new generation; and to a backfill in place. An
-        event whose row refers to a read model that is behind is waited with, and said so.
+        It gives way to a swap, and follows the new generation then. It gives way to a backfill in
+        place, too. An event whose row refers to a read model that is behind is not applied yet;
+        the report and the heartbeat say what it waits for.
 
         Raises:
-            UnknownProjection: It is not registered with any worker.
-            NotOnThisWorker: It is not registered with this one, or not in the live version.
-            PoisonEvent: An event that a handler cannot take.
+            UnknownProjection: The projection is not registered with any worker.
+            NotOnThisWorker: It is not registered with this worker, or not in the live version.
+            PoisonEvent: A handler cannot take an event.
         """
         await self._deployment.any_version(segment.projection)
         looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -117,7 +118,7 @@ class _Live:
     async def follow(self, bell: Bell, beat: Step) -> LiveReport:
         clock = asyncio.get_running_loop().time
         seconds = self._segment.seconds
-        if activity.info().attempt > 1:  # so that it is soon known to work again
+        if activity.info().attempt > 1:  # so that people soon know that it works again
             seconds = min(seconds, _AGAIN_SECONDS)
         end = clock() + seconds
         await self._record_start()
@@ -130,14 +131,14 @@ class _Live:
                 if follower is None:
                     return await self._nothing_to_follow()
             behind = follower.position < await self._head.poll(self._looker)
-            # What has just been appended is no lag to speak of.
+            # Events that have just been appended are no lag to speak of.
             lagging = behind_since is not None and clock() - behind_since > _LAG_SECONDS
             behind_since = None if not behind else behind_since or clock()
             if clock() >= end or activity.is_worker_shutdown():
                 return await self._report(follower, behind=behind and lagging)
-            if lagging and not behind:  # so that it is known at once
+            if lagging and not behind:  # so that people know at once that it has caught up
                 return await self._report(follower, behind=False)
-            # Whoever has moved the checkpoint: a backfill in place, or a swap, may have.
+            # The checkpoint may have been moved by this follower, a backfill in place, or a swap.
             self._target.reached(follower.position)
             beat.show(
                 position=follower.position,
@@ -179,10 +180,10 @@ class _Live:
         return follower
 
     async def _followed_by(self, active: Generation | None) -> Projection | None:
-        """What built the generation; None when no worker has it.
+        """The version that built the generation; None when no worker has it.
 
         Raises:
-            NotOnThisWorker: Another worker has it.
+            NotOnThisWorker: Another worker has that version.
         """
         if active is None:
             return None
@@ -246,7 +247,7 @@ class _Live:
         return newest.version if await auto_start.wanted(self._looker, newest) else None
 
     async def _record_start(self) -> None:
-        """Records that following begins, and from where, with the segment that begins it."""
+        """Records that following begins, and from which checkpoint, if this segment begins it."""
         if self._segment.started is None:
             return
         await announcements.clear_the_way(self._engine, self._name)

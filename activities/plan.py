@@ -178,7 +178,7 @@ class PlanningActivities:
                 return plan  # what it wrote is rolled back
             known = await runs.get(connection, begin.run_id, lock=True)
             if known is not None and known.plan is not None:
-                # Another attempt has planned meanwhile: its keys stand, not these.
+                # Another attempt has planned meanwhile: the keys that it selected stand, not these.
                 return Plan.model_validate(known.plan)
             if known is not None and known.ended_at is not None:
                 # Nobody would remove the keys any more.

@@ -48,15 +48,16 @@ class RefoldActivities:
         self._registry = registry
         self._deployment = Deployment(engine, registry, place, settings.deployment_seconds)
         self._segment_seconds = settings.segment_seconds
-        # PostgreSQL sorts faster than this process folds. One partition after another, the first
-        # is folded while the next is sorted; all at once, all would be waited for.
+        # PostgreSQL sorts faster than this process folds. When partitions are sorted one after
+        # another, the first is folded while the next is sorted; sorted all at once, all would
+        # keep the process waiting.
         self._sorting = asyncio.Lock()
 
     @activity.defn
     async def refold_segment(self, segment: RefoldSegment) -> RefoldedSegment:
         """Refolds a partition's next keys, for about ten seconds or until it is done.
 
-        Goes on where the last committed batch of any attempt ended.
+        It goes on where the last committed batch of any attempt ended.
 
         Raises:
             PoisonEvent: An event that a handler cannot take.

@@ -30,7 +30,7 @@ class RetentionActivities:
         Returns:
             The generations that were dropped.
         """
-        # How long they are kept is for a worker to say that has the projection.
+        # Only a worker that has the projection knows how long its generations are kept.
         known = order.projection in self._registry
         policy = self._registry.get(order.projection).backfill if known else None
         async with heartbeating(self._engine, order.run_id):

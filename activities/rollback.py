@@ -142,7 +142,7 @@ class RollbackActivities:
             sooner = await runs.planned(connection, plan.run_id)
             if sooner is not None:
                 return Plan.model_validate(sooner)
-            # Whoever drops old generations or snapshots looks at the lease under this lock.
+            # Retention looks at the lease under this lock before it drops a generation.
             still = await generations.get(connection, plan.projection, target.generation, lock=True)
             if still is None or still.status != target.status:
                 why = "" if target.status == SNAPSHOT else ", its time was over"

@@ -137,7 +137,7 @@ class SnapshotActivities:
     async def copy_generation(self, step: RunStep) -> Copied:
         """Fills the plan's generation with the rows and the checkpoint of the one that it copies.
 
-        One transaction: all of it or nothing. Finds it done when it was done before.
+        It does all or nothing, in one transaction. A copy that was made before is left as it is.
 
         Raises:
             RunEnded: The generation is gone, or the run lost its projection.
@@ -162,5 +162,5 @@ class SnapshotActivities:
         rows = await snapshots.fill(connection, projection, copy, source)
         await add_indexes(connection, projection, copy, refers=plan.atomic)
         await generations.set_rows(connection, plan.projection, plan.generation, rows)
-        # At the end, not before: as long as it is held the lease cannot be renewed.
+        # Locked at the end, not before: a lease cannot be renewed while it is locked.
         await leases.require(connection, plan.run_id)

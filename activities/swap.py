@@ -45,16 +45,16 @@ from refold.store.swap.swap import (
 
 logger = logging.getLogger(__name__)
 
-# While a swap waits for its lock all readers wait behind it: it gives up soon and tries again.
+# While a swap waits for its lock, all readers wait behind it. So it gives up soon and tries again.
 _LOCK_MILLISECONDS = 100
-# Whoever has held a lock this long is likely to go on: no use in stopping readers to wait for it.
+# A session that has held its lock this long is likely to go on: readers are not stopped for it.
 _SETTLED_IN_MILLISECONDS = 250
-# Unless nobody else ever gives way: then it is tried all the same, now and then.
+# Every so many looks the lock is asked for all the same, as some table may never be free.
 _TRY_ANYWAY_EVERY = 20
 # An autovacuum worker yields to a waiting lock after deadlock_timeout, which is 1 s by default.
 _VACUUM_MILLISECONDS = 1500
 _PAUSE_SECONDS = (0.05, 0.5)
-# Then it says how things stand: until then progress does not know who is in the way.
+# After this time it returns how things stand, so that the progress names who is in the way.
 _LONGEST_SECONDS = 3.0
 
 
@@ -163,7 +163,7 @@ class SwapActivities:
         if isinstance(refused, (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)):
             raise _InTheWay(who) from error
         if refused is not None and not last and _looks_changed(refused):
-            # Looked at once more: it is otherwise now.
+            # What hangs on the table has changed, so the swap is planned anew.
             now = f"something else hangs on the live table now: {refusal(refused)}"
             raise _InTheWay([now], refused=True) from error
         if isinstance(refused, asyncpg.SyntaxOrAccessError):

@@ -72,12 +72,12 @@ class VerifyActivities:
     async def _compare(self, projection: Projection, plan: Plan) -> Diff:
         """Brings the shadow to the live table's checkpoint and compares in one snapshot of both.
 
-        One that goes live without the events since stays where it is.
+        A shadow that goes live without the events since stays where it is.
         """
         snapshots = self._engine.execution_options(isolation_level="REPEATABLE READ")
         async with snapshots.connect() as comparing:
             async with self._engine.begin() as connection:
-                # Held until the snapshot is taken, not longer: whoever follows it waits for us.
+                # Held until the snapshot is taken, no longer: the live follower waits for it.
                 live = await generations.active(connection, plan.projection, lock=True)
                 if not plan.stale:
                     await self._catch_up(plan, (live and live.position) or 0)

@@ -76,7 +76,7 @@ class SystemEvents(StepListener):
         self._fairness_key = fairness_key(request.projection)
         self._title = escaped(f"system events of {request.projection} for {request.handler}")
         taken = inputs[1] if len(inputs) > 1 else 0
-        # A worker of other code has got it: a worker that knows the handler begins anew.
+        # A worker of other code has got the step: a worker that knows the handler begins anew.
         with suppress(_NotHere):
             while (due := await self._next(request)).numbers:
                 for number in due.numbers:
@@ -96,13 +96,13 @@ class SystemEvents(StepListener):
             except ActivityError as error:
                 if not _is_unknown_handler(error):
                     if not is_cancelled_exception(error):
-                        # A worker begins anew as soon as this has ended: not each second.
+                        # A worker begins anew once this has ended: the pause keeps that rare.
                         await workflow.sleep(_PAUSE, summary="events cannot be read")
                     raise
                 await self._leave_to_another(error)
 
     async def _deliver(self, request: DeliveryRequest, number: int, attempts: int) -> int:
-        """1 when the handler has taken the event, 0 when it is given up."""
+        """Returns 1 when the handler has taken the event, 0 when the event is given up."""
         delivery = Delivery(projection=request.projection, handler=request.handler, number=number)
         options = step(longest=_LONGEST)
         # With ten attempts some ten minutes in all; until then the handler's later events wait.

@@ -1,4 +1,4 @@
-"""Projection: a read model that keeps up with the log by itself, until it is stopped."""
+"""Projection: a read model that keeps up with the log until it is stopped."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ with workflow.unsafe.imports_passed_through():
     from refold.requests.validation import accept_request
     from refold.system_events.events import ProjectionFailed, ProjectionStopped
 
-# A segment's end is when queries hear of it: soon while things move, seldom while they do not.
+# Queries hear of a segment when it ends: soon while events come, seldom while none do.
 _FIRST_SECONDS, _MOVING_SECONDS, _IDLE_SECONDS = 2.0, 10.0, 60.0
 
-# Without a generation to follow it looks again this often.
+# How often it looks again while there is no generation to follow.
 _LOOK_AGAIN = timedelta(seconds=10)
 
 _LONG_HISTORY = 2000
 
-# After a failure it is tried again by itself, so often, each time after twice the pause.
+# How often it is tried again after a failure without anybody's doing; each pause is twice the last.
 _ATTEMPTS = 5
 _FIRST_PAUSE = timedelta(seconds=10)
 
@@ -53,7 +53,7 @@ _FIRST_PAUSE = timedelta(seconds=10)
 class Projection(Requests):
     """Follows a projection's active generation: started, stopped and restarted by signals.
 
-    Carries out what system events ask for, too, also while it is stopped.
+    It carries out what system events ask for, too, even while it is stopped.
     """
 
     @workflow.init
@@ -159,7 +159,7 @@ class Projection(Requests):
                 await self._pause(_LOOK_AGAIN)
 
     async def _stand_still(self) -> None:
-        """Until it is started; a long history is left before."""
+        """Waits until the projection is started; leaves a long history before."""
         self._settle(LiveStatus.STOPPED)
         if self._started:
             self._started = False
@@ -206,7 +206,7 @@ class Projection(Requests):
 
     async def _fail(self, error: ActivityError) -> None:
         cause = error.cause if isinstance(error.cause, ApplicationError) else None
-        # At first it is a slip of the pen; later, a worker of other code.
+        # A name that is not known at first is a slip of the pen; later, the worker has other code.
         first = self._health.report is None and not self._recent
         if first and cause is not None and cause.type == "UnknownProjection":
             self._settle(LiveStatus.FAILED)
@@ -231,18 +231,18 @@ class Projection(Requests):
         await self._pause(pause)
 
     async def _rebuild_if_wanted(self, report: LiveReport) -> None:
-        """Once for each version: a rebuild that fails is for a person to look at."""
+        """Starts a rebuild once for each version: one that fails is for a person to look at."""
         wanted = report.rebuild_to
         if wanted is not None and wanted > (self._rebuilt_to or 0):
             request = BackfillRequest(projection=self._name, requested_by=AUTO_START)
-            # The id that workers give it: whoever is first starts it, the others do not.
+            # Workers give this rebuild the same id: the first one starts it, the others do not.
             own_id = auto_start_id(self._name, wanted)
             once = own_id if workflow.patched("auto-start-once") else None
             if await self._start_run("Rebuild", request, asked=False, once=once) or once:
                 self._rebuilt_to = wanted
 
     async def _snapshot_if_due(self, report: LiveReport) -> None:
-        """One that fails is tried again after as many events: the count begins anew with a try."""
+        """Starts a snapshot when one is due; after a failure, the count of events begins anew."""
         self._tally = report.tally or self._tally
         if report.tally is None or not report.tally.due:
             return
@@ -252,7 +252,7 @@ class Projection(Requests):
             self._tally = SnapshotTally(since=here, upto=here)
 
     async def _pause(self, time: timedelta | None) -> None:
-        """Waits, until somebody wants something, or has; None for as long as that takes."""
+        """Waits for so long, or until something is asked for or a run has ended; None: no limit."""
         self._run_ended = False
         try:
             await workflow.wait_condition(

@@ -42,7 +42,7 @@ class NotOnThisWorker(RefoldError):
     """This worker lacks a projection, or a version of it, that another one may have."""
 
     retryable = True
-    # Whoever asks for work next may be the same worker again.
+    # The same worker may be the next one to ask for work.
     retry_after = timedelta(milliseconds=500)
 
     def __init__(

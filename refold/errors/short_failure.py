@@ -35,7 +35,7 @@ class ShortFailure(ApplicationError):
 
     @property
     def __traceback__(self) -> TracebackType | None:
-        """None for whoever makes a failure of it; the interpreter has its own."""
+        """None, so that a failure that is made of it has no trace; the interpreter has its own."""
         return None
 
     @__traceback__.setter

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from refold.manager.runs import RunManager, StartedRun
+from refold.manager.connection import Connection
+from refold.manager.runs import Runs, StartedRun
 from refold.messages.run.life import BackfillResult
 from refold.projection.dead_letters import DeadLetter
 from refold.requests.criteria import Criteria
@@ -13,8 +14,12 @@ from refold.requests.runs import BackfillRequest
 from refold.store import dead_letters, generations
 
 
-class DeadLetterManager(RunManager):
-    """The part of `refold.manager.ProjectionManager` that is about dead letters."""
+class DeadLetters:
+    """Lists dead letters, and refolds the keys that they hold."""
+
+    def __init__(self, connection: Connection, runs: Runs) -> None:
+        self._connection = connection
+        self._runs = runs
 
     async def get_dead_letters(self, name: str) -> list[DeadLetter]:
         """The dead letters of what readers query now, the oldest first.
@@ -22,7 +27,7 @@ class DeadLetterManager(RunManager):
         Raises:
             ConfigurationError: The manager was made without a database.
         """
-        async with self._connected() as connection:
+        async with self._connection.connected() as connection:
             active = await generations.active(connection, name)
             if active is None:
                 return []
@@ -37,7 +42,7 @@ class DeadLetterManager(RunManager):
             AlreadyRunning: A backfill is running under the same workflow id.
             RunFailed: It failed, or was refused; the message says why.
         """
-        return await self.result(await self.start_retry(name))
+        return await self._runs.result(await self.start_retry(name))
 
     async def skip_dead_letters(self, name: str, positions: Sequence[int]) -> BackfillResult:
         """Passes over the events of dead letters for good, and refolds the keys that are held.
@@ -50,7 +55,7 @@ class DeadLetterManager(RunManager):
             AlreadyRunning: A backfill is running under the same workflow id.
             RunFailed: It failed, or was refused; the message says why.
         """
-        return await self.result(await self.start_retry(name, skip=positions))
+        return await self._runs.result(await self.start_retry(name, skip=positions))
 
     async def start_retry(
         self, name: str, *, skip: Sequence[int] = (), requested_by: str | None = None
@@ -73,4 +78,4 @@ class DeadLetterManager(RunManager):
             skip_events=list(skip) or None,
             requested_by=requested_by,
         )
-        return await self._start("Backfill", f"backfill/{name}", name, request)
+        return await self._runs.begin("Backfill", f"backfill/{name}", name, request)

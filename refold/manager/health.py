@@ -1,19 +1,27 @@
-"""How a projection stands, as the database knows it: generation, checkpoint, lag, head."""
+"""How projections are: what the database, the live projection and the run at hand say."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from pydantic import Field
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
+from temporalio.client import WorkflowQueryFailedError
+from temporalio.service import RPCError
 
+from refold.manager.connection import Connection, is_running
+from refold.manager.current_runs import KINDS
+from refold.manager.live import QUERY_TIMEOUT, LiveProjections
 from refold.messages.base import Message
 from refold.messages.live import LiveError, LiveStatus
+from refold.messages.run.life import Progress
 from refold.messages.step_failures import StepFailure
 from refold.source.head import SettledHead
-from refold.store import generations, leases
+from refold.store import deployments, generations, leases
 from refold.store.schema import events
 
 # A transaction that has been open for so long does not end by itself any more, as a rule.
@@ -155,3 +163,79 @@ def judged(
         failing=list(failing),
         waiting_for=list(waiting_for),
     )
+
+
+class Health:
+    """Asks how projections are."""
+
+    def __init__(self, connection: Connection, live: LiveProjections) -> None:
+        self._connection = connection
+        self._live = live
+
+    async def get_health(self, name: str, types: Sequence[str] | None = None) -> ProjectionHealth:
+        """How a projection is.
+
+        Args:
+            name: The projection.
+            types: The event types that it reads, for its lag; None to count all.
+
+        Raises:
+            ConfigurationError: The manager was made without a database.
+        """
+        async with self._connection.connected() as connection:
+            standing = await read_standing(connection, name, types)
+        live = await self._live.own_health(name)
+        failing = await self._failing_run(name, standing.held_by)
+        note = live.report.note if live.report else None
+        both = [one for one in (live.failing, failing) if one is not None]
+        return judged(standing, live.status, live.error, note, both, waiting_for=live.waiting_for)
+
+    async def get_failing_steps(self, name: str, held_by: str | None = None) -> list[StepFailure]:
+        """The steps of a projection that fail and are tried again: of its run, and live.
+
+        Args:
+            name: The projection.
+            held_by: The workflow id of the run that holds it; None to go by the default ids.
+        """
+        live = await self._live.own_health(name)
+        failing = await self._failing_run(name, held_by)
+        return [one for one in (live.failing, failing) if one is not None]
+
+    async def get_all_projections(self) -> list[Standing]:
+        """How each projection stands that was ever built, by name.
+
+        Raises:
+            ConfigurationError: The manager was made without a database.
+        """
+        async with self._connection.connected() as connection:
+            names = await generations.projections(connection)
+            return [await read_standing(connection, name) for name in names]
+
+    async def has_workers(self) -> bool:
+        """Whether a worker of the task queue has shown itself in the database lately (a minute).
+
+        Raises:
+            ConfigurationError: The manager was made without a database.
+        """
+        async with self._connection.connected() as connection:
+            queue = deployments.queue_of(
+                self._connection.client.namespace, self._connection.task_queue
+            )
+            return await deployments.has_workers(connection, queue)
+
+    async def _failing_run(self, name: str, held_by: str | None) -> StepFailure | None:
+        ids = [held_by] if held_by else [f"{kind}/{name}" for kind in KINDS]
+        found = await asyncio.gather(*[self._failing(workflow_id) for workflow_id in ids])
+        return next((one for one in found if one is not None), None)
+
+    async def _failing(self, workflow_id: str) -> StepFailure | None:
+        handle = self._connection.client.get_workflow_handle(workflow_id)
+        # What does not answer says nothing of its steps; whoever asks has asked more than this.
+        with suppress(RPCError, WorkflowQueryFailedError):
+            if not await is_running(handle):
+                return None
+            answer: Progress = await handle.query(
+                "progress", result_type=Progress, rpc_timeout=QUERY_TIMEOUT
+            )
+            return answer.failing
+        return None

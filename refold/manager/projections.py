@@ -1,34 +1,25 @@
-"""ProjectionManager: backfills and rebuilds from Python, through Temporal."""
+"""ProjectionManager: all that can be asked of projections from Python, in one class."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
-from datetime import timedelta
-from typing import Any
+from typing import Self
 
-from temporalio.client import (
-    WorkflowExecutionStatus,
-    WorkflowHandle,
-    WorkflowQueryFailedError,
-    WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
-)
-from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import Client
 
-from refold.errors import RefoldError
-from refold.manager.dead_letters import DeadLetterManager
-from refold.manager.runs import AlreadyRunning, RunFailed, StartedRun
-from refold.manager.schedules import ScheduleManager
-from refold.messages.run.diff import Diff
-from refold.messages.run.life import BackfillResult, Progress
-from refold.messages.run.preview import Preview
-from refold.messages.run.status import RunStatus
-from refold.requests.limits import Limits
-from refold.requests.runs import BackfillRequest, RollbackRequest
-from refold.store import leases, runs
+from refold.manager.checkpoints import Checkpoints
+from refold.manager.connection import Connection
+from refold.manager.controls import Controls, NotAwaited
+from refold.manager.current_runs import CurrentRuns, NoRun
+from refold.manager.dead_letters import DeadLetters
+from refold.manager.delegation import Delegate
+from refold.manager.health import Health
+from refold.manager.live import LiveProjections
+from refold.manager.runs import AlreadyRunning, RunFailed, Runs, StartedRun
+from refold.manager.schedules import Schedules
+from refold.manager.snapshots import Snapshots
+from refold.manager.system_events import SystemEvents
+from refold.messages.run.life import Progress
 
 __all__ = [
     "AlreadyRunning",
@@ -39,21 +30,19 @@ __all__ = [
     "StartedRun",
 ]
 
-_POLL_SECONDS = 0.5
-_QUERY_TIMEOUT = timedelta(seconds=3)
-# An answer that somebody waits for; a worker may just be starting.
-_ANSWER_TIMEOUT = timedelta(seconds=20)
+_runs = Delegate[Runs]("_runs")
+_current_runs = Delegate[CurrentRuns]("_current_runs")
+_controls = Delegate[Controls]("_controls")
+_live = Delegate[LiveProjections]("_live")
+_health = Delegate[Health]("_health")
+_checkpoints = Delegate[Checkpoints]("_checkpoints")
+_snapshots = Delegate[Snapshots]("_snapshots")
+_schedules = Delegate[Schedules]("_schedules")
+_dead_letters = Delegate[DeadLetters]("_dead_letters")
+_system_events = Delegate[SystemEvents]("_system_events")
 
 
-class NoRun(RefoldError):
-    """No run of that projection is known."""
-
-
-class NotAwaited(RefoldError):
-    """An approval for a run that awaits none."""
-
-
-class ProjectionManager(DeadLetterManager, ScheduleManager):
+class ProjectionManager:
     """Starts, watches and cancels runs; starts and stops live projections; keeps snapshots.
 
     It keeps up to two connections to the database, for its life in one event loop: `close` gives
@@ -66,76 +55,49 @@ class ProjectionManager(DeadLetterManager, ScheduleManager):
         task_queue: The task queue of Refold's workers.
     """
 
-    # -- starting ----------------------------------------------------------------------------
+    def __init__(
+        self, client: Client, database_url: str | None = None, *, task_queue: str = "refold"
+    ) -> None:
+        self._connection = connection = Connection(client, database_url, task_queue=task_queue)
+        self._runs = runs = Runs(connection)
+        self._current_runs = current_runs = CurrentRuns(connection)
+        self._controls = Controls(connection, current_runs)
+        self._live = live = LiveProjections(connection)
+        self._health = Health(connection, live)
+        self._checkpoints = Checkpoints(connection, runs)
+        self._snapshots = Snapshots(connection, runs)
+        self._schedules = Schedules(connection, runs)
+        self._dead_letters = DeadLetters(connection, runs)
+        self._system_events = SystemEvents(connection)
 
-    async def backfill(self, name: str, request: BackfillRequest | None = None) -> BackfillResult:
-        """Backfills a projection and waits for the end.
+    async def __aenter__(self) -> Self:
+        return self
 
-        Raises:
-            AlreadyRunning: One is running under the same workflow id.
-            RunFailed: It failed, or was refused; the message says why.
-        """
-        return await self.result(await self.start_backfill(name, request))
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
 
-    async def rebuild(self, name: str, request: BackfillRequest | None = None) -> BackfillResult:
-        """Rebuilds a projection into a new table, swaps it in, and waits for the end.
+    async def close(self) -> None:
+        """Closes the connections to the database; the next call that needs some opens new ones."""
+        await self._connection.close()
 
-        Raises:
-            AlreadyRunning: One is running under the same workflow id.
-            RunFailed: It failed, or was refused; the message says why.
-        """
-        return await self.result(await self.start_rebuild(name, request))
+    # -- runs: started, and waited for -------------------------------------------------------
 
-    async def start_backfill(self, name: str, request: BackfillRequest | None = None) -> StartedRun:
-        """Starts `Backfill` under its default workflow id and returns at once."""
-        return await self._start("Backfill", f"backfill/{name}", name, request)
+    backfill = _runs(Runs.backfill)
+    rebuild = _runs(Runs.rebuild)
+    start_backfill = _runs(Runs.start_backfill)
+    start_rebuild = _runs(Runs.start_rebuild)
+    rollback_projection = _runs(Runs.rollback_projection)
+    start_rollback = _runs(Runs.start_rollback)
+    plan = _runs(Runs.plan)
+    result = _runs(Runs.result)
 
-    async def start_rebuild(self, name: str, request: BackfillRequest | None = None) -> StartedRun:
-        """Starts `Rebuild` under its default workflow id and returns at once."""
-        return await self._start("Rebuild", f"rebuild/{name}", name, request)
+    # -- the run at hand ---------------------------------------------------------------------
 
-    async def rollback_projection(
-        self, name: str, to_version: int | None = None, *, request: RollbackRequest | None = None
-    ) -> BackfillResult:
-        """Puts a replaced generation live again, with all events since, and waits for the end.
+    current_run = _current_runs(CurrentRuns.current_run)
+    get_progress = _current_runs(CurrentRuns.get_progress)
+    get_diff = _current_runs(CurrentRuns.get_diff)
 
-        Args:
-            name: The projection.
-            to_version: The version that built the generation; None for the one replaced last.
-            request: Instead: all that a rollback can be asked for.
-
-        Raises:
-            AlreadyRunning: One is running under the same workflow id.
-            RunFailed: It failed, or was refused; the message says why.
-        """
-        wanted = request or RollbackRequest(projection=name, to_version=to_version)
-        return await self.result(await self.start_rollback(name, wanted))
-
-    async def start_rollback(self, name: str, request: RollbackRequest | None = None) -> StartedRun:
-        """Starts `Rollback` under its default workflow id and returns at once."""
-        wanted = request or RollbackRequest(projection=name)
-        return await self._start("Rollback", f"rollback/{name}", name, wanted)
-
-    async def plan(self, kind: str, name: str, request: BackfillRequest | None = None) -> Preview:
-        """What a backfill or rebuild would do; nothing is done.
-
-        Args:
-            kind: ``Backfill`` or ``Rebuild``.
-            name: The projection.
-            request: As for the run itself.
-
-        Raises:
-            RunFailed: It would be refused; the message says why.
-        """
-        whole = request or BackfillRequest(projection=name)
-        dry = whole.model_copy(update={"dry_run": True})
-        result = await self.result(await self._start(kind, f"plan/{name}", name, dry))
-        assert result.plan is not None
-        return result.plan
-
-    # -- watching ----------------------------------------------------------------------------
-
-    async def get_backfill_progress(self, name: str) -> AsyncIterator[Progress]:
+    def get_backfill_progress(self, name: str) -> AsyncIterator[Progress]:
         """The progress of the projection's run, every half second until the end.
 
         The run may have begun before the call. While no worker is there to answer, nothing comes.
@@ -143,195 +105,60 @@ class ProjectionManager(DeadLetterManager, ScheduleManager):
         Raises:
             NoRun: No run of the projection is known.
         """
-        async for progress in self.watch(await self.current_run(name)):
-            yield progress
+        return self._current_runs.get_backfill_progress(name)
 
-    async def get_progress(self, workflow_id: str) -> Progress | None:
-        """The progress of a run, as it stands; None when no worker answers for it in time."""
-        return await self._progress(self._client.get_workflow_handle(workflow_id))
-
-    async def watch(self, run: StartedRun) -> AsyncIterator[Progress]:
+    def watch(self, run: StartedRun) -> AsyncIterator[Progress]:
         """The progress of a run, every half second until the end."""
-        handle = self._client.get_workflow_handle(run.workflow_id)
-        while True:
-            # Asked first, so that the last answer is one from after the end. A terminated run goes
-            # on answering with what it was doing.
-            running = await self._is_running(handle)
-            progress = await self._progress(handle)
-            if progress is not None:
-                yield progress
-            if not running or (progress is not None and progress.status.ended):
-                return
-            await asyncio.sleep(_POLL_SECONDS)
+        return self._current_runs.watch(run)
 
-    async def _progress(self, handle: WorkflowHandle[Any, Any]) -> Progress | None:
-        with suppress(RPCError, WorkflowQueryFailedError):
-            answer: Progress = await handle.query(
-                "progress", result_type=Progress, rpc_timeout=_QUERY_TIMEOUT
-            )
-            return answer
-        return None
+    approve = _controls(Controls.approve)
+    reject = _controls(Controls.reject)
+    cancel_backfill = _controls(Controls.cancel_backfill)
+    pause = _controls(Controls.pause)
+    resume = _controls(Controls.resume)
+    set_limits = _controls(Controls.set_limits)
 
-    async def _is_running(self, handle: WorkflowHandle[Any, Any]) -> bool:
-        return (await handle.describe()).status == WorkflowExecutionStatus.RUNNING
+    # -- live projections --------------------------------------------------------------------
 
-    # -- the run at hand ---------------------------------------------------------------------
+    start = _live(LiveProjections.start)
+    restart = _live(LiveProjections.restart)
+    stop = _live(LiveProjections.stop)
+    get_status = _live(LiveProjections.get_status)
 
-    async def current_run(self, name: str) -> StartedRun:
-        """The run that holds the projection, else one that has been started, else the latest.
+    # -- how projections are -----------------------------------------------------------------
 
-        Without a database it goes by the default workflow ids only.
+    get_health = _health(Health.get_health)
+    get_failing_steps = _health(Health.get_failing_steps)
+    get_all_projections = _health(Health.get_all_projections)
+    has_workers = _health(Health.has_workers)
 
-        Raises:
-            NoRun: There is none.
-        """
-        held, recorded = await self._recorded(name)
-        if held is not None:
-            return held
-        latest: tuple[Any, StartedRun] | None = None
-        for kind in ("rebuild", "backfill", "rollback", "snapshot"):
-            workflow_id = f"{kind}/{name}"
-            try:
-                found = await self._client.get_workflow_handle(workflow_id).describe()
-            except RPCError as error:
-                if error.status != RPCStatusCode.NOT_FOUND:
-                    raise
-                continue
-            running = found.status == WorkflowExecutionStatus.RUNNING
-            order = (running, found.start_time)
-            # One that has ended counts only if nobody keeps a record: it may have been refused.
-            if (running or self._database_url is None) and (latest is None or order > latest[0]):
-                latest = (order, StartedRun(workflow_id, found.run_id))
-        if latest is not None:
-            return latest[1]
-        if recorded is not None:
-            return recorded
-        raise NoRun(
-            f"projection {name!r}: expected a run, found none: start one with "
-            f"`refold rebuild {name}`"
-        )
+    # -- checkpoints and snapshots -----------------------------------------------------------
 
-    async def _recorded(self, name: str) -> tuple[StartedRun | None, StartedRun | None]:
-        """The run that holds the projection, and the latest one, as the database knows them."""
-        if self._database_url is None:
-            return None, None
-        async with self._connected() as connection:
-            lease = await leases.holder(connection, name)
-            run = await runs.latest(connection, name)
-        held = None if lease is None else StartedRun(lease.workflow_id, lease.run_id)
-        return held, None if run is None else StartedRun(run.workflow_id, run.run_id)
+    get_current_checkpoint = _checkpoints(Checkpoints.get_current_checkpoint)
+    reset_checkpoint = _checkpoints(Checkpoints.reset_checkpoint)
+    start_reset = _checkpoints(Checkpoints.start_reset)
 
-    async def get_diff(self, name: str) -> Diff | None:
-        """What the projection's latest rebuild changes, or has changed; None until it is verified.
+    create_snapshot = _snapshots(Snapshots.create_snapshot)
+    start_snapshot = _snapshots(Snapshots.start_snapshot)
+    get_snapshots = _snapshots(Snapshots.get_snapshots)
+    restore_from_snapshot = _snapshots(Snapshots.restore_from_snapshot)
+    start_restore = _snapshots(Snapshots.start_restore)
+    drop_snapshot = _snapshots(Snapshots.drop_snapshot)
 
-        Raises:
-            NoRun: There is none.
-        """
-        run = await self.current_run(name)
-        handle = self._client.get_workflow_handle(run.workflow_id)
-        answer: Diff | None = await handle.query(
-            "diff",
-            result_type=Diff | None,  # type: ignore[arg-type]
-            rpc_timeout=_ANSWER_TIMEOUT,
-        )
-        return answer
+    # -- schedules --------------------------------------------------------------------------
 
-    async def approve(self, name: str, by: str | None = None) -> StartedRun:
-        """Lets the table that awaits approval go live.
+    add_schedule = _schedules(Schedules.add_schedule)
+    get_schedules = _schedules(Schedules.get_schedules)
+    remove_schedule = _schedules(Schedules.remove_schedule)
 
-        Raises:
-            NoRun: There is no run.
-            NotAwaited: It does not await approval.
-        """
-        return await self._decide(name, "approve", by)
+    # -- dead letters ------------------------------------------------------------------------
 
-    async def reject(self, name: str, reason: str | None = None) -> StartedRun:
-        """Discards the table that awaits approval; readers keep the one they have.
+    get_dead_letters = _dead_letters(DeadLetters.get_dead_letters)
+    retry_dead_letters = _dead_letters(DeadLetters.retry_dead_letters)
+    skip_dead_letters = _dead_letters(DeadLetters.skip_dead_letters)
+    start_retry = _dead_letters(DeadLetters.start_retry)
 
-        Raises:
-            NoRun: There is no run.
-            NotAwaited: It does not await approval.
-        """
-        return await self._decide(name, "reject", reason)
+    # -- system events -----------------------------------------------------------------------
 
-    async def _decide(self, name: str, signal: str, said: str | None) -> StartedRun:
-        run = await self.current_run(name)
-        handle = self._client.get_workflow_handle(run.workflow_id)
-        status: str = await handle.query("status", result_type=str, rpc_timeout=_ANSWER_TIMEOUT)
-        if status != RunStatus.AWAITING_APPROVAL:
-            raise NotAwaited(
-                f"projection {name!r}: expected a run that is awaiting_approval, "
-                f"{run.workflow_id!r} is {status}"
-            )
-        await handle.signal(signal, said)
-        return run
-
-    async def cancel_backfill(self, name: str, reason: str | None = None) -> StartedRun:
-        """Asks the projection's run to stop; returns the run, which then cleans up.
-
-        Raises:
-            NoRun: There is none, or it has ended.
-        """
-        return await self._signal(name, "cancel", reason)
-
-    async def pause(self, name: str) -> StartedRun:
-        """Asks the projection's run to stand still once the batches in hand are done.
-
-        Raises:
-            NoRun: There is none, or it has ended.
-        """
-        return await self._signal(name, "pause")
-
-    async def resume(self, name: str) -> StartedRun:
-        """Lets the projection's run go on where it stands.
-
-        Raises:
-            NoRun: There is none, or it has ended.
-        """
-        return await self._signal(name, "resume")
-
-    async def set_limits(self, name: str, limits: Limits) -> Limits:
-        """Changes the limits of the projection's run while it goes on.
-
-        Returns:
-            The limits that it goes by now.
-
-        Raises:
-            NoRun: There is none, or it has ended.
-            RunFailed: It refuses them; the message says why.
-        """
-        run = await self.current_run(name)
-        handle = self._client.get_workflow_handle(run.workflow_id)
-        try:
-            changed: Limits | None = await handle.execute_update(
-                "set_limits",
-                limits.model_dump(mode="json", exclude_none=True),
-                result_type=Limits | None,  # type: ignore[arg-type]
-                rpc_timeout=_ANSWER_TIMEOUT,
-            )
-        except WorkflowUpdateFailedError as error:
-            cause = error.cause
-            raise RunFailed(
-                cause.message if isinstance(cause, ApplicationError) else str(cause)
-            ) from error
-        except WorkflowUpdateRPCTimeoutOrCancelledError:
-            raise RunFailed(
-                f"{run.workflow_id!r} does not answer: expected a worker on task queue "
-                f"{self._task_queue!r}; start one, or look at its log"
-            ) from None
-        except RPCError as error:
-            raise self._ended(name, run, error) from None
-        return changed or limits
-
-    async def _signal(self, name: str, signal: str, *said: str | None) -> StartedRun:
-        run = await self.current_run(name)
-        try:
-            await self._client.get_workflow_handle(run.workflow_id).signal(signal, args=said)
-        except RPCError as error:
-            raise self._ended(name, run, error) from None
-        return run
-
-    def _ended(self, name: str, run: StartedRun, error: RPCError) -> Exception:
-        if error.status != RPCStatusCode.NOT_FOUND:
-            return error
-        return NoRun(f"projection {name!r}: its run {run.workflow_id!r} has ended")
+    publish = _system_events(SystemEvents.publish)
+    get_system_events = _system_events(SystemEvents.get_system_events)

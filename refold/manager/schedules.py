@@ -23,9 +23,9 @@ from temporalio.common import Priority
 from temporalio.service import RPCError, RPCStatusCode
 
 from refold.errors import InvalidRequest, NoSchedule, ScheduleExists
-from refold.manager.snapshots import SnapshotManager
+from refold.manager.connection import Connection
+from refold.manager.runs import Runs
 from refold.messages.markdown import escaped
-from refold.messages.run.preview import Preview
 from refold.messages.schedules import ScheduleInfo
 from refold.requests.fairness import fairness_key
 from refold.requests.runs import BackfillRequest
@@ -38,12 +38,12 @@ _CATCH_UP = timedelta(days=1)
 _RUNS = ("Backfill", "Rebuild", "Snapshot")
 
 
-class ScheduleManager(SnapshotManager):
-    """The part of `refold.manager.ProjectionManager` that is about schedules."""
+class Schedules:
+    """Makes, lists and removes schedules."""
 
-    async def plan(self, kind: str, name: str, request: BackfillRequest | None = None) -> Preview:
-        """What a backfill or rebuild would do; nothing is done."""
-        raise NotImplementedError
+    def __init__(self, connection: Connection, runs: Runs) -> None:
+        self._connection = connection
+        self._runs = runs
 
     async def add_schedule(
         self,
@@ -77,7 +77,7 @@ class ScheduleManager(SnapshotManager):
         whole = (request or BackfillRequest(projection=name)).model_copy(
             update={"projection": name}
         )
-        await self.plan("Backfill", name, whole)
+        await self._runs.plan("Backfill", name, whole)
         made = schedule_id or f"schedule/{name}"
         if whole.requested_by is None:
             whole = whole.model_copy(update={"requested_by": made})
@@ -85,7 +85,7 @@ class ScheduleManager(SnapshotManager):
             "Backfill",
             whole.model_dump(mode="json", exclude_none=True),
             id=f"backfill/{name}",  # Temporal adds the time
-            task_queue=self._task_queue,
+            task_queue=self._connection.task_queue,
             static_summary=escaped(f"Backfill of {name}, by {made}"),
             priority=Priority(fairness_key=fairness_key(name, whole.tenant)),
         )
@@ -95,7 +95,7 @@ class ScheduleManager(SnapshotManager):
             policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=_CATCH_UP),
         )
         try:
-            handle = await self._client.create_schedule(made, schedule)
+            handle = await self._connection.client.create_schedule(made, schedule)
         except ScheduleAlreadyRunningError:
             raise ScheduleExists(made) from None
         except RPCError as error:
@@ -117,12 +117,12 @@ class ScheduleManager(SnapshotManager):
             name: Of this projection; None for all projections.
         """
         found = []
-        async for listed in await self._client.list_schedules():
+        async for listed in await self._connection.client.list_schedules():
             started = listed.schedule.action if listed.schedule else None
             if getattr(started, "workflow", None) not in _RUNS:
                 continue
             try:
-                described = await self._client.get_schedule_handle(listed.id).describe()
+                described = await self._connection.client.get_schedule_handle(listed.id).describe()
             except RPCError as error:
                 if error.status != RPCStatusCode.NOT_FOUND:
                     raise
@@ -139,7 +139,7 @@ class ScheduleManager(SnapshotManager):
         Raises:
             NoSchedule: There is none of that id that starts runs on this task queue.
         """
-        handle = self._client.get_schedule_handle(schedule_id)
+        handle = self._connection.client.get_schedule_handle(schedule_id)
         try:
             if self._is_ours(await handle.describe()):
                 await handle.delete()
@@ -154,7 +154,7 @@ class ScheduleManager(SnapshotManager):
         return (
             isinstance(action, ScheduleActionStartWorkflow)
             and action.workflow in _RUNS
-            and action.task_queue == self._task_queue
+            and action.task_queue == self._connection.task_queue
         )
 
     async def _described(self, described: ScheduleDescription) -> ScheduleInfo:
@@ -182,7 +182,11 @@ class ScheduleManager(SnapshotManager):
 
     async def _request(self, action: ScheduleActionStartWorkflow) -> dict[str, Any]:
         payloads = [one for one in action.args if isinstance(one, Payload)]
-        given = await self._client.data_converter.decode(payloads) if payloads else action.args
+        given = (
+            await self._connection.client.data_converter.decode(payloads)
+            if payloads
+            else action.args
+        )
         # By hand it may have been given anything.
         return given[0] if given and isinstance(given[0], dict) else {}
 

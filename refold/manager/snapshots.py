@@ -1,20 +1,23 @@
-"""Snapshots and checkpoints from Python: made, listed, restored, dropped; set back."""
+"""Snapshots from Python: made, listed, restored, dropped."""
 
 from __future__ import annotations
 
 from refold.errors import NoSnapshot
-from refold.manager.runs import RunFailed, RunManager, StartedRun
+from refold.manager.connection import Connection
+from refold.manager.runs import RunFailed, Runs, StartedRun
 from refold.messages.run.life import BackfillResult
 from refold.messages.run.status import RunStatus
 from refold.messages.snapshots import SnapshotInfo
-from refold.requests.runs import BackfillRequest, RollbackRequest, SnapshotRequest
+from refold.requests.runs import RollbackRequest, SnapshotRequest
 from refold.store import snapshots
 
 
-class SnapshotManager(RunManager):
-    """The part of `refold.manager.ProjectionManager` that is about snapshots and checkpoints."""
+class Snapshots:
+    """Makes, lists, restores and drops snapshots."""
 
-    # -- snapshots ---------------------------------------------------------------------------
+    def __init__(self, connection: Connection, runs: Runs) -> None:
+        self._connection = connection
+        self._runs = runs
 
     async def create_snapshot(self, name: str) -> SnapshotInfo:
         """Copies a read model at its checkpoint, and waits for the end.
@@ -26,7 +29,7 @@ class SnapshotManager(RunManager):
         """
         # Asked first: nothing is started that could not be told of.
         await self.get_snapshots(name)
-        result = await self.result(await self.start_snapshot(name))
+        result = await self._runs.result(await self.start_snapshot(name))
         if result.status is not RunStatus.COMPLETED:
             why = f": {result.reason}" if result.reason else ""
             raise RunFailed(f"snapshot of {name!r}: {result.status}{why}")
@@ -38,7 +41,7 @@ class SnapshotManager(RunManager):
         Raises:
             AlreadyRunning: One is running under the same workflow id.
         """
-        return await self._start("Snapshot", f"snapshot/{name}", name, request)
+        return await self._runs.begin("Snapshot", f"snapshot/{name}", name, request)
 
     async def get_snapshots(self, name: str) -> list[SnapshotInfo]:
         """A projection's snapshots, the newest first.
@@ -46,7 +49,7 @@ class SnapshotManager(RunManager):
         Raises:
             ConfigurationError: The manager was made without a database.
         """
-        async with self._connected() as connection:
+        async with self._connection.connected() as connection:
             return [
                 snapshots.described(one) for one in await snapshots.newest_first(connection, name)
             ]
@@ -66,7 +69,7 @@ class SnapshotManager(RunManager):
             AlreadyRunning: A rollback is running under the same workflow id.
             RunFailed: It failed, or was refused; the message says why.
         """
-        return await self.result(await self.start_restore(name, generation))
+        return await self._runs.result(await self.start_restore(name, generation))
 
     async def start_restore(
         self, name: str, generation: int | None = None, *, requested_by: str | None = None
@@ -82,7 +85,7 @@ class SnapshotManager(RunManager):
         request = RollbackRequest(
             projection=name, to_generation=found.generation, requested_by=requested_by
         )
-        return await self._start("Rollback", f"rollback/{name}", name, request)
+        return await self._runs.begin("Rollback", f"rollback/{name}", name, request)
 
     async def drop_snapshot(self, name: str, generation: int) -> None:
         """Drops a snapshot.
@@ -92,7 +95,7 @@ class SnapshotManager(RunManager):
             NoSnapshot: There is none such.
             ProjectionBusy: A run holds the projection: it may be about to copy it.
         """
-        async with self._engine.begin() as connection:
+        async with self._connection.engine.begin() as connection:
             await snapshots.drop(connection, name, generation)
 
     async def _snapshot(self, name: str, generation: int | None) -> SnapshotInfo:
@@ -101,32 +104,3 @@ class SnapshotManager(RunManager):
             if generation in (None, one.generation):
                 return one
         raise NoSnapshot(name, [one.generation for one in there], generation)
-
-    # -- checkpoints -------------------------------------------------------------------------
-
-    async def reset_checkpoint(self, name: str, position: int) -> BackfillResult:
-        """Sets a read model back to how it was at a position, and waits for the end.
-
-        Readers get the fold of the events up to there, and that is the checkpoint: a live
-        projection, or an incremental update, goes on from there, event by event.
-
-        Args:
-            name: The projection.
-            position: From 0 to the checkpoint, inclusive.
-
-        Raises:
-            AlreadyRunning: A rebuild is running under the same workflow id.
-            RunFailed: It failed, or was refused; the message says why.
-        """
-        return await self.result(await self.start_reset(name, position))
-
-    async def start_reset(
-        self, name: str, position: int, *, requested_by: str | None = None
-    ) -> StartedRun:
-        """Starts a `Rebuild` as of a position and returns at once.
-
-        Raises:
-            AlreadyRunning: A rebuild is running under the same workflow id.
-        """
-        request = BackfillRequest(projection=name, as_of=position, requested_by=requested_by)
-        return await self._start("Rebuild", f"rebuild/{name}", name, request)

@@ -61,7 +61,8 @@ class LiveError(Message):
         event_type: Its type.
         stream_id: Its stream.
         attempts: How often it has been tried since it last worked.
-        next_attempt_at: When it is tried again by itself; None when only `restart` helps.
+        next_attempt_at: When it is tried again without anybody's doing; None when only `restart`
+            helps.
     """
 
     type: str
@@ -75,12 +76,12 @@ class LiveError(Message):
 
 
 class SnapshotTally(Message):
-    """What has been counted towards the next snapshot that a projection makes by itself.
+    """What has been counted towards the next snapshot that a projection makes unasked.
 
     Attributes:
         since: From this position (exclusive): of the latest snapshot, or where one was last tried.
         upto: Up to this position (inclusive).
-        events: So many events that count are there between, at least.
+        events: How many events that count are there between, at least.
         due: Whether a snapshot is to be made now.
     """
 
@@ -104,10 +105,10 @@ class LiveReport(Message):
         events: Events applied in this segment.
         at: When this was so, by the database's clock.
         note: Why it needs a rebuild; None when it does not.
-        rebuild_to: The version to rebuild it to by itself, where the projection says so.
+        rebuild_to: The version that is to be built unasked; None unless the projection says so.
         system_events: What has been recorded since the segment's `known`.
         snapshots: The projection's snapshots, the newest first.
-        tally: What counts towards the next one, of a projection that makes them by itself.
+        tally: What counts towards the next snapshot of a projection that makes them unasked.
     """
 
     status: LiveStatus
@@ -171,7 +172,7 @@ class LiveState(Message):
         stopped: Whether it is stopped.
         started: Whether that it follows has been recorded.
         restart_at: When it is restarted by a request.
-        rebuilt_to: The version to which it has been rebuilt by itself, or tried to be.
+        rebuilt_to: The version whose rebuild was started unasked, whether it worked or not.
         health: How it is.
         system_events: The latest ones, for the query.
         tally: What has been counted towards the next snapshot.

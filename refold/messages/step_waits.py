@@ -74,7 +74,7 @@ class StepsWaiting:
         if waits.step in self._pending:  # else the signal was slower than the step
             self._waiting[waits.step] = _short(waits.waiting_for)
         if waits.obstacles is not None:
-            # The latest look counts, whoever has looked.
+            # The latest look counts, no matter which step has looked.
             self.obstacles = _short(waits.obstacles)
         return (self.waiting_for, self.obstacles) != was
 

@@ -30,8 +30,8 @@ class BackfillPolicy(Selecting, Pacing, Poison):
             ones; from 0 to 100.
         retained_days: How long they are kept at most, in days; None for as long as they are among
             the latest.
-        auto_start: A projection that was never built, or by an older version, is rebuilt by itself
-            when a worker first sees it: once for each version.
+        auto_start: Whether the first worker with this version starts a rebuild, if the projection
+            was never built or an older version has built it; once for each version.
     """
 
     start_from: Instant | None = None

@@ -1,4 +1,4 @@
-"""When a live projection makes snapshots by itself, and how many of them it keeps."""
+"""When a live projection makes snapshots unasked, and how many of them it keeps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 MADE_BY_ITSELF = "snapshots of the projection"
-"""Who asks for the snapshots that a live projection makes by itself."""
+"""What stands as the one who asks for snapshots that a live projection makes unasked."""
 
 
 class SnapshotStrategy(StrEnum):

@@ -1,4 +1,4 @@
-"""How fast a run may go, and what it holds back for: limits, throttle, batches that adapt."""
+"""How fast a run may go: its limits, its throttle, and batches that adapt their size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _rate(value: float) -> float:
     return value
 
 
-# An event in a quarter of an hour: whoever wants less wants it to pause.
+# One event in about a quarter of an hour: a run that is to be slower should be paused.
 _SLOWEST = 0.001
 
 Rate = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False), AfterValidator(_rate)]
@@ -29,7 +29,7 @@ _Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
 
 class Limits(BaseModel):
-    """What the update `set_limits` takes; what is left out stays as it is.
+    """What the update `set_limits` takes; a limit that is left out stays as it is.
 
     Attributes:
         batch_size: Events in one transaction.
@@ -53,15 +53,15 @@ class Limits(BaseModel):
 
 
 class Throttle(BaseModel):
-    """What of the database makes a run hold back, until it is over; all are looked at.
+    """The load of the database at which a run holds back; one threshold is enough.
 
     Attributes:
-        max_replication_lag_seconds: The replica that is furthest behind, in seconds of replay lag.
-        max_active_sessions: Sessions at work, those of Refold not counted.
-        max_wal_bytes_per_second: What the server writes ahead, by all that it does.
+        max_replication_lag_seconds: How far a replica may be behind, in seconds of replay lag.
+        max_active_sessions: How many sessions may be at work; Refold's own are not counted.
+        max_wal_bytes_per_second: How much write-ahead log the whole server may write.
         hold_while: An SQL expression; the run holds while it is true. It is evaluated in a
             read-only transaction, for at most a second.
-        check_seconds: How often these are looked at; from 0.1 to 60.
+        check_seconds: The time between two looks at the load, in seconds; from 0.1 to 60.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,11 +78,11 @@ class Pacing(BaseModel):
 
     Attributes:
         events_per_second: Over all partitions of a run; 0 for no limit, which is the default.
-        throttle: What of the database makes it hold back; None for nothing.
-        target_batch_seconds: Batches grow and shrink until one takes about so long; None leaves
-            them at `batch_size`, where they begin otherwise, too.
-        min_batch_size: Batches that adapt do not become smaller.
-        max_batch_size: Batches that adapt do not become larger.
+        throttle: The load of the database at which it holds back; None for no such limit.
+        target_batch_seconds: How long a batch should take, in seconds: batches begin with
+            `batch_size` events and then grow or shrink. None leaves them at `batch_size`.
+        min_batch_size: The fewest events of a batch that adapts.
+        max_batch_size: The most events of a batch that adapts.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -101,7 +101,7 @@ class Pacing(BaseModel):
         return self
 
     def pacing(self, declared: Pacing) -> Pacing:
-        """These settings, and for what they leave out the declared ones."""
+        """These settings; the declared ones take the place of those that are left out."""
         own = {name: getattr(self, name) for name in Pacing.model_fields}
         return Pacing(
             **{n: getattr(declared, n) if value is None else value for n, value in own.items()}

@@ -58,9 +58,9 @@ class BackfillRequest(Poison, Pacing, Selecting, Request):
         approval: ``manual``: the new table waits for the signal `approve` before it goes live;
             ``auto`` (default): it goes live unless it is beyond one of the limits below.
         max_changed_percent: Rows added, removed and changed, in percent of the live rows, up to
-            which (inclusive) the new table goes live by itself.
+            which (inclusive) the new table goes live without approval.
         max_removed_rows: Live rows that the new table lacks, up to which (inclusive) it goes live
-            by itself.
+            without approval.
         rollback_on_failure: In place: bring back what stood there when the run fails or is
             cancelled. A run that builds aside changes nothing unless it succeeds.
         create_backup: In place: keep what stood there as a generation to roll back to. A run that
@@ -107,7 +107,7 @@ class BackfillRequest(Poison, Pacing, Selecting, Request):
         return self
 
     def poison(self, declared: Poison) -> Poison:
-        """See `Poison`; whoever retries dead letters has them set aside again."""
+        """See `Poison`; a retry of dead letters sets them aside again unless it says otherwise."""
         retries = self.criteria is Criteria.DEAD_LETTERS and self.on_poison is None
         own = self.model_copy(update={"on_poison": OnPoison.SET_ASIDE}) if retries else self
         return Poison.poison(own, declared)

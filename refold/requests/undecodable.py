@@ -1,4 +1,4 @@
-"""What cannot be decoded: it is handed on as such, to be refused by whoever was to take it."""
+"""Input that cannot be decoded: the workflow is given this instead, and refuses it in words."""
 
 from __future__ import annotations
 

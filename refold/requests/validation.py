@@ -1,4 +1,4 @@
-"""Requests as they come from whoever starts a workflow: accepted, or refused field by field."""
+"""Requests as people and programs send them: accepted, or refused field by field."""
 
 from __future__ import annotations
 

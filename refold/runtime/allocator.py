@@ -15,9 +15,9 @@ from typing import Any
 # `mallopt` parameters, of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
-# From this size on a block is mapped by itself, and unmapped when it is freed: what asyncio reads
-# into, and large events. By default glibc raises the limit to the largest block ever freed, up to
-# 32 MB.
+# A block of this size or more has a mapping of its own, which goes when the block is freed. Such
+# blocks are what asyncio reads into, and large events. By default glibc raises the limit to the
+# largest block ever freed, up to 32 MB.
 _MAPPED_FROM = 256 << 10
 # So much may be free at the heap's end. Without this limit, setting the other one lowers it to
 # 128 kB, and the heap's end would go up and down with each answer.

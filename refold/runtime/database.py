@@ -134,8 +134,8 @@ async def own_transaction(
 ) -> AsyncIterator[asyncpg.Connection[Any]]:
     """A transaction of the driver's own: SQLAlchemy's would cost as much again as a small batch.
 
-    Whoever is cancelled in the midst of it gives the connection up: SQLAlchemy does not know of the
-    transaction and would hand it, open, to the next one, whose commits would then be none.
+    A task that is cancelled in the midst of it gives the connection up. SQLAlchemy does not know of
+    the transaction and would hand it, still open, to the next task, whose commits would be none.
     """
     driver = await raw(connection)
     try:

@@ -17,9 +17,9 @@ def calm_garbage_collector() -> None:
     A fold makes millions of short-lived objects and no cycles. With the default threshold the
     collector walks them over and over, for a third of a rebuild's time.
 
-    Whoever goes on for long calls `collect_now_and_then`, too: by these thresholds, and by the
-    collector's own rule that old objects are looked at when their number has grown by a quarter,
-    what has once become old is kept for hours.
+    A process that lives long calls `collect_now_and_then`, too. With these thresholds an object
+    that has become old is kept for hours: the collector looks at old objects only when their
+    number has grown by a quarter.
     """
     gc.collect()
     gc.freeze()

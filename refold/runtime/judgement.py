@@ -1,4 +1,4 @@
-"""Whether an error passes by itself, and what is said of it outside of a worker's log."""
+"""Whether an error passes with time, and what is said of it outside of a worker's log."""
 
 from __future__ import annotations
 
@@ -85,6 +85,8 @@ _HINTS = {
     "54": "it is larger than PostgreSQL, or an index, can hold",
     "P0": "a trigger or function of the database raises it",
 }
+# Of 2BP01, its DETAIL names what depends on an object; raised by somebody's function, anything.
+_NAMES_DEPENDENTS = "reportDependentObjects"
 # The code and what to do come after it, and must not be cut.
 _LONGEST_MESSAGE = 1_000
 _START_AGAIN = "mend that, then start it again"
@@ -205,7 +207,7 @@ def refusal(refused: asyncpg.PostgresError) -> str:
     # Not its DETAIL, nor its context: these show keys and rows. But what depends on an object.
     state = refused.sqlstate or ""
     message = shortened(own_words(refused), _LONGEST_MESSAGE)
-    if state == "2BP01" and refused.detail:
+    if state == "2BP01" and refused.server_source_function == _NAMES_DEPENDENTS and refused.detail:
         message += f": {refused.detail}"
     return f"{message} ({state} {type(refused).__name__})" if state else message
 

@@ -233,7 +233,7 @@ def _statements(settings: Mapping[str, str], *, local: bool) -> str:
     return "".join(f"{verb} {name} = {_listed(name, s)};" for name, s in settings.items())
 
 
-# Each of their items is quoted by itself; other lists are one word.
+# Each item of these lists is quoted on its own; other lists are quoted as one word.
 _LISTS = ("search_path", "temp_tablespaces")
 
 

@@ -48,7 +48,7 @@ _seconds: contextvars.ContextVar[float] = contextvars.ContextVar("seconds", defa
 
 
 class Hand:
-    """What a thread has in hand, for whoever watches it.
+    """What a thread has in hand, for the watch on it.
 
     Args:
         projection: Whose code it runs.
@@ -181,7 +181,7 @@ class _Job:
             )
 
     def give_up(self) -> None:
-        """Whoever waits for it is told why it does not come."""
+        """Ends the wait for the result: the waiting task is told why it does not come."""
         if self.overdue is not None and not self.future.done():
             self.future.set_exception(self.overdue)
 

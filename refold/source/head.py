@@ -1,10 +1,10 @@
 """The settled head: the highest position at or below which nothing can still appear.
 
 Sequences do not commit in order: a transaction may draw position 7, another 8, and 8 commit first.
-Whoever reads on to 8 then never sees 7. But an INSERT locks the table (ROW EXCLUSIVE) before it
-draws its position and keeps that lock until it ends. So: read the highest position, *then* see who
-holds that lock; once all of those have ended, everything up to that position is committed or never
-will be. Prepared transactions count. It needs no column of its own and no session state.
+A reader that goes on to 8 then never sees 7. But an INSERT locks the table (ROW EXCLUSIVE) before
+it draws its position and keeps that lock until it ends. So: read the highest position, *then* see
+who holds that lock; once all of those have ended, everything up to that position is committed or
+never will be. Prepared transactions count. It needs no column of its own and no session state.
 
 Not covered, because such a position is drawn without the lock: positions taken from the sequence
 by the application beforehand, a sequence with CACHE above 1, logical-replication subscribers,

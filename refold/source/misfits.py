@@ -59,7 +59,7 @@ async def find_misfits(
     async for chunk in read_chunks(connection, positions):
         for event in chunk:
             try:
-                projection.keys_of(event)
+                projection.rows.keys_of(event)
             except PoisonEvent as poison:
                 found.append(Letter.of(poison))
     return found

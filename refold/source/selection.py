@@ -20,11 +20,11 @@ from refold.store.schema import events
 async def fixed(
     connection: AsyncConnection, asked: Selecting, *, head: int, tenant: str | None
 ) -> Selection:
-    """What is asked for, with all that depends on the moment fixed, as positions up to the head.
+    """Turns what is asked for into a range of positions that no longer depends on the moment.
 
-    Dates become positions first: between the first event that is recorded late enough and the last
-    that is recorded early enough, so that no more than these are read. They are then filtered by
-    their dates, which need not ascend.
+    A date becomes a position, so that only the events between the first that is recorded late
+    enough and the last that is recorded early enough are read. These events are then filtered by
+    their dates, too, as dates need not ascend with positions.
 
     Args:
         connection: Any connection.
@@ -73,7 +73,7 @@ async def _days_ago(connection: AsyncConnection, days: int) -> datetime | None:
 
 
 async def _last_events(connection: AsyncConnection, count: int, head: int) -> int:
-    """The position of the event that so many, itself included, end with at the head."""
+    """The position of the first of the last `count` events up to the head; 0 with fewer."""
     statement = select(events.c.position).where(events.c.position <= head)
     ordered = statement.order_by(events.c.position.desc()).offset(count - 1).limit(1)
     return await connection.scalar(ordered) or 0
@@ -82,12 +82,12 @@ async def _last_events(connection: AsyncConnection, count: int, head: int) -> in
 def selected(
     projection: Projection, selection: Selection, tenant_path: str | None
 ) -> list[ColumnElement[bool]]:
-    """The condition for the events that are selected, but for its predicate.
+    """The condition for the events that are selected; it leaves the predicate out.
 
     Args:
-        projection: Only event types that it reads, from where it begins.
-        selection: Which events.
-        tenant_path: Where an event names its tenant; needed with a tenant.
+        projection: The events are of types that it reads, from where it begins.
+        selection: Which events are meant.
+        tenant_path: Where an event names its tenant; needed when the selection has a tenant.
     """
     conditions = wanted(projection.event_types, projection.start_from)
     if selection.from_position > selection.to_position:
@@ -128,7 +128,7 @@ async def count_selected(connection: AsyncConnection, conditions: list[ColumnEle
 def without_events(
     projection: Projection, keys: Select[Any], *, low: Key | None, high: Key | None, upto: int
 ) -> Select[Any]:
-    """Those of some keys with low < key <= high that have no event up to a position (inclusive)."""
+    """Selects the keys with low < key <= high that have no event up to a position (inclusive)."""
     paths = projection.key_paths
     assert paths is not None
     found = keys.distinct().subquery()

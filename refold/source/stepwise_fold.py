@@ -25,7 +25,7 @@ class StepwiseFold:
         sets_aside: Whether a poison event holds its key, rather than ending all.
 
     Attributes:
-        hand: What is being folded, for whoever watches the thread.
+        hand: What is being folded, for the watch on the thread.
         rows: What the keys are folded to so far.
     """
 
@@ -57,10 +57,10 @@ class StepwiseFold:
             for key in self._keys_of(event):
                 if key in self._held or (self._only is not None and key not in self._only):
                     continue
-                fields = self._projection.key_fields(key)
+                fields = self._projection.rows.key_fields(key)
                 self.hand.begin(event)
                 try:
-                    self.rows[key] = self._projection.apply(self.rows.get(key), event, fields)
+                    self.rows[key] = self._projection.rows.apply(self.rows.get(key), event, fields)
                 except PoisonEvent:
                     if not self._sets_aside:
                         raise
@@ -70,7 +70,7 @@ class StepwiseFold:
 
     def _keys_of(self, event: Event) -> list[Key]:
         try:
-            return self._projection.keys_of(event)
+            return self._projection.rows.keys_of(event)
         except PoisonEvent:
             if not self._sets_aside:
                 raise

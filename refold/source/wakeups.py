@@ -1,7 +1,7 @@
-"""Waking whoever waits for events: by notification, and by the clock when none comes.
+"""Waking a reader that waits for events: by notification, and by the clock when none comes.
 
-Nobody has to notify. Appending does not do it by itself, as PostgreSQL refuses to prepare a
-transaction (PREPARE TRANSACTION) that has notified. Behind a pooler nobody can be notified.
+Nobody has to notify. Refold does not notify when it appends, as PostgreSQL refuses to prepare
+a transaction (PREPARE TRANSACTION) that has notified. Behind a pooler nobody can be notified.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Bell:
         self._rung = asyncio.Event()
 
     def ring(self, *_: object) -> None:
-        """Wakes whoever waits now, or next."""
+        """Wakes the one that waits now; if nobody does, the next one does not wait."""
         self._rung.set()
 
     async def wait(self, seconds: float) -> None:
@@ -43,7 +43,7 @@ async def listening(connection: AsyncConnection) -> AsyncIterator[Bell]:
     driver = await raw(connection)
     bell = Bell()
     if is_pooled(driver):
-        yield bell  # its session is not its own: whoever waits, waits for the clock
+        yield bell  # a pooled session is not notified: the clock wakes instead
         return
     await driver.add_listener(CHANNEL, bell.ring)
     try:

@@ -16,7 +16,7 @@ def run_until_signalled(stack: Stack, announce: Callable[[Stack], None]) -> int:
 
     A signal during the start stops what had started; `announce` is then not called. Further
     signals do not hurry the stop. Returns 0; raises a StackError, after an orderly stop, when the
-    start failed or a server ended by itself. Call it in the main thread.
+    start failed or a server ended unasked. Call it in the main thread.
     """
     with _signals() as signals:
         try:

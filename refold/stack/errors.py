@@ -5,7 +5,7 @@ StackError
 ├── PortTaken             a port of the range that was asked for is in use
 ├── PartMissing           a server's binary is not installed
 ├── DataDirUnreachable    root's PostgreSQL account cannot get at the files
-├── ServerEnded           a server or initdb ended by itself
+├── ServerEnded           a server or initdb ended that nobody had stopped
 └── ServerNotReady        a server did not answer in time
 """
 
@@ -58,7 +58,7 @@ class DataDirUnreachable(StackError):
 
 
 class ServerEnded(StackError):
-    """A server ended by itself; the message has the tail of its log."""
+    """A server ended that nobody had stopped; the message has the tail of its log."""
 
     def __init__(self, name: str, exit_status: str, log: Path, tail: str) -> None:
         self.name = name

@@ -108,7 +108,7 @@ class Stack:
     def check(self) -> None:
         """Call it about twice a second: starts again workers that ended.
 
-        Raises ServerEnded, with the tail of its log, when PostgreSQL or Temporal ended by itself.
+        Raises ServerEnded, with the tail of its log, when PostgreSQL or Temporal ended unasked.
         """
         for server in (self.postgres.process, self.temporal.process):
             if server and not server.running:

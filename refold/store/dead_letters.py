@@ -45,8 +45,8 @@ def _of(projection: str, generation: int) -> ColumnElement[bool]:
 
 # -- setting aside ---------------------------------------------------------------------------
 
-# Transactions that add letters to one generation come one after another, so that none overlooks
-# the other's when it counts. It is taken last: whoever holds it waits for nobody.
+# Transactions that add letters to one generation come one after another, so that each counts what
+# the others have added. The lock is taken last, so that its holder waits for nobody.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
 _COUNT = "SELECT count(*) FROM refold.dead_letters WHERE projection = $1 AND generation = $2"
 _ADD = """

@@ -273,7 +273,7 @@ async def replaced(connection: AsyncConnection, projection: str) -> list[Generat
 
 
 async def fence_active(connection: AsyncConnection, projection: str) -> None:
-    """Stops whoever still follows the active generation; the next one takes a fence of its own."""
+    """Stops the current follower of the active generation; the next one takes its own fence."""
     statement = update(generations).where(
         generations.c.projection == projection, generations.c.status == ACTIVE
     )

@@ -34,7 +34,7 @@ async def forget_runs(connection: AsyncConnection, projection: str, older_than: 
     """Forgets runs that ended before so long, but for what is still asked about.
 
     These stay: the latest ones; those whose table is there; and of each version the latest that
-    worked or was started by itself, which keeps it from starting by itself again.
+    worked or was started by a worker, which keeps workers from starting it again.
 
     Returns:
         How many were forgotten, with their partitions.

@@ -56,7 +56,7 @@ class Lease:
 
 
 def busy(lease: Lease, *, elsewhere: bool = False) -> ProjectionBusy:
-    """What whoever wants a projection that is held is told.
+    """The error for a run that wants a projection which another run holds.
 
     Args:
         lease: Who holds it.

@@ -68,7 +68,7 @@ async def fill(
 ) -> int:
     """Copies a generation's rows, its dead letters and its checkpoint; returns how many rows.
 
-    One statement sees one moment: they agree, while whoever follows the source goes on.
+    One statement sees one moment, so the three agree, though the follower of the source goes on.
     """
     new = read_models.physical(projection, copy.schema_name)
     old = read_models.physical(projection, source.schema_name)

@@ -66,8 +66,9 @@ class ProjectionFailed(SystemEvent):
         position: Of a poison event: its position.
         event_type: Its type.
         stream_id: Its stream.
-        retry_attempt: How often it had been tried again since it last worked; 0 at first.
-        next_attempt_at: When it is tried again by itself; None when only a restart helps.
+        retry_attempt: How often it has been tried again since it last worked; 0 at first.
+        next_attempt_at: When it is tried again without anybody's doing; None when only a restart
+            helps.
     """
 
     error_type: str
@@ -227,8 +228,8 @@ class ProjectionRestartRequested(ProjectionRequest):
     """Asks a live projection to go on at its checkpoint.
 
     Attributes:
-        retry_attempt: The how manieth attempt it is going to be; for the record.
-        delay_seconds: Time to wait before, in seconds, for a back-off.
+        retry_attempt: The number of the attempt that this asks for; it is only recorded.
+        delay_seconds: How long to wait before the restart, in seconds.
         requested_by: Who asks, for the record.
     """
 

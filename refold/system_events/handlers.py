@@ -18,9 +18,10 @@ class SystemEventContext(ABC):
     Attributes:
         id: The same at each delivery of this event: a key for doing its effect only once.
         recorded_at: When the event was recorded.
-        correlation_id: Ties what comes of a request to the request.
-        retry_attempt: Of a failure: how often it had been tried again before; else 0.
-        delivery_attempt: The how manieth time this handler is given the event, from 1.
+        correlation_id: The same for a request and for everything that comes of it.
+        retry_attempt: How often the projection had been tried again before it failed; 0 for any
+            event that is not a failure.
+        delivery_attempt: How often this handler has been given the event, this time included.
     """
 
     id: str
@@ -31,14 +32,15 @@ class SystemEventContext(ABC):
 
     @abstractmethod
     async def publish(self, event: SystemEvent) -> str:
-        """Publishes another event, once even if the handler is run again; its correlation id.
+        """Publishes another event, and returns its correlation id.
 
-        What asks for something starts it. The correlation id is this event's unless it has one.
+        The event is published once, even if the handler is run again. An event that asks for
+        something starts it. It gets the correlation id of this event unless it has its own.
         """
 
 
 Handle = Callable[[Any, SystemEventContext], Awaitable[None] | None]
-"""A system event and its context in; plain or async."""
+"""A function of a system event and its context; it may be plain or async."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class SystemHandler:
     """A function that is given system events, in order, each at least once.
 
     Attributes:
-        name: Where it was defined: ``module:function``. It keeps its place in the events by it.
+        name: Where it was defined: ``module:function``. Refold remembers by this name how far the
+            handler has come.
         events: The types that it is given.
         handle: The function.
         projection: Only events of this projection; None for all.
@@ -79,11 +82,12 @@ def on_system_event(
     Args:
         events: Classes of system events, Refold's or the application's own.
         projection: Only events of this projection; None for all.
-        max_attempts: How often it is tried with an event, from 1, later and later. Then the event
-            is given up, a `SystemHandlerFailed` recorded, and it goes on with the next.
+        max_attempts: How often it is tried with one event, from 1; the pauses grow. After the last
+            attempt a `SystemHandlerFailed` is recorded, and the handler goes on with the next
+            event.
 
     Raises:
-        InvalidProjection: No type is given, or something that is none.
+        InvalidProjection: No class of system events is given, or something else is.
     """
     if not events or not all(isinstance(e, type) and issubclass(e, SystemEvent) for e in events):
         raise InvalidProjection(

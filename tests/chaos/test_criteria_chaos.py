@@ -128,9 +128,9 @@ async def test_selected_keys_are_right_wherever_the_worker_dies(
             await corrupt(database, random)
             before = await rows_of(database.engine, mortal)
             asked, selects = a_criterion(random, count)
-            selected = {key for e in logged if selects(e) for key in mortal.keys_of(e)}
+            selected = {key for e in logged if selects(e) for key in mortal.rows.keys_of(e)}
             atomic = random.random() < 0.5
-            work = sum(1 for e in logged if mortal.keys_of(e)[0] in selected)
+            work = sum(1 for e in logged if mortal.rows.keys_of(e)[0] in selected)
             death.write_text(str(random.randint(1, max(1, work))))
             request = {"projection": "counters", **asked, "is_atomic": atomic}
             request["batch_size"] = random.choice([1, 2, 3, 7, 50])

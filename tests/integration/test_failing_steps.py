@@ -118,15 +118,18 @@ async def test_every_state_in_every_phase(client: Client, template: Any) -> None
     print(f"seed {seed}")
     pairs = [(phase, state) for phase in PHASES for state in STATES]
     random.Random(seed).shuffle(pairs)
-    for phase, state in pairs:
+    wrong = []
+    for number, (phase, state) in enumerate(pairs):
         made = await make_database(template)
         try:
             await _refused_in(client, made, phase, state, seconds=25)
-        except BaseException:
-            print(f"{phase}, {state}")
-            raise
+        except (AssertionError, TimeoutError) as error:
+            print(f"{phase}, {state}: {error!r:.1000}", flush=True)
+            wrong.append((phase, state))
         finally:
             await drop_database(template, made)
+        print(f"{number + 1} of {len(pairs)}: {phase}, {state}", flush=True)
+    assert wrong == []
 
 
 async def _refused_in(

@@ -206,13 +206,13 @@ async def test_key_order_is_the_fold_of_each_key(
     )
     projection.on("T")(lambda row, event: {})
     made = await logged(connection, [(stream, body, {}) for stream, body in pairs])
-    keys = sorted({key for event in made for key in projection.keys_of(event)})
+    keys = sorted({key for event in made for key in projection.rows.keys_of(event)})
     cut = data.draw(st.sampled_from([None, *keys]))
     seen: list[tuple[Any, int]] = []
     for low, high in ((None, cut), (cut, None)) if cut is not None else ((None, None),):
         statement = in_key_order(projection, after=0, upto=10**6, low=low, high=high)
         read = await read_events(connection, statement)
-        seen += [(projection.keys_of(event)[0], event.position) for event in read]
+        seen += [(projection.rows.keys_of(event)[0], event.position) for event in read]
     assert len(seen) == len(made)
     order = {key: number for number, (key, _) in enumerate(seen)}
     first = {key: number for number, (key, _) in reversed(list(enumerate(seen)))}
@@ -238,5 +238,5 @@ async def test_the_key_that_is_read_along_is_the_stored_key(
     records = await connection.execute(statement)
     for *fields, key in decoded(list(records)):
         event = Event(*fields)
-        [expected] = projection.keys_of(event)
+        [expected] = projection.rows.keys_of(event)
         assert key == (str(expected) if isinstance(kind, Uuid) else expected)

@@ -72,9 +72,9 @@ async def check(
     assert [low for low, _ in bounds[1:]] == [high for _, high in bounds[:-1]]
     assert totals == [len(events) for events in slices]
     read = await read_window(connection, types=["T"], after=0, upto=ALL, limit=ALL)
-    expected = sorted(event.position for event in read if projection.keys_of(event))
+    expected = sorted(event.position for event in read if projection.rows.keys_of(event))
     assert sorted(event.position for events in slices for event in events) == expected
-    keys = [Counter(projection.keys_of(event)[0] for event in events) for events in slices]
+    keys = [Counter(projection.rows.keys_of(event)[0] for event in events) for events in slices]
     assert sum(len(each) for each in keys) == len(set().union(*keys)), "no key is in two slices"
     return keys
 

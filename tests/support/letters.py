@@ -40,14 +40,15 @@ def fold_setting_aside(projection: Projection, events: Iterable[Event]) -> dict[
         if event.type not in projection.handlers:
             continue
         try:
-            keys = projection.keys_of(event)
+            keys = projection.rows.keys_of(event)
         except PoisonEvent:
             continue
         for key in keys:
             if key in held:
                 continue
             try:
-                rows[key] = projection.apply(rows.get(key), event, projection.key_fields(key))
+                fields = projection.rows.key_fields(key)
+                rows[key] = projection.rows.apply(rows.get(key), event, fields)
             except PoisonEvent:
                 held.add(key)
     return {key: row for key, row in rows.items() if row is not None}

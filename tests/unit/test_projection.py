@@ -122,10 +122,10 @@ def test_a_handler_that_changes_its_argument_changes_nothing_else() -> None:
         row["tags"].append(event.position)
         return row
 
-    fields = projection.key_fields("a")
-    first = projection.apply(None, event(1), fields)
-    second = projection.apply(first, event(2), fields)
-    third = projection.apply(second, event(3), fields)
+    fields = projection.rows.key_fields("a")
+    first = projection.rows.apply(None, event(1), fields)
+    second = projection.rows.apply(first, event(2), fields)
+    third = projection.rows.apply(second, event(3), fields)
     assert first is not None
     assert first["n"] == 0
     assert second is not None
@@ -145,7 +145,7 @@ def test_a_handler_thatfails_halfway_leaves_the_row_as_it_was() -> None:
 
     row = {"id": "a", "n": 0, "tags": {"seen": []}}
     with pytest.raises(PoisonEvent, match="half done"):
-        projection.apply(row, event(), projection.key_fields("a"))
+        projection.rows.apply(row, event(), projection.rows.key_fields("a"))
     assert row == {"id": "a", "n": 0, "tags": {"seen": []}}
 
 
@@ -167,7 +167,7 @@ def test_a_constant_that_a_handler_returns_stays_its_own() -> None:
     steps = ["Reset", "Added", "Reset", "Added", "Added"]
     row: Row | None = None
     for position, kind in enumerate(steps, start=1):
-        row = projection.apply(row, event(position, kind), projection.key_fields("a"))
+        row = projection.rows.apply(row, event(position, kind), projection.rows.key_fields("a"))
     assert row == {"id": "a", "n": 2, "tags": [4, 5]}
     assert empty == {"n": 0, "tags": [], "id": "of the handler"}
 

@@ -53,7 +53,7 @@ def test_a_part_that_does_not_fit_is_poison_even_beside_one_that_is_missing(
     ],
 )
 def test_a_key_function_names_no_key_or_one_or_many(key: Any, keys: list[Any]) -> None:
-    assert counted(lambda event: key).keys_of(event()) == keys
+    assert counted(lambda event: key).rows.keys_of(event()) == keys
 
 
 @pytest.mark.parametrize(
@@ -65,25 +65,25 @@ def test_a_key_function_names_no_key_or_one_or_many(key: Any, keys: list[Any]) -
     ],
 )
 def test_a_key_function_names_composite_keys_as_tuples(key: Any, keys: list[Any]) -> None:
-    assert pair(lambda event: key).keys_of(event()) == keys
+    assert pair(lambda event: key).rows.keys_of(event()) == keys
 
 
 @pytest.mark.parametrize("key", ["x", ("x",), ("x", 1, 2), ["x", 1], (), ["x"]])
 def test_a_key_of_the_wrong_number_of_parts_is_poison(key: Any) -> None:
     with pytest.raises(PoisonEvent, match=r"expected 2 part\(s\) for \(shop, sku\), got"):
-        pair(lambda event: key).keys_of(event())
+        pair(lambda event: key).rows.keys_of(event())
 
 
 @pytest.mark.parametrize("key", [("x", "1"), ("x", True), (None, 1), [("x", 1), ("x", None)]])
 def test_a_key_functions_value_must_be_its_columns(key: Any) -> None:
     with pytest.raises(PoisonEvent, match=r"column '(shop|sku)': expected"):
-        pair(lambda event: key).keys_of(event())
+        pair(lambda event: key).rows.keys_of(event())
 
 
 def test_a_key_function_thatfails_makes_the_event_poison() -> None:
     projection = counted(lambda event: event.data["customer"])
     with pytest.raises(PoisonEvent, match=r"event 5 .*KeyError: 'customer'"):
-        projection.keys_of(event(5))
+        projection.rows.keys_of(event(5))
 
 
 def test_an_event_with_several_keys_is_folded_into_each() -> None:

@@ -232,7 +232,7 @@ class Building(Moves[BackfillRequest]):
             # Gathered, not only waited for: an exception that nobody takes is a line in the log.
             await asyncio.gather(watcher, return_exceptions=True)
             raise
-        # After the last partition the watch ends by itself, with the final counters.
+        # After the last partition the watch ends with the final counters.
         await watcher
 
     async def _look(self, plan: Plan, seconds: float) -> ProgressReport:

@@ -30,8 +30,8 @@ T = TypeVar("T")
 class Controlled(StepListener):
     """Base of runs: each step of their work waits while they are paused.
 
-    What a run is told goes into the database, where the batches in hand see it. It is asked to
-    pause (``pausing``) until the last of them has ended; then it is ``paused``.
+    What a run is told goes into the database, where the batches in hand see it. A run that is asked
+    to pause is ``pausing`` until the last of these batches has ended; then it is ``paused``.
     """
 
     def __init__(self, meter: ProgressMeter, controls: Controls) -> None:
@@ -40,7 +40,7 @@ class Controlled(StepListener):
         self._meter.controls = controls
         self._busy = 0
         self._ending = False
-        # Before the plan there is nobody to tell: steps are told as they begin.
+        # Before the plan no step is at work: each step gets the controls when it begins.
         self._can_tell = False
         self._note_hold()
 
@@ -87,7 +87,7 @@ class Controlled(StepListener):
             )
 
     async def _tell_if_possible(self, **changes: Any) -> None:
-        """What a signal tells holds for the steps to come, at least: it must not end the run."""
+        """Tells the steps at work; if that fails, the run goes on, and later steps are told."""
         try:
             await self._tell(**changes)
         except ActivityError as error:

@@ -1,4 +1,4 @@
-"""What is said of a run's end: what undoing it came to, and what it failed at."""
+"""The words for a run's end: what it failed at, and what became of undoing it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ with workflow.unsafe.imports_passed_through():
 
 @dataclass
 class Undone:
-    """What undoing a run came to, in words."""
+    """Whether undoing a run has worked, in words, too."""
 
     done: bool
     said: str

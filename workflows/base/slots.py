@@ -13,7 +13,7 @@ class Slots:
     """Places for jobs.
 
     Args:
-        limit: How many there are now; asked again and again.
+        limit: Says how many slots there are now; it is called again and again.
     """
 
     def __init__(self, limit: Callable[[], int]) -> None:
@@ -32,14 +32,14 @@ class Slots:
         self._taken -= 1
 
     async def step_aside(self) -> None:
-        """Gives the slot up, if there are fewer now than are taken, until there is one again."""
+        """Gives the slot up when more are taken than there are now; returns with one again."""
         if self._taken <= self._limit():
             return
         self._taken -= 1
         try:
             await self.take()
         except BaseException:
-            self._taken += 1  # whoever has it gives it back
+            self._taken += 1  # the slot's holder gives it back
             raise
 
 

@@ -17,8 +17,8 @@ class StepListener:
     """Base of workflows that know which of their steps fail, or wait.
 
     Args:
-        known: What an execution before knew.
-        obstacles: What hangs on the live table and stops a swap, as far as one before knew.
+        known: What the execution before this one knew.
+        obstacles: What hangs on the live table and stops a swap, as that execution knew it.
     """
 
     def __init__(self, known: StepFailure | None = None, obstacles: Sequence[str] = ()) -> None:

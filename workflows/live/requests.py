@@ -37,8 +37,8 @@ _LONGEST_KEY = 200
 class Requests(Recording):
     """Base of the workflow that carries out what system events ask for.
 
-    A run that is asked for is a workflow of its own: it goes on whatever becomes of this one, and
-    records by itself how it ends.
+    A run that is asked for is a workflow of its own: it goes on whatever becomes of this workflow,
+    and records how it ends.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Requests(Recording):
         """Restarts following, now or later."""
         stops = self._stops
         event = await self._accepted_event(ProjectionRestartRequested, "Projection", inputs)
-        # A stop that has come meanwhile counts more.
+        # A stop that has come meanwhile outweighs the restart.
         if event is None or self._stops != stops:
             return
         if not event.delay_seconds:
@@ -98,7 +98,7 @@ class Requests(Recording):
         self, kind: type[E], workflow_type: str, inputs: Sequence[Any]
     ) -> E | None:
         """The event, recorded; None when it cannot be accepted or was published before."""
-        # Whoever publishes gives each publication a key; whoever signals by hand means it.
+        # `publish` gives each publication a key; a signal by hand has none and always counts.
         key = workflow.uuid4().hex
         if len(inputs) > 1 and isinstance(inputs[1], str) and len(inputs[1]) <= _LONGEST_KEY:
             key = inputs[1]
@@ -126,8 +126,8 @@ class Requests(Recording):
         Args:
             kind: The workflow type.
             request: What it is started with.
-            asked: Somebody has asked for it, and is answered when it cannot be started.
-            once: Instead: an id under which there is never a second one.
+            asked: Whether somebody has asked for it, who is answered when it cannot be started.
+            once: An id under which there is never a second run; None for the default id.
 
         Returns:
             False when one is running under that id, or has been, if it is for once.

@@ -109,7 +109,7 @@ class Indexing:
         present = await self._rows.read(connection, keys)
         held = await self._letters(keys)
         letters = await refolded.put(dict(present), held)
-        # Whoever came to it later gives in, which may be another one.
+        # The key that claimed a value later gives in; that may be another key.
         keys = list({*keys, *[loaded_key(projection.table, one.key or []) for one in letters]})
         await self._hold(keys, letters)
         await connection.exec_driver_sql(f"DROP TABLE {self._rows.name}")

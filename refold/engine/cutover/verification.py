@@ -233,7 +233,7 @@ def _alike(store: RowStore, expected: Row | None, found: Row | None) -> bool:
 def _wrong_row(
     projection: Projection, key: Key, expected: Row | None, found: Row | None
 ) -> WrongRow:
-    fields = short_row(_plain_row(projection.key_fields(key))) or {}
+    fields = short_row(_plain_row(projection.rows.key_fields(key))) or {}
     if expected is None or found is None:
         sides = [
             None

@@ -258,7 +258,7 @@ class Follower:
         for event in hand.each(as_events(records)):
             keys: list[Key] = []
             try:
-                keys = self.projection.keys_of(event)
+                keys = self.projection.rows.keys_of(event)
             except PoisonEvent as poison:
                 keyed.letters.append(self._letter(poison, None))
             keyed.events.append(event)
@@ -277,9 +277,9 @@ class Follower:
                 if key in held:
                     continue
                 hand.begin(event)
-                fields = self.projection.key_fields(key)
+                fields = self.projection.rows.key_fields(key)
                 try:
-                    current[key] = self.projection.apply(current[key], event, fields)
+                    current[key] = self.projection.rows.apply(current[key], event, fields)
                 except PoisonEvent as poison:
                     applied.letters.append(self._letter(poison, key))
                     held.add(key)

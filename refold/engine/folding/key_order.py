@@ -91,7 +91,7 @@ class KeyOrderFold:
         self._batch = Batch()
         self._key: Key | None = carry.key if carry else None
         self._stored_key: Any = _as_read(stored_key(carry.key)) if carry else None
-        self._fields: Row = projection.key_fields(carry.key) if carry else {}
+        self._fields: Row = projection.rows.key_fields(carry.key) if carry else {}
         self._row: Row | None = carry.row if carry else None
         self._sets_aside = sets_aside
         self._held: Letter | None = carry.held if carry else None
@@ -105,8 +105,8 @@ class KeyOrderFold:
         """
         # The loop that a rebuild spends its time in: it does what `Projection.apply` does, with
         # fewer calls. What is rare, a poison event, leaves it and comes back.
-        projection, new, instant = self._projection, tuple.__new__, datetime.fromisoformat
-        handlers, copied, settled = projection.handlers, projection.copier, projection.settled
+        rows, new, instant = self._projection.rows, tuple.__new__, datetime.fromisoformat
+        handlers, copied, settled = self._projection.handlers, rows.copier, rows.settled
         stored, fields, row, hand = self._stored_key, self._fields, self._row, self.hand
         counted, position, at = 0, 0, ""
         event: Any = None
@@ -143,7 +143,7 @@ class KeyOrderFold:
             except BaseException as error:  # `exit()` in a handler is no end of ours
                 if event is None or isinstance(error, HandlerInterrupted):
                     raise _unread(error, position, at) from None
-                poison = projection.poison(event, error)
+                poison = rows.poison(event, error)
                 if not self._sets_aside:
                     raise poison from error
                 self._held = Letter.of(poison, error, key=self._key)
@@ -161,7 +161,7 @@ class KeyOrderFold:
     def _begin_key(self, stored: Any) -> None:
         self._stored_key = stored
         self._key = self._load_key(stored if isinstance(stored, list) else [stored])
-        self._fields = self._projection.key_fields(self._key)
+        self._fields = self._projection.rows.key_fields(self._key)
 
     def finish(self) -> Batch:
         """The last batch: the key in hand is finished, as there are no more records."""

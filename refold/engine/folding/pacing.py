@@ -1,4 +1,4 @@
-"""The pace of a segment: what it has been told, events a second, the load of the database."""
+"""The pace of a segment: by what the run was told, its rate, and the load of the database."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from refold.runtime.threads import PIECE_SECONDS
 from refold.store import runs
 from refold.store.pressure import Pressure
 
-# So often a segment that waits looks whether it has been told something.
+# How often a waiting segment looks whether the run has been told something.
 _LOOK_SECONDS = 0.25
-# So long a segment holds back: only between two segments can the workflow begin a new history.
+# How long a segment holds back: the workflow can begin a new history only between two segments.
 _HOLD_SECONDS = 60.0
-# A limited rate is kept by batches of at most so much time each.
+# With a limited rate, a batch has at most as many events as this time allows.
 _SMOOTH_SECONDS = 0.25
-# A batch that adapts does not change by more than this at once, and stays between these.
+# A batch that adapts changes by this factor at most, and its size stays between these bounds.
 _LARGEST_STEP = 2.0
 _SMALLEST_BATCH, _LARGEST_BATCH = 10, 50_000
 
@@ -29,14 +29,14 @@ class Pace:
     """Decides between two batches how large the next is, and when it begins.
 
     Args:
-        engine: For looking at the load.
-        plan: What the run goes by.
-        controls: What it has been told when the segment began.
-        beat: To say why it waits.
+        engine: The database whose load is looked at.
+        plan: The run's plan.
+        controls: What the run had been told when the segment began.
+        beat: Shows why the segment waits.
 
     Attributes:
-        batch_size: Events in the next batch.
-        batch_seconds: After so long a batch ends, however few events it has.
+        batch_size: How many events the next batch has.
+        batch_seconds: How long a batch may take; then it ends, however few events it has.
     """
 
     def __init__(self, engine: AsyncEngine, plan: Plan, controls: Controls, beat: Step) -> None:
@@ -95,8 +95,8 @@ class Pace:
             events: Events in the batch.
 
         Returns:
-            False when the segment is to end instead: it has been told something, or holds back,
-            which it must not do with a snapshot of the log in hand.
+            False when the segment is to end instead. The run has been told something, or it is to
+            hold back, which a segment must not do with a snapshot of the log in hand.
         """
         self._adapt(events, self._clock() - self._begun)
         if not await self._sleep(connection, await self.spend(connection, events)):
@@ -107,7 +107,7 @@ class Pace:
         return True
 
     async def spend(self, connection: AsyncConnection, events: int) -> float:
-        """Counts events against the limit; returns the seconds until the next may be folded."""
+        """Counts events against the rate; returns the seconds until the next may be folded."""
         if not self._rate or not events:
             return 0
         return await runs.spend(connection, self._plan.run_id, events / self._rate)

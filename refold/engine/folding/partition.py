@@ -33,11 +33,11 @@ class PartitionWork:
 
     Args:
         writer: The connection that commits.
-        partition: As this attempt took it over.
-        target: Where its rows go.
+        partition: The partition as it was when this attempt took it over.
+        target: Where the rows go.
 
     Attributes:
-        events: How many this attempt has folded and committed.
+        events: How many events this attempt has folded and committed.
     """
 
     def __init__(self, writer: AsyncConnection, partition: Partition, target: Target) -> None:
@@ -78,10 +78,11 @@ class PartitionWork:
         return statement, carry
 
     async def find_strays(self) -> None:
-        """Finds the rows of selected keys that have no event so far: no batch will have them.
+        """Finds rows of selected keys that have no event up to the checkpoint: no batch has them.
 
-        Such a key was selected by an event after the checkpoint. Its row is removed with the keys
-        around it, before whoever follows can go on with it, unless the event has come meanwhile.
+        Such a key was selected by an event after the checkpoint. Its row is removed together with
+        the keys around it, before the follower can go on with it. It stays if the event has been
+        followed by then.
         """
         target, partition = self._target, self._partition
         if target.plan.selection is None or target.plan.selection.to_position <= target.position:
@@ -136,7 +137,7 @@ class PartitionWork:
     async def _write_what_is_taken(
         self, batch: Batch, carry: dict[str, Any] | None, *, done: bool
     ) -> int:
-        """The same for a batch with rows that PostgreSQL refuses."""
+        """Commits a batch with rows that PostgreSQL refuses: the others, and letters for these."""
         target = self._target
         async with self._writer.begin():
             await self._writer.execute(text("SELECT"))  # the driver's transaction begins
@@ -235,7 +236,7 @@ class PartitionWork:
         position: int,
         upto_key: Key | None,
     ) -> list[Letter]:
-        """Takes in what was followed since this segment's snapshot was taken.
+        """Folds the events that were followed since this segment's snapshot was taken, too.
 
         Returns:
             The poison events among it that hold keys which `letters` do not hold yet.
@@ -248,7 +249,7 @@ class PartitionWork:
             low=self._done_key,
             high=upto_key,
             among=self._target.among,
-            # Anew: whoever followed may have set some aside meanwhile.
+            # Read anew: the follower may have set some aside meanwhile.
             passed_over=await poison_events.passed_over(self._writer, projection, plan.generation),
         )
         held = {loaded_key(projection.table, letter.key) for letter in letters if letter.key}
@@ -264,12 +265,12 @@ class PartitionWork:
         projection = self._target.projection
         found = []
         for event in hand.each(as_events(records)):
-            for key in projection.keys_of(event):
+            for key in projection.rows.keys_of(event):
                 if key in held:
                     continue
-                fields = projection.key_fields(key)
+                fields = projection.rows.key_fields(key)
                 try:
-                    folded[key] = projection.apply(folded.get(key), event, fields)
+                    folded[key] = projection.rows.apply(folded.get(key), event, fields)
                 except PoisonEvent as poison:
                     if not self._target.plan.poison.sets_aside:
                         raise

@@ -1,4 +1,4 @@
-"""Poison events set aside: at planning, in a refold, and which events a fold passes over."""
+"""Poison events that are set aside by planning and refolding, and the events a fold passes over."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def passed_over(
 ) -> list[int]:
     """The positions that a fold of a generation passes over.
 
-    These are the events that are skipped, and those whose key did not fit, as long as it does not.
+    These are the events that people have skipped, and the events whose key still does not fit.
 
     Args:
         connection: Any connection.
@@ -53,10 +53,10 @@ async def passed_over(
 async def selectable(
     connection: AsyncConnection, projection: Projection, selection: Selection, poison: Poison
 ) -> list[ColumnElement[bool]]:
-    """The condition for events that may name a key: of dead letters, if these are retried.
+    """The condition for events that may name a key; in a retry only dead letters may.
 
-    Events whose key does not fit name none, where they are set aside. Where they are not, those
-    that were set aside before do not count.
+    Where poison events are set aside, an event whose key does not fit names no key. Where they are
+    not, only the events that were set aside before are left out.
 
     Args:
         connection: Any connection.
@@ -102,7 +102,8 @@ async def totals_and_misfits(
         generation: The generation that is written, or copied; None for one that begins empty.
 
     Raises:
-        PoisonEvent: An event's key does not fit, and it is not set aside, or is one too many.
+        PoisonEvent: An event's key does not fit, and the event is not set aside, or it is one more
+            than may be.
     """
     known = await passed_over(connection, projection, generation)
     try:
@@ -130,7 +131,7 @@ async def record_misfits(connection: AsyncConnection, plan: Plan, misfits: list[
     """Adds the letters that planning found, in the transaction that writes the plan.
 
     Raises:
-        PoisonEvent: One is too many.
+        PoisonEvent: There are more letters than the generation may have.
     """
     await dead_letters.add(
         await raw(connection),
@@ -152,15 +153,15 @@ async def release(
     low: Key | None,
     high: Key | None,
 ) -> int:
-    """Removes the letters of the keys with low < key <= high: these are being replaced.
+    """Removes the letters of the keys with low < key <= high, as their rows are being replaced.
 
-    So a refold of a key releases it, or renews what holds it. A letter without a key goes with the
-    key that its event has by now, if it has one.
+    After that, a key is held only if its refold meets a poison event again. A letter without a key
+    is removed when its event has a key by now, and that key is among these.
 
     Args:
-        connection: In the transaction that puts their rows in place.
+        connection: In the transaction that puts the rows of these keys in place.
         projection: One whose key is made of paths.
-        plan: The run's; only the keys that it selects are released, if it selects.
+        plan: The run's plan; if it selects keys, only these are released.
         low: Only keys above this (exclusive); None for no bound.
         high: Only keys up to this (inclusive); None for no bound.
 

@@ -26,7 +26,7 @@ from refold.store.tables.conflicts import holders
 from refold.store.tables.refused_row import RefusedRow
 from refold.store.tables.rows import RowStore
 
-# So many rows that stand in each other's way are put right together; more are left to their turn.
+# At most so many rows that stand in each other's way are put right together; others wait.
 _MOST_HOLDERS = 1000
 _MOST_ROUNDS = 100
 
@@ -35,16 +35,16 @@ _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 
 @dataclass
 class Target:
-    """Where a partition's rows go, and of what they are folded.
+    """Where a partition's rows go, and which events they are folded from.
 
     Attributes:
         plan: The run's plan.
         projection: The version that folds.
         generation: The generation that is written.
         rows: The table.
-        position: Of the events up to here (inclusive).
-        among: Of these keys; None for all.
-        passed_over: Without the events at these positions.
+        position: The last position that is folded (inclusive).
+        among: The keys that are folded; None for all.
+        passed_over: The positions of events that are not folded.
     """
 
     plan: Plan
@@ -57,7 +57,7 @@ class Target:
 
 
 class _GivesIn(Exception):
-    """Ends a savepoint in which it was tried the other way round."""
+    """Ends a savepoint in which the other key was tried without its claim."""
 
 
 class RefoldedRows:
@@ -65,9 +65,9 @@ class RefoldedRows:
 
     Args:
         connection: In the transaction that writes them.
-        target: Where they go, and of what they are folded.
-        position: Of the events up to here (inclusive).
-        bare: The table has no primary key yet, and none of the rows.
+        target: Where the rows go, and which events they are folded from.
+        position: The last position that is folded (inclusive).
+        bare: Whether the table has no primary key yet, and none of these rows.
     """
 
     def __init__(
@@ -92,7 +92,8 @@ class RefoldedRows:
 
         Args:
             folded: The rows; None for a key that has none.
-            letters: What holds some of these keys: they are folded up to there.
+            letters: The poison events that hold some of these keys; such a key is folded up to its
+                event.
 
         Returns:
             The letters for all keys that are held: those given, and those behind refused rows.
@@ -125,13 +126,13 @@ class RefoldedRows:
     async def _later_claim(
         self, key: Key, row: Row | None, why: RefusedRow, traced: Traced
     ) -> tuple[Key, Traced] | None:
-        """Who has what the key claims, if it came to it later: then it gives it up.
+        """Takes a unique value from another key that has claimed it later, for this key.
 
-        So the earlier event is taken and the later one is not, as when they are followed.
+        So the earlier event counts and the later one is refused, just as when both are followed.
 
         Returns:
-            The other key, with its event; its row and the key's are in place then. None when the
-            key has to give in.
+            The other key and the event that is refused now; the rows of both keys are in place
+            then. None when this key has to give in.
         """
         others = await self._holders(row, why)
         others -= await self._held(others)
@@ -160,14 +161,14 @@ class RefoldedRows:
     async def _with_holders(
         self, folded: dict[Key, Row | None], refused: dict[Key, RefusedRow]
     ) -> dict[Key, RefusedRow]:
-        """Puts the keys that have what refused rows claim right, too, and tries again.
+        """Folds the keys that hold what refused rows claim, too, and tries again.
 
-        Such a key may be wrong, and have its turn later: then it has it now.
+        The row of such a key may be wrong and have its turn only later; it gets its turn now.
         """
         mine = {key: folded[key] for key in refused}
         others: dict[Key, Row | None] = {}
         if any(why.taken for why in refused.values()):
-            # One after another: partitions that put the same keys right would never agree.
+            # Partitions do this one after another: two that repair the same keys would never agree.
             name = f"refold.repair/{self._plan.projection}/{self._plan.generation}"
             await self._connection.execute(_LOCK, {"name": name})
         for _ in range(_MOST_ROUNDS):
@@ -179,7 +180,7 @@ class RefoldedRows:
             if not any(why.taken for why in refused.values()) or (held_by and not new):
                 break
             others |= await self._folded(sorted(new, key=str))
-            # Where nobody holds it any more, another partition has been at it meanwhile.
+            # A claim that no key holds any more was settled by another partition meanwhile.
             again = [Change(key, row) for key, row in (mine | others).items()]
             refused = await self._changes.put(again)
         return {key: why for key, why in refused.items() if key in mine}

@@ -121,11 +121,11 @@ class Tracing:
     def _folded(
         self, key: Key, before: Row | None, events: Sequence[Event], hand: Hand
     ) -> Row | None:
-        row, fields = before, self._projection.key_fields(key)
+        row, fields = before, self._projection.rows.key_fields(key)
         for event in hand.each(events):
             # Each is folded several times, and a handler may change what it is given.
             given = event._replace(data=deepcopy(event.data), metadata=deepcopy(event.metadata))
-            row = self._projection.apply(row, given, fields)
+            row = self._projection.rows.apply(row, given, fields)
         return row
 
     def _reason(self, why: RefusedRow) -> str:

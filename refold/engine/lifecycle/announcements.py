@@ -48,7 +48,8 @@ async def clear_the_way(engine: AsyncEngine, projection: str) -> None:
 async def sampling(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A transaction for recording what is only a sample.
 
-    Whoever holds others up must not hold the work up, too: then it is left out.
+    A session that holds the system events' lock must not hold up the work: the sample is left out
+    then.
     """
     try:
         async with engine.begin() as connection:

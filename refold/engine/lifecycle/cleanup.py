@@ -1,4 +1,4 @@
-"""Ending a run: what it leaves behind is removed, its lease given up. Also for runs that died."""
+"""Ending a run, also one that has died: what it leaves is removed, its lease is given up."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ async def end_run(
 ) -> None:
     """Removes what the run has not put live, gives up its lease and records how it ended.
 
-    A table that cannot be dropped now is left behind, fenced, for the sweep to come back to: it
-    keeps nobody from beginning anew. Safe to repeat. Raises when a lock on Refold's own rows is
-    not to be had within seconds: try again.
+    A table that cannot be dropped now is fenced and left to the sweep; it keeps nobody from
+    beginning anew. Ending a run twice is safe. A lock on Refold's own rows that is not to be had
+    within seconds raises the driver's error: try again.
 
     Args:
         engine: The database.
@@ -44,7 +44,7 @@ async def end_run(
         projection: What it wrote.
         status: How it ended.
         error: Why, if it did not complete.
-        ended_by: The workflow execution that says so; None when nobody is left who could.
+        ended_by: The workflow execution that ends it; None when none is left that could.
         refused: What to record of a run that was refused before it had its lease.
         keeps: A generation of its own that is finished and becomes a snapshot.
 
@@ -87,7 +87,7 @@ async def clear_what_is_held(engine: AsyncEngine, run_id: str) -> None:
     """
     for rows in (schema.leases, schema.partitions, schema.runs):
         await take_over(engine, rows, rows.c.run_id == run_id)
-    # What the run has put live is followed by others meanwhile.
+    # The generation that the run has put live has a follower by now, which is spared.
     generation = schema.generations
     await take_over(engine, generation, generation.c.run_id == run_id, spares_work=True)
 

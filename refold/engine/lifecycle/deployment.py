@@ -58,7 +58,7 @@ class Deployment:
 
         Raises:
             UnknownProjection: No worker has it, and there has never been one of that name.
-            NotOnThisWorker: There is one, or a higher version of it, but not here.
+            NotOnThisWorker: Another worker has the projection, or a higher version of it.
         """
         here = await self.any_version(name)
         queue = self._queue()
@@ -73,7 +73,7 @@ class Deployment:
 
         Raises:
             UnknownProjection: No worker has it, and there has never been one of that name.
-            NotOnThisWorker: There is one, but not here.
+            NotOnThisWorker: Another worker has the projection.
         """
         try:
             return self.registry.get(name)
@@ -89,7 +89,7 @@ class Deployment:
 
         Raises:
             NotOnThisWorker: This worker has no such version.
-            NotOnAnyWorker: Nor did any other take the step in time.
+            NotOnAnyWorker: No worker that has it took the step in time.
         """
         try:
             return self.registry.planned(plan.projection, plan.version)
@@ -97,11 +97,11 @@ class Deployment:
             await self.leave(error, plan.projection, plan.version)
 
     async def version(self, name: str, version: int) -> Projection | None:
-        """A projection in a version that may be nowhere; None when it is on no other worker.
+        """A projection in a version that no worker may have; None when no worker has it.
 
         Raises:
             NotOnThisWorker: Another worker has it.
-            NotOnAnyWorker: But it did not take the step in time.
+            NotOnAnyWorker: Another worker has it, but did not take the step in time.
         """
         found = self.registry.version(name, version)
         if found is None and await self.others_with(name, version):
@@ -115,10 +115,10 @@ class Deployment:
             return await deployments.workers_with(connection, name, version, queue)
 
     async def leave(self, error: RefoldError, name: str, version: int | None) -> NoReturn:
-        """Leaves the step to a worker that has what it takes; for good once that took too long.
+        """Leaves the step to a worker that has what it takes; fails once that has taken too long.
 
         Args:
-            error: What to fail with then.
+            error: What the step fails with then.
             name: The projection.
             version: The version of it that is needed; None for any.
         """
@@ -126,7 +126,7 @@ class Deployment:
         since = here.lacking_since or time.time()
         until = since + self._patience
         others = await self.others_with(name, version)
-        # It comes along with the step to whoever takes it next.
+        # The worker that takes the step next is told since when it has been left to others.
         here.note_lacking(since)
         if time.time() >= until:
             raise NotOnAnyWorker(

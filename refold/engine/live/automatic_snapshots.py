@@ -1,4 +1,4 @@
-"""Snapshots that a live projection makes by itself: when one is due, and which are kept."""
+"""Snapshots that a live projection makes unasked: when one is due, and which are kept."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def tally(
         position: The checkpoint now.
 
     Returns:
-        None when the projection makes no snapshots by itself.
+        None when the projection makes no snapshots unasked.
     """
     counted = projection.snapshots.counted(projection.event_types)
     if counted is None:
@@ -66,9 +66,9 @@ async def tally(
 async def drop_expired_snapshots(
     engine: AsyncEngine, projection: Projection, *, left: Left = log_left
 ) -> list[int]:
-    """Drops snapshots that the projection has made by itself, but for the latest ones.
+    """Drops snapshots that the projection has made unasked, but for the latest ones.
 
-    While a run holds the projection nothing is dropped: it may be about to copy one of them.
+    Nothing is dropped while a run holds the projection, as it may be about to copy one of them.
 
     Returns:
         The generations that were dropped.

@@ -34,7 +34,7 @@ async def begin(
         RunEnded: The run has ended: its workflow was reset.
     """
     await announcements.clear_the_way(engine, request.projection)
-    # An earlier attempt of this run that stopped while it planned.
+    # An earlier attempt of this run may have stopped while it planned, holding these rows.
     await take_over(engine, schema.leases, schema.leases.c.run_id == run_id)
     await take_over(engine, schema.runs, schema.runs.c.run_id == run_id)
     claim = _Claim(engine, executions, request.projection, run_id, workflow_id)

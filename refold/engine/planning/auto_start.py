@@ -12,10 +12,11 @@ from refold.store import generations, leases, runs
 
 
 async def wanted(connection: AsyncConnection, projection: Projection) -> bool:
-    """Whether the projection is to be built by itself, now.
+    """Whether workers are to start a rebuild of the projection now.
 
-    Not when its version, or a higher one, is live, or has been: whoever rolled it back meant it.
-    Not when it was tried: a failure is for a person to look at. And not while a run holds it.
+    They do not when its version, or a higher one, is live or has been: a rollback was meant. They
+    do not when it was tried before: a failure is for a person to look at. And they do not while a
+    run holds the projection.
     """
     if not projection.backfill.auto_start:
         return False

@@ -35,16 +35,16 @@ class Way:
     note: str | None = None
 
     def with_nothing_selected(self) -> Way:
-        """There is nothing to repair: neither here nor aside."""
+        """The same way for a selection that names no key: nothing is built aside for it."""
         note = "the criteria select no event that this projection reads: nothing to repair"
         return replace(self, aside=False, some_keys=False, follows_only=True, note=note)
 
 
 def require_rebuild(begin: BeginRun, active: Generation) -> None:
-    """Somebody has dropped the live table: it can only be built anew.
+    """Handles a live table that somebody has dropped: it can only be built anew.
 
     Raises:
-        InvalidRequest: It is to be repaired in place.
+        InvalidRequest: The request is to repair the table in place.
     """
     if not begin.atomic:
         raise InvalidRequest(
@@ -54,7 +54,7 @@ def require_rebuild(begin: BeginRun, active: Generation) -> None:
 
 
 def decide(begin: BeginRun, registry: Registry, active: Generation | None) -> Way:
-    """Which version folds, in place or aside, and a note when that was not asked for.
+    """Decides which version folds, in place or aside; a note says when that was not asked for.
 
     Raises:
         UnknownProjection: The request names none that is registered.
@@ -102,7 +102,7 @@ def decide(begin: BeginRun, registry: Registry, active: Generation | None) -> Wa
 
 
 def _require_reached(as_of: int, name: str, active: Generation | None) -> None:
-    """A checkpoint is set back, not ahead: whoever follows it goes on from there."""
+    """Requires that a checkpoint is set back, not ahead: followers go on from there."""
     if active is None or active.position is None:
         raise InvalidRequest(
             f"as_of: expected a read model with a checkpoint, {name!r} has none yet: start a "
@@ -117,9 +117,9 @@ def _require_reached(as_of: int, name: str, active: Generation | None) -> None:
 def refolded_to(way: Way, active: Generation | None, head: int) -> int:
     """Up to where keys are refolded; from there on the generation is followed.
 
-    A shadow is refolded to the live table's checkpoint, where the two are compared; or only to
-    where it is asked to end. Not when the live table is far behind: following all the rest would
-    take longer than refolding it.
+    A shadow is refolded to the live table's checkpoint, where the two are compared, or only to the
+    position at which the request lets it end. When the live table is far behind, a shadow is
+    refolded to the head instead, as following the rest would take longer.
     """
     live = active.position if active is not None else None
     if live is None:

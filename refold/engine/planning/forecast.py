@@ -26,7 +26,7 @@ async def foretell(
     """Compares what keys fold to with what stands in the live table, at its checkpoint.
 
     Args:
-        connection: In the transaction that has selected the keys; whoever follows the live table
+        connection: In the transaction that has selected the keys; the follower of the live table
             waits until it ends.
         projection: In the version that folds.
         plan: What would be done.

@@ -8,7 +8,7 @@ from refold.engine.step import Step
 from refold.source.head import SettledHead
 from refold.store.generations import Generation
 
-# Somewhere settled to begin with is good enough; from nothing there is no choice but to wait.
+# A run with a checkpoint can begin at any settled position; a first build has to wait for one.
 _SECONDS = 5.0
 
 

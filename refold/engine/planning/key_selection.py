@@ -28,7 +28,7 @@ from refold.source.slices import raise_misfit
 from refold.store import selected_keys
 from refold.store.schema import events
 
-# Events read at a time, where Python decides which are selected.
+# How many events are read at a time where Python decides which are selected.
 _FETCH = 1000
 
 
@@ -188,5 +188,5 @@ def _keys(
         key
         for event in hand.each(as_events(records))
         if predicate.matches(event)
-        for key in projection.keys_of(event)
+        for key in projection.rows.keys_of(event)
     ]

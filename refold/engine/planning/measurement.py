@@ -22,13 +22,13 @@ _EVENTS_PER_PARTITION = 50_000
 
 @dataclass
 class Work:
-    """What there is to do: up to `position` by `bounds`, and what is beyond by following.
+    """What there is to do: refolding up to `position`, following from there on.
 
     Attributes:
-        position: Up to here (inclusive) by `bounds`.
-        bounds: The ranges of keys; None when all is followed.
-        totals: Events of each range.
-        beyond: Events to be followed.
+        position: The last position that is refolded (inclusive).
+        bounds: The ranges of keys that are refolded; None when everything is followed.
+        totals: How many events each range has.
+        beyond: How many events are to be followed.
         misfits: Events whose key does not fit, to be set aside.
     """
 

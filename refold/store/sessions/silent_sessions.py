@@ -33,7 +33,7 @@ _STATES = text(
 )
 
 # Refold's sessions are known by their name and by what they have locked: rows of its own tables.
-# Whoever appends events locks their table only.
+# A session that appends events locks the table of events only.
 _STALLING = text(
     """
     SELECT DISTINCT holder.pid

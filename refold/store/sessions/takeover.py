@@ -31,7 +31,7 @@ from refold.store.sessions.silent_sessions import end_sessions
 
 logger = logging.getLogger(__name__)
 
-# No batch of ours takes as long; whoever holds the lock longer is not at work any more.
+# None of our batches takes this long: a session that holds the lock longer is not at work any more.
 _GRACE_SECONDS = 5.0
 _LOOK_SECONDS = 0.1
 _LOOK_AGAIN_SECONDS = 1.0
@@ -44,7 +44,7 @@ _THIS_DATABASE: ColumnElement[int] = literal_column(
 
 @dataclass(frozen=True)
 class _Held:
-    """What is known of rows that somebody holds: by whom, and in which table."""
+    """Rows that somebody holds: the transactions that hold them, and the table."""
 
     xmax: list[str]
     table: str
@@ -57,18 +57,18 @@ async def take_over(
     *,
     spares_work: bool = False,
 ) -> None:
-    """Waits until the row can be locked; ends the connection of who holds it for too long.
+    """Waits until the row can be locked; ends the connection of a session that holds it too long.
 
     Args:
         engine: The database, as the role that the workers use: it may end its own connections.
         row_table: One of Refold's own tables.
-        row: Which row, or rows; nothing happens when there is none.
-        spares_work: Whether others hold the row, too, while one statement of theirs takes long,
-            such as the copy of a table: then only who is silent is ended. Of several that share
-            the row, it is always only who is silent.
+        row: The condition for the row or rows; nothing happens when there are none.
+        spares_work: Whether a session may hold the row for one long statement, such as the copy of
+            a table: then a session is ended only if it is silent. When several sessions share the
+            row, a session is never ended unless it is silent.
 
     Raises:
-        MissingRight: Somebody holds the row whom this role may not end; tried again, it may work.
+        MissingRight: This role may not end the session that holds the row. A later try may succeed.
     """
     clock = asyncio.get_running_loop().time
     patience = clock() + _GRACE_SECONDS
@@ -140,8 +140,8 @@ def _holds(held: _Held) -> ColumnElement[bool]:
 
 
 def _shares(held: _Held) -> ColumnElement[bool]:
-    # Of several that share a row, xmax is a number for all of them, which does not say who they
-    # are: then it is whoever shares a row of this table and is silent.
+    # When several sessions share a row, xmax is one number for all of them and does not name them:
+    # then every session that shares a row of this table is looked at.
     return (
         (_LOCKS.c.locktype == "relation")
         & _LOCKS.c.granted

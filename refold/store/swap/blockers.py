@@ -21,7 +21,7 @@ class Blocker:
         query: Its latest statement, cut to 100 characters.
         state: Such as ``idle in transaction``.
         since: When its transaction began.
-        vacuum: Whether it is an autovacuum worker, which yields to whoever waits a second.
+        vacuum: Whether it is an autovacuum worker, which yields to a lock that waits for a second.
         application: What the session calls itself.
         gid: The name of a prepared transaction.
     """

@@ -286,7 +286,7 @@ def _unless_changed(name: str, fingerprint: str) -> str:
 
 
 def _placed(generation: Generation, status: str, schema_name: str) -> str:
-    # A new fence: whoever still follows it would write to a table that is elsewhere now.
+    # A new fence stops its follower, which would write to a table that is elsewhere now.
     return (
         f"UPDATE {SCHEMA}.generations SET status = '{status}', schema_name = "
         f"'{schema_name.replace(chr(39), chr(39) * 2)}', fence = fence + 1, swapped_at = now() "

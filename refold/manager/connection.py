@@ -1,0 +1,78 @@
+"""What the parts of a manager share: Temporal's client, and one engine for the database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+
+from refold.errors import ConfigurationError
+from refold.runtime.database import make_engine
+from refold.runtime.settings import Settings
+
+
+class Connection:
+    """A manager's way to Temporal and to the database.
+
+    Args:
+        client: A Temporal client.
+        database_url: PostgreSQL with Refold's schema; None for none.
+        task_queue: The task queue of Refold's workers.
+    """
+
+    def __init__(self, client: Client, database_url: str | None, *, task_queue: str) -> None:
+        self.client = client
+        self.task_queue = task_queue
+        self._database_url = database_url
+        self._made_engine: AsyncEngine | None = None
+
+    @property
+    def has_database(self) -> bool:
+        """Whether it was made with the database's address."""
+        return self._database_url is not None
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """One for the manager's life, made when it is first needed.
+
+        Raises:
+            ConfigurationError: It was made without the database's address.
+        """
+        if self._database_url is None:
+            raise ConfigurationError(
+                "ProjectionManager: expected one that was made with the database's address for "
+                "this call: ProjectionManager(client, database_url)"
+            )
+        if self._made_engine is None:
+            settings = Settings(database_url=self._database_url)
+            self._made_engine = make_engine(settings, activities=0)
+        return self._made_engine
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[AsyncConnection]:
+        """A connection in autocommit, for looking.
+
+        Raises:
+            ConfigurationError: It was made without the database's address.
+        """
+        looking = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with looking.connect() as connection:
+            yield connection
+
+    async def close(self) -> None:
+        """Closes the connections to the database; the next call that needs some opens new ones."""
+        engine, self._made_engine = self._made_engine, None
+        if engine is not None:
+            await engine.dispose()
+
+
+async def is_running(handle: WorkflowHandle[Any, Any]) -> bool:
+    """Whether a workflow has begun and not ended.
+
+    Raises:
+        RPCError: Temporal does not know it, or does not answer.
+    """
+    return (await handle.describe()).status == WorkflowExecutionStatus.RUNNING
