@@ -15,9 +15,10 @@ from refold import Projection
 from refold.activities.shadow import ShadowActivities
 from refold.engine.folding.follower import take_follower
 from refold.engine.lifecycle.cleanup import end_run
+from refold.engine.lifecycle.plans import plan_of
 from refold.engine.planning.preview import preview
 from refold.errors import Fenced, RunEnded
-from refold.messages.run.plan import Plan
+from refold.messages.run.plan import Plan, RunStep
 from refold.messages.run.preview import Preview
 from refold.messages.run.status import RunStatus
 from refold.store import generations, leases, partitions, runs
@@ -117,6 +118,24 @@ async def test_generation_numbers_are_never_used_again(database: Database) -> No
     shadowing = ShadowActivities(database.engine, registry_of(projection))
     with pytest.raises(RunEnded):
         await ActivityEnvironment().run(shadowing.build_indexes, first.step)
+
+
+async def test_a_step_needs_the_plan_of_a_run_that_goes_on(database: Database) -> None:
+    made = await begun(database, counters(), "run")
+    assert await plan_of(database.engine, made.step) == made
+    backup = made.model_copy(update={"atomic": False, "backup": 7})
+    async with database.engine.begin() as connection:
+        await runs.set_plan(connection, "run", backup.model_dump(mode="json"))
+    step = backup.bringing_back().step
+    assert (await plan_of(database.engine, step)).generation == 7
+    assert step == RunStep(run_id="run", bringing_back=True)
+    with pytest.raises(RunEnded, match="run no-such: expected its plan"):
+        await plan_of(database.engine, RunStep(run_id="no-such"))
+    await end_run(
+        database.engine, run_id="run", projection="counters", status=RunStatus.FAILED, error="x"
+    )
+    with pytest.raises(RunEnded, match="expected a run that goes on, it ended as failed"):
+        await plan_of(database.engine, step)
 
 
 async def test_indexes_are_refused_while_a_partition_is_not_done(database: Database) -> None:
