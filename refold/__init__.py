@@ -1,5 +1,7 @@
 """Refold: durable backfills, rebuilds and rollbacks of the read models of event-sourced systems."""
 
+from typing import TYPE_CHECKING, Any
+
 from refold.errors import RefoldError
 from refold.event import Event
 from refold.predicates import predicate
@@ -29,6 +31,9 @@ from refold.system_events.events import (
 )
 from refold.system_events.handlers import SystemEventContext, SystemHandler, on_system_event
 
+if TYPE_CHECKING:
+    from refold.worker.plugin import RefoldPlugin
+
 __all__ = [
     "BackfillPolicy",
     "Checkpoints",
@@ -52,6 +57,7 @@ __all__ = [
     "ProjectionStarted",
     "ProjectionStopped",
     "RefoldError",
+    "RefoldPlugin",
     "Row",
     "Snapshots",
     "SystemEvent",
@@ -63,3 +69,12 @@ __all__ = [
     "on_system_event",
     "predicate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What few who import `refold` need: it is imported when it is first asked for."""
+    if name == "RefoldPlugin":
+        from refold.worker.plugin import RefoldPlugin
+
+        return RefoldPlugin
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,20 +13,40 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from refold.cli.output import console
 from refold.cli.runs.following import follow_with_bar, summary
+from refold.errors import ConfigurationError
 from refold.manager.projections import ProjectionManager
 from refold.projection.declaration import Projection
-from refold.projection.registry import load_registry
+from refold.projection.registry import Registry, load_registry
 from refold.runtime.database import make_engine
-from refold.runtime.settings import Settings
+from refold.runtime.settings import Settings, load_settings
 from refold.source.files.sample_shop import seed_shop
 from refold.stack.stack import Stack
 
 _SAMPLES = ("order-summary", "customer-summary", "product-sales")
 
 
-async def run_demo(stack: Stack, orders: int) -> None:
+def sample_registry() -> Registry:
+    """The sample shop's read models. They are no part of an installed Refold.
+
+    Raises:
+        ConfigurationError: They are not in the modules that REFOLD_PROJECTIONS names.
+    """
+    modules = load_settings().projections
+    why = f"{', '.join(modules)} has others"
+    try:
+        registry = load_registry(modules)
+    except ConfigurationError as error:
+        registry, why = Registry(), str(error)
+    if not all(name in registry for name in _SAMPLES):
+        raise ConfigurationError(
+            f"the demo needs the sample read models {', '.join(_SAMPLES)} ({why}): run `make demo` "
+            "in Refold's source tree, where projections/ has them; `refold dev` is for your own"
+        )
+    return registry
+
+
+async def run_demo(stack: Stack, registry: Registry, orders: int) -> None:
     """Seeds the shop, rebuilds its read models and prints the largest rows."""
-    registry = load_registry(["projections"])
     engine = make_engine(Settings(database_url=stack.database_url))
     try:
         console.print(f"PostgreSQL   {stack.database_url}", soft_wrap=True)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from refold.cli.output import console, fail, finished
+from refold.errors import RefoldError
 from refold.runtime.command import FAILED, set_up_logging
 from refold.runtime.database import make_engine
 from refold.runtime.settings import Settings, load_settings
@@ -93,14 +94,18 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the stack up until Ctrl-C.")] = False,
 ) -> None:
     """Rebuild a sample shop's read model on an embedded stack, from start to finish."""
-    from refold.cli.demo import run_demo
+    from refold.cli.demo import run_demo, sample_registry
 
     set_up_logging()
+    try:
+        samples = sample_registry()
+    except RefoldError as error:
+        fail(str(error))
     with tempfile.TemporaryDirectory(prefix="refold-demo-") as directory:
         stack = Stack(Path(directory), workers=1, migrate=migrate_url)
 
         def show(ready: Stack) -> None:
-            finished(run_demo(ready, orders))
+            finished(run_demo(ready, samples, orders))
             if not keep:
                 raise _DemoDone
 

@@ -42,7 +42,7 @@ class Checkpoints(BaseModel):
         return self
 
     def batch_size(self, wanted: int) -> int:
-        """Events in one transaction: as many as are wanted, unless that is too many."""
+        """Events in one transaction: as many as are wanted, but no more than `every_n_events`."""
         return wanted if self.every_n_events is None else min(wanted, self.every_n_events)
 
 

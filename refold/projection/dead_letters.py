@@ -16,7 +16,7 @@ from refold.errors.words import storable
 from refold.messages.base import Message
 from refold.projection.key import Key
 
-# Characters of an error and of a trace that are kept: of a trace the end, which says what happened.
+# How many characters of an error and of a trace are kept; a trace keeps its end, which says most.
 _ERROR_SIZE = 2_000
 _TRACE_SIZE = 8_000
 
@@ -36,7 +36,7 @@ class DeadLetter(Message):
         error: Why it cannot be taken.
         trace: The Python traceback of the handler, as far as there is one.
         run_id: The run that set it aside; None for the live projection.
-        recorded_at: Since when.
+        recorded_at: When it was set aside.
     """
 
     id: int

@@ -81,7 +81,7 @@ class KeyPath:
                 f"key column {self.column.name!r}: expected Uuid() for the path {self.path!r}, got "
                 f"{kind!r}: only that is a UUID to both Python and PostgreSQL"
             )
-        # CHAR comes back padded and an Enum has an order of its own: neither is what was asked.
+        # CHAR comes back padded, and an Enum has an order of its own: SQL and Python would differ.
         if not isinstance(kind, (String, Integer, Uuid)) or isinstance(kind, (CHAR, Enum)):
             raise InvalidProjection(
                 f"key column {self.column.name!r}: expected a Text, String, Integer or Uuid column "

@@ -91,7 +91,7 @@ class Registry:
             )
 
     def _require_own_tables(self) -> None:
-        """Two projections that write one table would undo each other's rows."""
+        """Refuses two projections on one table: they would undo each other's rows."""
         owners: dict[tuple[str, str], str] = {}
         for name, versions in self._versions.items():
             for projection in versions.values():
@@ -108,7 +108,7 @@ class Registry:
         """The projection of that name, in its highest version.
 
         Raises:
-            UnknownProjection: There is none; the message lists those there are.
+            UnknownProjection: No projection has that name; the message lists those there are.
         """
         if name not in self._versions:
             raise UnknownProjection(name, list(self._versions))
@@ -157,7 +157,7 @@ class Registry:
         """The predicate of that name.
 
         Raises:
-            InvalidRequest: There is none; the message lists those there are.
+            InvalidRequest: No predicate has that name; the message lists those that are registered.
         """
         if name not in self._predicates:
             known = ", ".join(sorted(self._predicates)) or "none: no module has a @predicate"

@@ -82,16 +82,17 @@ class Selecting(BaseModel):
     """The fields that say what to repair; they must agree with one another.
 
     Attributes:
-        criteria: What to repair; follows from the fields below when it is left out and they say.
-        from_date: Of `date_range` and `from_date`: events recorded at this moment or later.
-        to_date: Of `date_range`: events recorded before this moment (exclusive).
+        criteria: What to repair; when it is left out, it follows from the fields below.
+        from_date: With `date_range` and `from_date`: events recorded at this moment or later.
+        to_date: With `date_range`: events recorded before this moment (exclusive).
         from_position: Of `event_number_range` and `from_event_number`: positions from this one
             (inclusive).
         to_position: Of `event_number_range`: positions up to this one (inclusive).
         last_n: Of `last_n_days`: days before now. Of `last_n_events`: events at the end of the
             log, of any type. Both are fixed once, when the run plans.
         predicate: Of `custom_predicate`: a CEL expression over ``event``; it narrows the others.
-        predicate_name: Instead of `predicate`: one that is registered in Python.
+        predicate_name: The name of a predicate that is registered in Python, instead of
+            `predicate`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

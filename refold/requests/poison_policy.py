@@ -24,8 +24,8 @@ class Poison(BaseModel):
     Attributes:
         on_poison: ``fail`` (default): the run, or the live projection, stops there. ``set_aside``:
             the event becomes a dead letter, and its key is held from further events.
-        max_dead_letters: Up to so many dead letters (inclusive) in a generation; one more stops
-            it. 100 when left out.
+        max_dead_letters: How many dead letters (inclusive) a generation may have; one more stops
+            the run or the live projection. 100 when left out.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,7 +39,7 @@ class Poison(BaseModel):
         return self.on_poison is OnPoison.SET_ASIDE
 
     def poison(self, declared: Poison) -> Poison:
-        """These settings, and for what they leave out the declared ones, then the defaults."""
+        """These settings; the declared ones, then the defaults, stand for those left out."""
         most = self.max_dead_letters
         if most is None:
             most = declared.max_dead_letters

@@ -7,7 +7,7 @@ from types import FrameType
 
 # Those that call people's code; what they call is not ours, whatever it is called.
 _OURS = (
-    "activities.",
+    "refold.activities.",
     "refold.engine.",
     "refold.predicates.",
     "refold.projection.",

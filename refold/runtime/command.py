@@ -55,7 +55,7 @@ def leave(status: int) -> NoReturn:
     flush_telemetry()
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        # Whoever read our output may be gone.
+        # The reader of our output may be gone.
         with contextlib.suppress(OSError):
             stream.flush()
     os._exit(status)

@@ -39,9 +39,9 @@ def make_engine(
     """An engine with enough connections for that many activities at a time.
 
     Args:
-        settings: For the address.
-        activities: How many work at a time; where none does, a standby will do, too.
-        pool_size: How many connections, if not as many as those need.
+        settings: The settings, which have the address.
+        activities: How many activities work at a time; with none, a standby will do, too.
+        pool_size: How many connections there are; as many as the activities need if left out.
 
     Raises:
         ConfigurationError: REFOLD_DATABASE_URL is missing, not a PostgreSQL URL, or has a parameter
@@ -59,7 +59,7 @@ def make_engine(
         ),
         pool_size=pool_size or activities * CONNECTIONS_PER_ACTIVITY + 2,
         max_overflow=0,
-        # Of what fails, only the statement is shown: parameters may hold what nobody should see.
+        # An error shows its statement only: parameters may hold what nobody should see.
         hide_parameters=True,
         # Alike wherever JSON is read or written: the numbers of rows and events are exact.
         json_serializer=exact_json.dumps,
@@ -95,14 +95,14 @@ _KNOWN = "refold_known"
 
 
 def _require_fresh(connection: Any, record: Any, proxy: Any) -> None:
-    """Takes no connection from the pool that is broken, or leads to a server without writes.
+    """Refuses a pooled connection that is broken, or leads to a server without writes.
 
     After a failover an old connection may live on, to the server that was the primary. A new one
     is taken as it is.
 
     Raises:
         DisconnectionError: Another connection is to be opened instead.
-        InvalidatePoolError: And those that are as old are not to be used, either.
+        InvalidatePoolError: The other connections of that age are not to be used, either.
     """
     if _KNOWN not in record.info:
         record.info[_KNOWN] = True

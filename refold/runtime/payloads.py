@@ -13,7 +13,7 @@ from typing import Any
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
 from temporalio.contrib.pydantic import PydanticPayloadConverter
-from temporalio.converter import PayloadConverter
+from temporalio.converter import DataConverter, DefaultPayloadConverter, PayloadConverter
 
 from refold.requests.undecodable import Undecodable
 
@@ -45,15 +45,33 @@ def _why(payload: Payload, error: Exception) -> str:
     return "it is nested too deep" if "recursion limit" in said else "it is not JSON"
 
 
-def forgiving(client: Client) -> Client:
-    """The same client, whose worker decodes with `ForgivingPayloadConverter`.
+def with_pydantic(converter: DataConverter | None) -> DataConverter:
+    """A data converter that takes pydantic's models; codecs and the like stay as they are.
 
     One with a payload converter of somebody's own is left as it is.
     """
-    config = client.config()
-    converter = config["data_converter"]
+    converter = converter or DataConverter.default
+    if converter.payload_converter_class is not DefaultPayloadConverter:
+        return converter
+    return replace(converter, payload_converter_class=PydanticPayloadConverter)
+
+
+def forgiving_converter(converter: DataConverter) -> DataConverter:
+    """The same data converter, which decodes with `ForgivingPayloadConverter`.
+
+    One with a payload converter of somebody's own is left as it is.
+    """
+    converter = with_pydantic(converter)
     if converter.payload_converter_class is not PydanticPayloadConverter:
-        return client
+        return converter
     kind: type[PayloadConverter] = ForgivingPayloadConverter
-    config["data_converter"] = replace(converter, payload_converter_class=kind)
+    return replace(converter, payload_converter_class=kind)
+
+
+def forgiving(client: Client) -> Client:
+    """The same client, with the data converter for a worker; see `forgiving_converter`."""
+    config = client.config(active_config=True)
+    config["data_converter"] = forgiving_converter(config["data_converter"])
+    # What they change is in the configuration already.
+    config["plugins"] = []
     return Client(**config)

@@ -52,12 +52,12 @@ class Hand:
 
     Args:
         projection: Whose code it runs.
-        piece_seconds: When what can be cut in two is to be; `PIECE_SECONDS` when left out.
+        piece_seconds: After how long a piece of work is to end; `PIECE_SECONDS` when left out.
 
     Attributes:
         event: The event of the call that is being made; None between two calls. Each call has an
             object of its own, or tells so by `begin`.
-        calls: Makes two calls with one event two.
+        calls: A count that tells two calls with the same event apart.
         due: Whether the piece in hand is to end after this call: it has taken `piece_seconds`.
         spent: Seconds that the piece has taken in earlier threads.
         size: Bytes of events that the piece has taken in.
@@ -84,7 +84,7 @@ class Hand:
         self.event = event
 
     def each(self, events: Iterable[Event]) -> Iterator[Event]:
-        """The events, each in hand while it is dealt with."""
+        """Yields the events; each is in hand until the next one is taken."""
         for event in events:
             self.begin(event)
             yield event
@@ -92,7 +92,7 @@ class Hand:
 
 
 def limit_calls(seconds: float) -> None:
-    """Sets how long one call of people's code may take, for what the present task begins."""
+    """Sets how long one call of people's code may take, for this task and those that it starts."""
     _seconds.set(seconds)
 
 
@@ -103,9 +103,9 @@ async def in_thread(
 
     Args:
         work: What is run.
-        *arguments: What it is given.
-        hand: Where it notes what it has in hand; without one it may take as long as it likes.
-        seconds: How long one call may take; as `limit_calls` says when left out.
+        *arguments: The arguments of `work`.
+        hand: Where `work` notes the event in hand; without it there is no limit of time.
+        seconds: How long one call may take; what `limit_calls` has set when left out.
 
     Raises:
         HandlerOverdue: A call has taken too long; its thread is interrupted, or left.
@@ -131,7 +131,7 @@ async def in_thread(
 
 
 class _Job:
-    """A piece of work for a thread, and what came of it."""
+    """A piece of work for a thread, and its result."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class _Job:
             self.loop.call_soon_threadsafe(self._settle, result, error)
 
     def interrupt(self, overdue: HandlerOverdue) -> None:
-        """Raises `HandlerInterrupted` in the thread, if it is still at this."""
+        """Raises `HandlerInterrupted` in the thread, if it is still at this piece of work."""
         with self._lock:
             if self.ended or self.thread is None:
                 return
@@ -225,7 +225,7 @@ class _Watch:
                 _threads.came_back()
             return
         hand, now = self._hand, self._clock()
-        # A process that was stopped meanwhile has not had all that time.
+        # A process that was stopped meanwhile (SIGSTOP) has not had all that time to run.
         passed = min(now - self._looked, 2 * _LOOK_SECONDS)
         self._looked = now
         if hand.spent + now - self._began >= hand.piece_seconds:

@@ -1,6 +1,6 @@
 """Folding some keys again from their events, in plain Python: what their rows must be.
 
-The work is bounded by events, bytes and time; what is left out for that is said.
+The work is bounded by events, bytes and time; the note says what was left out for that.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Bounds:
     """How much is folded again at most.
 
     Attributes:
-        events: Over all keys.
-        events_of_a_key: A key with more is passed over.
-        bytes: Of the events' JSON, over all keys.
-        bytes_of_rows: Of the rows of a key function's projection, which are folded all at once.
-        seconds: In all; what is being folded then is left out.
+        events: How many events, over all keys.
+        events_of_a_key: How many events of one key; a key with more is left out.
+        bytes: How many bytes of events as JSON, over all keys.
+        bytes_of_rows: How many bytes of rows, when the key is a function: all are folded at once.
+        seconds: How long it may take in all; keys that are in hand then are left out.
     """
 
     events: int = 20_000
@@ -48,7 +48,7 @@ class Bounds:
 
 BOUNDS = Bounds()
 
-# Keys whose rows are in memory at a time, and events that are measured at a time.
+# How many keys have their rows in memory at a time; how many events are measured at a time.
 _KEYS_AT_ONCE = 10
 _EVENTS_AT_ONCE = 200
 
@@ -60,8 +60,8 @@ class Oracle:
         connection: In the transaction in which the rows are read.
         projection: The projection.
         upto: Only events up to this position (inclusive).
-        passed_over: Not the events at these positions.
-        held: Keys that are held for a dead letter: they are left out.
+        passed_over: The positions of events that are left out.
+        held: The keys that are held for a dead letter; they are left out.
         bounds: How much is done at most; `BOUNDS` when left out.
     """
 
@@ -226,7 +226,7 @@ class Oracle:
                 f"(more than {self._bounds.bytes >> 20:,} MB)"
             )
             return
-        # Who is held is left out; but for them nothing is poison.
+        # Held keys are left out; no other key has a poison event.
         fold = StepwiseFold(self._projection, sets_aside=bool(self._held))
         async for chunk in read_chunks(self._connection, positions, sizes):
             if not await self._take(fold, chunk):

@@ -1,8 +1,8 @@
 """Events on their way from PostgreSQL: in portions that are bounded by number and by bytes.
 
-A driver that asks for so many rows cannot know how large they will be. So light events travel as
-they are found; in the place of a heavy one comes a marker with its size, and it is read when its
-turn comes, with no more beside it than fit in a portion.
+A driver that asks for a number of rows cannot know how large they will be. So light events travel
+as they are found, and a marker with the size stands for each heavy event. The heavy event is read
+when its turn comes, together with no more than fits in a portion.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ PORTION_BYTES = 4 << 20
 # Lighter events are not counted one by one: a thousand of them fit in a batch.
 _LIGHT_BYTES = 8 << 10
 
-# Sorting a partition's events in memory is worth a little of it, for one statement.
+# Memory for one statement's sort: it is worth that to sort a partition's events in memory.
 _SORT_MEMORY = "64MB"
 
 # An event travels as one JSON array: orjson decodes many of them in one go, in a third less
@@ -73,7 +73,7 @@ def weighed(source: Any = events, *key: ColumnElement[Any]) -> ColumnElement[str
     """`as_json`, or of a heavy event a marker: its position, its bytes, its key as a JSON array."""
     light: ColumnElement[int] = literal_column(str(_LIGHT_BYTES))
     both = (source.c.data, source.c.metadata)
-    # What is stored says how large it is, without being read, unless it is compressed.
+    # PostgreSQL knows the size of a stored value without reading it, unless it is compressed.
     plain = [func.pg_column_compression(column).is_(None) for column in both]
     stored = func.pg_column_size(both[0]) + func.pg_column_size(both[1])
     size = func.octet_length(cast(both[0], Text)) + func.octet_length(cast(both[1], Text))
@@ -97,7 +97,7 @@ async def in_portions(
     driver: asyncpg.Connection[Any], records: Sequence[Any]
 ) -> AsyncIterator[list[Any]]:
     """Records of `weighed`, with heavy events in the place of their markers."""
-    # Nothing but a marker begins so.
+    # Only a marker begins like this.
     if not [record for record in records if record[0][0] == "!"]:
         yield list(records)
         return
@@ -170,11 +170,11 @@ async def stream(
 
 @dataclass
 class Read:
-    """The next records of a statement, and whether these are all.
+    """The next records of a statement, and whether they are its last.
 
     Attributes:
         records: As `in_portions` gives them.
-        all: Whether there is none after them.
+        all: Whether no record comes after them.
     """
 
     records: list[Any]
@@ -182,11 +182,11 @@ class Read:
 
 
 class BatchReader:
-    """Reads the events of one transaction: so many, and no more bytes than a batch may have.
+    """Reads events for one transaction, bounded by number and by the bytes of a batch.
 
     Attributes:
-        at_once: How many are asked for at a time. Measuring heavy events costs about as much as
-            reading them: where they are, fewer are asked for.
+        at_once: How many events are asked for at a time. Fewer are asked for where events are
+            heavy, as measuring these costs about as much as reading them.
     """
 
     def __init__(self) -> None:

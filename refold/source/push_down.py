@@ -1,6 +1,6 @@
 """What PostgreSQL can decide of a predicate, so that fewer events are read.
 
-What is pushed down gives the same answer in SQL as in Python for every event: what is missing is
+What is pushed down gives the same answer in SQL as in Python for every event. A missing field is
 SQL's NULL, texts are compared by code point, and numbers as the floats that they are read as.
 """
 
@@ -67,7 +67,7 @@ class PushedDown:
     Attributes:
         conditions: All must be true. Every event that matches, or for which the predicate raises,
             fulfils them.
-        exact: The events that fulfil them are those that match; else each must still be asked.
+        exact: Whether every event that fulfils them matches; otherwise each must still be asked.
     """
 
     conditions: list[Condition]
@@ -262,7 +262,7 @@ def _rounded_to(wanted: int | float) -> tuple[Decimal, Decimal, bool] | None:
     below, here, above = (
         Fraction(x) for x in (nextafter(number, -1e300), number, nextafter(number, 1e300))
     )
-    # What lies halfway becomes the one whose last bit is 0.
+    # A number halfway between two floats becomes the one whose last bit is 0.
     even = number == 0 or number.hex().partition("p")[0][-1] in "02468ace"
     return _decimal((below + here) / 2), _decimal((here + above) / 2), even
 

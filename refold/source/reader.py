@@ -32,21 +32,21 @@ from refold.runtime.threads import Hand
 from refold.source.portions import COLUMNS, in_portions, weighed
 from refold.store.schema import events
 
-# Few enough to stay in the processor's cache from being decoded until they are folded.
+# Few enough events to stay in the processor's cache from decoding to folding.
 _DECODED_AT_ONCE = 100
-# The decoder takes twelve bytes of memory for each byte that it reads, whatever these are.
+# The decoder takes twelve bytes of memory for each byte of JSON that it reads.
 _BYTES_AT_ONCE = 1 << 18
 
 
 def decoded(records: Sequence[Any], hand: Hand | None = None) -> Iterator[list[Any]]:
-    """The fields of events, and their keys, in records of the statements made here.
+    """Yields the fields of the events in records of the statements that this module makes.
 
-    Each is position, stream_id, version, type, data, metadata, recorded_at as ISO 8601, and for
+    These are position, stream_id, version, type, data, metadata, recorded_at as ISO 8601, and for
     statements in key order the key: as JSON has it, a list if it is composite.
 
     Args:
         records: A chunk.
-        hand: What is told how large they are.
+        hand: Is told how large the events are.
 
     Raises:
         UnreadableEvent: While iterating, an event whose JSON cannot be decoded.
@@ -134,7 +134,7 @@ def in_position_order(
 
 
 async def read_at(connection: AsyncConnection, positions: Sequence[int]) -> list[Event]:
-    """The events at these positions, in order; those that there are."""
+    """The events at these positions, in order; positions without an event are left out."""
     if not positions:
         return []
     statement = select(weighed()).where(at(positions))
@@ -147,7 +147,7 @@ def at(positions: Sequence[int]) -> ColumnElement[bool]:
 
 
 def not_at(positions: Sequence[int], source: Any = events) -> list[ColumnElement[bool]]:
-    """The condition for events at other positions than these; none for none."""
+    """The condition for events at other positions than these; empty when there are none."""
     if not positions:
         return []
     return [source.c.position != all_(literal(list(positions), ARRAY(BigInteger)))]
@@ -274,7 +274,7 @@ def in_key_order(
         high: Only keys up to this (inclusive); None for no bound.
         resume: Within the key `resume[0]`, only positions above `resume[1]`; later keys whole.
         among: Only these keys, or those that a statement finds; None for all.
-        passed_over: Not the events at these positions.
+        passed_over: The positions of events that are left out.
     """
     paths = projection.key_paths
     assert paths is not None

@@ -13,7 +13,7 @@ from refold.projection.key import Key
 from refold.source.reader import keyed_events, not_at
 from refold.store.schema import events
 
-# Keys are drawn from the pages of about so many events; if these have too few, of more.
+# Keys are drawn from pages with about so many events; if these have too few keys, from more.
 _DRAWN_FROM = (50_000, 2_000_000)
 
 
@@ -27,15 +27,15 @@ async def sample_logged_keys(
 ) -> list[Key]:
     """Up to `count` keys of events that a projection reads, drawn at random.
 
-    Keys with many events are drawn rather than others. Of a large log only some pages are read, so
-    that a projection of rare events may get fewer keys than there are.
+    A key with many events is more likely to be drawn. Only some pages of a large log are read, so a
+    projection of rare events may get fewer keys than there are.
 
     Args:
         connection: Any connection.
         projection: Any; one whose key is a function gets none (see `refold.source.oracle`).
         upto: Only positions up to this (inclusive).
         count: How many keys at most.
-        passed_over: Not of the events at these positions.
+        passed_over: The positions of events that are left out.
     """
     paths = projection.key_paths
     if paths is None:

@@ -18,7 +18,7 @@ from refold.store.schema import events
 Bounds = list[tuple[Key | None, Key | None]]
 """Ranges of keys, each above the first key (exclusive) up to the second (inclusive); None: open."""
 
-# Up to this many events a sample is the whole log; beyond, a few whole pages do.
+# A log of up to this many events is read whole; of a larger one, a few whole pages are enough.
 _SAMPLE = 50_000
 
 

@@ -14,14 +14,14 @@ from refold.store.schema import deployments, generations, runs
 SHOWN_SECONDS = 15.0
 """So often a worker shows itself."""
 
-# One that has not shown itself for so long is not there any more.
+# A worker that has not shown itself for so long is not there any more.
 _LATELY = timedelta(seconds=4 * SHOWN_SECONDS)
 
 _FORGOTTEN = timedelta(days=1)
 
 
 def queue_of(namespace: str, task_queue: str) -> str:
-    """What workers that can take each other's tasks have in common."""
+    """The name that workers share which can take each other's tasks."""
     return f"{namespace}/{task_queue}"
 
 

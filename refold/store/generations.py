@@ -25,7 +25,7 @@ NOT_YET = datetime.max.replace(tzinfo=UTC)
 class Built(TypedDict):
     """What a table was built with: its columns, and the names of its indexes and constraints.
 
-    Of each thing, by its kind and name, ``definitions`` has what it was.
+    ``definitions`` has the definition of each thing, by its kind and name.
     """
 
     names: list[str]
@@ -84,7 +84,7 @@ async def of_projection(connection: AsyncConnection, projection: str) -> list[Ge
 
 
 async def of_status(connection: AsyncConnection, projection: str, status: str) -> list[Generation]:
-    """A projection's generations of one status, the oldest first: as many are read, no others."""
+    """A projection's generations of one status, the oldest first; no others are read."""
     statement = select(*_COLUMNS).where(
         generations.c.projection == projection, generations.c.status == status
     )
@@ -93,7 +93,7 @@ async def of_status(connection: AsyncConnection, projection: str, status: str) -
 
 
 async def left_building(connection: AsyncConnection) -> list[Generation]:
-    """What runs that hold no lease any more were building: nobody will finish it."""
+    """Generations that nobody will finish: the runs that were building them hold no lease."""
     held = select(leases.c.run_id).where(leases.c.run_id == generations.c.run_id)
     statement = select(*_COLUMNS).where(generations.c.status == BUILDING, ~held.exists())
     return [Generation(*row) for row in await connection.execute(statement)]
@@ -215,7 +215,7 @@ async def advance(
 ) -> None:
     """Moves the checkpoint from the position that was read, under the token that was taken.
 
-    Must come first in the transaction that writes the rows: from here on nobody else can.
+    This must come first in the transaction that writes the rows: from here on nobody else can.
 
     Raises:
         Fenced: The checkpoint is elsewhere or another token was taken.

@@ -31,7 +31,7 @@ async def projections(connection: AsyncConnection, older_than: timedelta) -> lis
 
 
 async def forget_runs(connection: AsyncConnection, projection: str, older_than: timedelta) -> int:
-    """Forgets runs that ended before so long, but for what is still asked about.
+    """Forgets runs that ended longer ago than this, but for those that are still asked about.
 
     These stay: the latest ones; those whose table is there; and of each version the latest that
     worked or was started by a worker, which keeps workers from starting it again.
@@ -102,7 +102,7 @@ async def forget_generations(
         .limit(_AT_A_TIME)
     )
     statement = delete(generations).where(of_this, generations.c.generation.in_(old))
-    # What was discarded stays so.
+    # A discarded generation never gets another status.
     statement = statement.where(generations.c.status == DISCARDED)
     return (await connection.execute(statement)).rowcount
 

@@ -19,7 +19,7 @@ RENEWED_SECONDS = 15.0
 SILENCE_SECONDS = 4 * RENEWED_SECONDS
 """A holder that has not shown itself for so long is missed."""
 
-# Several workers renew the same leases: one of them does.
+# Several workers renew the same leases; it is enough that one of them does.
 _RENEWED_LATELY = timedelta(seconds=10)
 
 
@@ -154,7 +154,7 @@ async def renew_some(connection: AsyncConnection, run_ids: Collection[str]) -> N
 async def give_away(
     connection: AsyncConnection, projection: str, run_id: str, *, released_by: str
 ) -> bool:
-    """Has a run ended by whichever worker comes next; False when it does not hold the lease."""
+    """Lets the next worker that looks end a run; returns False when it does not hold the lease."""
     statement = update(leases).where(leases.c.projection == projection, leases.c.run_id == run_id)
     return (await connection.execute(statement.values(released_by=released_by))).rowcount == 1
 
@@ -171,7 +171,7 @@ async def require(connection: AsyncConnection, run_id: str) -> None:
 
 
 async def hold(connection: AsyncConnection, run_id: str) -> None:
-    """Locks the run's lease, if it has one, against all that requires it, until the end."""
+    """Locks the run's lease, if it has one, until the transaction ends; see `require`."""
     await connection.execute(
         select(leases.c.run_id).where(leases.c.run_id == run_id).with_for_update()
     )

@@ -66,7 +66,7 @@ async def settle(
     projections: Collection[str] | None,
     troubles: Collection[Trouble],
 ) -> None:
-    """Records what a chore has found: new reasons come, those that are none any more go.
+    """Records what a chore has found: new reasons are added, reasons that are gone are removed.
 
     Nothing is written when nothing has changed.
 

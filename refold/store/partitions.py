@@ -128,7 +128,7 @@ async def advance(
     Args:
         driver: In the transaction of the batch.
         partition: As it was taken, for its fence.
-        batch: How many batches were committed before this one: the compare of the compare-and-set.
+        batch: How many batches were committed before this one; compared before the set.
         events: Events folded in this batch.
         done_key: The highest finished key so far.
         carry: The unfinished key; None when there is none.
@@ -150,7 +150,7 @@ async def advance(
         "new_done_key": None if done_key is None else _json(stored_key(done_key)),
         "new_carry": None if carry is None else _json(carry),
         "now_done": done,
-        # Losing the last commits in a crash of the server loses their checkpoint, too.
+        # When a crash of the server loses the last commits, it loses their checkpoints, too.
         "synchronous": "on" if durable else "off",
     }
     sql, names = _ADVANCE_TEXT

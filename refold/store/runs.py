@@ -27,7 +27,7 @@ from refold.messages.run.status import WORKED, RunStatus
 from refold.runtime.database import storable
 from refold.store.schema import runs
 
-# What a smaller run takes is mostly its steps, not its events.
+# A smaller run spends most of its time on its steps, so it says little of a rate.
 _LEAST_EVENTS = 10_000
 _LAST_RUNS = 50
 
@@ -181,9 +181,9 @@ async def set_diff(connection: AsyncConnection, run_id: str, diff: dict[str, Any
 async def latest_rate(connection: AsyncConnection, projection: str) -> float | None:
     """Events a second of the projection's latest completed run of some size, without limits.
 
-    What a person took to approve it does not count: a run that was verified ends there. One that
-    was paused, throttled, or told other limits, says nothing of the next; nor does what was long
-    ago.
+    The time that a person took to approve a run does not count: its work ends with verification. A
+    run that was paused, throttled or told other limits says nothing of the next run, nor does one
+    of long ago.
     """
     last = (
         select(runs.c.run_id)
@@ -244,15 +244,15 @@ async def end(
 # -- what it is told, and its pace -----------------------------------------------------------
 
 
-# So much that went by unused may be made up for.
+# Time that went by unused may be made up for, up to this much.
 _CREDIT = text("interval '1 second'")
 
 
 async def control(connection: AsyncConnection, run_id: str, controls: Controls) -> None:
-    """Records what a run has been told; what is older than what is known changes nothing."""
+    """Records what a run has been told; older controls than the recorded ones change nothing."""
     statement = update(runs).where(runs.c.run_id == run_id, controls.revision > REVISION)
     told = controls.model_dump(mode="json")
-    # What was spent at another rate does not count.
+    # Time that was spent at another rate does not count.
     await connection.execute(statement.values(controls=told, paced_until=null()))
 
 

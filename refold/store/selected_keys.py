@@ -42,7 +42,7 @@ async def add_found(
 
 
 async def add(connection: AsyncConnection, run_id: str, keys: Iterable[Key]) -> None:
-    """Adds keys; one that is there already does no harm."""
+    """Adds keys; a key that is there already does no harm."""
     rows = [{"run_id": run_id, "key": stored_key(key)} for key in keys]
     if rows:
         await connection.execute(insert(selected_keys), rows)

@@ -99,7 +99,7 @@ async def drop(connection: AsyncConnection, projection: str, generation: int) ->
     """Drops a snapshot, in the caller's transaction.
 
     Raises:
-        NoSnapshot: There is none of that number.
+        NoSnapshot: There is no snapshot of that number.
         ProjectionBusy: A run holds the projection: it may be about to copy it.
     """
     await connection.execute(text("SET LOCAL lock_timeout = '2s'"))

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import signal
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
+from temporalio.worker import Worker
 
 from refold.projection.registry import load_registry
 from refold.runtime.allocator import keep_little
 from refold.runtime.command import run_command
 from refold.runtime.database import make_engine, wait_until_reachable
-from refold.runtime.garbage import calm_garbage_collector, collect_now_and_then
+from refold.runtime.garbage import calm_garbage_collector
 from refold.runtime.settings import Settings, load_settings
 from refold.runtime.temporal import wait_until_connected
-from refold.store.deployments import queue_of
 from refold.store.migrate import require_migrated
-from refold.worker.assembly import MAX_ACTIVITIES, make_chores, make_worker
-from refold.worker.chores.caretaker import Caretaker
-from refold.worker.chores.presence import Presence
+from refold.worker.assembly import MAX_ACTIVITIES
+from refold.worker.plugin import RefoldPlugin
 
 logger = logging.getLogger("refold.worker")
 
@@ -45,20 +43,11 @@ async def run_worker(settings: Settings) -> None:
         if not ready.done():
             return
         client = ready.result()
-        names = ", ".join(projection.name for projection in registry) or "none"
         calm_garbage_collector()
-        async with make_worker(client, engine, registry, settings):
-            logger.info("working on task queue %r, projections: %s", settings.task_queue, names)
-            presence = Presence(engine, registry, queue_of(client.namespace, settings.task_queue))
-            chores = make_chores(client, engine, registry, settings)
-            collector = asyncio.create_task(collect_now_and_then())
-            caretaker = asyncio.create_task(Caretaker(engine, [presence, *chores]).work())
+        plugin = RefoldPlugin(settings=settings, registry=registry, engine=engine)
+        async with Worker(client, task_queue=settings.task_queue, plugins=[plugin]):
             await stopped
             logger.info("stopping: finishing the batches in hand")
-            collector.cancel()
-            caretaker.cancel()
-            with contextlib.suppress(Exception):
-                await presence.leave()
     finally:
         ready.cancel()
         stopped.cancel()

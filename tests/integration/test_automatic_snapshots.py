@@ -1,4 +1,4 @@
-"""Snapshots that a live projection makes by itself, and how many of them are kept."""
+"""Snapshots that a live projection makes unasked, and how many of them are kept."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def test_each_position_is_counted_once(client: Client, database: Database)
         # What was counted is not looked at again.
         ahead = SnapshotTally(since=0, upto=190, events=7)
         assert await counted(database, projection, ahead, position=200) == (0, 200, 17, False)
-        # Set back, it begins anew; so it does after a snapshot, whoever has asked for it.
+        # Set back, it begins anew; so it does after any snapshot.
         assert await counted(database, projection, before, position=50) == (50, 50, 0, False)
         await run(client, database, "Snapshot", "counters")
         assert await counted(database, projection, before, position=200) == (200, 200, 0, False)

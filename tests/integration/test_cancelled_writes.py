@@ -1,4 +1,4 @@
-"""Many rows on their way to PostgreSQL: whoever is cancelled then ends, and so does the writing."""
+"""Many rows on their way to PostgreSQL: a task that is cancelled ends, and so does the writing."""
 
 from __future__ import annotations
 

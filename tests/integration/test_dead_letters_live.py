@@ -1,4 +1,4 @@
-"""Poison events set aside by whoever follows, alone and while batches are folded."""
+"""Poison events that a follower sets aside, alone and while batches are folded."""
 
 from __future__ import annotations
 

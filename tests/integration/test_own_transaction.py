@@ -34,7 +34,7 @@ async def _written(engine: AsyncEngine) -> int:
 
 
 async def test_who_comes_next_gets_no_open_transaction(database: Database) -> None:
-    # One connection: whoever comes next gets the same one, if it is given back at all.
+    # One connection: the next task gets the same one, if it is given back at all.
     engine = create_async_engine(database.engine.url, pool_size=1, max_overflow=0)
     try:
         async with engine.begin() as connection:

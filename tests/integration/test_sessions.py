@@ -233,7 +233,7 @@ async def test_runs_are_alike_whatever_the_database_sets(
 
 
 async def test_as_many_connections_are_open_as_are_in_use(database: Database) -> None:
-    """Whoever finds out first what is at the address leaves no connection behind."""
+    """The look at what is at the address leaves no connection behind."""
     sessions = text(
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'counted' "
         "AND datname = current_database()"

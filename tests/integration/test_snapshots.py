@@ -29,7 +29,7 @@ def manager(client: Client, database: Database) -> ProjectionManager:
 
 @asynccontextmanager
 async def slow_indexes(database: Database) -> AsyncIterator[None]:
-    """Makes whoever creates an index wait for a minute."""
+    """Makes the creation of an index wait for a minute."""
     statements = (
         "CREATE FUNCTION waits() RETURNS event_trigger LANGUAGE plpgsql AS "
         "$$ BEGIN PERFORM pg_sleep(60); END $$",

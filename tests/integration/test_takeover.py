@@ -21,7 +21,7 @@ from tests.support.databases import Database, drop_database, make_database
 
 @pytest.fixture
 async def row(database: Database, monkeypatch: pytest.MonkeyPatch) -> ColumnElement[bool]:
-    """A generation's row, of which whoever takes it over loses patience soon."""
+    """A generation's row; the one that takes it over loses patience soon."""
     monkeypatch.setattr(takeover, "_GRACE_SECONDS", 0.4)
     monkeypatch.setattr(takeover, "_LOOK_AGAIN_SECONDS", 0.1)
     async with database.engine.begin() as connection:

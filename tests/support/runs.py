@@ -21,7 +21,7 @@ from refold.projection.registry import Registry
 from refold.source.reader import read_window
 from refold.store import generations
 from refold.store.schema import events
-from refold.worker.assembly import RESTRICTIONS, make_worker
+from refold.worker.plugin import RefoldPlugin
 from tests.support.databases import Database
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -33,12 +33,14 @@ async def working(
 ) -> AsyncIterator[Worker]:
     """A worker in this process, on a task queue of the database's own."""
     settings = database.settings.model_copy(update={"task_queue": queue(database), **changes})
-    worker = make_worker(
+    plugin = RefoldPlugin(
+        settings=settings, registry=registry, engine=database.engine, chores=False
+    )
+    worker = Worker(
         client,
-        database.engine,
-        registry,
-        settings,
-        workflow_runner=_PreparedOnce(restrictions=RESTRICTIONS),
+        task_queue=settings.task_queue,
+        plugins=[plugin],
+        workflow_runner=_PreparedOnce(),
     )
     async with worker:
         yield worker

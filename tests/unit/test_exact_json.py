@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 from decimal import Decimal
 from typing import Any
 
@@ -33,6 +34,8 @@ EXACT = Decimal("0.12345678901234567891")
         ("100000000000000000000", 1e20),
         ("1" + "0" * 22, 1e22),
         ("1" + "0" * 23, 1e23),
+        (f"{Decimal(repr(sys.float_info.max)):f}", sys.float_info.max),
+        (f"-{Decimal(repr(sys.float_info.max)):f}", -sys.float_info.max),
         ("1" + "0" * 400, 10**400),
         ("0." + "0" * 400 + "1", Decimal("0." + "0" * 400 + "1")),
     ],

@@ -106,8 +106,11 @@ def _whole(text: str) -> Any:
     if -(2**63) <= number < 2**64:
         return number
     # What a float keeps is one, as elsewhere: 1e20 is written with its zeros.
-    exact = len(text) < 309 and Decimal(repr(float(number))) == number
-    return float(number) if exact else number
+    try:
+        near = float(number)
+    except OverflowError:
+        return number
+    return near if Decimal(repr(near)) == number else number
 
 
 def _constant(text: str) -> Any:

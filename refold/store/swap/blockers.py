@@ -56,7 +56,7 @@ _SESSION = """
     a.application_name AS application
 """
 
-# Of a lock l that no session holds. A transaction's own lock says which it is.
+# For a lock l that no session holds: the transaction's own lock says which transaction it is.
 _PREPARED = """
     SELECT NULL::int AS pid, p.owner AS user, NULL::text AS query, NULL::text AS state,
            p.prepared AS since, false AS vacuum, NULL::text AS application, p.gid
@@ -65,8 +65,8 @@ _PREPARED = """
          AND x.transactionid = p.transaction AND x.virtualtransaction = l.virtualtransaction
 """
 
-# Which sessions have held a lock on one of the relations for some time. A reader whose statement
-# is over in moments is nobody to wait for.
+# The sessions that have held a lock on one of the relations for some time. A reader whose
+# statement is over in moments need not be waited for.
 _HOLDERS = text(
     f"""
     WITH held AS (
@@ -129,7 +129,7 @@ async def holders(
 
 
 async def blockers_of(connection: AsyncConnection, *pids: int) -> list[Blocker]:
-    """Whom sessions that wait for a lock are waiting for, but for each other."""
+    """The sessions that these sessions wait for, but for those that are among them."""
     return _found(await connection.execute(_BLOCKERS, {"pids": list(pids)}))
 
 

@@ -1,4 +1,4 @@
-"""Swapping a finished table in for the live one: what has to be done, in one short transaction."""
+"""The swap: a finished table takes the place of the live one, in one short transaction."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Swap:
 
 
 def require_none_refused(refused: Sequence[str], table: str) -> None:
-    """Stops before anything is lost.
+    """Refuses a swap that would lose something, before any work is done.
 
     Raises:
         SwapRefused: Something hangs on the live table that cannot move; the message names all.
@@ -70,7 +70,7 @@ async def plan_swap(
     *,
     dry: bool = False,
 ) -> Swap:
-    """What puts the target's table in the live table's place.
+    """Plans the statements that put the target's table in the live table's place.
 
     Args:
         connection: In a transaction.
@@ -94,7 +94,7 @@ async def plan_swap(
     oids, tables, locks, temporary = await _locks(connection, quoted(live, table), moved)
     statements = []
     if old is not None and not await read_models.exists(connection, live, table):
-        # Somebody has dropped it: there is nothing to keep.
+        # Somebody has dropped the live table: there is nothing to keep.
         statements.append(_placed(old, DISCARDED, old.schema_name))
     elif old is not None:
         name, retained = quoted(live, table), own_schema(projection.name, old.generation)
@@ -201,7 +201,7 @@ async def obstacles(
 
 
 async def lock(connection: AsyncConnection, swap: Swap) -> None:
-    """Locks readers out. Raises when the transaction's ``lock_timeout`` is over before."""
+    """Locks readers out; raises the driver's error when ``lock_timeout`` is over before."""
     if swap.locks:
         await (await raw(connection)).execute(";\n".join(swap.locks))
 

@@ -45,10 +45,7 @@ class Caretaker:
         looked: Looked | None = None
         try:
             looked = await chore.run_once()
-            async with self._engine.begin() as connection:
-                await left_behind.settle(
-                    connection, chore.name, looked.projections, looked.troubles
-                )
+            await self._record(chore, looked)
         except Exception as error:
             whole = {("", ""): reason_of(error)}
             self._say(chore.name, whole | self._of(looked))
@@ -56,6 +53,12 @@ class Caretaker:
         else:
             self._say(chore.name, self._of(looked))
         return looked
+
+    async def _record(self, chore: Chore, looked: Looked) -> None:
+        if looked.projections == [] and not looked.troubles:
+            return  # it is not about projections: there is nothing of it to change
+        async with self._engine.begin() as connection:
+            await left_behind.settle(connection, chore.name, looked.projections, looked.troubles)
 
     @staticmethod
     def _of(looked: Looked | None) -> dict[tuple[str, str], str]:

@@ -86,7 +86,7 @@ STATISTICS = text(
     """
 )
 
-# What is only kept must not stop anybody from deleting what it refers to.
+# A table that is only kept must not stop anybody from deleting rows that it refers to.
 FOREIGN_KEYS = text(
     """
     SELECT CAST(NULL AS text) AS what, format('ALTER TABLE %s DROP CONSTRAINT %I', :live, conname)
@@ -119,7 +119,7 @@ OWNERS_RIGHTS = text(
     """
 )
 
-# The owner last: what comes before may need the rights of the one who swaps.
+# The owner comes last: the statements before may need the rights of the role that swaps.
 MOVING: tuple[TextClause, ...] = (
     FOREIGN_KEYS,
     VIEWS,
