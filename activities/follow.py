@@ -7,7 +7,7 @@ import asyncio
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from refold.activities.heartbeat import heartbeating, place
+from refold.activities.heartbeat import heartbeating, place, planned
 from refold.engine.folding.follower import take_follower
 from refold.engine.folding.pacing import Pace
 from refold.engine.folding.target_wait import TargetWait
@@ -53,8 +53,7 @@ class FollowActivities:
             PoisonEvent: An event that a handler cannot take.
             Fenced: Another attempt has taken over.
         """
-        plan = segment.plan
-        projection = await self._deployment.planned(plan)
+        plan, projection = await planned(self._engine, self._deployment, segment)
         attributes = {"projection": projection.name}
         clock = asyncio.get_running_loop().time
         # Nobody watches meanwhile: a segment's end is what moves the run's progress.

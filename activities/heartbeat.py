@@ -11,7 +11,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
+from refold.engine.lifecycle.deployment import Deployment
+from refold.engine.lifecycle.plans import plan_of
 from refold.engine.step import Place, Step
+from refold.messages.run.plan import Plan, RunStep
+from refold.projection.declaration import Projection
 from refold.store import leases
 
 # A cancellation comes as the answer to a heartbeat.
@@ -22,14 +26,21 @@ _SINCE = "not_on_these_workers_since"
 
 
 @asynccontextmanager
-async def heartbeating(engine: AsyncEngine, run_id: str) -> AsyncIterator[Step]:
+async def heartbeating(
+    engine: AsyncEngine, run_id: str, *, at_once: bool = True
+) -> AsyncIterator[Step]:
     """Sends heartbeats in the background until the context ends, and renews the run's lease.
 
     The database's checkpoints are the truth; heartbeats tell Temporal that somebody is at work,
     tell people what, and bring cancellation.
+
+    Args:
+        engine: The database.
+        run_id: The run.
+        at_once: Begin with a heartbeat; else the first one comes when the work takes long.
     """
     beat = Step(is_stopping=activity.is_worker_shutdown)
-    sender = asyncio.create_task(_send(engine, run_id, beat))
+    sender = asyncio.create_task(_send(engine, run_id, beat, at_once))
     try:
         yield beat
     finally:
@@ -38,11 +49,13 @@ async def heartbeating(engine: AsyncEngine, run_id: str) -> AsyncIterator[Step]:
             await sender
 
 
-async def _send(engine: AsyncEngine, run_id: str, beat: Step) -> None:
+async def _send(engine: AsyncEngine, run_id: str, beat: Step, at_once: bool) -> None:
     timeout = activity.info().heartbeat_timeout
     every = min(timeout.total_seconds() / 3 if timeout else 3.0, _LONGEST_SECONDS)
     clock = asyncio.get_running_loop().time
     renewed = clock()
+    if not at_once:
+        await asyncio.sleep(every)
     while True:
         activity.heartbeat(beat.details)
         await asyncio.sleep(every)
@@ -54,6 +67,22 @@ async def _send(engine: AsyncEngine, run_id: str, beat: Step) -> None:
                     # The work may hold the lease itself, for as long as it copies a table.
                     await connection.execute(text("SET LOCAL lock_timeout = '500ms'"))
                     await leases.renew(connection, run_id)
+
+
+async def planned(
+    engine: AsyncEngine, deployment: Deployment, step: RunStep
+) -> tuple[Plan, Projection]:
+    """What a step goes by: its run's plan, and the projection in the version that it is for.
+
+    Raises:
+        RunEnded: The run has ended, is gone, or has no plan.
+        NotOnThisWorker: This worker has no such version.
+        NotOnAnyWorker: Nor did any other take the step in time.
+    """
+    # A first heartbeat would replace what an earlier attempt has left for `place`.
+    async with heartbeating(engine, step.run_id, at_once=False):
+        plan = await plan_of(engine, step)
+    return plan, await deployment.planned(plan)
 
 
 def place() -> Place:

@@ -13,7 +13,7 @@ from refold.engine.lifecycle.cleanup import clear_what_is_held, end_run
 from refold.engine.lifecycle.counters import read_report
 from refold.messages.run.endings import Finished, FinishRun
 from refold.messages.run.life import ControlRun, ProgressReport, WatchProgress
-from refold.messages.run.plan import Planned
+from refold.messages.run.plan import Plan
 from refold.store import generations, runs
 from refold.system_events.events import ProjectionBackfillFailed
 
@@ -53,11 +53,11 @@ class LifecycleActivities:
             await runs.control(connection, control.run_id, control.controls)
 
     @activity.defn
-    async def find_plan(self, run_id: str) -> Planned | None:
+    async def find_plan(self, run_id: str) -> Plan | None:
         """The plan of a run; None when it has none yet."""
         async with self._engine.connect() as connection:
             run = await runs.get(connection, run_id)
-        return None if run is None or run.plan is None else Planned.model_validate(run.plan)
+        return None if run is None or run.plan is None else Plan.model_validate(run.plan)
 
     @activity.defn
     async def finish_run(self, finish: FinishRun) -> Finished:

@@ -21,7 +21,7 @@ from refold.engine.planning.preview import preview
 from refold.engine.step import Step
 from refold.errors import InvalidRequest, RunEnded
 from refold.messages.run.life import BeginRun
-from refold.messages.run.plan import Plan, Planned
+from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.requests.runs import Approval
@@ -59,7 +59,7 @@ class PlanningActivities:
         self._keys = KeySelection(engine, registry, settings.tenant_path)
 
     @activity.defn
-    async def begin_run(self, begin: BeginRun) -> Planned:
+    async def begin_run(self, begin: BeginRun) -> Plan:
         """Takes the projection's lease and plans the run; a run that was begun finds its plan.
 
         A dry run takes no lease and writes nothing.
@@ -91,7 +91,7 @@ class PlanningActivities:
                     return known
             return await self._plan(begin, beat)
 
-    async def _plan(self, begin: BeginRun, beat: Step) -> Planned:
+    async def _plan(self, begin: BeginRun, beat: Step) -> Plan:
         request = begin.request
         async with self._engine.connect() as connection:
             live = await self._require_schema(connection, request.projection)
@@ -173,23 +173,22 @@ class PlanningActivities:
                 exact=bool(request.dry_run),
                 selected_events=found.events if found else None,
             )
-            plan = plan.model_copy(update={"note": shown.note})
+            plan = plan.shown_as(shown)
             if request.dry_run:
-                return Planned(plan=plan, preview=shown)  # what it wrote is rolled back
+                return plan  # what it wrote is rolled back
             known = await runs.get(connection, begin.run_id, lock=True)
             if known is not None and known.plan is not None:
                 # Another attempt has planned meanwhile: the keys that it selected stand, not these.
-                return Planned.model_validate(known.plan)
+                return Plan.model_validate(known.plan)
             if known is not None and known.ended_at is not None:
                 # Nobody would remove the keys any more.
                 raise RunEnded(f"run {begin.run_id} was ended while it was planned")
             await connection.commit()
             if found is not None:
                 await selected_keys.analyze(connection)
-        planned = Planned(plan=plan, preview=shown)
         if plan.atomic or plan.backup is not None:
             require_none_refused(shown.refused, way.projection.table.fullname)
-        return await self._record(begin, planned, way.projection, active, work)
+        return await self._record(begin, plan, way.projection, active, work)
 
     async def _select(
         self, connection: AsyncConnection, begin: BeginRun, way: Way, head: int, beat: Step
@@ -225,22 +224,21 @@ class PlanningActivities:
     async def _record(
         self,
         begin: BeginRun,
-        planned: Planned,
+        plan: Plan,
         projection: Projection,
         active: Generation | None,
         work: Work,
-    ) -> Planned:
+    ) -> Plan:
         """Writes the plan and makes the shadow, in one transaction: all of it or nothing.
 
         Returns:
             The plan that stands: another attempt's, if that was sooner.
         """
-        plan = planned.plan
         async with self._engine.begin() as connection:
             await leases.require(connection, plan.run_id)
             sooner = await runs.planned(connection, plan.run_id)
             if sooner is not None:
-                return Planned.model_validate(sooner)
+                return Plan.model_validate(sooner)
             if plan.atomic:
                 # Nothing to refold: following begins at the beginning.
                 position = 0 if work.bounds is None else None
@@ -268,9 +266,9 @@ class PlanningActivities:
             await record_misfits(connection, plan, work.misfits)
             if work.bounds is not None:
                 await partitions.create(connection, plan.run_id, work.bounds, work.totals)
-            await runs.set_plan(connection, plan.run_id, planned.model_dump(mode="json"))
+            await runs.set_plan(connection, plan.run_id, plan.model_dump(mode="json"))
             await announcements.started(connection, plan, begin.kind, begin.request)
-        return planned
+        return plan
 
 
 async def _require_usable(

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from refold.activities.heartbeat import heartbeating, place
+from refold.activities.heartbeat import heartbeating, place, planned
 from refold.engine.folding import poison_events
 from refold.engine.folding.key_order import KeyOrderFold
 from refold.engine.folding.pacing import Pace
@@ -64,8 +64,7 @@ class RefoldActivities:
             Fenced: Another attempt has taken the partition over.
             RunEnded: The run was ended from outside.
         """
-        plan = segment.plan
-        projection = await self._deployment.planned(plan)
+        plan, projection = await planned(self._engine, self._deployment, segment)
         async with (
             heartbeating(self._engine, plan.run_id) as beat,
             self._engine.connect() as reader,

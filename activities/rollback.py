@@ -15,7 +15,7 @@ from refold.engine.planning.preview import preview
 from refold.engine.step import Step
 from refold.errors import InvalidRequest
 from refold.messages.run.life import BeginRollback
-from refold.messages.run.plan import Plan, Planned
+from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.requests.poison_policy import Poison
@@ -52,7 +52,7 @@ class RollbackActivities:
         self._settings = settings
 
     @activity.defn
-    async def begin_rollback(self, begin: BeginRollback) -> Planned:
+    async def begin_rollback(self, begin: BeginRollback) -> Plan:
         """Takes the projection's lease and plans the rollback; one that was begun finds its plan.
 
         Raises:
@@ -75,7 +75,7 @@ class RollbackActivities:
             )
             return known or await self._plan(begin, beat)
 
-    async def _plan(self, begin: BeginRollback, beat: Step) -> Planned:
+    async def _plan(self, begin: BeginRollback, beat: Step) -> Plan:
         request = begin.request
         async with self._engine.connect() as connection:
             target = await _target(connection, request)
@@ -121,29 +121,27 @@ class RollbackActivities:
                 poison=projection.backfill.poison(Poison()),
             )
             shown = await preview(connection, projection, plan, active, exact=False)
-        plan = plan.model_copy(update={"note": shown.note})
+        plan = plan.shown_as(shown)
         require_none_refused(shown.refused, projection.table.fullname)
-        planned = Planned(plan=plan, preview=shown)
-        return await self._record(begin, planned, projection, target)
+        return await self._record(begin, plan, projection, target)
 
     async def _record(
         self,
         begin: BeginRollback,
-        planned: Planned,
+        plan: Plan,
         projection: Projection,
         target: Generation,
-    ) -> Planned:
+    ) -> Plan:
         """Writes the plan and makes room for the copy of a snapshot: all of it or nothing.
 
         Returns:
             The plan that stands: another attempt's, if that was sooner.
         """
-        plan = planned.plan
         async with self._engine.begin() as connection:
             await leases.require(connection, plan.run_id)
             sooner = await runs.planned(connection, plan.run_id)
             if sooner is not None:
-                return Planned.model_validate(sooner)
+                return Plan.model_validate(sooner)
             # Retention looks at the lease under this lock before it drops a generation.
             still = await generations.get(connection, plan.projection, target.generation, lock=True)
             if still is None or still.status != target.status:
@@ -155,9 +153,9 @@ class RollbackActivities:
             if plan.copies is not None:
                 made = await snapshots.create_copy(connection, projection, run_id=plan.run_id)
                 assert made.generation == plan.generation, "the lease keeps others from making any"
-            await runs.set_plan(connection, plan.run_id, planned.model_dump(mode="json"))
+            await runs.set_plan(connection, plan.run_id, plan.model_dump(mode="json"))
             await announcements.started(connection, plan, "Rollback", begin.request)
-        return planned
+        return plan
 
     async def _behind(
         self, connection: AsyncConnection, projection: Projection, target: Generation, head: int

@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from refold.activities.heartbeat import heartbeating, place
+from refold.activities.heartbeat import heartbeating, place, planned
 from refold.engine.cutover.indexes import Indexing
 from refold.engine.lifecycle.deployment import Deployment
 from refold.engine.step import Step
 from refold.errors import RunEnded
-from refold.messages.run.plan import Plan
+from refold.messages.run.plan import Plan, RunStep
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.runtime.settings import PATIENCE_SECONDS
@@ -48,14 +48,14 @@ class ShadowActivities:
         self._deployment = Deployment(engine, registry, place, patience)
 
     @activity.defn
-    async def build_indexes(self, plan: Plan) -> None:
+    async def build_indexes(self, step: RunStep) -> None:
         """Adds keys and indexes to the loaded shadow, and gives it its first checkpoint.
 
         Raises:
             RunEnded: The generation is gone.
             PoisonEvent: A row is refused, and its event is not set aside.
         """
-        projection = await self._deployment.planned(plan)
+        plan, projection = await planned(self._engine, self._deployment, step)
         async with alone(self._engine, plan), self._engine.begin() as connection:
             generation = await locked(connection, plan)
             place = generation.schema_name
@@ -73,7 +73,7 @@ class ShadowActivities:
             )
 
     @activity.defn
-    async def prepare_swap(self, plan: Plan) -> str:
+    async def prepare_swap(self, step: RunStep) -> str:
         """Gives the table what can be given before the swap, and gathers its statistics.
 
         Then waits, for a bounded time, for readers whose snapshots are older than its rows: in
@@ -86,7 +86,7 @@ class ShadowActivities:
             RunEnded: The generation is gone.
             SwapRefused: PostgreSQL refuses to give the table what hangs on the live one.
         """
-        projection = await self._deployment.planned(plan)
+        plan, projection = await planned(self._engine, self._deployment, step)
         async with alone(self._engine, plan) as beat:
             async with self._engine.begin() as connection:
                 generation = await locked(connection, plan)

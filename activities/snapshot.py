@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from refold.activities.heartbeat import heartbeating, place
+from refold.activities.heartbeat import heartbeating, place, planned
 from refold.activities.shadow import add_indexes, alone, locked
 from refold.engine.lifecycle import announcements
 from refold.engine.lifecycle.deployment import Deployment
@@ -13,7 +13,7 @@ from refold.engine.lifecycle.lease_standing import Executions
 from refold.engine.planning import admission
 from refold.engine.planning.preview import preview
 from refold.errors import InvalidRequest, RunEnded
-from refold.messages.run.plan import Plan, Planned
+from refold.messages.run.plan import Plan, RunStep
 from refold.messages.snapshots import BeginSnapshot, Copied
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
@@ -47,7 +47,7 @@ class SnapshotActivities:
         self._settings = settings
 
     @activity.defn
-    async def begin_snapshot(self, begin: BeginSnapshot) -> Planned:
+    async def begin_snapshot(self, begin: BeginSnapshot) -> Plan:
         """Takes the projection's lease and plans the copy; one that was begun finds its plan.
 
         Raises:
@@ -68,7 +68,7 @@ class SnapshotActivities:
             )
             return known or await self._plan(begin)
 
-    async def _plan(self, begin: BeginSnapshot) -> Planned:
+    async def _plan(self, begin: BeginSnapshot) -> Plan:
         name = begin.request.projection
         async with self._engine.connect() as connection:
             active = await self._source(connection, name)
@@ -91,17 +91,17 @@ class SnapshotActivities:
                 copies=active.generation,
             )
             shown = await preview(connection, projection, plan, active, exact=False)
-        planned = Planned(plan=plan, preview=shown)
+        plan = plan.shown_as(shown)
         async with self._engine.begin() as connection:
             await leases.require(connection, plan.run_id)
             sooner = await runs.planned(connection, plan.run_id)
             if sooner is not None:
-                return Planned.model_validate(sooner)
+                return Plan.model_validate(sooner)
             made = await snapshots.create_copy(connection, projection, run_id=plan.run_id)
             assert made.generation == plan.generation, "the lease keeps others from making any"
-            await runs.set_plan(connection, plan.run_id, planned.model_dump(mode="json"))
+            await runs.set_plan(connection, plan.run_id, plan.model_dump(mode="json"))
             await announcements.started(connection, plan, "Snapshot", begin.request)
-        return planned
+        return plan
 
     async def _source(self, connection: AsyncConnection, name: str) -> Generation:
         active = await generations.active(connection, name)
@@ -134,7 +134,7 @@ class SnapshotActivities:
         return projection
 
     @activity.defn
-    async def copy_generation(self, plan: Plan) -> Copied:
+    async def copy_generation(self, step: RunStep) -> Copied:
         """Fills the plan's generation with the rows and the checkpoint of the one that it copies.
 
         It does all or nothing, in one transaction. A copy that was made before is left as it is.
@@ -142,7 +142,7 @@ class SnapshotActivities:
         Raises:
             RunEnded: The generation is gone, or the run lost its projection.
         """
-        projection = await self._deployment.planned(plan)
+        plan, projection = await planned(self._engine, self._deployment, step)
         async with alone(self._engine, plan) as beat, self._engine.begin() as connection:
             copy = await locked(connection, plan)
             if copy.position is None:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from refold.activities.heartbeat import place
+from refold.activities.heartbeat import place, planned
 from refold.activities.shadow import alone, locked
 from refold.engine.folding.follower import take_follower
 from refold.engine.lifecycle.deployment import Deployment
@@ -120,8 +120,7 @@ class SwapActivities:
                 any longer; or PostgreSQL refuses to move it.
             PoisonEvent: An event of the tail that a handler cannot take.
         """
-        plan = segment.plan
-        projection = await self._deployment.planned(plan)
+        plan, projection = await planned(self._engine, self._deployment, segment)
         clock = asyncio.get_running_loop().time
         end = clock() + _LONGEST_SECONDS
         waiting_for: list[str] = []
@@ -217,7 +216,7 @@ class SwapActivities:
         live = (active and active.position) or 0
         # Never swap in what is behind: readers must not see time go backwards. What is brought
         # back after a failure goes no further than that: beyond may be what the run failed at.
-        upto = live if plan.backup == plan.generation else max(head, live)
+        upto = live if plan.brings_back else max(head, live)
         while follower.position < upto:
             events = await follower.apply_batch(connection, upto)
             await runs.add_followed(connection, plan.run_id, events)

@@ -6,14 +6,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from refold.activities.heartbeat import place
+from refold.activities.heartbeat import place, planned
 from refold.activities.shadow import alone
 from refold.engine.cutover.verification import SAMPLED_KEYS, verify
 from refold.engine.folding.follower import take_follower
 from refold.engine.lifecycle.deployment import Deployment
 from refold.errors import VerificationFailed
 from refold.messages.run.diff import Diff
-from refold.messages.run.plan import Plan
+from refold.messages.run.plan import Plan, RunStep
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
 from refold.projection.registry import Registry
@@ -39,7 +39,7 @@ class VerifyActivities:
         self._deployment = Deployment(engine, registry, place, patience)
 
     @activity.defn
-    async def verify_generation(self, plan: Plan) -> Diff:
+    async def verify_generation(self, step: RunStep) -> Diff:
         """Compares the shadow with the live table, and folds a sample of keys again.
 
         What was found is kept with the run: a run that is verified already answers with it.
@@ -48,7 +48,7 @@ class VerifyActivities:
             VerificationFailed: A key folded again gives another row than the shadow has.
             RunEnded: The generation is gone.
         """
-        projection = await self._deployment.planned(plan)
+        plan, projection = await planned(self._engine, self._deployment, step)
         async with alone(self._engine, plan) as beat:
             async with self._engine.connect() as connection:
                 run = await runs.get(connection, plan.run_id)

@@ -12,7 +12,7 @@ from refold.workflows.base.steps import step
 with workflow.unsafe.imports_passed_through():
     from refold.activities.rollback import RollbackActivities
     from refold.messages.run.life import BackfillResult, BeginRollback, Phase
-    from refold.messages.run.plan import Plan, Planned
+    from refold.messages.run.plan import Plan
     from refold.messages.run.status import RunStatus
     from refold.requests.runs import RollbackRequest
 
@@ -37,7 +37,7 @@ class Rollback(Moves[RollbackRequest]):
         """Takes one `RollbackRequest`; it ends with the status ``rolled_back``."""
         return await self._to_the_end()
 
-    async def _begin(self, request: RollbackRequest) -> Planned:
+    async def _begin(self, request: RollbackRequest) -> Plan:
         return await workflow.execute_activity_method(
             RollbackActivities.begin_rollback,
             BeginRollback(run_id=self._run_id, request=request),

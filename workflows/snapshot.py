@@ -13,7 +13,7 @@ with workflow.unsafe.imports_passed_through():
     from refold.activities.snapshot import SnapshotActivities
     from refold.messages.run.endings import Finished
     from refold.messages.run.life import BackfillResult, Phase
-    from refold.messages.run.plan import Plan, Planned
+    from refold.messages.run.plan import Plan
     from refold.messages.run.status import RunStatus
     from refold.messages.snapshots import BeginSnapshot, Copied
     from refold.requests.runs import SnapshotRequest
@@ -35,7 +35,7 @@ class Snapshot(Run[SnapshotRequest]):
         """Takes one `SnapshotRequest`; the result names the snapshot, not what readers query."""
         return await self._to_the_end()
 
-    async def _begin(self, request: SnapshotRequest) -> Planned:
+    async def _begin(self, request: SnapshotRequest) -> Plan:
         return await workflow.execute_activity_method(
             SnapshotActivities.begin_snapshot,
             BeginSnapshot(run_id=self._run_id, request=request),
@@ -47,7 +47,7 @@ class Snapshot(Run[SnapshotRequest]):
         self._enter(Phase.COPYING)
         self._copied = await workflow.execute_activity_method(
             SnapshotActivities.copy_generation,
-            plan,
+            plan.step,
             summary=f"copy generation {plan.copies} at its checkpoint",
             **step(plan.heartbeat_seconds),
         )
@@ -60,7 +60,7 @@ class Snapshot(Run[SnapshotRequest]):
         self, request: SnapshotRequest, finished: Finished | None, status: RunStatus
     ) -> BackfillResult:
         made = self._copied if status is self.worked else None
-        snapshot = self._planned.plan.generation if self._planned and made else None
+        snapshot = self._plan.generation if self._plan and made else None
         return (
             super()
             ._result(request, finished, status)

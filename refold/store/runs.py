@@ -194,8 +194,8 @@ async def latest_rate(connection: AsyncConnection, projection: str) -> float | N
     )
     verified = cast(runs.c.diff.op("->>")(literal_column("'compared_at'")), DateTime(timezone=True))
     seconds = func.extract("epoch", func.coalesce(verified, runs.c.ended_at) - runs.c.started_at)
-    events = runs.c.plan["plan"]["total_events"].as_float()
-    pacing = runs.c.plan["plan"]["pacing"]
+    events = runs.c.plan["total_events"].as_float()
+    pacing = runs.c.plan["pacing"]
     throttled = func.coalesce(func.jsonb_typeof(pacing["throttle"]), "null") != "null"
     statement = (
         select(events / seconds)

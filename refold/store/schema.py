@@ -100,7 +100,7 @@ generations = Table(
 )
 """One row per physical copy of a read model; `position` is its checkpoint (NULL while loading)."""
 
-_PLANNED_VERSION = "((plan -> 'plan') ->> 'version')::integer"
+_PLANNED_VERSION = "(plan ->> 'version')::integer"
 
 runs = Table(
     "runs",

@@ -15,9 +15,10 @@ from refold import Projection
 from refold.activities.shadow import ShadowActivities
 from refold.engine.folding.follower import take_follower
 from refold.engine.lifecycle.cleanup import end_run
+from refold.engine.lifecycle.plans import plan_of
 from refold.engine.planning.preview import preview
 from refold.errors import Fenced, RunEnded
-from refold.messages.run.plan import Plan
+from refold.messages.run.plan import Plan, RunStep
 from refold.messages.run.preview import Preview
 from refold.messages.run.status import RunStatus
 from refold.store import generations, leases, partitions, runs
@@ -73,7 +74,9 @@ async def begun(database: Database, projection: Projection, run_id: str) -> Plan
         )
         await read_models.create_shadow(connection, projection, generation.schema_name)
         await partitions.create(connection, run_id, [(None, None)], [20])
-    return plan(run_id, generation.generation, atomic=True, position=20, partitions=1)
+        made = plan(run_id, generation.generation, atomic=True, position=20, partitions=1)
+        await runs.set_plan(connection, run_id, made.model_dump(mode="json"))
+    return made
 
 
 async def test_follower_of_a_swapped_out_table_is_fenced(
@@ -114,7 +117,25 @@ async def test_generation_numbers_are_never_used_again(database: Database) -> No
     assert (first.generation, second.generation) == (1, 2)
     shadowing = ShadowActivities(database.engine, registry_of(projection))
     with pytest.raises(RunEnded):
-        await ActivityEnvironment().run(shadowing.build_indexes, first)
+        await ActivityEnvironment().run(shadowing.build_indexes, first.step)
+
+
+async def test_a_step_needs_the_plan_of_a_run_that_goes_on(database: Database) -> None:
+    made = await begun(database, counters(), "run")
+    assert await plan_of(database.engine, made.step) == made
+    backup = made.model_copy(update={"atomic": False, "backup": 7})
+    async with database.engine.begin() as connection:
+        await runs.set_plan(connection, "run", backup.model_dump(mode="json"))
+    step = backup.bringing_back().step
+    assert (await plan_of(database.engine, step)).generation == 7
+    assert step == RunStep(run_id="run", bringing_back=True)
+    with pytest.raises(RunEnded, match="run no-such: expected its plan"):
+        await plan_of(database.engine, RunStep(run_id="no-such"))
+    await end_run(
+        database.engine, run_id="run", projection="counters", status=RunStatus.FAILED, error="x"
+    )
+    with pytest.raises(RunEnded, match="expected a run that goes on, it ended as failed"):
+        await plan_of(database.engine, step)
 
 
 async def test_indexes_are_refused_while_a_partition_is_not_done(database: Database) -> None:
@@ -122,7 +143,7 @@ async def test_indexes_are_refused_while_a_partition_is_not_done(database: Datab
     unfinished = await begun(database, projection, "unfinished")
     shadowing = ShadowActivities(database.engine, registry_of(projection))
     with pytest.raises(RunEnded, match="expected 1 partitions done, found 0"):
-        await ActivityEnvironment().run(shadowing.build_indexes, unfinished)
+        await ActivityEnvironment().run(shadowing.build_indexes, unfinished.step)
 
 
 async def test_poison_in_one_of_several_partitions_is_what_the_run_reports(

@@ -30,7 +30,7 @@ _OLD = """
     INSERT INTO refold.runs (run_id, projection, kind, workflow_id, status, request, plan,
         started_at, ended_at)
     SELECT '{name}-run-' || n, '{name}', 'Rebuild', 'rebuild/{name}', 'failed', '{{}}',
-        '{{"plan": {{"version": 1}}}}', day, day
+        '{{"version": 1}}', day, day
     FROM (SELECT n, now() - ({many} - n + {newest}) * interval '1 day' / {a_day} AS day
           FROM generate_series(1, {many}) n) numbered
 """
@@ -104,7 +104,7 @@ async def test_what_is_still_asked_about_stays(database: Database) -> None:
                     "UPDATE refold.runs SET status = 'failed', "
                     "ended_at = now() - interval '1 year', "
                     "started_at = now() - interval '2 years' + :n * interval '1 hour', "
-                    """plan = '{"plan": {"version": 2}}' WHERE run_id = :run"""
+                    """plan = '{"version": 2}' WHERE run_id = :run"""
                 ),
                 {"run": run_id, "n": number},
             )

@@ -29,7 +29,7 @@ def run(**fields: Any) -> dict[str, Any]:
         "workflow_id": "a",
         "status": "completed",
         "request": {},
-        "plan": {"plan": {"total_events": 100_000, "pacing": pacing}},
+        "plan": {"total_events": 100_000, "pacing": pacing},
         "diff": None,
         "controls": None,
         "started_at": BEGAN,

@@ -35,7 +35,7 @@ with workflow.unsafe.imports_passed_through():
         RefoldSegment,
         WatchProgress,
     )
-    from refold.messages.run.plan import Plan, Planned
+    from refold.messages.run.plan import Plan
     from refold.messages.run.status import RunStatus
     from refold.requests.runs import BackfillRequest
     from refold.requests.validation import in_words
@@ -82,7 +82,7 @@ class Building(Moves[BackfillRequest]):
 
     # -- the steps ---------------------------------------------------------------------------
 
-    async def _begin(self, request: BackfillRequest) -> Planned:
+    async def _begin(self, request: BackfillRequest) -> Plan:
         return await workflow.execute_activity_method(
             PlanningActivities.begin_run,
             BeginRun(
@@ -125,7 +125,9 @@ class Building(Moves[BackfillRequest]):
                 await slots.step_aside()
                 segment = await self._do(
                     RefoldActivities.refold_segment,
-                    lambda: RefoldSegment(plan=plan, partition=partition, controls=self._controls),
+                    lambda: RefoldSegment(
+                        run_id=plan.run_id, partition=partition, controls=self._controls
+                    ),
                     summary=f"partition {partition + 1} of {plan.partitions}",
                     options=step(plan.heartbeat_seconds),
                 )
@@ -140,7 +142,7 @@ class Building(Moves[BackfillRequest]):
         self._enter(Phase.INDEXING)
         await self._do(
             ShadowActivities.build_indexes,
-            lambda: plan,
+            lambda: plan.step,
             summary="keys and indexes of the new table",
             options=step(plan.heartbeat_seconds),
         )
@@ -154,7 +156,7 @@ class Building(Moves[BackfillRequest]):
         self._enter(Phase.VERIFYING)
         self._diff = await self._do(
             VerifyActivities.verify_generation,
-            lambda: plan,
+            lambda: plan.step,
             summary="compare with the live table",
             options=step(plan.heartbeat_seconds),
         )
@@ -252,17 +254,17 @@ class Building(Moves[BackfillRequest]):
         """Puts the backup live: up to where the live table had come, no further."""
         if not request.rollback_on_failure:
             return None
-        if self._planned is None:
+        if self._plan is None:
             # Cancelled just as it was planned: the answer was lost, the backup was not.
             try:
-                self._planned = await workflow.execute_activity_method(
+                self._plan = await workflow.execute_activity_method(
                     LifecycleActivities.find_plan, self._run_id, summary="was it planned", **step()
                 )
             except ActivityError as error:
                 return Undone(
                     done=False, said=f"whether it was planned is not known: {error.cause}"
                 )
-        plan = self._planned.plan if self._planned else None
+        plan = self._plan
         if plan is None or plan.backup is None:
             return None
         self._settle(RunStatus.ROLLING_BACK)

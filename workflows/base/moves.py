@@ -35,7 +35,7 @@ class Moves(Run[R]):
         self._enter(Phase.COPYING)
         await self._do(
             SnapshotActivities.copy_generation,
-            lambda: plan,
+            lambda: plan.step,
             summary=f"copy the {what}, generation {plan.copies}",
             options=step(plan.heartbeat_seconds),
         )
@@ -47,7 +47,12 @@ class Moves(Run[R]):
         while not caught_up:
             segment = await self._do(
                 FollowActivities.follow_segment,
-                lambda: FollowSegment(plan=plan, to_live=to_live, controls=self._controls),
+                lambda: FollowSegment(
+                    run_id=plan.run_id,
+                    bringing_back=plan.brings_back,
+                    to_live=to_live,
+                    controls=self._controls,
+                ),
                 summary="events since the plan",
                 options=step(plan.heartbeat_seconds),
             )
@@ -63,7 +68,7 @@ class Moves(Run[R]):
         self._enter(Phase.PREPARING)
         mark = await self._do(
             ShadowActivities.prepare_swap,
-            lambda: plan,
+            lambda: plan.step,
             summary="statistics, and what hangs on the live table",
             options=step(plan.heartbeat_seconds),
         )
@@ -71,7 +76,7 @@ class Moves(Run[R]):
         if not plan.stale:
             # Preparing may take long; the swap's own transaction is for the last few events.
             self._enter(Phase.FOLLOWING)
-            await self._follow(plan, to_live=plan.backup == plan.generation)
+            await self._follow(plan, to_live=plan.brings_back)
         if not await self._swap(plan, mark):
             await self._go_live(plan)
 
@@ -87,7 +92,12 @@ class Moves(Run[R]):
         while True:
             tried = await self._do(
                 SwapActivities.swap_generation,
-                lambda: SwapSegment(plan=plan, mark=mark, last=self._waited_long(plan)),
+                lambda: SwapSegment(
+                    run_id=plan.run_id,
+                    bringing_back=plan.brings_back,
+                    mark=mark,
+                    last=self._waited_long(plan),
+                ),
                 summary="swap the new table in",
                 options=step(plan.heartbeat_seconds),
             )

@@ -21,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from refold.messages.run.controls import Controls
     from refold.messages.run.endings import DropGenerations, Finished, FinishRun
     from refold.messages.run.life import BackfillResult, Continued, Phase, Progress
-    from refold.messages.run.plan import Plan, Planned
+    from refold.messages.run.plan import Plan
     from refold.messages.run.preview import Preview
     from refold.messages.run.progress import ProgressMeter, as_markdown
     from refold.messages.run.status import RunStatus
@@ -53,8 +53,8 @@ class Run(Controlled, Generic[R]):
             self._before.controls if self._before else Controls(),
         )
         self._work: asyncio.Task[None] | None = None
-        self._planned = self._before.planned if self._before else None
-        self._can_tell = self._planned is not None
+        self._plan = self._before.plan if self._before else None
+        self._can_tell = self._plan is not None
         self._cancel_reason: str | None = None
         self._fairness_key: str | None = None
         self._undropped: str | None = None
@@ -78,7 +78,7 @@ class Run(Controlled, Generic[R]):
     @workflow.query(name="plan", description="What the run is going to do; null while it plans")
     def plan(self) -> Preview | None:
         """See `refold.messages.run.preview.Preview`."""
-        return self._planned.preview if self._planned else None
+        return self._plan.preview if self._plan else None
 
     @workflow.signal(name="cancel", description="Stop and undo; an optional reason is recorded")
     def cancel(self, *said: Any) -> None:
@@ -103,7 +103,7 @@ class Run(Controlled, Generic[R]):
         """With whom its activities take turns; None until the request is accepted."""
         return self._fairness_key
 
-    async def _begin(self, request: R) -> Planned:
+    async def _begin(self, request: R) -> Plan:
         raise NotImplementedError
 
     async def _steps(self, plan: Plan) -> None:
@@ -154,13 +154,13 @@ class Run(Controlled, Generic[R]):
     async def _carry_out(self, request: R) -> None:
         if self._meter.status is RunStatus.PENDING:
             self._settle(self.working)
-        self._planned = await self._begin(request)
+        self._plan = await self._begin(request)
         self._heed_cancellation()
         self._can_tell = True
-        self._meter.planned(self._planned.plan, workflow.now())
+        self._meter.planned(self._plan, workflow.now())
         self._show()
         if not self._is_dry(request):
-            await self._steps(self._planned.plan)
+            await self._steps(self._plan)
 
     def _is_dry(self, request: R) -> bool:
         return bool(getattr(request, "dry_run", False))
@@ -189,7 +189,7 @@ class Run(Controlled, Generic[R]):
         # What steps wait for is theirs: those of the next execution will say it anew.
         own = {"status": self._meter.status, "waiting_for": self._meter.waiting_for}
         progress = self._meter.progress().model_copy(update=own)
-        return Continued(progress=progress, planned=self._planned, controls=self._controls)
+        return Continued(progress=progress, plan=self._plan, controls=self._controls)
 
     # -- progress ----------------------------------------------------------------------------
 
@@ -224,8 +224,8 @@ class Run(Controlled, Generic[R]):
             self._meter.phase = Phase.DONE
             self._settle(RunStatus.COMPLETED)
             return self._result(request, None, RunStatus.COMPLETED)
-        assert self._planned is not None
-        plan = self._planned.plan
+        assert self._plan is not None
+        plan = self._plan
         unkept = plan.backup is not None and not plan.keep_backup
         await self._drop(request, [plan.backup] if unkept and plan.backup is not None else [])
         try:
@@ -289,7 +289,7 @@ class Run(Controlled, Generic[R]):
             self._undropped = f"what need not be kept is still there: {message_of(refused)}"
 
     async def _finish(self, request: R, status: RunStatus, error: str | None) -> Finished:
-        plan = self._planned.plan if self._planned else None
+        plan = self._plan
         finish = FinishRun(
             run_id=self._run_id,
             projection=request.projection,
@@ -327,7 +327,7 @@ class Run(Controlled, Generic[R]):
         return finished
 
     def _result(self, request: R, finished: Finished | None, status: RunStatus) -> BackfillResult:
-        planned = self._planned.plan.note if self._planned else None
+        note = self._plan.note if self._plan else None
         return BackfillResult(
             status=status,
             projection=request.projection,
@@ -337,7 +337,7 @@ class Run(Controlled, Generic[R]):
             events_processed=self._meter.events_processed,
             reason=self._cancel_reason or None,
             plan=self.plan() if self._is_dry(request) else None,
-            in_place=self._planned is not None and not self._planned.plan.atomic,
-            note="; ".join(filter(None, (planned, self._undropped))) or None,
+            in_place=self._plan is not None and not self._plan.atomic,
+            note="; ".join(filter(None, (note, self._undropped))) or None,
             dead_letters=self._meter.dead_letters,
         )

@@ -80,7 +80,7 @@ async def progressed(connection: AsyncConnection, run_id: str, report: ProgressR
     if run is None or run.plan is None or run.ended_at is not None:
         return
     done = report.followed_events + sum(p.events_processed for p in report.partitions)
-    total = max(done, int(run.plan["plan"]["total_events"]))
+    total = max(done, int(run.plan["total_events"]))
     kind = ProjectionBackfillProgress.__name__
     last = await system_events.latest_of_run(connection, run.projection, run_id, kind)
     if last is not None:
@@ -142,7 +142,7 @@ async def _restored(
     connection: AsyncConnection, run: RunRecord, completed: ProjectionBackfillCompleted
 ) -> None:
     """Records what a run that worked has done to snapshots and checkpoints."""
-    plan = Plan.model_validate(run.plan["plan"]) if run.plan is not None else None
+    plan = Plan.model_validate(run.plan) if run.plan is not None else None
     about = {"projection": run.projection, "correlation_id": completed.correlation_id}
     done: SystemEvent | None = None
     if plan is None or completed.position is None:

@@ -15,7 +15,7 @@ async def read_report(connection: AsyncConnection, run_id: str) -> ProgressRepor
     counted = await partitions.counts(connection, run_id)
     letters = 0
     if run is not None and run.plan is not None:
-        written = int(run.plan["plan"]["generation"])
+        written = int(run.plan["generation"])
         letters = await dead_letters.count(connection, run.projection, written)
     now = await connection.scalar(select(func.clock_timestamp()))
     assert now is not None

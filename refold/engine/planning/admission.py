@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from refold.engine.lifecycle import announcements
 from refold.engine.lifecycle.cleanup import give_up
 from refold.engine.lifecycle.lease_standing import Executions, LeaseStanding
-from refold.messages.run.plan import Planned
+from refold.messages.run.plan import Plan
 from refold.requests.runs import Request
 from refold.store import leases, runs, schema
 from refold.store.sessions.takeover import take_over
@@ -23,7 +23,7 @@ async def begin(
     run_id: str,
     workflow_id: str,
     kind: str,
-) -> Planned | None:
+) -> Plan | None:
     """Takes the lease for a run and records it.
 
     Returns:
@@ -50,7 +50,7 @@ async def begin(
         )
         if run.ended_at is not None:
             raise runs.ended_before(run)
-    return None if run.plan is None else Planned.model_validate(run.plan)
+    return None if run.plan is None else Plan.model_validate(run.plan)
 
 
 @dataclass(frozen=True)

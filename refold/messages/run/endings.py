@@ -6,20 +6,18 @@ from pydantic import Field
 
 from refold.messages.base import Message
 from refold.messages.run.life import ProgressReport
-from refold.messages.run.plan import Plan
+from refold.messages.run.plan import RunStep
 from refold.messages.run.status import RunStatus
 
 
-class SwapSegment(Message):
+class SwapSegment(RunStep):
     """Tells `swap_generation` what to put live.
 
     Attributes:
-        plan: The plan.
         mark: What hangs on the live table, as it was when the swap was prepared.
         last: Whether what stands in the way ends the run, instead of being waited for.
     """
 
-    plan: Plan
     mark: str
     last: bool = False
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from refold.messages.base import Message, open_to_new
 from refold.messages.run.controls import Controls
-from refold.messages.run.plan import Plan, Planned
+from refold.messages.run.plan import Plan, RunStep
 from refold.messages.run.preview import Preview
 from refold.messages.run.status import RunStatus
 from refold.messages.step_failures import StepFailure
@@ -146,13 +146,13 @@ class Continued(Message):
 
     Attributes:
         progress: How far it is.
-        planned: Its plan, as soon as there is one.
+        plan: Its plan, as soon as there is one.
         approved: Whether a person has let its new table go live.
         controls: What it has been told.
     """
 
     progress: Progress
-    planned: Planned | None = None
+    plan: Plan | None = None
     approved: bool = False
     controls: Controls = Controls()
 
@@ -164,10 +164,9 @@ class ControlRun(Message):
     controls: Controls
 
 
-class RefoldSegment(Message):
+class RefoldSegment(RunStep):
     """Tells `refold_segment` which partition to go on with, and what it goes by."""
 
-    plan: Plan
     partition: int
     controls: Controls = Controls()
 
@@ -195,16 +194,14 @@ class ProgressReport(Message):
         return bool(self.partitions) and all(p.done for p in self.partitions)
 
 
-class FollowSegment(Message):
+class FollowSegment(RunStep):
     """Tells `follow_segment` how far to go.
 
     Attributes:
-        plan: The plan.
         to_live: Up to the live table's checkpoint, not to the head.
         controls: What it goes by.
     """
 
-    plan: Plan
     to_live: bool = False
     controls: Controls = Controls()
 

@@ -14,6 +14,18 @@ from refold.requests.poison_policy import Poison
 from refold.requests.runs import Approval
 
 
+class RunStep(Message):
+    """Tells a step which run it is of: it goes by that run's plan, as the database has it.
+
+    Attributes:
+        run_id: The run.
+        bringing_back: It goes by the plan that puts the run's backup live again.
+    """
+
+    run_id: str
+    bringing_back: bool = False
+
+
 class Plan(Message):
     """What a run is going to do; made once, kept in ``refold.runs``.
 
@@ -47,6 +59,8 @@ class Plan(Message):
         selected_keys: How many keys these are; None for all.
         pacing: How fast it may go, and what it holds back for.
         poison: What is done with poison events.
+        preview: The same for people, with what hangs on the live table and how long it may take;
+            None only while the plan is made.
     """
 
     run_id: str
@@ -76,6 +90,25 @@ class Plan(Message):
     selected_keys: int | None = None
     pacing: Annotated[Pacing, open_to_new(Pacing)] = Pacing()
     poison: Annotated[Poison, open_to_new(Poison)] = Poison()
+    preview: Preview | None = None
+
+    @property
+    def step(self) -> RunStep:
+        """What a step that goes by this plan is told."""
+        return RunStep(run_id=self.run_id, bringing_back=self.brings_back)
+
+    @property
+    def brings_back(self) -> bool:
+        """Whether it is `bringing_back`: no further than the live table, which may have failed."""
+        return self.backup == self.generation
+
+    def shown_as(self, preview: Preview) -> Plan:
+        """The plan with what people see of it, whose note has all that there is to say."""
+        return self.model_copy(update={"note": preview.note, "preview": preview})
+
+    def of(self, step: RunStep) -> Plan:
+        """The plan that the step goes by."""
+        return self.bringing_back() if step.bringing_back else self
 
     @property
     def retries_only(self) -> bool:
@@ -116,10 +149,3 @@ class Plan(Message):
                 "pacing": Pacing(),
             }
         )
-
-
-class Planned(Message):
-    """What the first activity of a run found out: for the next ones, and for people."""
-
-    plan: Plan
-    preview: Preview

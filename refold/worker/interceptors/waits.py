@@ -17,8 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from refold.engine.lifecycle.plans import plan_of
 from refold.engine.step import WAITING, Waiting
-from refold.messages.run.plan import Plan
+from refold.messages.run.plan import Plan, RunStep
 from refold.messages.step_failures import step_name
 from refold.messages.step_waits import SIGNAL, StepWaits
 from refold.projection.registry import Registry
@@ -65,6 +66,7 @@ class WaitInterceptor(Interceptor):
         self._looking = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._registry = registry
         self._seen: dict[str, _Seen] = {}
+        self._plans: dict[str, Plan] = {}
         event.listen(engine.sync_engine, "checkout", _checked_out)
         event.listen(engine.sync_engine, "checkin", _checked_in)
 
@@ -81,6 +83,15 @@ class WaitInterceptor(Interceptor):
         async with self._looking.connect() as connection:
             found = await blockers.blockers_of(connection, *sessions)
         return [str(one) for one in found]
+
+    async def plan_to_swap(self, step: RunStep) -> Plan | None:
+        """The run's plan, if it is one that will swap in what it builds."""
+        plan = self._plans.get(step.run_id)
+        if plan is None:
+            plan = self._plans[step.run_id] = await plan_of(self._looking, step)
+            while len(self._plans) > _REMEMBERED:
+                del self._plans[next(iter(self._plans))]
+        return plan if plan.atomic and not plan.restores else None
 
     async def found(self, plan: Plan) -> list[str] | None:
         """What would stop the run's swap now; None when the workflow need not be told."""
@@ -140,12 +151,13 @@ class _Watch:
         self._info = info
         self._step = step_name(info.activity_type, arguments)
         argument = arguments[0] if arguments else None
-        plan = argument if isinstance(argument, Plan) else getattr(argument, "plan", None)
-        looks = isinstance(plan, Plan) and plan.atomic and not plan.restores
         kind = info.activity_type
-        self._plan: Plan | None = plan if looks and kind in (*_LOOKING, *_LOOKING_FIRST) else None
+        # What is brought back was live before: nothing is looked at.
+        looks = isinstance(argument, RunStep) and not argument.bringing_back
+        looks = looks and kind in (*_LOOKING, *_LOOKING_FIRST)
+        self._of: RunStep | None = argument if looks else None
         # A segment that follows may be over before anybody has looked.
-        self._must_look = self._plan is not None and kind in _LOOKING_FIRST
+        self._must_look = self._of is not None and kind in _LOOKING_FIRST
         self._looked = asyncio.Event()
         self._told: list[str] = []
 
@@ -157,8 +169,9 @@ class _Watch:
         while True:
             found: list[str] | None = None
             try:
-                if self._plan is not None:
-                    found = await self._waits.found(self._plan)
+                plan = await self._waits.plan_to_swap(self._of) if self._of else None
+                if plan is not None:
+                    found = await self._waits.found(plan)
                 now = await self._now()
                 # Twice the same: it is not over in moments.
                 lasting = [line for line in now if line in before]
