@@ -33,6 +33,12 @@ from refold.store import generations, leases, runs
 from refold.store.generations import ACTIVE
 from refold.store.swap import blockers
 from refold.store.swap.blockers import Blocker
+from refold.store.swap.locks import (
+    LOCK_MILLISECONDS,
+    SETTLED_IN_MILLISECONDS,
+    VACUUM_MILLISECONDS,
+    limit_waiting,
+)
 from refold.store.swap.swap import (
     CHANGED,
     Swap,
@@ -45,14 +51,8 @@ from refold.store.swap.swap import (
 
 logger = logging.getLogger(__name__)
 
-# While a swap waits for its lock, all readers wait behind it. So it gives up soon and tries again.
-_LOCK_MILLISECONDS = 100
-# A session that has held its lock this long is likely to go on: readers are not stopped for it.
-_SETTLED_IN_MILLISECONDS = 250
 # Every so many looks the lock is asked for all the same, as some table may never be free.
 _TRY_ANYWAY_EVERY = 20
-# An autovacuum worker yields to a waiting lock after deadlock_timeout, which is 1 s by default.
-_VACUUM_MILLISECONDS = 1500
 _PAUSE_SECONDS = (0.05, 0.5)
 # After this time it returns how things stand, so that the progress names who is in the way.
 _LONGEST_SECONDS = 3.0
@@ -143,7 +143,7 @@ class SwapActivities:
         return Swapped(done=False, waiting_for=waiting_for, refused=refused)
 
     async def _try(self, projection: Projection, plan: Plan, attempt: _Try, beat: Step) -> Swapped:
-        beat.show(doing="swapping", lock_timeout_ms=_LOCK_MILLISECONDS)
+        beat.show(doing="swapping", lock_timeout_ms=LOCK_MILLISECONDS)
         watcher = asyncio.create_task(self._who_blocks(attempt))
         try:
             return await self._swap(projection, plan, attempt)
@@ -176,7 +176,7 @@ class SwapActivities:
         head = await self._head(plan)
         clock = asyncio.get_running_loop().time
         async with self._engine.begin() as connection:
-            await connection.execute(text(f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}"))
+            await limit_waiting(connection, LOCK_MILLISECONDS)
             attempt.pid = await connection.scalar(text("SELECT pg_backend_pid()"))
             await leases.require(connection, plan.run_id)
             known = await locked(connection, plan)
@@ -229,14 +229,14 @@ class SwapActivities:
             _InTheWay: Somebody is.
         """
         held = await blockers.holders(
-            connection, swap.oids, older_than_milliseconds=_SETTLED_IN_MILLISECONDS
+            connection, swap.oids, older_than_milliseconds=SETTLED_IN_MILLISECONDS
         )
         if any(one.vacuum for one in held):
             # This lock lets readers pass, and makes the autovacuum worker yield.
-            await connection.execute(text(f"SET LOCAL lock_timeout = {_VACUUM_MILLISECONDS}"))
+            await limit_waiting(connection, VACUUM_MILLISECONDS)
             tables = ", ".join(swap.tables)
             await connection.exec_driver_sql(f"LOCK TABLE {tables} IN SHARE UPDATE EXCLUSIVE MODE")
-            await connection.execute(text(f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}"))
+            await limit_waiting(connection, LOCK_MILLISECONDS)
         in_the_way = [one for one in held if not one.vacuum]
         if in_the_way and not attempt.patient:
             raise _InTheWay(in_the_way)
@@ -247,7 +247,7 @@ class SwapActivities:
         looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         async with looking.connect() as connection:
             for _ in range(10):
-                await asyncio.sleep(_LOCK_MILLISECONDS / 1000 / 3)
+                await asyncio.sleep(LOCK_MILLISECONDS / 1000 / 3)
                 if attempt.locked_at is not None:
                     return []
                 if attempt.pid is not None:

@@ -17,6 +17,7 @@ from refold.store import generations
 from refold.store.generations import ACTIVE, DISCARDED, RETAINED, Generation, own_schema
 from refold.store.schema import SCHEMA
 from refold.store.swap.attached import Attachments, fingerprint_statement, look
+from refold.store.swap.locks import locks_of
 from refold.store.tables import read_models
 from refold.store.tables.read_models import quoted
 from refold.store.tables.refused_row import refused_row
@@ -91,7 +92,7 @@ async def plan_swap(
         target_built_with=target.built_with,
     )
     moved = quoted(target.schema_name, table)
-    oids, tables, locks, temporary = await _locks(connection, quoted(live, table), moved)
+    oids, tables, locks, temporary = await locks_of(connection, quoted(live, table), moved)
     statements = []
     if old is not None and not await read_models.exists(connection, live, table):
         # Somebody has dropped the live table: there is nothing to keep.
@@ -224,49 +225,6 @@ async def adopt(connection: AsyncConnection, projection: Projection) -> Generati
         status=RETAINED,
         schema_name=live,
         table_name=table,
-    )
-
-
-_VIEWS = text(
-    """
-    SELECT v.oid, v.relpersistence = 't' AS is_temporary, v.oid::regclass::text AS name,
-           format('ALTER VIEW %I.%I OWNER TO %I', n.nspname, v.relname,
-                         pg_get_userbyid(v.relowner)) AS lock
-    FROM pg_depend d
-    JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
-    JOIN pg_class v ON v.oid = r.ev_class AND v.relkind = 'v'
-    JOIN pg_namespace n ON n.oid = v.relnamespace
-    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass(:name)
-    GROUP BY v.oid, n.nspname, v.relname, v.relowner, v.relpersistence ORDER BY v.oid
-    """
-)
-
-
-async def _locks(
-    connection: AsyncConnection, live: str, target: str
-) -> tuple[list[int], list[str], list[str], list[str]]:
-    found = await connection.execute(
-        text(
-            "SELECT CAST(to_regclass(name) AS oid) AS oid, name "
-            "FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS n (name, number) "
-            "WHERE to_regclass(name) IS NOT NULL ORDER BY number"
-        ),
-        {"names": [target, live]},
-    )
-    oids = {row.name: row.oid for row in found}
-    views = (await connection.execute(_VIEWS, {"name": live})).all()
-    lasting = [view for view in views if not view.is_temporary]
-    temporary = [f"temporary view {view.name}" for view in views if view.is_temporary]
-    locks = {name: f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE" for name in oids}
-    # A reader of a view locks the view first, then the table: the other way round is a deadlock.
-    # LOCK TABLE of a view would lock the table, too, with the rights of the view's owner, who may
-    # have none but to read it. A view given to the owner that it has is locked, and that is all.
-    in_order = [locks.get(target), *[view.lock for view in lasting], locks.get(live)]
-    return (
-        [*oids.values(), *[view.oid for view in lasting]],
-        list(oids),
-        [lock for lock in in_order if lock is not None],
-        temporary,
     )
 
 
