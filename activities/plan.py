@@ -106,7 +106,7 @@ class PlanningActivities:
                 await self._deployment.version(request.projection, active.version)
             way = decide(begin, self._registry, active)
             self._keys.check(way.asked, request.tenant)
-            makes_table = way.aside or wants_backup(request, way)
+            makes_table = way.atomic or wants_backup(request, way)
             await _require_usable(connection, way.projection, live if makes_table else None)
             throttle = request.pacing(way.projection.backfill).throttle
             if throttle is not None:
@@ -133,7 +133,7 @@ class PlanningActivities:
                 position=position,
                 head=head,
                 found=found,
-                letters_of=_number(active) if way.some_keys or not way.aside else None,
+                letters_of=_number(active) if way.some_keys or not way.atomic else None,
             )
             highest = await generations.highest(connection, request.projection)
             policy = way.projection.backfill
@@ -141,8 +141,8 @@ class PlanningActivities:
                 run_id=begin.run_id,
                 projection=way.projection.name,
                 version=way.projection.version,
-                generation=highest + 1 if way.aside else _number(active),
-                atomic=way.aside,
+                generation=highest + 1 if way.atomic else _number(active),
+                atomic=way.atomic,
                 position=work.position,
                 head=head,
                 partitions=len(work.bounds or ()),
@@ -153,9 +153,9 @@ class PlanningActivities:
                 swap_patience_seconds=self._settings.swap_patience_seconds,
                 note=await _note(connection, way, live, first=active is None),
                 stale=request.as_of is not None,
-                copies=_number(active) if way.aside and way.some_keys else None,
+                copies=_number(active) if way.atomic and way.some_keys else None,
                 backup=highest + 1 if wants_backup(request, way) else None,
-                rollback_on_failure=bool(request.rollback_on_failure) and not way.aside,
+                rollback_on_failure=bool(request.rollback_on_failure) and not way.atomic,
                 keep_backup=bool(request.create_backup),
                 approval=request.approval or Approval.AUTO,
                 max_changed_percent=request.max_changed_percent,

@@ -1,4 +1,4 @@
-"""Backfill: repair the live table in place, or build it aside when the request is atomic."""
+"""Backfill: repair the live table in place, or build a new one when the request is atomic."""
 
 from __future__ import annotations
 

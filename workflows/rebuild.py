@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
 
 @workflow.defn(name="Rebuild")
 class Rebuild(Building):
-    """Builds a new generation of a projection aside and swaps it in under running readers."""
+    """Builds a new generation of a projection and swaps it in under running readers."""
 
     atomic = True
 

@@ -52,7 +52,7 @@ class BackfillRequest(Poison, Pacing, Selecting, Request):
             others tenant by tenant.
         skip_events: With ``dead_letters``: positions of dead letters that are passed over from now
             on, by every fold of this projection.
-        is_atomic: Build a new table aside and swap it in; `Rebuild` always does.
+        is_atomic: Build a new table and swap it in; `Rebuild` always does.
         batch_size: Events in one transaction; the projection's own when left out.
         max_concurrency: Partitions at a time; the projection's own when left out.
         approval: ``manual``: the new table waits for the signal `approve` before it goes live;
@@ -62,10 +62,10 @@ class BackfillRequest(Poison, Pacing, Selecting, Request):
         max_removed_rows: Live rows that the new table lacks, up to which (inclusive) it goes live
             without approval.
         rollback_on_failure: In place: bring back what stood there when the run fails or is
-            cancelled. A run that builds aside changes nothing unless it succeeds.
+            cancelled. An atomic run changes nothing unless it succeeds.
         create_backup: In place: keep what stood there as a generation to roll back to. A run that
-            builds aside keeps what it replaces anyway.
-        as_of: Aside: fold the events up to this position (inclusive), no further, and go live
+            is atomic keeps what it replaces anyway.
+        as_of: Atomic: fold the events up to this position (inclusive), no further, and go live
             there. At most the live table's checkpoint; its followers go on from there.
         dry_run: Plan only: the query `plan` and the result say what would be done; nothing is.
         requested_by: Who asks, for the record.
@@ -125,19 +125,19 @@ class BackfillRequest(Poison, Pacing, Selecting, Request):
             return Selecting(criteria=Criteria.FULL_REBUILD)
         return Selecting(**{name: getattr(said, name) for name in Selecting.model_fields})
 
-    def require_fitting(self, *, aside: bool) -> None:
-        """Checks the fields that only have a meaning aside.
+    def require_fitting(self, *, atomic: bool) -> None:
+        """Checks the fields that only have a meaning for an atomic run.
 
         Raises:
             InvalidRequest: One is set for a run that works in place.
         """
-        if self.as_of is not None and not aside:
+        if self.as_of is not None and not atomic:
             raise InvalidRequest(
                 "as_of: expected with is_atomic only: a run in place folds up to the live table's "
                 "checkpoint: start a Rebuild"
             )
         unfit = [name for name in _ASIDE_ONLY if getattr(self, name) is not None]
-        if unfit and not aside:
+        if unfit and not atomic:
             raise InvalidRequest(
                 f"{unfit[0]}: expected with is_atomic only: a run in place changes the live table "
                 "row by row, so that there is nothing to approve at its end"

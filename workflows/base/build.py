@@ -48,7 +48,7 @@ _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 30.0
 
 
 class Building(Moves[BackfillRequest]):
-    """Base of the workflows that fold events into a read model, in place or aside."""
+    """Base of the workflows that fold events into a read model, in place or in a new table."""
 
     request_type = BackfillRequest
     atomic = False

@@ -82,7 +82,7 @@ class Run(Controlled, Generic[R]):
 
     @workflow.signal(name="cancel", description="Stop and undo; an optional reason is recorded")
     def cancel(self, *said: Any) -> None:
-        """Asks the run to stop: what it built aside is removed; keys repaired in place stay so."""
+        """Asks the run to stop: the new table is removed; keys repaired in place stay so."""
         self._stop(in_words(said))
 
     def _stop(self, reason: str) -> None:

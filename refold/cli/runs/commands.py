@@ -49,7 +49,7 @@ def rebuild(
     detach: Detach = False,
     json: Json = False,
 ) -> None:
-    """Build a read model anew, aside, and swap it in."""
+    """Build a read model anew, in a table of its own, and swap it in."""
     request = backfill_request(name, fields)
     finished(_build("Rebuild", name, request, plan=plan, detach=detach, json=json))
 
@@ -108,7 +108,7 @@ def cancel(
     reason: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
     json: Json = False,
 ) -> None:
-    """Stop the run of a projection; what it built aside is removed."""
+    """Stop the run of a projection; the new table is removed."""
 
     async def ask() -> None:
         run = await (await make_manager()).cancel_backfill(name, reason)

@@ -163,7 +163,7 @@ def summary(result: BackfillResult) -> str:
     """How a run ended, in one line."""
     why = f" ({result.reason})" if result.reason else ""
     if result.status is RunStatus.CANCELLED:
-        left = "what it built aside is removed"
+        left = "the new table is removed"
         if result.in_place:
             left = "the rows that it has put right stay so; start it again for the others"
         return f"{result.projection}: cancelled{why}; {left}"

@@ -31,7 +31,7 @@ def _end(statement: str) -> str:
 def _lines(plan: Preview) -> list[tuple[str, str]]:
     replaced = plan.replaces_version if plan.atomic else None
     replaces = "" if replaced is None else f", replaces version {replaced}"
-    where = "built aside and swapped in" if plan.atomic else "in place"
+    where = "built in a new table and swapped in" if plan.atomic else "in place"
     lines = [
         ("projection", f"{plan.projection} version {plan.version}{replaces}"),
         ("generation", f"{plan.generation}, {where}"),

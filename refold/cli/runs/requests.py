@@ -108,7 +108,7 @@ def _given(options: Fields) -> list[str]:
 def where_to(
     *,
     atomic: Annotated[
-        bool, typer.Option("--atomic", help="Build a new table aside and swap it in.")
+        bool, typer.Option("--atomic", help="Build a new table and swap it in.")
     ] = False,
     rollback_on_failure: Annotated[
         bool,
@@ -118,7 +118,7 @@ def where_to(
         bool, typer.Option("--create-backup", help="Keep what stood there, to roll back to.")
     ] = False,
 ) -> Fields:
-    """In place, and with which way back, or aside; a `Rebuild` is always aside."""
+    """In place, and with which way back, or atomic; a `Rebuild` is always atomic."""
     return {
         "is_atomic": atomic or None,
         "rollback_on_failure": rollback_on_failure or None,

@@ -1,4 +1,4 @@
-"""Deciding how a backfill is carried out: by which version, in place or aside, all keys or some."""
+"""How a backfill is carried out: by which version, in place or atomic, all keys or some."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Way:
     Attributes:
         projection: The version that folds.
         asked: What is to be repaired.
-        aside: Whether a new table is built, or the live one repaired in place.
+        atomic: Whether a new table is built, or the live one repaired in place.
         some_keys: Whether only some keys are repaired.
         follows_only: Whether no key is refolded.
         note: Why it is done otherwise than one might expect.
@@ -29,7 +29,7 @@ class Way:
 
     projection: Projection
     asked: Selecting
-    aside: bool
+    atomic: bool
     some_keys: bool = False
     follows_only: bool = False
     note: str | None = None
@@ -37,7 +37,7 @@ class Way:
     def with_nothing_selected(self) -> Way:
         """The same way for a selection that names no key: nothing is built aside for it."""
         note = "the criteria select no event that this projection reads: nothing to repair"
-        return replace(self, aside=False, some_keys=False, follows_only=True, note=note)
+        return replace(self, atomic=False, some_keys=False, follows_only=True, note=note)
 
 
 def require_rebuild(begin: BeginRun, active: Generation) -> None:
@@ -54,7 +54,7 @@ def require_rebuild(begin: BeginRun, active: Generation) -> None:
 
 
 def decide(begin: BeginRun, registry: Registry, active: Generation | None) -> Way:
-    """Decides which version folds, in place or aside; a note says when that was not asked for.
+    """Decides which version folds, in place or atomic; a note says when that was not asked for.
 
     Raises:
         UnknownProjection: The request names none that is registered.
@@ -73,19 +73,19 @@ def decide(begin: BeginRun, registry: Registry, active: Generation | None) -> Wa
     if begin.atomic and request.as_of is not None:
         _require_reached(request.as_of, name, active)
         note = f"as of position {request.as_of}: it goes live without the events since"
-        return Way(newest, asked, aside=True, note=note)
+        return Way(newest, asked, atomic=True, note=note)
     if begin.atomic and not some:
-        return Way(newest, asked, aside=True)
+        return Way(newest, asked, atomic=True)
     if not begin.atomic:
-        request.require_fitting(aside=False)
+        request.require_fitting(atomic=False)
     if request.create_backup and newest.backfill.retained_generations == 0:
         raise InvalidRequest(
             "create_backup: expected a projection that keeps replaced generations, its "
             "retained_generations is 0: raise it, or leave create_backup out"
         )
     if active is None:
-        note = "there is nothing to repair yet: built aside, swapped in"
-        return Way(newest, asked, aside=True, note=note)
+        note = "there is nothing to repair yet: built in a new table, swapped in"
+        return Way(newest, asked, atomic=True, note=note)
     live = registry.version(name, active.version)
     if live is None:
         known = ", ".join(str(version) for version in registry.versions(name))
@@ -94,11 +94,16 @@ def decide(begin: BeginRun, registry: Registry, active: Generation | None) -> Wa
             f"registered is version {known}: start a Rebuild"
         )
     if live.key_paths is None and not incremental:
-        note = "its key is a function and cannot be selected in SQL: built aside, swapped in"
+        note = (
+            "its key is a function and cannot be selected in SQL: built in a new table, swapped in"
+        )
         if some:
-            note = "its key is a function and cannot be selected in SQL: all keys are built aside"
-        return Way(live, asked, aside=True, note=note)
-    return Way(live, asked, aside=begin.atomic, some_keys=some, follows_only=incremental)
+            note = (
+                "its key is a function and cannot be selected in SQL: all keys are built in a new "
+                "table"
+            )
+        return Way(live, asked, atomic=True, note=note)
+    return Way(live, asked, atomic=begin.atomic, some_keys=some, follows_only=incremental)
 
 
 def _require_reached(as_of: int, name: str, active: Generation | None) -> None:
@@ -124,11 +129,11 @@ def refolded_to(way: Way, active: Generation | None, head: int) -> int:
     live = active.position if active is not None else None
     if live is None:
         return head
-    if way.aside and not way.some_keys and 2 * live < head:
+    if way.atomic and not way.some_keys and 2 * live < head:
         return head
     return min(live, head)
 
 
 def wants_backup(request: BackfillRequest, way: Way) -> bool:
     """Whether a copy is kept of what stands there before it is repaired in place."""
-    return not way.aside and bool(request.create_backup or request.rollback_on_failure)
+    return not way.atomic and bool(request.create_backup or request.rollback_on_failure)

@@ -69,7 +69,7 @@ class Preview(Message):
         estimated_seconds: By the projection's latest completed run, else by a cautious guess.
         estimated_bytes: Disk that the new table takes beside the old one.
         generation: The generation that is written.
-        atomic: Whether it is built aside and swapped in.
+        atomic: Whether a new table is built and swapped in.
         carried: What hangs on the live table and moves to the new one.
         refused: What hangs on it and makes a swap impossible; a run, unlike a dry run, fails then.
         swap: The swap's statements, in order.

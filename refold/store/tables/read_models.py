@@ -92,7 +92,7 @@ async def others_named(connection: AsyncConnection, live: str, table: str) -> li
 
 
 async def missing_rights(connection: AsyncConnection, live: str) -> list[str]:
-    """The rights that a build aside needs and this role lacks, each with the statement for it."""
+    """The rights that a new table needs and this role lacks, each with the statement for it."""
     statement = text(
         "SELECT has_schema_privilege(:live, 'CREATE'), "
         "has_database_privilege(current_database(), 'CREATE'), "
