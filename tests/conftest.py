@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
@@ -31,6 +32,10 @@ REAL_EVENTS = (
 )
 FAULTS = Path(__file__).parents[2] / "shared/data/faults"
 
+
+# How long an example takes says nothing here: several processes share the processors.
+settings.register_profile("refold", deadline=None)
+settings.load_profile("refold")
 
 _DROPPING: set[asyncio.Task[None]] = set()
 
