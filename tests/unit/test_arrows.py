@@ -116,7 +116,8 @@ def test_every_package_has_its_layer_and_no_file_stands_loose() -> None:
     entries = {
         path.name
         for path in (ROOT / "refold").iterdir()
-        if not path.name.startswith("__pycache__") and not path.is_symlink()
+        # Git leaves the folders of rooms that have moved, with what Python compiled in them.
+        if not path.is_symlink() and (path.is_file() or any(path.glob("**/*.py")))
     }
     modules = {name for name in entries if name.endswith(".py")}
     assert modules == {"__init__.py", "event.py"}
