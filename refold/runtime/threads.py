@@ -36,8 +36,8 @@ MOST_LEFT = 50
 """So many threads may be left in code that does not return; then no other is begun."""
 
 # A thread that computes gives the interpreter up when it is asked to, after this time; the event
-# loop, whose turns are many and short, asks at each of them. Python's own 5 ms make rebuilds beside
-# such a thread several times as slow.
+# loop, whose turns are many and short, asks at each of them. Beside such a thread, its turns in
+# one round trip waited 0.63 ms with Python's own 5 ms, as a script measured, and 0.08 ms with this.
 _TURN_SECONDS = 0.0005
 _LOOK_SECONDS = 0.25
 # Code that catches everything in a loop is hit between two rounds sooner or later.
