@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+from asyncpg import connect_utils
 
 _ENDING_SECONDS = 2.0
 """A cancelled statement has so long to end in good order; then its connection is closed."""
@@ -15,6 +16,24 @@ if TYPE_CHECKING:
     _Connection = asyncpg.Connection[Any]
 else:
     _Connection = asyncpg.Connection
+
+
+class _Upgrade(connect_utils.TLSUpgradeProto):
+    """asyncpg's first exchange, of which nothing is left behind when it is given up.
+
+    asyncpg's own, whose connection is lost before it is waited for (cancelled, out of time), has an
+    exception that nobody takes, and the event loop logs it.
+    """
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As asyncpg's; who waits for the answer is told as before."""
+        super().connection_lost(exc)
+        if not self.on_data.cancelled():
+            self.on_data.exception()
+
+
+# asyncpg looks the name up for each connection that it opens, those of SQLAlchemy among them.
+connect_utils.TLSUpgradeProto = _Upgrade  # type: ignore[misc]
 
 
 class _Stopped(Exception):
@@ -64,28 +83,6 @@ class DriverConnection(_Connection):
                     work.cancel()
                 work.add_done_callback(_seen)
             raise
-
-
-async def connect(dsn: str | None, **how: Any) -> asyncpg.Connection[Any]:
-    """As asyncpg's; one that is cancelled is opened behind one's back, and closed at once.
-
-    asyncpg's own, cancelled between its first packet and the answer, leaves a future behind whose
-    ConnectionError nobody takes, and the event loop logs it (`TLSUpgradeProto.connection_lost`).
-
-    Raises:
-        OSError, asyncpg.PostgresError, ValueError: As asyncpg's.
-    """
-    opening = asyncio.ensure_future(asyncpg.connect(dsn, **how))
-    try:
-        return await asyncio.shield(opening)
-    except asyncio.CancelledError:
-        opening.add_done_callback(_unwanted)
-        raise
-
-
-def _unwanted(opening: asyncio.Future[asyncpg.Connection[Any]]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().terminate()
 
 
 def _seen(work: asyncio.Future[Any]) -> None:

@@ -21,7 +21,7 @@ import asyncpg
 
 from refold.errors import ConfigurationError
 from refold.runtime.database_url import DatabaseUrl
-from refold.runtime.driver import DriverConnection, connect
+from refold.runtime.driver import DriverConnection
 
 SETTINGS: Mapping[str, str] = {
     # What handlers and comparisons see.
@@ -165,7 +165,8 @@ class Connector:
             **self._more(),
         }
         try:
-            return await connect(url.dsn, **how)
+            connection: asyncpg.Connection[Any] = await asyncpg.connect(url.dsn, **how)
+            return connection
         except asyncpg.TargetServerAttributeNotMatched as error:
             raise ConnectionError(f"none of {url.where} takes writes now: {error}") from None
         except _WRONG_SETTING as error:
