@@ -10,11 +10,11 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
-import asyncpg
 from sqlalchemy.exc import DBAPIError
 from temporalio.service import RPCError
 
 from refold.errors import RefoldError
+from refold.runtime.database import DATABASE_ERRORS
 from refold.runtime.telemetry import flush_telemetry
 
 FAILED = 1
@@ -75,7 +75,7 @@ def explained(error: Exception) -> str:
         return str(error)
     if isinstance(error, RPCError):
         return f"Temporal refuses: {error.message}"
-    if isinstance(error, (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, DBAPIError)):
+    if isinstance(error, DATABASE_ERRORS):
         return f"PostgreSQL at REFOLD_DATABASE_URL does not answer or refuses: {_short(error)}"
     raise error
 

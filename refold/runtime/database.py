@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator, Sequence
@@ -10,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
+import sqlalchemy.exc
 from sqlalchemy import URL, Executable, event, text
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InvalidatePoolError
@@ -28,6 +28,20 @@ DIALECT = asyncpg_dialect(  # type: ignore[no-untyped-call]
     dbapi=asyncpg_dialect.import_dbapi(),  # type: ignore[no-untyped-call]
     json_serializer=exact_json.dumps,
 )
+
+LOST: tuple[type[Exception], ...] = (
+    OSError,  # TimeoutError is one, and ConnectionError
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # such as of a connection that ended while it was being asked
+    sqlalchemy.exc.DisconnectionError,
+    sqlalchemy.exc.PendingRollbackError,
+    sqlalchemy.exc.ResourceClosedError,
+    sqlalchemy.exc.TimeoutError,
+)
+"""Of connections that cannot be made, are lost, or were given up to open new ones."""
+
+DATABASE_ERRORS: tuple[type[Exception], ...] = (DBAPIError, asyncpg.PostgresError, *LOST)
+"""What asking PostgreSQL may raise; not all of it passes."""
 
 # A refold activity reads on one connection and writes on another.
 CONNECTIONS_PER_ACTIVITY = 2
@@ -113,7 +127,7 @@ def _require_fresh(connection: Any, record: Any, proxy: Any) -> None:
 
     try:
         writes = connection.run_async(look)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except DATABASE_ERRORS as error:
         raise DisconnectionError(f"the connection is broken: {error}") from error
     if not writes:
         logger.warning("PostgreSQL takes no writes on connections made before: opening new ones")
@@ -228,21 +242,3 @@ def server_error(error: BaseException) -> asyncpg.PostgresError | None:
             return seen
         seen = seen.orig if isinstance(seen, DBAPIError) and seen.orig else seen.__cause__
     return None
-
-
-async def wait_until_reachable(engine: AsyncEngine) -> None:
-    """Waits for the server to answer, saying every few seconds that it does not.
-
-    Raises:
-        ConfigurationError: It answers, and will never let us in as configured.
-    """
-    pause = 0.5
-    while True:
-        try:
-            return await check_reachable(engine)
-        except (OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            port = f":{engine.url.port}" if engine.url.port else ""
-            where = f"{engine.url.host or 'the local server'}{port}"
-            logger.warning("PostgreSQL at %s does not answer (%s); trying again", where, error)
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, 5.0)

@@ -18,7 +18,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from refold.errors import RefoldError
 from refold.errors.words import raised, said, shortened
-from refold.runtime.database import server_error
+from refold.runtime.database import LOST, server_error
 
 
 class Judgement(StrEnum):
@@ -60,17 +60,6 @@ _PASSING_STATUSES = frozenset(
         RPCStatusCode.UNAVAILABLE,
         RPCStatusCode.UNKNOWN,
     }
-)
-
-# Connections that cannot be made, are lost, or were given up to open new ones.
-_LOST = (
-    OSError,  # TimeoutError is one, and ConnectionError
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    sqlalchemy.exc.DisconnectionError,
-    sqlalchemy.exc.PendingRollbackError,
-    sqlalchemy.exc.ResourceClosedError,
-    sqlalchemy.exc.TimeoutError,
 )
 
 _HINTS = {
@@ -135,7 +124,7 @@ def _judge_python(error: BaseException) -> Judgement:
         if isinstance(one, RPCError):
             passes = one.status in _PASSING_STATUSES
             return Judgement.PASSING if passes else Judgement.UNKNOWN
-        if isinstance(one, _LOST) or _is_closed(one):
+        if isinstance(one, LOST) or _is_closed(one):
             return Judgement.PASSING
     return Judgement.UNKNOWN
 

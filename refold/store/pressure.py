@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from refold.errors import InvalidRequest
 from refold.requests.limits import Throttle
-from refold.runtime.database import raw, server_error
+from refold.runtime.database import DATABASE_ERRORS, raw, server_error
 from refold.runtime.judgement import Judgement, judge, told
 from refold.runtime.sessions import is_pooled
 
@@ -131,7 +131,7 @@ async def _rolled_back(connection: AsyncConnection) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with contextlib.suppress(*DATABASE_ERRORS):
             await inner.rollback()
             if is_pooled(await raw(connection)):
                 await connection.execute(text("SELECT pg_advisory_unlock_all()"))

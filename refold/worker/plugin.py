@@ -17,11 +17,10 @@ from temporalio.worker import ReplayerConfig, Worker, WorkerConfig, WorkflowRunn
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from refold.projection.registry import Registry, load_registry
-from refold.runtime.database import make_engine, wait_until_reachable
+from refold.runtime.database import make_engine
 from refold.runtime.payloads import forgiving, forgiving_converter, with_pydantic
 from refold.runtime.settings import Settings, load_settings
 from refold.store.deployments import queue_of
-from refold.store.migrate import require_migrated
 from refold.worker.assembly import (
     MAX_ACTIVITIES,
     make_activities,
@@ -33,6 +32,7 @@ from refold.worker.chores.caretaker import Caretaker
 from refold.worker.chores.presence import Presence
 from refold.worker.interceptors.own_activities import Gate, OwnActivities
 from refold.worker.interceptors.steps import StepInterceptor
+from refold.worker.readiness import wait_until_ready
 from refold.workflows.all import WORKFLOWS
 
 logger = logging.getLogger("refold.worker")
@@ -191,8 +191,7 @@ class RefoldPlugin(SimplePlugin):
 
     async def _beside(self, part: _Part, worker: Worker) -> None:
         try:
-            await wait_until_reachable(part.engine)
-            await require_migrated(part.engine)
+            await wait_until_ready(part.engine)
         except Exception:
             # An error before the worker has started would leave `async with` waiting for its end.
             ending = asyncio.create_task(worker.shutdown())

@@ -13,13 +13,13 @@ from temporalio.worker import Worker
 from refold.projection.registry import load_registry
 from refold.runtime.allocator import keep_little
 from refold.runtime.command import run_command
-from refold.runtime.database import make_engine, wait_until_reachable
+from refold.runtime.database import make_engine
 from refold.runtime.garbage import calm_garbage_collector
 from refold.runtime.settings import Settings, load_settings
 from refold.runtime.temporal import wait_until_connected
-from refold.store.migrate import require_migrated
 from refold.worker.assembly import MAX_ACTIVITIES
 from refold.worker.plugin import RefoldPlugin
+from refold.worker.readiness import wait_until_ready
 
 logger = logging.getLogger("refold.worker")
 
@@ -55,8 +55,7 @@ async def run_worker(settings: Settings) -> None:
 
 
 async def _get_ready(engine: AsyncEngine) -> Client:
-    await wait_until_reachable(engine)
-    await require_migrated(engine)
+    await wait_until_ready(engine)
     return await wait_until_connected()
 
 

@@ -6,11 +6,9 @@ import asyncio
 import contextlib
 import time
 
-import asyncpg
 import typer
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
-from sqlalchemy.exc import DBAPIError
 
 from refold.cli.output import CANCELLED, at_end, console, errors, print_json
 from refold.errors.words import printable
@@ -19,6 +17,7 @@ from refold.messages.run.life import BackfillResult, Progress
 from refold.messages.run.status import RunStatus
 from refold.messages.step_failures import StepFailure
 from refold.projection.registry import load_registry
+from refold.runtime.database import DATABASE_ERRORS
 from refold.runtime.settings import load_settings
 from refold.runtime.temporal import connect
 
@@ -40,8 +39,7 @@ async def make_manager() -> ProjectionManager:
 
 async def tell_if_nobody_works(manager: ProjectionManager) -> None:
     """Says on standard error that there is no worker, if the database knows of none."""
-    nothing_known = (OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError)
-    with contextlib.suppress(*nothing_known):
+    with contextlib.suppress(*DATABASE_ERRORS):
         if not await asyncio.wait_for(manager.has_workers(), _LOOK_SECONDS):
             queue = load_settings().task_queue
             errors.print(

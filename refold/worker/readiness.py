@@ -1,0 +1,49 @@
+"""What a worker waits for: a database that answers, takes writes and is migrated."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from refold.errors import ConfigurationError
+from refold.runtime.database import DATABASE_ERRORS, check_reachable
+from refold.runtime.judgement import Judgement, judge, told
+from refold.store.migrate import require_migrated
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 5.0
+
+
+async def wait_until_ready(engine: AsyncEngine) -> None:
+    """Waits for the database, saying every few seconds that it does not answer.
+
+    A server that is lost again in the midst of it, as in a failover, is waited for, too.
+
+    Raises:
+        ConfigurationError: It answers, and will never let us in as configured.
+        NotMigrated: It has not the schema that this code needs.
+        DBAPIError: It answers, and does not show its schema to this role.
+    """
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        answered = False
+        try:
+            await check_reachable(engine)
+            answered = True
+            return await require_migrated(engine)
+        except ConfigurationError:
+            raise
+        except DATABASE_ERRORS as error:
+            if answered and judge(error) is not Judgement.PASSING:
+                raise
+            port = f":{engine.url.port}" if engine.url.port else ""
+            where = f"{engine.url.host or 'the local server'}{port}"
+            logger.warning(
+                "PostgreSQL at %s does not answer (%s); trying again", where, told(error)
+            )
+        await asyncio.sleep(min(pause, _LONGEST_PAUSE_SECONDS))
+        pause *= 2
