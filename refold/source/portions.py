@@ -34,6 +34,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.runtime.database import compiled, raw
 from refold.store.schema import events
+from refold.store.sessions.event_readers import MARK
 
 BATCH_BYTES = 8 << 20
 """A batch ends after so many bytes of events, as JSON, however few they are."""
@@ -49,6 +50,12 @@ _LIGHT_BYTES = 8 << 10
 
 # Memory for one statement's sort: it is worth that to sort a partition's events in memory.
 _SORT_MEMORY = "64MB"
+
+# All rows will be read: the plan is made for the last one, not for the first.
+_READS = text(
+    f"SELECT set_config('work_mem', '{_SORT_MEMORY}', true), "
+    f"set_config('cursor_tuple_fraction', '1', true), {MARK}"
+)
 
 # An event travels as one JSON array: orjson decodes many of them in one go, in a third less
 # time than the driver needs to decode seven columns each. PostgreSQL writes times as ISO 8601 in
@@ -162,9 +169,7 @@ async def stream(
     The connection is in a transaction of its own until the context ends: all is one snapshot.
     """
     async with connection.begin():
-        await connection.execute(text(f"SET LOCAL work_mem = '{_SORT_MEMORY}'"))
-        # All rows will be read: plan for the last one, not for the first.
-        await connection.execute(text("SET LOCAL cursor_tuple_fraction = 1"))
+        await connection.execute(_READS)
         yield portions_of(connection, statement, fetch=fetch)
 
 

@@ -17,7 +17,10 @@ from temporalio.client import Client, WorkflowHandle
 from refold.errors import SwapRefused
 from refold.manager.projections import ProjectionManager
 from refold.messages.run.life import BackfillResult
+from refold.source.portions import stream
+from refold.source.reader import in_position_order
 from refold.store.generations import own_schema
+from refold.store.swap.blockers import horizon, older_snapshots
 from tests.integration.test_prepared_transactions import two_phase, two_phase_database
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
@@ -296,4 +299,29 @@ async def test_a_step_that_is_tried_again_is_told_to_whoever_asks(
             await connection.execute(text("DROP EVENT TRIGGER busy"))
         await asyncio.wait_for(handle.result(), 60)
         assert await manager.get_failing_steps("counters", handle.id) == []
+    await assert_oracle(database.engine, projection)
+
+
+async def test_an_older_snapshot_is_waited_for_and_named_unless_it_reads_events_only(
+    client: Client, database: Database
+) -> None:
+    projection = counters()
+    await write(database.engine, some(40))
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        async with session(database) as old, database.engine.connect() as reader:
+            await old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            await old.execute("SELECT count(*) FROM counters")
+            statement = in_position_order(types=projection.event_types, upto=10)
+            async with stream(reader, statement, fetch=1) as chunks:
+                assert len(await anext(chunks)) == 1
+                handle = await start(client, database, "Rebuild", {"projection": "counters"})
+                pid = old.get_server_pid()
+                await says(handle, "waiting_for", "an older snapshot of", f"pid {pid} ", "pg_dump")
+                async with database.engine.begin() as connection:
+                    mark = await horizon(connection)
+                    older = await older_snapshots(connection, mark)
+                assert [one.pid for one in older] == [pid]
+                await old.execute("ROLLBACK")
+                assert (await handle.result()).generation == 2
     await assert_oracle(database.engine, projection)

@@ -10,6 +10,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from refold.store.sessions.event_readers import IS_MARKED
+
 
 @dataclass(frozen=True)
 class Blocker:
@@ -115,6 +117,7 @@ _OLDER = text(
     WHERE a.backend_xmin IS NOT NULL AND a.datname = current_database()
       AND a.pid <> pg_backend_pid()
       AND age(a.backend_xmin) > age(CAST(CAST(:horizon AS text) AS xid))
+      AND NOT {IS_MARKED}
     ORDER BY a.xact_start
     """
 )
@@ -141,7 +144,7 @@ async def horizon(connection: AsyncConnection) -> str:
 
 async def older_snapshots(connection: AsyncConnection, mark: str) -> list[Blocker]:
     """Whose snapshots are older than a mark: to a REPEATABLE READ reader among them, rows written
-    since are not there."""
+    since are not there. Who reads events only (`event_readers`) is none of them."""
     return _found(await connection.execute(_OLDER, {"horizon": mark}))
 
 
