@@ -11,6 +11,7 @@ _OURS = (
     "refold.engine.",
     "refold.predicates.",
     "refold.projection.",
+    "refold.runtime.job",
     "refold.runtime.threads",
     "refold.source.",
 )

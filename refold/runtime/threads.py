@@ -1,5 +1,9 @@
 """Threads for people's code: handlers, key functions, predicates. The event loop stays free.
 
+Most pieces of work take a few milliseconds. For these the event loop stands still: a loop that goes
+on beside a thread that computes asks for the interpreter at each of its many turns, which costs
+both more than the work itself. What takes longer goes on beside the loop.
+
 A thread cannot be killed. One whose call takes too long is interrupted by an exception that no
 `except Exception` catches, which ends whatever runs in Python. What waits in C does not notice: its
 thread is left, counted and named in the log, and the work goes on in another one.
@@ -9,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import ctypes
 import logging
 import sys
 import threading
@@ -21,6 +24,7 @@ from typing import Any, TypeVar
 from refold.errors import HandlerInterrupted, HandlerOverdue, NoThreadLeft
 from refold.event import Event
 from refold.runtime.code_location import where
+from refold.runtime.job import Job
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +39,11 @@ PIECE_SECONDS = 2.0
 MOST_LEFT = 50
 """So many threads may be left in code that does not return; then no other is begun."""
 
+# So long does the event loop stand still for a piece of work. A thousand events of a quick handler
+# take a fifth of it. After one that takes longer it does not do so for the projection for a while,
+# so that slow projections do not hold up the others.
+_STILL_SECONDS = 0.02
+_NOT_STILL_SECONDS = 2.0
 # A thread that computes gives the interpreter up when it is asked to, after this time; the event
 # loop, whose turns are many and short, asks at each of them. Beside such a thread, its turns in
 # one round trip waited 0.63 ms with Python's own 5 ms, as a script measured, and 0.08 ms with this.
@@ -112,16 +121,21 @@ async def in_thread(
         NoThreadLeft: Too many threads are left in code that does not return.
     """
     loop = asyncio.get_running_loop()
-    job = _Job(loop, contextvars.copy_context(), work, arguments)
+    job = Job(loop, contextvars.copy_context(), work, arguments)
     if hand is None:
         _threads.give(job)
-        return await job.future  # type: ignore[no-any-return]
+        return await job.result()  # type: ignore[no-any-return]
     began = loop.time()
     hand.due = hand.spent >= hand.piece_seconds
     _threads.give(job)
+    if began >= _still_from.get(hand.projection, began):
+        if job.ends_within(_STILL_SECONDS):
+            hand.spent += loop.time() - began
+            return job.taken()  # type: ignore[no-any-return]
+        _still_from[hand.projection] = began + _NOT_STILL_SECONDS
     watch = _Watch(job, hand, seconds or _seconds.get())
     try:
-        return await job.future  # type: ignore[no-any-return]
+        return await job.result()  # type: ignore[no-any-return]
     finally:
         hand.spent += loop.time() - began
         if job.ended:
@@ -130,74 +144,14 @@ async def in_thread(
             hand.due = True
 
 
-class _Job:
-    """A piece of work for a thread, and its result."""
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        context: contextvars.Context,
-        work: Callable[..., Any],
-        arguments: tuple[Any, ...],
-    ) -> None:
-        self.loop = loop
-        self.future: asyncio.Future[Any] = loop.create_future()
-        self.thread: int | None = None
-        self.ended = False
-        self.overdue: HandlerOverdue | None = None
-        self._work: Callable[[], Any] | None = lambda: context.run(work, *arguments)
-        self._lock = threading.Lock()
-
-    def do(self) -> None:
-        self.thread = threading.get_ident()
-        result: Any = None
-        error: BaseException | None = None
-        try:
-            assert self._work is not None
-            result = self._work()
-        except BaseException as raised:
-            error = raised
-        if error is not None and (
-            isinstance(error, StopIteration) or not isinstance(error, Exception)
-        ):
-            # Raised by the loop, these would end it, or the task as if somebody had cancelled it.
-            cause = error
-            error = RuntimeError(f"{type(cause).__name__} in people's code: {cause}")
-            error.__cause__ = cause
-        with self._lock:
-            self.ended = True
-        self._work = None
-        with suppress(RuntimeError):  # the loop is closed
-            self.loop.call_soon_threadsafe(self._settle, result, error)
-
-    def interrupt(self, overdue: HandlerOverdue) -> None:
-        """Raises `HandlerInterrupted` in the thread, if it is still at this piece of work."""
-        with self._lock:
-            if self.ended or self.thread is None:
-                return
-            self.overdue = overdue
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                ctypes.c_ulong(self.thread), ctypes.py_object(HandlerInterrupted)
-            )
-
-    def give_up(self) -> None:
-        """Ends the wait for the result: the waiting task is told why it does not come."""
-        if self.overdue is not None and not self.future.done():
-            self.future.set_exception(self.overdue)
-
-    def _settle(self, result: Any, error: BaseException | None) -> None:
-        if self.future.done():
-            return
-        if error is None:
-            self.future.set_result(result)
-        else:
-            self.future.set_exception(self.overdue or error)
+_still_from: dict[str, float] = {}
+"""From when on, by the event loop's clock, it stands still for a projection again."""
 
 
 class _Watch:
     """Looks at a thread's hand now and then, as long as its job lasts."""
 
-    def __init__(self, job: _Job, hand: Hand, seconds: float) -> None:
+    def __init__(self, job: Job, hand: Hand, seconds: float) -> None:
         self._job = job
         self._hand = hand
         self._seconds = seconds
@@ -268,10 +222,10 @@ class _Threads:
     """The threads of this process: as many as are wanted at a time; daemons, so it can end."""
 
     def __init__(self) -> None:
-        self._idle: list[SimpleQueue[_Job]] = []
+        self._idle: list[SimpleQueue[Job]] = []
         self._left = 0
 
-    def give(self, job: _Job) -> None:
+    def give(self, job: Job) -> None:
         try:
             jobs = self._idle.pop()
         except IndexError:
@@ -297,7 +251,7 @@ class _Threads:
     def came_back(self) -> None:
         self._left -= 1
 
-    def _work(self, jobs: SimpleQueue[_Job]) -> None:
+    def _work(self, jobs: SimpleQueue[Job]) -> None:
         with suppress(HandlerInterrupted):
             while True:
                 job = jobs.get()
@@ -306,9 +260,11 @@ class _Threads:
                 finally:
                     job.ended = True
                 if job.overdue is not None:
+                    job.tell()
                     return  # it may still be hit by what was raised in it
+                self._idle.append(jobs)  # first, or the loop would have another thread made
+                job.tell()
                 del job  # nothing of it is kept while there is nothing to do
-                self._idle.append(jobs)
 
 
 _threads = _Threads()

@@ -191,3 +191,43 @@ async def test_no_thread_is_begun_when_too_many_are_left(monkeypatch: pytest.Mon
         while threads._threads._left:  # noqa: ASYNC110 - it is a plain number
             await asyncio.sleep(0.01)
     assert await in_thread(lambda: 7) == 7
+
+
+async def test_beside_a_slow_projection_the_event_loop_goes_on() -> None:
+    """It stands still for a piece of work that is quick; a slow one gets no second chance soon."""
+    hand = Hand("stands-still")
+    turns = [0]
+
+    async def turning() -> None:
+        while True:
+            turns[0] += 1
+            await asyncio.sleep(0)
+
+    others = asyncio.create_task(turning())
+    await asyncio.sleep(0)
+    before = turns[0]
+    await in_thread(time.sleep, 0.001, hand=hand)
+    assert turns[0] == before
+    gaps = []
+    for _ in range(10):
+        began = time.perf_counter()
+        slow = asyncio.create_task(in_thread(time.sleep, 0.05, hand=hand))
+        await asyncio.sleep(0)
+        gaps.append(time.perf_counter() - began)
+        await slow
+    assert sorted(gaps)[-2] < 0.02
+    others.cancel()
+
+
+async def test_what_a_quick_piece_of_work_raises_is_raised() -> None:
+    def work() -> None:
+        raise LookupError("nothing there")
+
+    with pytest.raises(LookupError, match="nothing there"):
+        await in_thread(work, hand=Hand("raises"))
+
+
+async def test_pieces_of_work_one_after_another_take_one_thread() -> None:
+    hand = Hand("one-thread")
+    used = {await in_thread(threading.get_ident, hand=hand) for _ in range(200)}
+    assert len(used) == 1
