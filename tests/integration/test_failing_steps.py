@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import statistics
+import time
 from typing import Any
 
 import pytest
@@ -119,22 +121,25 @@ async def test_every_state_in_every_phase(client: Client, template: Any) -> None
     pairs = [(phase, state) for phase in PHASES for state in STATES]
     random.Random(seed).shuffle(pairs)
     wrong = []
+    heard = []
     for number, (phase, state) in enumerate(pairs):
         made = await make_database(template)
         try:
-            await _refused_in(client, made, phase, state, seconds=25)
+            heard.append(await _refused_in(client, made, phase, state, seconds=25))
         except (AssertionError, TimeoutError) as error:
             print(f"{phase}, {state}: {error!r:.1000}", flush=True)
             wrong.append((phase, state))
         finally:
             await drop_database(template, made)
-        print(f"{number + 1} of {len(pairs)}: {phase}, {state}", flush=True)
+        print(f"{number + 1} of {len(pairs)}: {phase}, {state}: {heard[-1:]}", flush=True)
+    print(f"ended or said why: after {statistics.median(heard):.2f} s, at most {max(heard):.2f} s")
     assert wrong == []
 
 
 async def _refused_in(
     client: Client, database: Database, phase: str, state: str, *, seconds: float
-) -> None:
+) -> float:
+    """Refuses it; returns after how many seconds the run had ended, or said why it waits."""
     projection = counters(batch_size=20, partitions=1)
     await write(database.engine, _added(8, 5))
     manager = ProjectionManager(client, database.url)
@@ -149,7 +154,9 @@ async def _refused_in(
                 client, database, "Rebuild", {"projection": "counters"}, workflow_id=_id(database)
             )
             await until(refused.met, 30)
+            began = time.monotonic()
             said = await _ends_or_says(handle, seconds)
+            heard = time.monotonic() - began
             if _looks_changed(phase, state):
                 assert state in " ".join((await _progress(handle)).waiting_for)
             elif judge_state(state) is Judgement.FINAL or _is_refused(phase, state):
@@ -191,6 +198,7 @@ async def _refused_in(
         history = json.loads((await handle.fetch_history()).to_json())
         assert max(len(json.dumps(event)) for event in history["events"]) < 10_000
     await assert_oracle(database.engine, projection)
+    return heard
 
 
 @pytest.mark.parametrize("state", ["AB123", "42501"])
