@@ -1,4 +1,4 @@
-"""checkpoint: up to where a read model is, and setting it back."""
+"""checkpoint: shows up to which position a read model is, and sets it back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from refold.cli.runs.requests import Detach, RequestedBy
 from refold.projection.registry import load_registry
 from refold.runtime.settings import load_settings
 
-app = typer.Typer(help="Up to where a read model is.", no_args_is_help=True)
+app = typer.Typer(help="See how far a read model is, or set it back.", no_args_is_help=True)
 
 
 @app.command()
@@ -37,13 +37,14 @@ def reset(
     name: Name,
     *,
     position: Annotated[
-        int, typer.Option(min=0, help="The last one that readers see.", show_default=False)
+        int,
+        typer.Option(min=0, help="The last position that readers see then.", show_default=False),
     ],
     requested_by: RequestedBy = None,
     detach: Detach = False,
     json: Json = False,
 ) -> None:
-    """Set a read model back to how it was at a position; following goes on from there."""
+    """Set a read model back to how it was at a position; it follows the log on from there."""
 
     async def go() -> None:
         manager = await make_manager()

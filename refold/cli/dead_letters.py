@@ -1,4 +1,4 @@
-"""dead-letters: poison events that were set aside, listed, retried and skipped."""
+"""dead-letters: lists, retries and skips poison events that were set aside."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from refold.projection.dead_letters import DeadLetter
 
 app = typer.Typer(help="Poison events that were set aside.", no_args_is_help=True)
 
-# Of an error, in a table.
-_WIDTH = 100
+_ERROR_WIDTH = 100
+"""How many characters of an error the table shows."""
 
 
 @app.command("list")
@@ -57,7 +57,9 @@ def skip(
     name: Name,
     positions: Annotated[
         list[int],
-        typer.Argument(metavar="POSITION...", min=0, help="Of dead letters.", show_default=False),
+        typer.Argument(
+            metavar="POSITION...", min=0, help="Positions of dead letters.", show_default=False
+        ),
     ],
     *,
     requested_by: RequestedBy = None,
@@ -82,17 +84,18 @@ def _start(
 
 def _show(found: list[DeadLetter], *, trace: bool) -> None:
     table = Table("id", "position", "type", "stream", "key", "error", "since", box=None)
-    for one in found:
+    for letter in found:
+        error = letter.error
         table.add_row(
-            str(one.id),
-            str(one.position),
-            one.type,
-            one.stream_id,
-            "none" if one.key is None else ", ".join(str(part) for part in one.key),
-            one.error if len(one.error) <= _WIDTH else f"{one.error[: _WIDTH - 1]}…",
-            f"{one.recorded_at:%Y-%m-%d %H:%M:%S}",
+            str(letter.id),
+            str(letter.position),
+            letter.type,
+            letter.stream_id,
+            "none" if letter.key is None else ", ".join(str(part) for part in letter.key),
+            error if len(error) <= _ERROR_WIDTH else f"{error[: _ERROR_WIDTH - 1]}…",
+            f"{letter.recorded_at:%Y-%m-%d %H:%M:%S}",
         )
     console.print(table)
-    for one in found if trace else []:
-        console.print(f"\n{one.id}: event {one.position}", markup=False, soft_wrap=True)
-        console.print(one.trace or one.error, markup=False, soft_wrap=True)
+    for letter in found if trace else []:
+        console.print(f"\n{letter.id}: event {letter.position}", markup=False, soft_wrap=True)
+        console.print(letter.trace or letter.error, markup=False, soft_wrap=True)

@@ -26,7 +26,7 @@ _SAMPLES = ("order-summary", "customer-summary", "product-sales")
 
 
 def sample_registry() -> Registry:
-    """The sample shop's read models. They are no part of an installed Refold.
+    """The sample shop's read models. An installed Refold does not have them.
 
     Raises:
         ConfigurationError: They are not in the modules that REFOLD_PROJECTIONS names.

@@ -24,14 +24,14 @@ def import_file(
     file: Annotated[str, typer.Argument(help="NDJSON, plain or .gz; - for standard input.")],
     *,
     again: Annotated[
-        bool, typer.Option("--again", help="Import what was imported before all the same.")
+        bool,
+        typer.Option("--again", help="Import the file even if its content was imported before."),
     ] = False,
     skip_existing: Annotated[
         bool,
         typer.Option(
             "--skip-existing",
-            help="Pass over events with a version that their stream has already, if they are the "
-            "same.",
+            help="Pass over events whose version their stream already has, if they are the same.",
         ),
     ] = False,
     json: Json = False,

@@ -1,4 +1,4 @@
-"""generations: the copies of a read model that there are, and what built them."""
+"""generations: lists the copies of a read model, and what built each of them."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def generations(name: Name, *, json: Json = False) -> None:
         *("generation", "status", "version", "position", "rows", "built", "swapped", "run"),
         box=None,
     )
-    for one in found:
+    for made in found:
         table.add_row(
-            str(one["generation"]),
-            one["status"],
-            "before Refold" if one["version"] == UNMANAGED else str(one["version"]),
-            "none" if one["position"] is None else f"{one['position']:,}",
-            "not counted" if one["rows"] is None else f"{one['rows']:,}",
-            f"{one['created_at']:%Y-%m-%d %H:%M:%S}",
-            "never" if one["swapped_at"] is None else f"{one['swapped_at']:%Y-%m-%d %H:%M:%S}",
-            one["run_id"] or "none",
+            str(made["generation"]),
+            made["status"],
+            "before Refold" if made["version"] == UNMANAGED else str(made["version"]),
+            "none" if made["position"] is None else f"{made['position']:,}",
+            "not counted" if made["rows"] is None else f"{made['rows']:,}",
+            f"{made['created_at']:%Y-%m-%d %H:%M:%S}",
+            "never" if made["swapped_at"] is None else f"{made['swapped_at']:%Y-%m-%d %H:%M:%S}",
+            made["run_id"] or "none",
         )
     console.print(table)
 
@@ -49,12 +49,12 @@ async def _generations(name: str) -> list[dict[str, Any]]:
             known = await store.of_projection(connection, name)
     finally:
         await engine.dispose()
-    return [_plain(one) for one in known if one.status != DISCARDED]
+    return [_plain(generation) for generation in known if generation.status != DISCARDED]
 
 
-def _plain(one: Generation) -> dict[str, Any]:
+def _plain(generation: Generation) -> dict[str, Any]:
     names = (
         *("generation", "status", "version", "position", "rows", "created_at", "swapped_at"),
         *("run_id", "schema_name", "table_name"),
     )
-    return {name: getattr(one, name) for name in names}
+    return {name: getattr(generation, name) for name in names}

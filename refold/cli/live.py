@@ -20,12 +20,12 @@ def start(name: Name, *, json: Json = False) -> None:
 
 
 def stop(name: Name, *, json: Json = False) -> None:
-    """Follow the log no further; the checkpoint stays."""
+    """Stop following the log; the checkpoint stays."""
     _ask(name, "stop", json=json)
 
 
 def restart(name: Name, *, json: Json = False) -> None:
-    """Try again at once, at the checkpoint."""
+    """Try again at once, from the checkpoint."""
     _ask(name, "restart", json=json)
 
 
@@ -48,7 +48,7 @@ def health(
         print_json(found)
     else:
         _show(found)
-    if not all(one.is_healthy for one in found):
+    if not all(projection.is_healthy for projection in found):
         raise typer.Exit(FAILED)
 
 
@@ -72,22 +72,22 @@ def _show(found: list[ProjectionHealth]) -> None:
         "projection", "status", "generation", "checkpoint", "head", "lag", "why", box=None
     )
     table.columns[0].no_wrap = True
-    for one in found:
-        standing = one.standing
+    for projection in found:
+        standing = projection.standing
         table.add_row(
-            one.projection,
-            one.status,
+            projection.projection,
+            projection.status,
             "none" if standing.generation is None else str(standing.generation),
             "none" if standing.position is None else f"{standing.position:,}",
             f"{standing.head:,}",
             f"{standing.lag_events:,} events, {length_of(standing.lag_seconds)}",
-            one.reason or "; ".join(f"waits for {line}" for line in one.waiting_for),
+            projection.reason or "; ".join(f"waits for {line}" for line in projection.waiting_for),
         )
     console.print(table)
 
 
 def length_of(seconds: float) -> str:
-    """A length of time in the largest unit of which there are two."""
+    """A length of time, in the largest unit of which it has at least two."""
     for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:,.0f} {unit}"

@@ -1,4 +1,4 @@
-"""log: the system events of projections."""
+"""log: shows the system events of projections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from refold.messages.recorded_event import RecordedEvent
 def log(
     name: Annotated[str | None, typer.Argument(help="One projection; all if left out.")] = None,
     *,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The latest so many.")] = 50,
+    limit: Annotated[
+        int, typer.Option(min=1, max=10_000, help="How many of the latest to show.")
+    ] = 50,
     json: Json = False,
 ) -> None:
     """Show what has happened to projections and their runs: the system events."""

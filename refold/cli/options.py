@@ -1,4 +1,4 @@
-"""Options that several commands share: one function takes them, and commands take its options."""
+"""Options that several commands share: a function declares them, and commands take them over."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TAKEN = "fields"
 def taking(*options: Callable[..., Fields]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Gives a command the options of these functions, in place of its parameter ``fields``.
 
-    The command is called with what the functions make of their options, merged.
+    The command gets what these functions return, merged, as ``fields``.
 
     Args:
         options: Functions of keyword-only parameters, each an option with a default.
@@ -30,7 +30,7 @@ def taking(*options: Callable[..., Fields]) -> Callable[[Callable[..., None]], C
         parameters: list[inspect.Parameter] = []
         for parameter in inspect.signature(command, eval_str=True).parameters.values():
             if parameter.name == _TAKEN:
-                parameters += [one for s in signatures for one in s.parameters.values()]
+                parameters += [option for s in signatures for option in s.parameters.values()]
             else:
                 parameters.append(parameter)
         names = [parameter.name for parameter in parameters]
@@ -45,8 +45,8 @@ def taking(*options: Callable[..., Fields]) -> Callable[[Callable[..., None]], C
                 fields |= function(**own)
             command(*positional, **{_TAKEN: fields}, **options_given)
 
-        # What Typer reads; keyword-only parameters come last, in the order of their help.
-        ordered = sorted(parameters, key=lambda one: one.kind is one.KEYWORD_ONLY)
+        # Typer reads this signature. Keyword-only parameters come last, in the order of the help.
+        ordered = sorted(parameters, key=lambda option: option.kind is option.KEYWORD_ONLY)
         given.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
         return given
 

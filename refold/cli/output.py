@@ -1,4 +1,4 @@
-"""What all commands share: running their coroutine, JSON or text, exit statuses."""
+"""What all commands share: how they run a coroutine, print JSON or text, and exit."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ CANCELLED = 3
 
 
 class PlainConsole(Console):
-    """A terminal on which names, values and errors are text, whatever they hold.
+    """A terminal that shows names, values and errors as plain text, whatever they hold.
 
-    Brackets are no markup, `:words:` no pictures; what the terminal would act upon is shown as its
-    escape sequence, but for ends of lines.
+    Brackets are not markup, and `:words:` are not pictures. Characters that a terminal would act
+    upon are shown as escape sequences, except line ends.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -57,7 +57,7 @@ def _shown(text: str) -> str:
 
 _KEPT = "\n\N{NO-BREAK SPACE}"
 
-# Into a file or a pipe, lines are as long as they are.
+# In a file or a pipe, tables may be this wide.
 console = PlainConsole(width=None if sys.stdout.isatty() else 200)
 errors = PlainConsole(stderr=True)
 
@@ -71,12 +71,12 @@ _AT_END: ContextVar[AsyncExitStack] = ContextVar("_AT_END")
 
 
 def at_end(close: Callable[[], Awaitable[None]]) -> None:
-    """Has something closed when the command's coroutine has ended, however it ends."""
+    """Registers what is to be closed when the command's coroutine ends, however it ends."""
     _AT_END.get().push_async_callback(close)
 
 
 def finished(work: Awaitable[T]) -> T:
-    """Runs a command's coroutine; errors that can be explained become a line and exit status 1."""
+    """Runs a command's coroutine; an explained error is one line and exit status 1."""
 
     async def awaited() -> T:
         async with AsyncExitStack() as stack:

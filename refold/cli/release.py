@@ -1,4 +1,4 @@
-"""release: ends the run of an installation that is gone, so that its projection is free again."""
+"""release: ends the run of an installation that is gone, which frees the projection."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from refold.store import leases
 from refold.store.leases import Lease
 from refold.store.migrate import require_migrated
 
-_SOMEBODY = "refold release"
+_DEFAULT_REQUESTER = "refold release"
 
 
 def release(
     name: Name,
     *,
-    run: Annotated[str, typer.Option(help="The run that is to be ended, as messages name it.")],
+    run: Annotated[str, typer.Option(help="The id of the run to end; error messages name it.")],
     requested_by: RequestedBy = None,
     json: Json = False,
 ) -> None:
     """End the run of another installation that is gone for good, and what it was building."""
-    told = finished(_release(name, run, requested_by or _SOMEBODY))
+    told = finished(_release(name, run, requested_by or _DEFAULT_REQUESTER))
     if json:
         print_json(told)
         return
@@ -60,5 +60,5 @@ def _require_silent(name: str, run_id: str, lease: Lease | None) -> None:
         raise InvalidRequest(
             f"run: expected one that has been silent for {leases.SILENCE_SECONDS:.0f} s, this one "
             f"of namespace {lease.namespace!r} showed itself {lease.idle_seconds:.0f} s ago: a "
-            f"worker there cares for it, cancel workflow {lease.workflow_id!r} there"
+            f"worker there looks after it; cancel workflow {lease.workflow_id!r} there"
         )

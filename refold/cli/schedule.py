@@ -1,4 +1,4 @@
-"""schedule: backfills that Temporal starts by the calendar."""
+"""schedule: adds, lists and removes backfills that Temporal starts by the calendar."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def add(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Backfill a read model again and again; a worker says first whether that can be done."""
+    """Backfill a read model again and again; a worker first checks that this can be done."""
     request = backfill_request(name, fields)
 
     async def go() -> ScheduleInfo:
@@ -54,7 +54,7 @@ def add(
 
 @app.command("list")
 def list_(*, json: Json = False) -> None:
-    """List the schedules that start runs, whoever made them."""
+    """List all schedules that start runs, also those that Refold did not make."""
 
     async def look() -> list[ScheduleInfo]:
         return await (await make_manager()).get_schedules()
@@ -88,16 +88,16 @@ def remove(
 
 def _show(found: list[ScheduleInfo]) -> None:
     table = Table("id", "projection", "when", "next run", "last run", "request", box=None)
-    for one in found:
-        asked = {key: value for key, value in one.request.items() if key != "projection"}
-        zone = f" {one.time_zone}" if one.time_zone else ""
+    for schedule in found:
+        asked = {key: value for key, value in schedule.request.items() if key != "projection"}
+        zone = f" {schedule.time_zone}" if schedule.time_zone else ""
         table.add_row(
-            one.id,
-            one.projection,
-            f"{', '.join(one.when)}{zone}",
-            "paused" if one.paused else _moment(one.next_run),
-            _moment(one.last_run),
-            f"{one.workflow} {orjson.dumps(asked).decode()}",
+            schedule.id,
+            schedule.projection,
+            f"{', '.join(schedule.when)}{zone}",
+            "paused" if schedule.paused else _moment(schedule.next_run),
+            _moment(schedule.last_run),
+            f"{schedule.workflow} {orjson.dumps(asked).decode()}",
         )
     console.print(table)
 

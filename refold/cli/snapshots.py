@@ -1,4 +1,4 @@
-"""snapshots: frozen copies of a read model, made, listed, restored and dropped."""
+"""snapshots: makes, lists, restores and drops frozen copies of a read model."""
 
 from __future__ import annotations
 
@@ -94,12 +94,12 @@ def drop(
 
 def _show(found: list[SnapshotInfo]) -> None:
     table = Table("generation", "version", "position", "rows", "created", box=None)
-    for one in found:
+    for snapshot in found:
         table.add_row(
-            str(one.generation),
-            str(one.version),
-            f"{one.position:,}",
-            f"{one.rows:,}",
-            f"{one.created_at:%Y-%m-%d %H:%M:%S}",
+            str(snapshot.generation),
+            str(snapshot.version),
+            f"{snapshot.position:,}",
+            f"{snapshot.rows:,}",
+            f"{snapshot.created_at:%Y-%m-%d %H:%M:%S}",
         )
     console.print(table)

@@ -1,4 +1,4 @@
-"""dev, demo, migrate, worker: the stack and its parts."""
+"""dev, demo, migrate, worker: commands that run the stack and its parts."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ PortBase = Annotated[
     typer.Option(
         min=1,
         max=65533,
-        help="Temporal's port; UI and PostgreSQL on the next two.",
+        help="Temporal's port; its UI and PostgreSQL take the next two.",
         show_default="7233, 8233 and 54321, or free ones",
     ),
 ]
@@ -120,4 +120,4 @@ def demo(
 
 
 class _DemoDone(Exception):
-    """The demo has shown all; the stack is stopped on the way out."""
+    """Ends the demo once it has shown everything; the stack stops on the way out."""

@@ -1,4 +1,4 @@
-"""projections, status: what is registered, and how it stands."""
+"""projections, status: shows which projections are registered, and how each stands."""
 
 from __future__ import annotations
 
@@ -148,13 +148,13 @@ async def _status(name: str | None) -> list[dict[str, Any]]:
 
 
 async def _ask_workflows(rows: list[dict[str, Any]]) -> None:
-    """What workflows say of themselves: the database does not know what they wait for."""
+    """Adds to rows what their workflows answer: the database does not know what they wait for."""
     for row in rows:
         row["failing"] = []
     try:
         manager = await make_manager()
     except TemporalUnreachable as error:
-        known = "as the database last knew them, steps that fail are not known"
+        known = "as the database last knew them; steps that fail are not shown"
         errors.print(f"runs are shown {known}: {error}", soft_wrap=True)
         return
     going = [row for row in rows if row["run"] is not None and row["held_by"]]

@@ -1,1 +1,1 @@
-"""Commands about runs: started, watched, steered, compared."""
+"""Commands that start, watch, control and compare runs."""

@@ -1,4 +1,4 @@
-"""backfill, rebuild, rollback, watch, cancel, approve, reject, diff: runs."""
+"""backfill, rebuild, rollback, watch, cancel, approve, reject, diff: commands for runs."""
 
 from __future__ import annotations
 
@@ -58,14 +58,16 @@ def rollback(
     name: Name,
     *,
     to_generation: Annotated[
-        int | None, typer.Option(min=1, help="Which one; the one replaced last if left out.")
+        int | None,
+        typer.Option(min=1, help="Which generation; if left out, the one replaced last."),
     ] = None,
     to_version: Annotated[
-        int | None, typer.Option(min=0, help="Or: the one replaced last that it built.")
+        int | None,
+        typer.Option(min=0, help="Instead: the generation replaced last that this version built."),
     ] = None,
     allow_stale: Annotated[
         bool,
-        typer.Option("--allow-stale", help="Even without the events since, if need be."),
+        typer.Option("--allow-stale", help="Go live even if the events since cannot be applied."),
     ] = False,
     requested_by: RequestedBy = None,
     detach: Detach = False,

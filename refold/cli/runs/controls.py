@@ -1,4 +1,4 @@
-"""pause, resume, set-limits: what a run can be told while it goes on."""
+"""pause, resume, set-limits: commands that a run takes while it goes on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from refold.requests.limits import Limits
 
 
 def pause(name: Name, *, json: Json = False) -> None:
-    """Let the run of a projection stand still, once the batches in hand are done."""
+    """Pause the run of a projection, once the batches in hand are done."""
 
     async def ask() -> None:
         asked(name, await (await make_manager()).pause(name), "pause", json=json)

@@ -1,4 +1,4 @@
-"""A diff as the command line shows it."""
+"""Shows a diff on the command line."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def _show_wrong(wrong: WrongRow) -> None:
         _show_columns(wrong.found or {})
 
 
-def _show_pairs(head: list[str], one: dict[str, Any], other: dict[str, Any]) -> None:
-    rows = [[text_of(name), text_of(one[name]), text_of(other[name])] for name in one]
+def _show_pairs(head: list[str], left: dict[str, Any], right: dict[str, Any]) -> None:
+    rows = [[text_of(name), text_of(left[name]), text_of(right[name])] for name in left]
     _print_table(head, rows)
 
 

@@ -1,4 +1,4 @@
-"""A run followed on the terminal: a bar, or a line now and then, and how it ended."""
+"""Follows a run on the terminal: shows a bar, or a line now and then, and how it ended."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from refold.runtime.database import DATABASE_ERRORS
 from refold.runtime.settings import load_settings
 from refold.runtime.temporal import connect
 
-# Into a file or a pipe there is no bar, but a line now and then.
+# In a file or a pipe there is no bar, but a line for each phase, and one after so many seconds.
 _LINE_SECONDS = 5.0
 _LOOK_SECONDS = 5.0
 _STANDS_STILL = (RunStatus.PAUSING, RunStatus.PAUSED)
@@ -79,7 +79,7 @@ async def follow_or_tell(
 async def follow_with_bar(
     manager: ProjectionManager, run: StartedRun, *, show: bool = True
 ) -> None:
-    """Shows a run's progress until it ends: a bar on a terminal, a line each few seconds else."""
+    """Shows a run's progress until it ends: on a terminal a bar, else a line every few seconds."""
     bar = Bar(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
@@ -145,11 +145,11 @@ def figures(progress: Progress) -> str:
     held = f"; held up: {'; '.join(progress.waiting_for)}" if progress.waiting_for else ""
     if progress.obstacles:
         held += f"; would stop the swap: {'; '.join(progress.obstacles)}"
-    aside = f", {_letters(progress.dead_letters)}" if progress.dead_letters else ""
+    letters = f", {_letters(progress.dead_letters)}" if progress.dead_letters else ""
     failing = f"; {progress.failing}" if progress.failing is not None else ""
     return (
         f"{progress.events_processed:,} of {progress.total_events:,} events, "
-        f"{progress.events_per_second:,.0f}/s{time_left}{aside}{held}{failing}"
+        f"{progress.events_per_second:,.0f}/s{time_left}{letters}{held}{failing}"
     )
 
 
@@ -193,6 +193,6 @@ def require_known(name: str) -> None:
     """Refuses the name of a projection that is not registered.
 
     Raises:
-        UnknownProjection: It is not; the message names those that are.
+        UnknownProjection: It is not registered; the message names the projections that are.
     """
     load_registry(load_settings().projections).get(name)

@@ -1,4 +1,4 @@
-"""A plan, as `refold rebuild NAME --plan` shows it."""
+"""Shows a plan, for `refold rebuild NAME --plan`."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _selected(plan: Preview) -> str:
     if what.to_date is not None:
         parts.append(f"before {what.to_date:%Y-%m-%d %H:%M:%S %Z}")
     narrowed = [what.predicate, what.predicate_name, what.tenant and f"tenant {what.tenant}"]
-    parts += [one for one in narrowed if one]
+    parts += [condition for condition in narrowed if condition]
     events, keys = plan.selected_events or 0, plan.selected_keys or 0
     return f"{events:,} events of {keys:,} keys ({what.criteria}: {'; '.join(parts)})"
 

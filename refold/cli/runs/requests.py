@@ -29,7 +29,7 @@ def what_to_repair(
         typer.Option(help="Keys of events since then: RFC 3339, as 2026-03-01T00:00:00Z."),
     ] = None,
     to_date: Annotated[
-        str | None, typer.Option(help="With --from-date: recorded before then (exclusive).")
+        str | None, typer.Option(help="With --from-date: events recorded before then (exclusive).")
     ] = None,
     last_days: Annotated[
         int | None, typer.Option(min=1, help="Keys of events of the last so many days.")
@@ -41,23 +41,25 @@ def what_to_repair(
         int | None, typer.Option(min=0, help="Keys of events from this position (inclusive).")
     ] = None,
     to_position: Annotated[
-        int | None, typer.Option(min=0, help="With --from-position: up to there (inclusive).")
+        int | None, typer.Option(min=0, help="With --from-position: up to this one (inclusive).")
     ] = None,
     where: Annotated[
         str | None,
-        typer.Option(metavar="CEL", help="Keys of events for which this is true; narrows others."),
+        typer.Option(
+            metavar="CEL", help="Keys of events for which this is true; narrows other criteria."
+        ),
     ] = None,
     predicate_name: Annotated[
         str | None, typer.Option(help="Instead of --where: a predicate registered in Python.")
     ] = None,
     tenant: Annotated[str | None, typer.Option(help="Only keys of events of this tenant.")] = None,
 ) -> Fields:
-    """The criterion and its bounds; without one the projection's own counts.
+    """The criterion and its bounds; without one, the projection's own criterion holds.
 
     Raises:
         typer.BadParameter: Two criteria, or the end of a range without its beginning.
     """
-    # What each says, and the options that say it; a range is one criterion of two options.
+    # Each criterion, and the options that ask for it: a range has two.
     said: dict[Criteria | None, Fields] = {
         Criteria.FULL_REBUILD: {"--full": full},
         Criteria.INCREMENTAL_UPDATE: {"--incremental": incremental},
@@ -112,13 +114,13 @@ def where_to(
     ] = False,
     rollback_on_failure: Annotated[
         bool,
-        typer.Option("--rollback-on-failure", help="Bring back what stood there if it fails."),
+        typer.Option("--rollback-on-failure", help="Bring back what stood there if the run fails."),
     ] = False,
     create_backup: Annotated[
         bool, typer.Option("--create-backup", help="Keep what stood there, to roll back to.")
     ] = False,
 ) -> Fields:
-    """In place, and with which way back, or atomic; a `Rebuild` is always atomic."""
+    """Whether a run is atomic, or in place with a way back; a `Rebuild` is always atomic."""
     return {
         "is_atomic": atomic or None,
         "rollback_on_failure": rollback_on_failure or None,
@@ -138,16 +140,16 @@ def how(
         float | None, typer.Option(min=0, help="Over all partitions; 0 for no limit.")
     ] = None,
     target_batch_seconds: Annotated[
-        float | None, typer.Option(help="Batches adapt until one takes about so long.")
+        float | None, typer.Option(help="Adapt the batch size until a batch takes about so long.")
     ] = None,
     min_batch_size: Annotated[
-        int | None, typer.Option(help="Batches that adapt do not become smaller.")
+        int | None, typer.Option(help="The least that an adapted batch size becomes.")
     ] = None,
     max_batch_size: Annotated[
-        int | None, typer.Option(help="Batches that adapt do not become larger.")
+        int | None, typer.Option(help="The most that an adapted batch size becomes.")
     ] = None,
     on_poison: Annotated[
-        OnPoison | None, typer.Option(help="What is done with an event that cannot be taken.")
+        OnPoison | None, typer.Option(help="What to do with an event that cannot be applied.")
     ] = None,
     max_dead_letters: Annotated[
         int | None, typer.Option(min=0, help="Fail when more events are set aside.")
@@ -164,7 +166,7 @@ def how(
     ] = None,
     requested_by: RequestedBy = None,
 ) -> Fields:
-    """Pace, poison events, approval: each of them a field of the same name."""
+    """The options of pace, poison events and approval: each gives the field of its name."""
     return dict(locals())
 
 
@@ -183,16 +185,16 @@ def holds_back(
         str | None, typer.Option(metavar="SQL", help="Hold back while this expression is true.")
     ] = None,
 ) -> Fields:
-    """What of the database's load makes the run hold back: its throttle."""
+    """The throttle: the load of the database at which a run holds back."""
     given = {name: value for name, value in locals().items() if value is not None}
     return {"throttle": given or None}
 
 
 def backfill_request(name: str, fields: Fields) -> BackfillRequest:
-    """The request that these options make; what is left out is left to the defaults.
+    """The request that these options make; a field that is left out has its default.
 
     Raises:
-        typer.BadParameter: It can be no request; the message names each field.
+        typer.BadParameter: They make no request; the message names each field that is wrong.
     """
     given: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
     try:
