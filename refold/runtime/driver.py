@@ -12,6 +12,8 @@ from asyncpg import connect_utils
 _ENDING_SECONDS = 2.0
 """A cancelled statement has so long to end in good order; then its connection is closed."""
 
+_READ_BYTES = 64 << 10
+
 if TYPE_CHECKING:
     _Connection = asyncpg.Connection[Any]
 else:
@@ -34,6 +36,43 @@ class _Upgrade(connect_utils.TLSUpgradeProto):
 
 # asyncpg looks the name up for each connection that it opens, those of SQLAlchemy among them.
 connect_utils.TLSUpgradeProto = _Upgrade  # type: ignore[misc]
+
+
+class _Reading(asyncio.BufferedProtocol):
+    """asyncpg's protocol, fed from one buffer that is kept.
+
+    As asyncio reads for other protocols, it asks for 256 kB for each answer and gives all but its
+    length back: the heap of a process that lives long gets so many holes that it grows.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self._buffer = memoryview(bytearray(_READ_BYTES))
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._inner.data_received(bytes(self._buffer[:nbytes]))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._inner.connection_lost(exc)
+
+    def eof_received(self) -> Any:
+        return self._inner.eof_received()
+
+    def pause_writing(self) -> None:
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._inner.resume_writing()
+
+
+def read_into_one_buffer(connection: asyncpg.Connection[Any]) -> None:
+    """Lets an open connection read into a buffer of its own, 64 kB at a time."""
+    transport = getattr(connection, "_transport", None)
+    if isinstance(transport, asyncio.Transport):
+        transport.set_protocol(_Reading(transport.get_protocol()))
 
 
 class _Stopped(Exception):

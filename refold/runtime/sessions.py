@@ -21,7 +21,7 @@ import asyncpg
 
 from refold.errors import ConfigurationError
 from refold.runtime.database_url import DatabaseUrl
-from refold.runtime.driver import DriverConnection
+from refold.runtime.driver import DriverConnection, read_into_one_buffer
 
 SETTINGS: Mapping[str, str] = {
     # What handlers and comparisons see.
@@ -201,6 +201,7 @@ class Connector:
 
     async def _prepare(self, connection: asyncpg.Connection[Any]) -> None:
         _set_socket(connection, self._url.socket)
+        read_into_one_buffer(connection)
         version = connection.get_server_version().major
         later = {name: "0" for name, since in _LATER.items() if version >= since}
         if is_pooled(connection):
