@@ -41,6 +41,9 @@ async def working(
         task_queue=settings.task_queue,
         plugins=[plugin],
         workflow_runner=_PreparedOnce(),
+        # The usual five polls of each kind are a tenth of a short test's work.
+        max_concurrent_workflow_task_polls=2,
+        max_concurrent_activity_task_polls=2,
     )
     async with worker:
         yield worker

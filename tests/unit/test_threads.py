@@ -209,13 +209,14 @@ async def test_beside_a_slow_projection_the_event_loop_goes_on() -> None:
     await in_thread(time.sleep, 0.001, hand=hand)
     assert turns[0] == before
     gaps = []
-    for _ in range(10):
+    for _ in range(5):
         began = time.perf_counter()
-        slow = asyncio.create_task(in_thread(time.sleep, 0.05, hand=hand))
+        slow = asyncio.create_task(in_thread(time.sleep, 0.2, hand=hand))
         await asyncio.sleep(0)
         gaps.append(time.perf_counter() - began)
         await slow
-    assert sorted(gaps)[-2] < 0.02
+    # It stood still for the first one.
+    assert max(gaps[1:]) < 0.1
     others.cancel()
 
 
