@@ -10,19 +10,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from refold.activities.heartbeat import heartbeating, place, planned
-from refold.engine.cutover.indexes import Indexing
+from refold.engine.cutover.indexes import Indexing, note_what_it_is
 from refold.engine.lifecycle.deployment import Deployment
 from refold.engine.step import Step
 from refold.errors import RunEnded
 from refold.messages.run.plan import Plan, RunStep
-from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.runtime.settings import PATIENCE_SECONDS
 from refold.store import generations, partitions, schema
 from refold.store.generations import Generation
 from refold.store.sessions.takeover import take_over
 from refold.store.swap import blockers
-from refold.store.swap.attached import built_as
 from refold.store.swap.swap import prepare
 from refold.store.tables import read_models
 
@@ -67,7 +65,7 @@ class ShadowActivities:
                 )
             if not await read_models.is_indexed(connection, place, generation.table_name):
                 await Indexing(connection, plan, projection, generation).add_all()
-                await _note_what_it_is(connection, projection, generation)
+                await note_what_it_is(connection, projection, generation)
             await generations.set_loaded(
                 connection, projection.name, plan.generation, plan.position
             )
@@ -112,34 +110,6 @@ class ShadowActivities:
                     return
                 beat.show(waiting_for=[f"an older snapshot of {one}" for one in older])
                 await asyncio.sleep(_LOOK_SECONDS)
-
-
-async def add_indexes(
-    connection: AsyncConnection,
-    projection: Projection,
-    generation: Generation,
-    *,
-    refers: bool = True,
-) -> None:
-    """Adds what the projection's table declares, and records what that came to.
-
-    Args:
-        connection: In a transaction.
-        projection: The projection.
-        generation: Its table is loaded.
-        refers: With the foreign keys; a copy that is only kept has none.
-    """
-    place = generation.schema_name
-    await read_models.add_indexes(connection, projection, place, refers=refers)
-    await _note_what_it_is(connection, projection, generation)
-
-
-async def _note_what_it_is(
-    connection: AsyncConnection, projection: Projection, generation: Generation
-) -> None:
-    place, number = generation.schema_name, generation.generation
-    built = await built_as(connection, place, generation.table_name)
-    await generations.set_built_with(connection, projection.name, number, built)
 
 
 @asynccontextmanager
