@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
-from refold.activities.heartbeat import heartbeating, place
-from refold.engine.lifecycle.deployment import Deployment
+from refold.activities.heartbeat import StepActivities, heartbeating
 from refold.engine.lifecycle.lease_standing import Executions
 from refold.engine.planning import admission
 from refold.engine.planning.auto_start import require_deployed
@@ -24,7 +23,7 @@ from refold.requests.runs import Request
 from refold.runtime.settings import Settings
 
 
-class PlanningActivities:
+class PlanningActivities(StepActivities):
     """The activities that begin runs.
 
     Args:
@@ -41,10 +40,9 @@ class PlanningActivities:
         settings: Settings,
         executions: Executions,
     ) -> None:
-        self._engine = engine
+        super().__init__(engine, registry, settings.deployment_seconds)
         self._executions = executions
         self._registry = registry
-        self._deployment = Deployment(engine, registry, place, settings.deployment_seconds)
         self._backfills = BackfillPlanner(engine, self._deployment, settings)
         self._rollbacks = RollbackPlanner(engine, self._deployment, settings)
         self._snapshots = SnapshotPlanner(engine, self._deployment, settings)

@@ -9,14 +9,11 @@ from contextlib import asynccontextmanager
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from refold.activities.heartbeat import heartbeating, place, planned
+from refold.activities.heartbeat import StepActivities, heartbeating
 from refold.engine.cutover.indexes import Indexing, note_what_it_is
-from refold.engine.lifecycle.deployment import Deployment
 from refold.engine.step import Step
 from refold.errors import RunEnded
 from refold.messages.run.plan import Plan, RunStep
-from refold.projection.registry import Registry
-from refold.runtime.settings import PATIENCE_SECONDS
 from refold.store import generations, partitions, schema
 from refold.store.generations import Generation
 from refold.store.sessions.takeover import take_over
@@ -29,21 +26,8 @@ _SNAPSHOT_SECONDS = 10.0
 _LOOK_SECONDS = 0.1
 
 
-class ShadowActivities:
-    """Activities that make a loaded table ready to be swapped in.
-
-    Args:
-        engine: The database.
-        registry: The projections.
-        patience: How long a step is left to workers that have the projection, in seconds.
-    """
-
-    def __init__(
-        self, engine: AsyncEngine, registry: Registry, patience: float = PATIENCE_SECONDS
-    ) -> None:
-        self._engine = engine
-        self._registry = registry
-        self._deployment = Deployment(engine, registry, place, patience)
+class ShadowActivities(StepActivities):
+    """Activities that make a loaded table ready to be swapped in; see `StepActivities`."""
 
     @activity.defn
     async def build_indexes(self, step: RunStep) -> None:
@@ -53,7 +37,7 @@ class ShadowActivities:
             RunEnded: The generation is gone.
             PoisonEvent: A row is refused, and its event is not set aside.
         """
-        plan, projection = await planned(self._engine, self._deployment, step)
+        plan, projection = await self._planned(step)
         async with alone(self._engine, plan), self._engine.begin() as connection:
             generation = await locked(connection, plan)
             place = generation.schema_name
@@ -84,7 +68,7 @@ class ShadowActivities:
             RunEnded: The generation is gone.
             SwapRefused: PostgreSQL refuses to give the table what hangs on the live one.
         """
-        plan, projection = await planned(self._engine, self._deployment, step)
+        plan, projection = await self._planned(step)
         async with alone(self._engine, plan) as beat:
             async with self._engine.begin() as connection:
                 generation = await locked(connection, plan)

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio import activity
 
-from refold.activities.heartbeat import place, planned
+from refold.activities.heartbeat import StepActivities
 from refold.activities.shadow import alone, locked
 from refold.engine.cutover.indexes import add_indexes
-from refold.engine.lifecycle.deployment import Deployment
 from refold.errors import RunEnded
 from refold.messages.run.plan import Plan, RunStep
 from refold.messages.snapshots import Copied
 from refold.projection.declaration import Projection
-from refold.projection.registry import Registry
-from refold.runtime.settings import PATIENCE_SECONDS
 from refold.store import generations, leases, snapshots
 from refold.store.generations import Generation
 
 
-class SnapshotActivities:
-    """The activity that copies a generation.
-
-    Args:
-        engine: The database.
-        registry: The projections.
-        patience: How long a step is left to workers that have the projection, in seconds.
-    """
-
-    def __init__(
-        self, engine: AsyncEngine, registry: Registry, patience: float = PATIENCE_SECONDS
-    ) -> None:
-        self._engine = engine
-        self._deployment = Deployment(engine, registry, place, patience)
+class SnapshotActivities(StepActivities):
+    """The activity that copies a generation; see `StepActivities`."""
 
     @activity.defn
     async def copy_generation(self, step: RunStep) -> Copied:
@@ -43,7 +28,7 @@ class SnapshotActivities:
         Raises:
             RunEnded: The generation is gone, or the run lost its projection.
         """
-        plan, projection = await planned(self._engine, self._deployment, step)
+        plan, projection = await self._planned(step)
         async with alone(self._engine, plan) as beat, self._engine.begin() as connection:
             copy = await locked(connection, plan)
             if copy.position is None:
