@@ -46,7 +46,7 @@ def _quickly(encoded: bytes) -> Any:
 
 
 def may_lose(encoded: bytes) -> bool:
-    """Whether a float would lose digits in this JSON: of a number, or of text that looks like one."""
+    """Whether a float would lose digits of a number in this JSON, or of text like a number."""
     alike = encoded.translate(_DIGITS_ALIKE)
     at = alike.find(_RUN)
     while at >= 0:
