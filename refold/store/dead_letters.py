@@ -287,7 +287,7 @@ async def skip(
     unknown = sorted(set(positions) - known - set(await skipped(connection, projection)))
     if unknown:
         of_all = sorted(known)
-        listed = ", ".join(str(one) for one in of_all[:20]) or "none"
+        listed = ", ".join(str(position) for position in of_all[:20]) or "none"
         more = f" and {len(of_all) - 20:,} more" if len(of_all) > 20 else ""
         raise InvalidRequest(
             f"skip_events: expected positions of dead letters of {projection!r} ({listed}{more}), "
