@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -103,23 +104,27 @@ _WRITES = (
     "AND pg_catalog.current_setting('transaction_read_only') = 'off'"
 )
 _LOOK_SECONDS = 10.0
+# A connection that was looked at so lately is taken as it is. Should the server have failed over
+# since, what is tried fails, and passes when it is tried again.
+_FRESH_SECONDS = 1.0
 _STATEMENT_POOLING = "statement pooling mode"  # PgBouncer's words
 _NO_TLS = "rejected SSL upgrade"  # asyncpg's words
-_KNOWN = "refold_known"
+_LOOKED = "refold_looked"
 
 
 def _require_fresh(connection: Any, record: Any, proxy: Any) -> None:
     """Refuses a pooled connection that is broken, or leads to a server without writes.
 
     After a failover an old connection may live on, to the server that was the primary. A new one
-    is taken as it is.
+    is taken as it is, and so is one that was looked at in the last second.
 
     Raises:
         DisconnectionError: Another connection is to be opened instead.
         InvalidatePoolError: The other connections of that age are not to be used, either.
     """
-    if _KNOWN not in record.info:
-        record.info[_KNOWN] = True
+    now = time.monotonic()
+    looked = record.info.setdefault(_LOOKED, now)
+    if now - looked < _FRESH_SECONDS:
         return
 
     async def look(driver: asyncpg.Connection[Any]) -> object:
@@ -132,6 +137,7 @@ def _require_fresh(connection: Any, record: Any, proxy: Any) -> None:
     if not writes:
         logger.warning("PostgreSQL takes no writes on connections made before: opening new ones")
         raise InvalidatePoolError("the server takes no writes")
+    record.info[_LOOKED] = now
 
 
 async def raw(connection: AsyncConnection) -> asyncpg.Connection[Any]:
