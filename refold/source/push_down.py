@@ -83,7 +83,7 @@ def pushed_down(predicate: Predicate) -> PushedDown:
         condition = _exact(conjunct)
         if condition is None:
             exact = False
-            condition = _narrowing(conjunct)
+            condition = _narrowed(conjunct)
         if condition is not None:
             conditions.append(condition)
     return PushedDown(conditions, exact)
@@ -293,7 +293,7 @@ def _astext(value: ColumnElement[Any]) -> ColumnElement[str]:
 # -- what at least narrows the selection -------------------------------------------------------
 
 
-def _narrowing(node: Node) -> Condition | None:
+def _narrowed(node: Node) -> Condition | None:
     """True wherever the part is true or raises; NULL only where it is missing."""
     if isinstance(node, cel.Binary):
         sides = _sides(node)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from refold.stack.errors import ServerEnded, ServerNotReady
 from refold.stack.files import open_own
-from refold.stack.forking import die_with_parent, fork
+from refold.stack.fork import die_with_parent, fork
 
 TAIL_LINES = 20
 POLL_SECONDS = 0.05

@@ -1,4 +1,4 @@
-"""Tables `refold.dead_letters` and `refold.skipped_events`: what cannot be taken, or shall not."""
+"""Tables `refold.dead_letters` and `refold.skipped_events`: events set aside, or passed over."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def _comparable(projection: Projection, own: ColumnElement[bool]) -> tuple[Any, 
         text, kind = dead_letters.c.key[index].astext, path.column.type
         collation = getattr(kind, "collation", None)
         if isinstance(kind, (Uuid, Integer)):
-            # Only of its own letters: others' keys may be no such values.
+            # Only this generation's letters: the keys of others may be no such values.
             columns.append(case((own, cast(text, Uuid if isinstance(kind, Uuid) else BigInteger))))
         else:
             columns.append(text if collation is None else text.collate(collation))

@@ -42,7 +42,7 @@ def check_table(table: Table) -> None:
         CreateTable(table, include_foreign_key_constraints=[]).compile(dialect=DIALECT)
     except SQLAlchemyError as error:
         raise InvalidProjection(
-            f"table {table.name!r}: expected one that PostgreSQL can have, got: {error}"
+            f"table {table.name!r}: expected a table that PostgreSQL can create, got: {error}"
         ) from None
 
 

@@ -42,8 +42,8 @@ def decorated(name: str, kind: TypeDecorator[Any], impl: Kind, *, nullable: bool
         again = bound(result)
         if _frozen(impl, again) != _frozen(impl, stored):
             raise WrongValue(
-                f"column {name!r}: expected its type {type(kind).__name__} to store again what it "
-                f"gives back for a value, got another one for {result!r:.80}"
+                f"column {name!r}: expected its type {type(kind).__name__} to store a value that "
+                f"it has read as it was, got another one for {result!r:.80}"
             )
         return result
 

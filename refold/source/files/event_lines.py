@@ -122,7 +122,9 @@ class EventLines:
             if event := parse_line(self.count, line):
                 batch.append(event)
         if len(rest) > _MAX_LINE_BYTES:
-            raise InvalidEventFile(self.count + 1, f"expected at most {_MAX_LINE_BYTES} bytes")
+            raise InvalidEventFile(
+                self.count + 1, f"expected at most {_MAX_LINE_BYTES} bytes, got a longer line"
+            )
         return batch
 
     def _read(self) -> bytes:

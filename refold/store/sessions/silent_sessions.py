@@ -55,7 +55,7 @@ _STALLING = text(
 _END = text("SELECT pg_terminate_backend(:pid)")
 
 
-async def stalling(connection: AsyncConnection) -> list[int]:
+async def stalling_sessions(connection: AsyncConnection) -> list[int]:
     """Refold's sessions for whose locks other sessions of Refold wait now."""
     return sorted((await connection.execute(_STALLING)).scalars())
 

@@ -161,8 +161,8 @@ async def prepare(
                     raise
                 raise SwapRefused(
                     f"table {table} cannot be swapped: PostgreSQL refuses to give the new table "
-                    f"what hangs on it ({statement}): {told(error)}: remove it, or backfill in "
-                    "place"
+                    f"what is attached to the live one ({statement}): {told(error)}: remove it, or "
+                    "backfill in place"
                 ) from error
         swap = await plan_swap(connection, projection, target, old)
     return swap

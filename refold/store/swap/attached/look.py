@@ -17,8 +17,8 @@ from refold.store.generations import Built
 from refold.store.swap.attached.definitions import definitions, recordable, recorded
 from refold.store.swap.attached.difference import Side, by_hand, in_words, retyped, statements
 from refold.store.swap.attached.fingerprint import fingerprint_statement
-from refold.store.swap.attached.moving import MOVING, PUBLISHED
-from refold.store.swap.attached.preparing import DEFAULT_PRIVILEGES, PREPARING
+from refold.store.swap.attached.moves import MOVES, PUBLISHED
+from refold.store.swap.attached.preparations import DEFAULT_PRIVILEGES, PREPARATIONS
 from refold.store.swap.attached.refusals import refused
 from refold.store.tables.read_models import quoted
 
@@ -99,7 +99,7 @@ async def look(
         built = built_with or await _built_as(connection, live)
         parameters = {"live": live, "target": target, "declared": built["names"]}
         settings = []
-        for statement in PREPARING:
+        for statement in PREPARATIONS:
             for row in await _rows(connection, statement, parameters):
                 carried += [row.what] if row.what else []
                 settings += [row.prepare] if row.prepare and target is not None else []
@@ -107,7 +107,7 @@ async def look(
         prepare = prepare or settings
         detach: list[str] = []
         attach: list[str] = []
-        for statement in MOVING:
+        for statement in MOVES:
             for row in await _rows(connection, statement, parameters):
                 carried += [row.what] if row.what else []
                 detach += [row.detach] if row.detach else []

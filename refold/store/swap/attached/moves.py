@@ -120,7 +120,7 @@ OWNERS_RIGHTS = text(
 )
 
 # The owner comes last: the statements before may need the rights of the role that swaps.
-MOVING: tuple[TextClause, ...] = (
+MOVES: tuple[TextClause, ...] = (
     FOREIGN_KEYS,
     VIEWS,
     TRIGGERS,

@@ -293,7 +293,7 @@ DEFAULT_PRIVILEGES = text(
 """The privileges of a table that is the first of its name."""
 
 # In this order: first what rewrites the table, then settings, then what refers to indexes.
-PREPARING: tuple[TextClause, ...] = (
+PREPARATIONS: tuple[TextClause, ...] = (
     ACCESS_METHOD,
     TABLESPACES,
     OPTIONS,
