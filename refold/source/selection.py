@@ -1,4 +1,4 @@
-"""Selecting events: from what a backfill asks for to the events that name the keys."""
+"""Selects events: turns what a backfill asks for into the events that name the keys."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def selected(
     """The condition for the events that are selected; it leaves the predicate out.
 
     Args:
-        projection: The events are of types that it reads, from where it begins.
+        projection: Only events of types that it reads, from where it begins.
         selection: Which events are meant.
         tenant_path: Where an event names its tenant; needed when the selection has a tenant.
     """
