@@ -7,13 +7,12 @@ import asyncio
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from refold.activities.heartbeat import heartbeating, place, planned
+from refold.activities.heartbeat import StepActivities, heartbeating
 from refold.engine.folding.follower import take_follower
 from refold.engine.folding.pacing import Pace
 from refold.engine.folding.target_wait import TargetWait
 from refold.engine.lifecycle import announcements
 from refold.engine.lifecycle.counters import read_report
-from refold.engine.lifecycle.deployment import Deployment
 from refold.errors import TargetBehind
 from refold.messages.run.life import FollowedSegment, FollowSegment
 from refold.messages.run.plan import Plan
@@ -30,7 +29,7 @@ _SETTLING_SECONDS = 5.0
 _LONGEST_SECONDS = 4.0
 
 
-class FollowActivities:
+class FollowActivities(StepActivities):
     """The activity that brings a generation to the head.
 
     Args:
@@ -40,9 +39,7 @@ class FollowActivities:
     """
 
     def __init__(self, engine: AsyncEngine, registry: Registry, settings: Settings) -> None:
-        self._engine = engine
-        self._registry = registry
-        self._deployment = Deployment(engine, registry, place, settings.deployment_seconds)
+        super().__init__(engine, registry, settings.deployment_seconds)
         self._segment_seconds = settings.segment_seconds
 
     @activity.defn
@@ -53,7 +50,7 @@ class FollowActivities:
             PoisonEvent: An event that a handler cannot take.
             Fenced: Another attempt has taken over.
         """
-        plan, projection = await planned(self._engine, self._deployment, segment)
+        plan, projection = await self._planned(segment)
         attributes = {"projection": projection.name}
         clock = asyncio.get_running_loop().time
         # Nobody watches meanwhile: a segment's end is what moves the run's progress.

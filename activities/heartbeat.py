@@ -1,4 +1,4 @@
-"""Heartbeats that go on while an activity waits, and the moment to stop."""
+"""What activities share: heartbeats that go on while one waits, and what a step goes by."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from refold.engine.lifecycle.plans import plan_of
 from refold.engine.step import Place, Step
 from refold.messages.run.plan import Plan, RunStep
 from refold.projection.declaration import Projection
+from refold.projection.registry import Registry
+from refold.runtime.settings import PATIENCE_SECONDS
 from refold.store import leases
 
 # A cancellation comes as the answer to a heartbeat.
@@ -69,20 +71,33 @@ async def _send(engine: AsyncEngine, run_id: str, beat: Step, at_once: bool) -> 
                     await leases.renew(connection, run_id)
 
 
-async def planned(
-    engine: AsyncEngine, deployment: Deployment, step: RunStep
-) -> tuple[Plan, Projection]:
-    """What a step goes by: its run's plan, and the projection in the version that it is for.
+class StepActivities:
+    """Base of activities that need a projection: this worker may lack it, and another have it.
 
-    Raises:
-        RunEnded: The run has ended, is gone, or has no plan.
-        NotOnThisWorker: This worker has no such version.
-        NotOnAnyWorker: Nor did any other take the step in time.
+    Args:
+        engine: The database.
+        registry: The projections.
+        patience: How long a step is left to workers that have the projection, in seconds.
     """
-    # A first heartbeat would replace what an earlier attempt has left for `place`.
-    async with heartbeating(engine, step.run_id, at_once=False):
-        plan = await plan_of(engine, step)
-    return plan, await deployment.planned(plan)
+
+    def __init__(
+        self, engine: AsyncEngine, registry: Registry, patience: float = PATIENCE_SECONDS
+    ) -> None:
+        self._engine = engine
+        self._deployment = Deployment(engine, registry, place, patience)
+
+    async def _planned(self, step: RunStep) -> tuple[Plan, Projection]:
+        """What a step goes by: its run's plan, and the projection in the version that it is for.
+
+        Raises:
+            RunEnded: The run has ended, is gone, or has no plan.
+            NotOnThisWorker: This worker has no such version.
+            NotOnAnyWorker: Nor did any other take the step in time.
+        """
+        # A first heartbeat would replace what an earlier attempt has left for `place`.
+        async with heartbeating(self._engine, step.run_id, at_once=False):
+            plan = await plan_of(self._engine, step)
+        return plan, await self._deployment.planned(plan)
 
 
 def place() -> Place:

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from refold.activities.heartbeat import heartbeating, place
+from refold.activities.heartbeat import StepActivities, heartbeating
 from refold.engine.folding.follower import Follower, take
 from refold.engine.folding.target_wait import TargetWait
 from refold.engine.lifecycle import announcements
@@ -21,9 +21,7 @@ from refold.errors import Fenced, RunEnded, TargetBehind
 from refold.messages.live import RECENT, LiveReport, LiveSegment, LiveStatus
 from refold.messages.recorded_event import RecordedEvent, brief
 from refold.projection.declaration import Projection
-from refold.projection.registry import Registry
 from refold.requests.poison_policy import Poison
-from refold.runtime.settings import PATIENCE_SECONDS
 from refold.source.head import SettledHead
 from refold.source.wakeups import Bell, listening
 from refold.store import generations, schema, system_events
@@ -52,20 +50,8 @@ _LAG_SECONDS = 1.0
 _YIELD_SECONDS = 2.0
 
 
-class LiveActivities:
-    """The activity that follows a projection's active generation.
-
-    Args:
-        engine: The database.
-        registry: The projections.
-        patience: How long a step is left to workers that have the projection, in seconds.
-    """
-
-    def __init__(
-        self, engine: AsyncEngine, registry: Registry, patience: float = PATIENCE_SECONDS
-    ) -> None:
-        self._engine = engine
-        self._deployment = Deployment(engine, registry, place, patience)
+class LiveActivities(StepActivities):
+    """The activity that follows a projection's active generation; see `StepActivities`."""
 
     @activity.defn
     async def follow_live(self, segment: LiveSegment) -> LiveReport:

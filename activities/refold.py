@@ -8,13 +8,12 @@ from contextlib import AsyncExitStack
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from refold.activities.heartbeat import heartbeating, place, planned
+from refold.activities.heartbeat import StepActivities, heartbeating
 from refold.engine.folding import poison_events
 from refold.engine.folding.key_order import KeyOrderFold
 from refold.engine.folding.pacing import Pace
 from refold.engine.folding.partition import PartitionWork
 from refold.engine.folding.refolded_rows import Target
-from refold.engine.lifecycle.deployment import Deployment
 from refold.errors import RunEnded
 from refold.messages.run.life import RefoldedSegment, RefoldSegment
 from refold.messages.run.plan import Plan
@@ -34,7 +33,7 @@ from refold.store.tables.rows import RowStore
 _WORK_PER_WAIT = 4.0
 
 
-class RefoldActivities:
+class RefoldActivities(StepActivities):
     """The activity that refolds a partition.
 
     Args:
@@ -44,9 +43,7 @@ class RefoldActivities:
     """
 
     def __init__(self, engine: AsyncEngine, registry: Registry, settings: Settings) -> None:
-        self._engine = engine
-        self._registry = registry
-        self._deployment = Deployment(engine, registry, place, settings.deployment_seconds)
+        super().__init__(engine, registry, settings.deployment_seconds)
         self._segment_seconds = settings.segment_seconds
         # PostgreSQL sorts faster than this process folds. When partitions are sorted one after
         # another, the first is folded while the next is sorted; sorted all at once, all would
@@ -64,7 +61,7 @@ class RefoldActivities:
             Fenced: Another attempt has taken the partition over.
             RunEnded: The run was ended from outside.
         """
-        plan, projection = await planned(self._engine, self._deployment, segment)
+        plan, projection = await self._planned(segment)
         async with (
             heartbeating(self._engine, plan.run_id) as beat,
             self._engine.connect() as reader,

@@ -9,20 +9,15 @@ from contextlib import asynccontextmanager
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
-from refold.activities.heartbeat import heartbeating, place, planned
-from refold.engine.cutover.indexes import Indexing
-from refold.engine.lifecycle.deployment import Deployment
+from refold.activities.heartbeat import StepActivities, heartbeating
+from refold.engine.cutover.indexes import Indexing, note_what_it_is
 from refold.engine.step import Step
 from refold.errors import RunEnded
 from refold.messages.run.plan import Plan, RunStep
-from refold.projection.declaration import Projection
-from refold.projection.registry import Registry
-from refold.runtime.settings import PATIENCE_SECONDS
 from refold.store import generations, partitions, schema
 from refold.store.generations import Generation
 from refold.store.sessions.takeover import take_over
 from refold.store.swap import blockers
-from refold.store.swap.attached import built_as
 from refold.store.swap.swap import prepare
 from refold.store.tables import read_models
 
@@ -31,21 +26,8 @@ _SNAPSHOT_SECONDS = 10.0
 _LOOK_SECONDS = 0.1
 
 
-class ShadowActivities:
-    """Activities that make a loaded table ready to be swapped in.
-
-    Args:
-        engine: The database.
-        registry: The projections.
-        patience: How long a step is left to workers that have the projection, in seconds.
-    """
-
-    def __init__(
-        self, engine: AsyncEngine, registry: Registry, patience: float = PATIENCE_SECONDS
-    ) -> None:
-        self._engine = engine
-        self._registry = registry
-        self._deployment = Deployment(engine, registry, place, patience)
+class ShadowActivities(StepActivities):
+    """Activities that make a loaded table ready to be swapped in; see `StepActivities`."""
 
     @activity.defn
     async def build_indexes(self, step: RunStep) -> None:
@@ -55,7 +37,7 @@ class ShadowActivities:
             RunEnded: The generation is gone.
             PoisonEvent: A row is refused, and its event is not set aside.
         """
-        plan, projection = await planned(self._engine, self._deployment, step)
+        plan, projection = await self._planned(step)
         async with alone(self._engine, plan), self._engine.begin() as connection:
             generation = await locked(connection, plan)
             place = generation.schema_name
@@ -67,7 +49,7 @@ class ShadowActivities:
                 )
             if not await read_models.is_indexed(connection, place, generation.table_name):
                 await Indexing(connection, plan, projection, generation).add_all()
-                await _note_what_it_is(connection, projection, generation)
+                await note_what_it_is(connection, projection, generation)
             await generations.set_loaded(
                 connection, projection.name, plan.generation, plan.position
             )
@@ -86,7 +68,7 @@ class ShadowActivities:
             RunEnded: The generation is gone.
             SwapRefused: PostgreSQL refuses to give the table what hangs on the live one.
         """
-        plan, projection = await planned(self._engine, self._deployment, step)
+        plan, projection = await self._planned(step)
         async with alone(self._engine, plan) as beat:
             async with self._engine.begin() as connection:
                 generation = await locked(connection, plan)
@@ -112,34 +94,6 @@ class ShadowActivities:
                     return
                 beat.show(waiting_for=[f"an older snapshot of {one}" for one in older])
                 await asyncio.sleep(_LOOK_SECONDS)
-
-
-async def add_indexes(
-    connection: AsyncConnection,
-    projection: Projection,
-    generation: Generation,
-    *,
-    refers: bool = True,
-) -> None:
-    """Adds what the projection's table declares, and records what that came to.
-
-    Args:
-        connection: In a transaction.
-        projection: The projection.
-        generation: Its table is loaded.
-        refers: With the foreign keys; a copy that is only kept has none.
-    """
-    place = generation.schema_name
-    await read_models.add_indexes(connection, projection, place, refers=refers)
-    await _note_what_it_is(connection, projection, generation)
-
-
-async def _note_what_it_is(
-    connection: AsyncConnection, projection: Projection, generation: Generation
-) -> None:
-    place, number = generation.schema_name, generation.generation
-    built = await built_as(connection, place, generation.table_name)
-    await generations.set_built_with(connection, projection.name, number, built)
 
 
 @asynccontextmanager

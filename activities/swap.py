@@ -12,22 +12,19 @@ from typing import Any
 import asyncpg
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio import activity
 
-from refold.activities.heartbeat import place, planned
+from refold.activities.heartbeat import StepActivities
 from refold.activities.shadow import alone, locked
 from refold.engine.folding.follower import take_follower
-from refold.engine.lifecycle.deployment import Deployment
 from refold.engine.step import Step
 from refold.errors import SwapRefused
 from refold.messages.run.endings import Swapped, SwapSegment
 from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
-from refold.projection.registry import Registry
 from refold.runtime.database import server_error
 from refold.runtime.judgement import refusal, told
-from refold.runtime.settings import PATIENCE_SECONDS
 from refold.source.head import SettledHead
 from refold.store import generations, leases, runs
 from refold.store.generations import ACTIVE
@@ -94,21 +91,8 @@ class _Try:
         return self.number % _TRY_ANYWAY_EVERY == 0
 
 
-class SwapActivities:
-    """The activity that puts a generation live.
-
-    Args:
-        engine: The database.
-        registry: The projections.
-        patience: How long a step is left to workers that have the projection, in seconds.
-    """
-
-    def __init__(
-        self, engine: AsyncEngine, registry: Registry, patience: float = PATIENCE_SECONDS
-    ) -> None:
-        self._engine = engine
-        self._registry = registry
-        self._deployment = Deployment(engine, registry, place, patience)
+class SwapActivities(StepActivities):
+    """The activity that puts a generation live; see `StepActivities`."""
 
     @activity.defn
     async def swap_generation(self, segment: SwapSegment) -> Swapped:
@@ -120,7 +104,7 @@ class SwapActivities:
                 any longer; or PostgreSQL refuses to move it.
             PoisonEvent: An event of the tail that a handler cannot take.
         """
-        plan, projection = await planned(self._engine, self._deployment, segment)
+        plan, projection = await self._planned(segment)
         clock = asyncio.get_running_loop().time
         end = clock() + _LONGEST_SECONDS
         waiting_for: list[str] = []

@@ -3,40 +3,24 @@
 from __future__ import annotations
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio import activity
 
-from refold.activities.heartbeat import place, planned
+from refold.activities.heartbeat import StepActivities
 from refold.activities.shadow import alone
 from refold.engine.cutover.verification import SAMPLED_KEYS, verify
 from refold.engine.folding.follower import take_follower
-from refold.engine.lifecycle.deployment import Deployment
 from refold.errors import VerificationFailed
 from refold.messages.run.diff import Diff
 from refold.messages.run.plan import Plan, RunStep
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
-from refold.projection.registry import Registry
-from refold.runtime.settings import PATIENCE_SECONDS
 from refold.store import generations, runs, selected_keys
 from refold.store.tables import read_models
 
 
-class VerifyActivities:
-    """The activity that compares a shadow with the live table.
-
-    Args:
-        engine: The database.
-        registry: The projections.
-        patience: How long a step is left to workers that have the projection, in seconds.
-    """
-
-    def __init__(
-        self, engine: AsyncEngine, registry: Registry, patience: float = PATIENCE_SECONDS
-    ) -> None:
-        self._engine = engine
-        self._registry = registry
-        self._deployment = Deployment(engine, registry, place, patience)
+class VerifyActivities(StepActivities):
+    """The activity that compares a shadow with the live table; see `StepActivities`."""
 
     @activity.defn
     async def verify_generation(self, step: RunStep) -> Diff:
@@ -48,7 +32,7 @@ class VerifyActivities:
             VerificationFailed: A key folded again gives another row than the shadow has.
             RunEnded: The generation is gone.
         """
-        plan, projection = await planned(self._engine, self._deployment, step)
+        plan, projection = await self._planned(step)
         async with alone(self._engine, plan) as beat:
             async with self._engine.connect() as connection:
                 run = await runs.get(connection, plan.run_id)

@@ -10,7 +10,7 @@ from refold.workflows.base.moves import Moves
 from refold.workflows.base.steps import step
 
 with workflow.unsafe.imports_passed_through():
-    from refold.activities.rollback import RollbackActivities
+    from refold.activities.plan import PlanningActivities
     from refold.messages.run.life import BackfillResult, BeginRollback, Phase
     from refold.messages.run.plan import Plan
     from refold.messages.run.status import RunStatus
@@ -39,7 +39,7 @@ class Rollback(Moves[RollbackRequest]):
 
     async def _begin(self, request: RollbackRequest) -> Plan:
         return await workflow.execute_activity_method(
-            RollbackActivities.begin_rollback,
+            PlanningActivities.begin_rollback,
             BeginRollback(run_id=self._run_id, request=request),
             summary="lease and plan",
             **step(),

@@ -10,6 +10,7 @@ from refold.workflows.base.run import Run
 from refold.workflows.base.steps import step
 
 with workflow.unsafe.imports_passed_through():
+    from refold.activities.plan import PlanningActivities
     from refold.activities.snapshot import SnapshotActivities
     from refold.messages.run.endings import Finished
     from refold.messages.run.life import BackfillResult, Phase
@@ -37,7 +38,7 @@ class Snapshot(Run[SnapshotRequest]):
 
     async def _begin(self, request: SnapshotRequest) -> Plan:
         return await workflow.execute_activity_method(
-            SnapshotActivities.begin_snapshot,
+            PlanningActivities.begin_snapshot,
             BeginSnapshot(run_id=self._run_id, request=request),
             summary="lease and plan",
             **step(),

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from refold.cli.output import Json, Name, console, finished, print_json
-from refold.cli.runs.following import follow_or_tell, make_manager
+from refold.cli.runs.follow import follow_or_tell, make_manager
 from refold.cli.runs.requests import Detach, RequestedBy
 from refold.projection.registry import load_registry
 from refold.runtime.settings import load_settings

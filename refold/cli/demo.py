@@ -12,7 +12,7 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from refold.cli.output import console
-from refold.cli.runs.following import follow_with_bar, summary
+from refold.cli.runs.follow import follow_with_bar, summary
 from refold.errors import ConfigurationError
 from refold.manager.projections import ProjectionManager
 from refold.projection.declaration import Projection

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from refold.cli.output import FAILED, Json, Name, console, finished, print_json
-from refold.cli.runs.following import make_manager, tell_if_nobody_works
+from refold.cli.runs.follow import make_manager, tell_if_nobody_works
 from refold.manager.health import ProjectionHealth
 from refold.projection.registry import load_registry
 from refold.runtime.settings import load_settings

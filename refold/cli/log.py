@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from refold.cli.output import Json, console, finished, print_json
-from refold.cli.runs.following import make_manager
+from refold.cli.runs.follow import make_manager
 from refold.messages.recorded_event import RecordedEvent
 
 

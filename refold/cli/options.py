@@ -13,7 +13,9 @@ Fields = dict[str, Any]
 _TAKEN = "fields"
 
 
-def taking(*options: Callable[..., Fields]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_options(
+    *options: Callable[..., Fields],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Gives a command the options of these functions, in place of its parameter ``fields``.
 
     The command gets what these functions return, merged, as ``fields``.

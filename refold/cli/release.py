@@ -50,11 +50,15 @@ async def _release(name: str, run_id: str, released_by: str) -> dict[str, Any]:
 
 def _require_silent(name: str, run_id: str, lease: Lease | None) -> None:
     if lease is None:
-        raise InvalidRequest(f"projection {name!r}: expected one that a run holds, none does")
+        raise InvalidRequest(
+            f"projection {name!r}: expected one that a run holds, none does: there is nothing to "
+            "release"
+        )
     if lease.run_id != run_id:
         raise InvalidRequest(
             f"run: expected the one that holds {name!r}, {lease.run_id} of workflow "
-            f"{lease.workflow_id!r}, namespace {lease.namespace!r}, got {run_id!r}"
+            f"{lease.workflow_id!r}, namespace {lease.namespace!r}, got {run_id!r}; name that run "
+            "if its installation is gone"
         )
     if not lease.silent:
         raise InvalidRequest(

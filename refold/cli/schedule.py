@@ -9,9 +9,9 @@ import orjson
 import typer
 from rich.table import Table
 
-from refold.cli.options import Fields, taking
+from refold.cli.options import Fields, with_options
 from refold.cli.output import Json, Name, console, finished, print_json
-from refold.cli.runs.following import make_manager
+from refold.cli.runs.follow import make_manager
 from refold.cli.runs.requests import backfill_request, holds_back, how, what_to_repair, where_to
 from refold.messages.schedules import ScheduleInfo
 
@@ -19,7 +19,7 @@ app = typer.Typer(help="Backfills by the calendar.", no_args_is_help=True)
 
 
 @app.command()
-@taking(what_to_repair, where_to, how, holds_back)
+@with_options(what_to_repair, where_to, how, holds_back)
 def add(
     name: Name,
     fields: Fields,

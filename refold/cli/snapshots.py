@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from refold.cli.output import Json, Name, console, finished, print_json
-from refold.cli.runs.following import follow_or_tell, make_manager, require_known
+from refold.cli.runs.follow import follow_or_tell, make_manager, require_known
 from refold.cli.runs.requests import Detach, RequestedBy
 from refold.messages.snapshots import SnapshotInfo
 from refold.requests.runs import SnapshotRequest

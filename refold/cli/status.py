@@ -11,7 +11,7 @@ from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.cli.output import Json, console, errors, finished, print_json
-from refold.cli.runs.following import approval_hint, make_manager, tell_if_nobody_works
+from refold.cli.runs.follow import approval_hint, make_manager, tell_if_nobody_works
 from refold.errors import TemporalUnreachable
 from refold.messages.run.status import RunStatus
 from refold.projection.declaration import Projection

@@ -7,15 +7,15 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from refold.requests.criteria import Criteria, Instant, Selecting
+from refold.requests.criteria import Criteria, CriteriaFields, Instant
 from refold.requests.limits import BatchSize, Concurrency, Pacing
 from refold.requests.poison_policy import Poison
 
 
-class BackfillPolicy(Selecting, Pacing, Poison):
+class BackfillPolicy(CriteriaFields, Pacing, Poison):
     """A projection's own settings for its backfills and rebuilds; a request may override them.
 
-    `Selecting`, `Pacing` and `Poison` (in `refold.requests`) have more.
+    `CriteriaFields`, `Pacing` and `Poison` (in `refold.requests`) have more.
 
     Attributes:
         criteria: What a `Backfill` repairs that names no criteria itself; ``full_rebuild`` when

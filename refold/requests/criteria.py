@@ -78,7 +78,7 @@ _SAID: dict[frozenset[str], Criteria] = {
 }
 
 
-class Selecting(BaseModel):
+class CriteriaFields(BaseModel):
     """The fields that say what to repair; they must agree with one another.
 
     Attributes:
@@ -122,7 +122,7 @@ class Selecting(BaseModel):
         return given if criteria is None else {**given, "criteria": criteria.value}
 
     @model_validator(mode="after")
-    def _fields_agree(self) -> Selecting:
+    def _fields_agree(self) -> CriteriaFields:
         given = [name for name in _BOUNDS if getattr(self, name) is not None]
         if self.criteria is None:
             if given:

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from refold.errors import InvalidRequest
-from refold.requests.criteria import Criteria, Position, Selecting
+from refold.requests.criteria import Criteria, CriteriaFields, Position
 from refold.requests.limits import BatchSize, Concurrency, Pacing
 from refold.requests.poison_policy import OnPoison, Poison
 
@@ -39,10 +39,10 @@ _LIMITS = ("max_changed_percent", "max_removed_rows")
 _ASIDE_ONLY = ("approval", *_LIMITS)
 
 
-class BackfillRequest(Poison, Pacing, Selecting, Request):
+class BackfillRequest(Poison, Pacing, CriteriaFields, Request):
     """What `Backfill` and `Rebuild` are started with.
 
-    `Selecting`, `Pacing` and `Poison`, in modules of their own, have more.
+    `CriteriaFields`, `Pacing` and `Poison`, in modules of their own, have more.
 
     Attributes:
         projection: The projection's name.
@@ -111,19 +111,6 @@ class BackfillRequest(Poison, Pacing, Selecting, Request):
         retries = self.criteria is Criteria.DEAD_LETTERS and self.on_poison is None
         own = self.model_copy(update={"on_poison": OnPoison.SET_ASIDE}) if retries else self
         return Poison.poison(own, declared)
-
-    def effective(self, declared: Selecting, *, atomic: bool) -> Selecting:
-        """What is to be repaired, with what the projection declares.
-
-        Args:
-            declared: The projection's own.
-            atomic: Of a `Rebuild`: it is full unless it says otherwise.
-        """
-        said = self if self.criteria is not None else declared
-        anew = self.criteria is None and (atomic or self.as_of is not None)
-        if said.criteria is None or anew:
-            return Selecting(criteria=Criteria.FULL_REBUILD)
-        return Selecting(**{name: getattr(said, name) for name in Selecting.model_fields})
 
     def require_fitting(self, *, atomic: bool) -> None:
         """Checks the fields that only have a meaning for an atomic run.

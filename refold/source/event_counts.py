@@ -1,4 +1,4 @@
-"""Counting events of some types within a range of positions."""
+"""Counts events of some types within a range of positions."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ async def count_of_types(
 
     Args:
         connection: The database.
-        types: The types.
+        types: Only events of these types.
         after: Above this position (exclusive).
         upto: Up to this one (inclusive).
-        most: Where it does not matter any more how many there are.
+        most: The number beyond which it does not matter how many there are.
     """
     if upto <= after or most <= 0:
         return 0

@@ -1,4 +1,4 @@
-"""The sizes of events at known positions, and these events in chunks of few bytes."""
+"""Measures events at known positions, and reads them in chunks of few bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from refold.store.schema import events
 _SIZE = func.octet_length(cast(events.c.data, Text)) + func.octet_length(
     cast(events.c.metadata, Text)
 )
-# Events that are measured by one statement: PostgreSQL makes JSON of each.
+# One statement measures so many events: PostgreSQL makes JSON of each.
 _MEASURED = 200
 
 

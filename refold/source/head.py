@@ -4,7 +4,7 @@ Sequences do not commit in order: a transaction may draw position 7, another 8, 
 A reader that goes on to 8 then never sees 7. But an INSERT locks the table (ROW EXCLUSIVE) before
 it draws its position and keeps that lock until it ends. So: read the highest position, *then* see
 who holds that lock; once all of those have ended, everything up to that position is committed or
-never will be. Prepared transactions count. It needs no column of its own and no session state.
+never will be. Prepared transactions count. This needs no extra column and no session state.
 
 Not covered, because such a position is drawn without the lock: positions taken from the sequence
 by the application beforehand, a sequence with CACHE above 1, logical-replication subscribers,

@@ -56,7 +56,7 @@ async def append(
         stream_id: The stream; it begins with its first event.
         new_events: In order.
         expected_version: The stream's version as the caller knows it, 0 for a new stream; None
-            takes whatever it is.
+            accepts any version.
 
     Returns:
         The stream's version after the append.

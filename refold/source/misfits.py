@@ -1,4 +1,4 @@
-"""Events whose key does not fit its column, and those of them that fit after all."""
+"""Finds events whose key does not fit its column, and those of them that fit after all."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ async def find_misfits(
         connection: In a transaction.
         projection: One whose key is made of paths.
         upto: Only positions up to this (inclusive).
-        passed_over: Not these.
-        among: Only of keys that this statement finds; None for all.
-        limit: At most so many.
+        passed_over: The positions of events that are left out.
+        among: Only events of keys that this statement finds; None for all.
+        limit: How many at most.
     """
     statement = (
         select(events.c.position)

@@ -1,6 +1,6 @@
-"""Folding some keys again from their events, in plain Python: what their rows must be.
+"""Folds some keys again from their events, in plain Python, to know what their rows must be.
 
-The work is bounded by events, bytes and time; the note says what was left out for that.
+Events, bytes and time bound the work; the note says what was left out because of that.
 """
 
 from __future__ import annotations
@@ -169,8 +169,8 @@ class Oracle:
         return chosen
 
     async def _counts(self, keys: list[Key]) -> dict[Key, int]:
-        # Grouped outside: with parameters in them, PostgreSQL takes an expression that is selected
-        # and the same one that is grouped by for two.
+        # Grouped in an outer query: PostgreSQL takes an expression with parameters and its copy in
+        # GROUP BY for two different expressions.
         columns, conditions = self._among(keys)
         inner = select(*columns).where(*conditions).subquery()
         statement = select(func.count(), *inner.c).group_by(*inner.c)
@@ -261,7 +261,7 @@ _NO_TIME = "there was no time"
 
 
 def _groups(keys: list[Key], positions: dict[Key, list[int]]) -> Iterator[list[Key]]:
-    """Few keys at a time, of few events; a key of many events is alone."""
+    """Groups of few keys that have few events together; a key of many events is alone."""
     group: list[Key] = []
     count = 0
     for key in keys:

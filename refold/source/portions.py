@@ -1,4 +1,4 @@
-"""Events on their way from PostgreSQL: in portions that are bounded by number and by bytes.
+"""Reads events from PostgreSQL in portions that are bounded by number and by bytes.
 
 A driver that asks for a number of rows cannot know how large they will be. So light events travel
 as they are found, and a marker with the size stands for each heavy event. The heavy event is read
@@ -48,10 +48,10 @@ PORTION_BYTES = 4 << 20
 # Lighter events are not counted one by one: a thousand of them fit in a batch.
 _LIGHT_BYTES = 8 << 10
 
-# Memory for one statement's sort: it is worth that to sort a partition's events in memory.
+# Memory for one statement's sort: a sort of a partition's events in memory is worth so much.
 _SORT_MEMORY = "64MB"
 
-# All rows will be read: the plan is made for the last one, not for the first.
+# All rows will be read, so PostgreSQL is to plan for the last row, not for the first.
 _READS = text(
     f"SELECT set_config('work_mem', '{_SORT_MEMORY}', true), "
     f"set_config('cursor_tuple_fraction', '1', true), {MARK}"
@@ -77,7 +77,7 @@ def as_json(source: Any = events, *key: ColumnElement[Any]) -> ColumnElement[str
 
 
 def weighed(source: Any = events, *key: ColumnElement[Any]) -> ColumnElement[str]:
-    """`as_json`, or of a heavy event a marker: its position, its bytes, its key as a JSON array."""
+    """`as_json`; for a heavy event a marker: its position, its bytes, its key as a JSON array."""
     light: ColumnElement[int] = literal_column(str(_LIGHT_BYTES))
     both = (source.c.data, source.c.metadata)
     # PostgreSQL knows the size of a stored value without reading it, unless it is compressed.
@@ -85,7 +85,7 @@ def weighed(source: Any = events, *key: ColumnElement[Any]) -> ColumnElement[str
     stored = func.pg_column_size(both[0]) + func.pg_column_size(both[1])
     size = func.octet_length(cast(both[0], Text)) + func.octet_length(cast(both[1], Text))
     fits = or_(and_(stored <= light, *plain), size <= light)
-    # Spelled out: a parameter would have to be given a type.
+    # Literals: parameters would need a type.
     mark: ColumnElement[str] = literal_column("'!'")
     gap: ColumnElement[str] = literal_column("' '")
     keys = cast(func.json_build_array(*key), Text)
@@ -140,11 +140,11 @@ class _Marker:
 
 
 async def _loaded(driver: asyncpg.Connection[Any], portion: list[Any]) -> list[Any]:
-    positions = [one.position for one in portion if isinstance(one, _Marker)]
+    positions = [record.position for record in portion if isinstance(record, _Marker)]
     found = dict(await driver.fetch(_HEAVY, positions)) if positions else {}
     return [
-        (one.filled(found.pop(one.position)),) if isinstance(one, _Marker) else one
-        for one in portion
+        (record.filled(found.pop(record.position)),) if isinstance(record, _Marker) else record
+        for record in portion
     ]
 
 

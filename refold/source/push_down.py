@@ -54,7 +54,7 @@ _TESTS: dict[str, Callable[[Any, str], Condition]] = {
     "endsWith": lambda text, part: text.endswith(part, autoescape=True),
     "contains": lambda text, part: text.contains(part, autoescape=True),
 }
-# Beyond these, whole numbers and the floats that they are compared as are not one to one.
+# Beyond these bounds, several numbers may be compared as the same float.
 _MOST_EXACT = 2**53
 _LEAST_EXACT = 1e-9
 _DIGITS = Context(prec=1200)
@@ -62,12 +62,13 @@ _DIGITS = Context(prec=1200)
 
 @dataclass(frozen=True)
 class PushedDown:
-    """Conditions over ``refold.events`` that all events which a predicate means fulfil.
+    """Conditions over ``refold.events`` that every event which a predicate means fulfils.
 
     Attributes:
         conditions: All must be true. Every event that matches, or for which the predicate raises,
             fulfils them.
-        exact: Whether every event that fulfils them matches; otherwise each must still be asked.
+        exact: Whether every event that fulfils them matches; otherwise the predicate must still
+            judge each.
     """
 
     conditions: list[Condition]
@@ -82,14 +83,14 @@ def pushed_down(predicate: Predicate) -> PushedDown:
         condition = _exact(conjunct)
         if condition is None:
             exact = False
-            condition = _narrowing(conjunct)
+            condition = _narrowed(conjunct)
         if condition is not None:
             conditions.append(condition)
     return PushedDown(conditions, exact)
 
 
 def _exact(node: Node) -> Condition | None:
-    """The same answer in SQL: true, false, or NULL for missing; None if there is no such."""
+    """SQL with the same answer: true, false, or NULL for missing; None if there is no such SQL."""
     match node:
         case cel.Literal(value=bool() as value):
             return true() if value else false()
@@ -157,7 +158,7 @@ def _column_test(node: cel.Binary | cel.Call) -> Condition | None:
 
 
 def _typed(column: ColumnElement[Any], node: Node) -> ColumnElement[Any] | None:
-    """A constant of a column's type; None if it is not just that."""
+    """A constant of a column's type; None if the node is anything else."""
     if isinstance(column.type, String):
         text = _text(node)
         return None if text is None else literal(text)
@@ -200,7 +201,7 @@ def _json(node: Node) -> ColumnElement[Any] | None:
     root, *steps = path[1]
     value: ColumnElement[Any] = events.c[str(root)]
     for step in steps:
-        # A number of an item is left out: -> takes scalars for lists of one.
+        # An item's number is not pushed down: the operator -> takes a scalar for a list of one.
         if not isinstance(step, str) or "\0" in step:
             return None
         value = value.op("->", return_type=events.c.data.type)(literal(step, String))
@@ -249,12 +250,12 @@ def _within(value: ColumnElement[Any], low: Decimal, high: Decimal, inclusive: b
     inside = (
         and_(number >= least, number <= most) if inclusive else and_(number > least, number < most)
     )
-    # A case, as it alone keeps the cast from text that is no number.
+    # Only CASE keeps the cast away from text that is no number.
     return case((_type(value) == "number", inside), (value.is_not(None), false()))
 
 
 def _rounded_to(wanted: int | float) -> tuple[Decimal, Decimal, bool] | None:
-    """The numbers that become this one when they are read as floats, and whether the bounds do."""
+    """The bounds of the numbers that are read as this float, and whether the bounds are, too."""
     number = float(wanted)
     size = abs(number)
     if number != wanted or size >= _MOST_EXACT or (size < _LEAST_EXACT and size != 0):
@@ -292,7 +293,7 @@ def _astext(value: ColumnElement[Any]) -> ColumnElement[str]:
 # -- what at least narrows the selection -------------------------------------------------------
 
 
-def _narrowing(node: Node) -> Condition | None:
+def _narrowed(node: Node) -> Condition | None:
     """True wherever the part is true or raises; NULL only where it is missing."""
     if isinstance(node, cel.Binary):
         sides = _sides(node)
@@ -326,7 +327,7 @@ def _narrow_order(subject: Node, operator: str, other: Node) -> Condition | None
     bounds = _rounded_to(wanted)
     if bounds is None:
         return None
-    # A number a little less may be read as this one.
+    # A number that is a little less may be read as this float.
     limit = literal(bounds[0] if operator == ">=" else bounds[1], Numeric)
     if operator in ("<", ">"):
         limit = literal(Decimal(wanted), Numeric)

@@ -1,4 +1,4 @@
-"""Reading the log: in key order for Refold, in position order for Follow."""
+"""Reads the log: in key order for Refold, in position order for Follow."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _decoded(records: Sequence[Any]) -> list[list[Any]]:
             fields: list[list[Any]] = orjson.loads(together)
             return fields
         except orjson.JSONDecodeError:
-            pass  # one of them
+            pass  # one of them is at fault
     return [_decoded_alone(record[0]) for record in records]
 
 
@@ -237,7 +237,7 @@ def one_of(paths: Sequence[KeyPath], keys: Sequence[Key] | Select[Any]) -> Colum
 
 def _listed(paths: Sequence[KeyPath], keys: Sequence[Key]) -> Select[Any]:
     parts = [key if len(paths) > 1 else (key,) for key in keys]
-    # Arrays, one a path: a list of values would run into the limit of 32,767 parameters.
+    # An array for each path: a list of values would run into the limit of 32,767 parameters.
     arrays = [
         literal([part[i] for part in parts], ARRAY(path.column.type))
         for i, path in enumerate(paths)
@@ -295,7 +295,7 @@ def in_key_order(
         statement = statement.where((left > right) | past)
     if among is not None:
         statement = statement.where(one_of(paths, among))
-    # Sorted first, made JSON of afterwards: while one event is folded, the next becomes JSON.
+    # Sorted first, then made JSON: while Python folds an event, PostgreSQL makes JSON of the next.
     found = statement.order_by(*columns, events.c.position).offset(0).subquery()
     keys = [found.c[name] for name in names]
     key = keys[0] if len(keys) == 1 else func.json_build_array(*keys)

@@ -1,4 +1,4 @@
-"""Some keys of the log, at random."""
+"""Draws some keys of the log at random."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Selecting events: from what a backfill asks for to the events that name the keys."""
+"""Selects events: turns what a backfill asks for into the events that name the keys."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.messages.run.selection import Selection
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
-from refold.requests.criteria import Criteria, Selecting
+from refold.requests.criteria import Criteria
+from refold.requests.runs import BackfillRequest
 from refold.source.portions import weighed
 from refold.source.reader import keyed_events, range_of, wanted
 from refold.store.schema import events
 
 
-async def fixed(
-    connection: AsyncConnection, asked: Selecting, *, head: int, tenant: str | None
-) -> Selection:
+async def fixed(connection: AsyncConnection, asked: BackfillRequest, *, head: int) -> Selection:
     """Turns what is asked for into a range of positions that no longer depends on the moment.
 
     A date becomes a position, so that only the events between the first that is recorded late
@@ -29,8 +28,7 @@ async def fixed(
     Args:
         connection: Any connection.
         asked: What is to be repaired.
-        head: A settled position.
-        tenant: Only this tenant's events; None for all.
+        head: A settled position; what comes after is not selected.
     """
     criteria = asked.criteria
     assert criteria is not None
@@ -59,7 +57,7 @@ async def fixed(
         to_date=to_date,
         predicate=asked.predicate,
         predicate_name=asked.predicate_name,
-        tenant=tenant,
+        tenant=asked.tenant,
     )
 
 
@@ -85,7 +83,7 @@ def selected(
     """The condition for the events that are selected; it leaves the predicate out.
 
     Args:
-        projection: The events are of types that it reads, from where it begins.
+        projection: Only events of types that it reads, from where it begins.
         selection: Which events are meant.
         tenant_path: Where an event names its tenant; needed when the selection has a tenant.
     """

@@ -1,4 +1,4 @@
-"""Cutting the log into slices of keys that are balanced by events."""
+"""Cuts the log into slices of keys that are balanced by events."""
 
 from __future__ import annotations
 

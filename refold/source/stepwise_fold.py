@@ -1,4 +1,4 @@
-"""The oracle's fold, some events at a time."""
+"""The oracle's fold, which takes some events at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StepwiseFold:
     Args:
         projection: Whose handlers fold.
         only: Only these keys; None for all.
-        sets_aside: Whether a poison event holds its key, rather than ending all.
+        sets_aside: Whether a poison event holds its key instead of ending the fold.
 
     Attributes:
         hand: What is being folded, for the watch on the thread.
@@ -44,7 +44,7 @@ class StepwiseFold:
         self.rows: Rows = {}
 
     def take(self, chunk: Sequence[Event], end: float) -> bool:
-        """Folds the next events; False when the time has come before the last one.
+        """Folds the next events; False when the time was over before the last one.
 
         Raises:
             PoisonEvent: An event that a handler or the key cannot take.
@@ -77,7 +77,7 @@ class StepwiseFold:
             return []
 
     def size(self) -> int:
-        """The bytes of text, bytes and the like in all rows, about."""
+        """About how many bytes the values of all rows take."""
         return sum(_size(row) for row in self.rows.values())
 
 

@@ -1,7 +1,8 @@
-"""Waking a reader that waits for events: by notification, and by the clock when none comes.
+"""Wakes a reader that waits for events: by notification, or by the clock when none comes.
 
-Nobody has to notify. Refold does not notify when it appends, as PostgreSQL refuses to prepare
-a transaction (PREPARE TRANSACTION) that has notified. Behind a pooler nobody can be notified.
+No application has to notify. Refold does not notify when it appends, as PostgreSQL refuses to
+prepare a transaction (PREPARE TRANSACTION) that has notified. Behind a pooler, no reader can be
+notified.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Bell:
         self._rung = asyncio.Event()
 
     def ring(self, *_: object) -> None:
-        """Wakes the one that waits now; if nobody does, the next one does not wait."""
+        """Ends the wait that is under way; if there is none, the next one ends at once."""
         self._rung.set()
 
     async def wait(self, seconds: float) -> None:

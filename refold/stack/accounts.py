@@ -1,7 +1,7 @@
-"""PostgreSQL refuses to run as root: for root it runs as `nobody`.
+"""For root, PostgreSQL runs as `nobody`, because it refuses to run as root.
 
-A clone of root's is often closed to other accounts (`mktemp -d` makes mode 0700, umask 077
-does so to everything). Only then, and only as far as needed, permissions are opened.
+A clone that root owns is often closed to other accounts (`mktemp -d` makes mode 0700, umask 077
+closes everything). Permissions are opened only then, and only as far as needed.
 """
 
 import logging
@@ -32,20 +32,20 @@ def server_account() -> Account | None:
 
 
 def give_tree(path: Path, account: Account) -> None:
-    """Makes `account` the owner of `path` and all below it, when it is not yet."""
+    """Makes `account` the owner of `path` and all below it, unless it owns `path` already."""
     if path.stat().st_uid == account.uid:
         return
-    for entry in [*path.rglob("*"), path]:  # the top last: it is what the line above looks at
+    for entry in [*path.rglob("*"), path]:  # the top last: the line above looks at it
         os.chown(entry, account.uid, account.gid, follow_symlinks=False)
 
 
 def ensure_reachable(
     account: Account, probes: Sequence[Sequence[str | Path]], directory: Path, trees: Iterable[Path]
 ) -> None:
-    """Sees to it that `account` can reach `directory` and read and execute `trees`.
+    """Makes sure that `account` can reach `directory`, and read and execute `trees`.
 
-    `probes` are commands that succeed when it can. Permissions are changed only after one of
-    them failed. Raises DataDirUnreachable when one still fails afterwards.
+    `probes` are commands that succeed when it can. Permissions are changed only after a probe
+    has failed. Raises DataDirUnreachable when a probe still fails afterwards.
     """
     if not any(_failure(account, probe) for probe in probes):
         return

@@ -36,7 +36,7 @@ def run_until_signalled(stack: Stack, announce: Callable[[Stack], None]) -> int:
 
 
 class _Signals:
-    """What has arrived; a start under way is interrupted, by the first signal only."""
+    """The signals that have arrived. Only the first one interrupts a start under way."""
 
     def __init__(self) -> None:
         # Its `put` may be called while `get` waits in the same thread, unlike an Event's `set`.

@@ -1,11 +1,11 @@
-"""What can go wrong with the embedded stack.
+"""Errors of the embedded stack.
 
 StackError
 ├── StackAlreadyRunning   another process holds the data directory
 ├── PortTaken             a port of the range that was asked for is in use
 ├── PartMissing           a server's binary is not installed
-├── DataDirUnreachable    root's PostgreSQL account cannot get at the files
-├── ServerEnded           a server or initdb ended that nobody had stopped
+├── DataDirUnreachable    the account that runs PostgreSQL for root cannot reach the files
+├── ServerEnded           a server or initdb ended although nobody had stopped it
 └── ServerNotReady        a server did not answer in time
 """
 
@@ -39,7 +39,7 @@ class PortTaken(StackError):
         self.port_base = port_base
         super().__init__(
             f"Port {port} for {purpose} is in use (--port-base {port_base}). "
-            "Give another --port-base, or none to have free ports chosen."
+            "Give another --port-base, or leave it out to have free ports chosen."
         )
 
 
@@ -54,11 +54,11 @@ class PartMissing(StackError):
 
 
 class DataDirUnreachable(StackError):
-    """The account that runs PostgreSQL for root cannot get at the data or the binaries."""
+    """The account that runs PostgreSQL for root cannot reach the data or the binaries."""
 
 
 class ServerEnded(StackError):
-    """A server ended that nobody had stopped; the message has the tail of its log."""
+    """A server ended although nobody had stopped it; the message has the tail of its log."""
 
     def __init__(self, name: str, exit_status: str, log: Path, tail: str) -> None:
         self.name = name

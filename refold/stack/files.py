@@ -1,4 +1,4 @@
-"""Files of a data directory: Refold's own, plain ones. A link there may lead to anybody's."""
+"""Opens files of a data directory, plain ones only: a link may lead to somebody else's file."""
 
 import errno
 import os
@@ -9,14 +9,14 @@ from refold.stack.errors import StackError
 
 
 def open_own(path: Path, flags: int, mode: int = 0o644) -> int:
-    """Opens a file of Refold's own; the descriptor.
+    """Opens one of Refold's own files and returns its descriptor.
 
     Raises:
-        StackError: There is a link, a pipe or anything else that is no plain file.
+        StackError: The path is a link, a pipe or anything else that is not a plain file.
         OSError: It cannot be opened.
     """
     try:
-        # Not blocking: a pipe would wait for its other end. It means nothing to plain files.
+        # Not blocking: opening a pipe would wait for its other end. Plain files ignore the flag.
         file = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, mode)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):
@@ -36,7 +36,7 @@ def write_own(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def require_plain(path: Path) -> None:
-    """Raises StackError when something is there that is no plain file, for others to open."""
+    """Raises StackError unless a server may open `path`: it is a plain file, or not there."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise _not_plain(path)
 

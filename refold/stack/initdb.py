@@ -11,7 +11,7 @@ from refold.stack.process import Account, ChildProcess
 
 OPTIONS = (
     *("-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"),
-    # Names no locale of the operating system, which may not have it.
+    # Built in: the operating system may lack any locale that is named.
     *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
 )
 TIMEOUT_SECONDS = 120.0
@@ -29,12 +29,12 @@ def binaries() -> Path:
 
 
 def environment() -> dict[str, str]:
-    """This process's, without the PG* variables that would change what PostgreSQL does."""
+    """This process's environment, without the PG* variables, which PostgreSQL would obey."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 
 def ensure_initialised(pgdata: Path, account: Account | None, log: Path) -> None:
-    """Makes `pgdata`, owned by `account`, unless it is there.
+    """Makes the data directory `pgdata`, owned by `account`, unless it is there already.
 
     Raises ServerEnded or ServerNotReady when initdb fails, StackError when `pgdata` holds
     something else.

@@ -1,6 +1,6 @@
 """Finds and stops servers that an earlier, crashed run left on a data directory.
 
-They are known by what they are, never by a pid file: after a reboot, or in a container, a
+They are recognised by what they run on, never by a pid file: after a reboot, or in a container, a
 remembered pid may belong to any other process. Call these only with the directory's lock held.
 """
 
@@ -33,8 +33,8 @@ def stop_postgres(pgdata: Path) -> None:
 def forget_postmaster(pgdata: Path) -> None:
     """Removes a pid file whose pid now belongs to some other program.
 
-    PostgreSQL would refuse to start, taking that program for its predecessor. Each other case is
-    left to PostgreSQL's own checks.
+    PostgreSQL would take that program for its predecessor and refuse to start. PostgreSQL itself
+    checks every other case.
     """
     pid_file = pgdata / "postmaster.pid"
     try:

@@ -9,7 +9,7 @@ from refold.stack.files import open_own
 
 
 class DataDirLock:
-    """An exclusive lock on `<data_dir>/lock`, a file that has the holder's pid in it."""
+    """An exclusive lock on `<data_dir>/lock`, a file that contains the holder's pid."""
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
@@ -34,7 +34,7 @@ class DataDirLock:
         self._file = file
 
     def release(self) -> None:
-        """Gives it up; does nothing when not held."""
+        """Gives the lock up; does nothing when it is not held."""
         # The file stays: removing it would let two processes lock two files of the same name.
         if self._file is not None:
             os.ftruncate(self._file, 0)

@@ -23,7 +23,7 @@ class Ports:
 def choose_ports(port_base: int | None = None) -> Ports:
     """The ports N, N+1 and N+2 for `port_base` N; without it the defaults, or free ones.
 
-    Raises PortTaken when one of the ports asked for is in use, ValueError when they are no ports.
+    Raises PortTaken when one of these ports is in use, ValueError when N is not from 1 to 65533.
     """
     if port_base is None:
         default = Ports()
@@ -44,7 +44,7 @@ def choose_ports(port_base: int | None = None) -> Ports:
 def is_free(port: int) -> bool:
     """Whether a server could listen on 127.0.0.1:`port` now."""
     with socket.socket() as probe:
-        # As the servers do: connections of an earlier server that linger do not count.
+        # The servers set this, too: lingering connections of an earlier server do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

@@ -20,7 +20,7 @@ from refold.stack.server import EmbeddedServer
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
-    # None: a socket's path may have 107 bytes at most, and data directories can be deep.
+    # No socket: its path may have 107 bytes at most, and data directories can be deep.
     "unix_socket_directories": "",
     "max_connections": "200",
     "shared_buffers": "256MB",
@@ -36,8 +36,8 @@ class EmbeddedPostgres(EmbeddedServer):
 
     Args:
         data_dir: Where its data and its log are.
-        port: On 127.0.0.1.
-        settings: Of PostgreSQL, beside or instead of `SETTINGS`.
+        port: Its port on 127.0.0.1.
+        settings: PostgreSQL's settings that are added to `SETTINGS`, or replace them.
     """
 
     _stop_seconds = 30.0
@@ -91,7 +91,7 @@ class EmbeddedPostgres(EmbeddedServer):
         process.wait_until(self._has_database, READY_SECONDS)
 
     def kill(self) -> None:
-        """Immediate shutdown, as in a crash: the next start recovers what was committed."""
+        """Ends the server at once, as in a crash: the next start recovers what was committed."""
         if self._process:
             self._process.send(signal.SIGQUIT)
             self._process.stop(self._stop_seconds)
@@ -108,7 +108,7 @@ class EmbeddedPostgres(EmbeddedServer):
         )
 
     def _has_database(self) -> bool:
-        # In a thread of its own, as the caller's may be running an event loop.
+        # In a thread of its own: the caller's thread may be running an event loop.
         with ThreadPoolExecutor(1) as pool:
             return pool.submit(asyncio.run, self._ensure_database()).result()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from refold.stack.errors import ServerEnded, ServerNotReady
 from refold.stack.files import open_own
-from refold.stack.forking import die_with_parent, fork
+from refold.stack.fork import die_with_parent, fork
 
 TAIL_LINES = 20
 POLL_SECONDS = 0.05
@@ -31,7 +31,7 @@ class Account:
 class ChildProcess:
     """One running child. The constructor starts it.
 
-    `stop_signal` asks it to end in order, `death_signal` is what it gets when this process
+    `stop_signal` asks it to end in order. The kernel sends it `death_signal` when this process
     dies. Raises OSError when the program cannot be executed.
     """
 
@@ -93,7 +93,7 @@ class ChildProcess:
             return f"signal {-code}"
 
     def log_tail(self) -> str:
-        """The last lines this very process wrote to its log."""
+        """The last lines that this process, not an earlier one, wrote to its log."""
         with os.fdopen(open_own(self.log, os.O_RDONLY), "rb") as file:
             file.seek(max(self._log_start, os.fstat(file.fileno()).st_size - 16_384))
             lines = file.read().decode(errors="replace").splitlines()

@@ -1,4 +1,4 @@
-"""What the embedded servers have in common: started, waited for, stopped, started again."""
+"""What the embedded servers have in common: they start, answer, stop and restart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PostgreSQL, Temporal and workers on one data directory, as one thing that starts and stops.
+"""PostgreSQL, Temporal and workers on one data directory, which start and stop together.
 
 start  lock → servers, side by side → migrate → workers → <data_dir>/env
 stop   the same backwards; a failed or interrupted start stops what it had started
@@ -74,12 +74,12 @@ class Stack:
 
     @property
     def worker_pids(self) -> list[int]:
-        """Those of the workers that run now."""
+        """The pids of the workers that run now."""
         return self._workers.pids
 
     @property
     def environment(self) -> dict[str, str]:
-        """What `<data_dir>/env` has: the variables that lead clients and workers here."""
+        """The content of `<data_dir>/env`: variables that lead clients and workers here."""
         return {
             "REFOLD_DATABASE_URL": self.database_url,
             "TEMPORAL_ADDRESS": self.temporal_address,
@@ -106,7 +106,7 @@ class Stack:
             raise
 
     def check(self) -> None:
-        """Call it about twice a second: starts again workers that ended.
+        """Starts again workers that ended; call it about twice a second.
 
         Raises ServerEnded, with the tail of its log, when PostgreSQL or Temporal ended unasked.
         """
@@ -172,5 +172,5 @@ class Stack:
 
 def _started(server: Server | None) -> Server:
     if server is None:
-        raise RuntimeError("The stack has not been started")
+        raise RuntimeError("The stack has not been started: call start() first")
     return server

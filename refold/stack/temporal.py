@@ -13,17 +13,18 @@ from refold.stack.ports import answers
 from refold.stack.process import ChildProcess
 from refold.stack.server import EmbeddedServer
 
-# Turns are taken within a partition of a task queue: with the usual four, who waits in one that is
-# looked at seldom waits for nearly all that wait in the others. Our tasks are few and long.
+# Tenants take turns within each partition of a task queue. With the usual four partitions, a task
+# in one that is looked at seldom waits for nearly all tasks in the others. One partition is enough
+# for Refold: its tasks are few and long.
 SETTINGS = (
-    # Tenants and projections take turns, within one partition of the task queue.
+    # Tenants and projections take turns within one partition of the task queue.
     "matching.enableFairness=true",
     "matching.numTaskqueueWritePartitions=1",
-    # It has one shard, which hands out only 20 steps a second as the server is delivered.
+    # The server has one shard, which by default hands out only 20 steps a second.
     "history.transferProcessorMaxPollRPS=1000",
     "history.timerProcessorMaxPollRPS=1000",
 )
-"""What the embedded server has in its dynamic configuration."""
+"""The embedded server's dynamic configuration."""
 
 READY_SECONDS = 60.0
 
@@ -58,7 +59,7 @@ class EmbeddedTemporal(EmbeddedServer):
         leftovers.stop_temporal(self._db_file)
         self._data_dir.mkdir(parents=True, exist_ok=True)
         require_plain(self._db_file)
-        # The ports not named here, for metrics and HTTP, are free ones of its own choice.
+        # The server chooses free ports for what is not named here, metrics and HTTP.
         self._process = ChildProcess(
             "Temporal",
             [
@@ -102,6 +103,6 @@ def _binary() -> Path:
 
 
 def _environment() -> dict[str, str]:
-    """This process's, without what may point to some other Temporal service."""
+    """This process's environment, without what may point to some other Temporal service."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("TEMPORAL_")}
     return {**inherited, "TEMPORAL_CONFIG_FILE": os.devnull}

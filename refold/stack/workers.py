@@ -1,4 +1,4 @@
-"""The stack's worker processes: each one that ends is started again."""
+"""The stack's worker processes: a worker that ends is started again."""
 
 import logging
 import sys
@@ -18,7 +18,7 @@ STOP_SECONDS = 30.0
 
 @dataclass
 class _Slot:
-    """One worker's place: `restart_at` (monotonic seconds) is set while it waits for its next."""
+    """A worker's place. `restart_at` (monotonic seconds) is set while it waits for a new worker."""
 
     process: ChildProcess
     restart_at: float | None = None
@@ -35,7 +35,7 @@ class Workers:
 
     @property
     def pids(self) -> list[int]:
-        """Those of the workers that run now."""
+        """The pids of the workers that run now."""
         return [slot.process.pid for slot in self._slots.values() if slot.process.running]
 
     def start(self, environment: Mapping[str, str]) -> None:
@@ -45,7 +45,7 @@ class Workers:
             self._slots[number] = _Slot(self._launch(number))
 
     def check(self) -> None:
-        """Starts again, one second after it was seen to have ended, each worker that ended."""
+        """Starts each worker that ended again, one second after its end was seen."""
         now = time.monotonic()
         for number, slot in self._slots.items():
             if slot.process.running:
@@ -65,7 +65,7 @@ class Workers:
                 )
 
     def stop(self) -> None:
-        """Lets all finish their batch, at the same time, for up to 30 s; then kills them."""
+        """Lets all workers finish their batches for up to 30 s together; then kills the rest."""
         deadline = time.monotonic() + STOP_SECONDS
         for slot in self._slots.values():
             slot.process.ask_to_stop()

@@ -1,4 +1,4 @@
-"""Tables `refold.dead_letters` and `refold.skipped_events`: what cannot be taken, or shall not."""
+"""Tables `refold.dead_letters` and `refold.skipped_events`: events set aside, or passed over."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def _comparable(projection: Projection, own: ColumnElement[bool]) -> tuple[Any, 
         text, kind = dead_letters.c.key[index].astext, path.column.type
         collation = getattr(kind, "collation", None)
         if isinstance(kind, (Uuid, Integer)):
-            # Only of its own letters: others' keys may be no such values.
+            # Only this generation's letters: the keys of others may be no such values.
             columns.append(case((own, cast(text, Uuid if isinstance(kind, Uuid) else BigInteger))))
         else:
             columns.append(text if collation is None else text.collate(collation))
@@ -287,7 +287,7 @@ async def skip(
     unknown = sorted(set(positions) - known - set(await skipped(connection, projection)))
     if unknown:
         of_all = sorted(known)
-        listed = ", ".join(str(one) for one in of_all[:20]) or "none"
+        listed = ", ".join(str(position) for position in of_all[:20]) or "none"
         more = f" and {len(of_all) - 20:,} more" if len(of_all) > 20 else ""
         raise InvalidRequest(
             f"skip_events: expected positions of dead letters of {projection!r} ({listed}{more}), "

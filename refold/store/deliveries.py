@@ -1,4 +1,4 @@
-"""Table `refold.deliveries`: how far each handler has been given a projection's system events."""
+"""Table `refold.deliveries`: up to which system event of a projection each handler has come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long ended runs and discarded generations are remembered, and what stays whatever its age."""
+"""How long ended runs and discarded generations are remembered, and what stays at any age."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from refold.store.generations import DISCARDED
 from refold.store.schema import generations, leases, runs, selected_keys
 
 KEPT = 20
-"""So many of each projection stay, the latest, whatever their age."""
+"""The latest so many of each projection stay, at any age."""
 
 # One transaction forgets no more than this, so that it holds nothing up.
 _AT_A_TIME = 5000

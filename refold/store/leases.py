@@ -1,4 +1,4 @@
-"""Table `refold.leases`: one writing run per projection, whatever its workflow id."""
+"""Table `refold.leases`: one writing run per projection, under any workflow id."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Lease:
         run_id: By which run.
         workflow_id: Under which workflow id.
         namespace: In which Temporal namespace.
-        installation: Of which Temporal, whatever its namespace is called; None if not known.
+        installation: Which Temporal that is, by the namespace's id; None if not known.
         released_by: Who wants the run ended from outside; None for nobody.
         acquired_at: Since when.
         renewed_at: When the holder last showed itself.
@@ -178,5 +178,5 @@ async def hold(connection: AsyncConnection, run_id: str) -> None:
 
 
 async def release(connection: AsyncConnection, run_id: str) -> None:
-    """Gives up whatever the run holds; nothing happens when it holds nothing."""
+    """Gives up the run's lease; nothing happens when it holds none."""
     await connection.execute(delete(leases).where(leases.c.run_id == run_id))

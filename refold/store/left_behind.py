@@ -81,7 +81,7 @@ async def settle(
     if projections is not None:
         statement = statement.where(left_behind.c.projection.in_(projections))
     known = {(row[0], row[1]): row[2] for row in await connection.execute(statement)}
-    found = {(one.projection, one.item): storable(one.reason) for one in troubles}
+    found = {(t.projection, t.item): storable(t.reason) for t in troubles}
     gone = sorted(known.keys() - found.keys())
     if gone:
         await connection.execute(

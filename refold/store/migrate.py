@@ -93,7 +93,7 @@ async def _tell(engine: AsyncEngine, pid: int) -> None:
         # What it finds is for people only: the migration itself finds out what is the matter.
         with contextlib.suppress(Exception):
             async with engine.connect() as connection:
-                who = [str(one) for one in await blockers_of(connection, pid)]
+                who = [str(blocker) for blocker in await blockers_of(connection, pid)]
         if who and who != told:
             logger.warning("the migration waits for %s", "; ".join(who))
         told = who

@@ -105,7 +105,7 @@ class Pressure:
         """Whether the expression is true; one that takes too long is: the database is busy."""
         try:
             async with self._engine.connect() as connection:
-                # It may call what it likes: whatever it leaves in its session goes with it.
+                # It may call what it likes: all that it leaves in its session goes with it.
                 try:
                     async with _rolled_back(connection):
                         return await _evaluated(connection, expression)

@@ -49,7 +49,7 @@ class RunRecord:
         holding: Why it holds back now; None when it does not.
         controls: What it has been told; None for nothing.
         requested_by: Who asked for it.
-        started_at: When.
+        started_at: When it was recorded.
         ended_at: When it ended.
         ended_by: The workflow execution that ended it; None when it was given up.
         error: Why it failed.

@@ -105,7 +105,7 @@ async def drop(connection: AsyncConnection, projection: str, generation: int) ->
     await connection.execute(text("SET LOCAL lock_timeout = '2s'"))
     known = await get(connection, projection, generation, lock=True)
     if known is None or known.status != SNAPSHOT:
-        there = [one.generation for one in await newest_first(connection, projection)]
+        there = [snapshot.generation for snapshot in await newest_first(connection, projection)]
         raise NoSnapshot(projection, there, generation)
     # Under the lock: a restore takes its lease first, then locks what it copies.
     lease = await leases.holder(connection, projection)

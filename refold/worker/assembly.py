@@ -16,7 +16,6 @@ from refold.activities.live import LiveActivities
 from refold.activities.plan import PlanningActivities
 from refold.activities.refold import RefoldActivities
 from refold.activities.retention import RetentionActivities
-from refold.activities.rollback import RollbackActivities
 from refold.activities.shadow import ShadowActivities
 from refold.activities.snapshot import SnapshotActivities
 from refold.activities.swap import SwapActivities
@@ -56,8 +55,7 @@ def make_activities(
     patience = settings.deployment_seconds
     executions = TemporalExecutions(client)
     planning = PlanningActivities(engine, registry, settings, executions)
-    rolling_back = RollbackActivities(engine, registry, settings, executions)
-    snapshotting = SnapshotActivities(engine, registry, settings, executions)
+    snapshotting = SnapshotActivities(engine, registry, patience)
     refolding = RefoldActivities(engine, registry, settings)
     following = FollowActivities(engine, registry, settings)
     shadowing = ShadowActivities(engine, registry, patience)
@@ -74,8 +72,8 @@ def make_activities(
     )
     return [
         planning.begin_run,
-        rolling_back.begin_rollback,
-        snapshotting.begin_snapshot,
+        planning.begin_rollback,
+        planning.begin_snapshot,
         snapshotting.copy_generation,
         refolding.refold_segment,
         following.follow_segment,

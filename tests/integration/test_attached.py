@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from refold.activities.shadow import add_indexes
+from refold.engine.cutover.indexes import add_indexes
 from refold.projection.declaration import Projection
 from refold.store import generations
 from refold.store.generations import ACTIVE, BUILDING, Generation

@@ -225,7 +225,7 @@ async def test_planning_that_comes_too_late_leaves_no_keys(
 
     async with working(client, database, registry_of(projection)):
         await run(client, database, "Rebuild", "counters")
-        monkeypatch.setattr("refold.activities.plan.preview", ended_meanwhile)
+        monkeypatch.setattr("refold.engine.planning.backfill.preview", ended_meanwhile)
         with pytest.raises(WorkflowFailureError):
             await run(client, database, "Backfill", "counters", from_position=1)
     async with database.engine.connect() as connection:

@@ -15,7 +15,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from typer.testing import CliRunner, Result
 
 from refold.cli.main import app
-from refold.cli.runs.following import figures
+from refold.cli.runs.follow import figures
 from refold.manager.health import Standing, judged
 from refold.manager.projections import ProjectionManager
 from refold.messages.live import LiveHealth

@@ -18,7 +18,7 @@ from refold import BackfillPolicy, Event, Projection
 from refold.messages.live import LiveRequest, LiveStatus
 from refold.messages.run.life import Phase, Progress
 from refold.messages.run.status import RunStatus
-from refold.requests.criteria import Criteria, Selecting
+from refold.requests.criteria import Criteria, CriteriaFields
 from refold.requests.limits import Limits, Pacing, Throttle
 from refold.requests.runs import BackfillRequest, RollbackRequest, SnapshotRequest
 from refold.runtime.settings import Settings
@@ -247,7 +247,7 @@ def test_all_of_the_public_names_are_explained() -> None:
     for name in [*fields, *(w.__name__ for w in WORKFLOWS)]:
         assert f"`{name}`" in request
     criteria = (ROOT / "docs/criteria.md").read_text()
-    for name in [*Criteria, *Selecting.model_fields]:
+    for name in [*Criteria, *CriteriaFields.model_fields]:
         assert f"`{name}`" in criteria
     controls = (ROOT / "docs/controls.md").read_text()
     for name in [*Pacing.model_fields, *Limits.model_fields]:

@@ -10,8 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from refold.engine.folding.key_order import Batch
+from refold.engine.folding.refolded_rows import Target
 from refold.messages import Phase, RunStatus
 from refold.messages.live import LiveStatus
+from refold.messages.run.life import BeginRun, RefoldSegment
+from refold.messages.run.plan import Plan
+from refold.messages.run.selection import Selection
+from refold.requests import BackfillRequest
 from refold.store import generations
 from refold.store.schema import metadata
 from tests.unit.test_arrows import _WITHIN, LAYERS
@@ -95,6 +101,13 @@ def test_the_arrows_within_layers_are_those_that_are_held() -> None:
     tables = _rows(ARCHITECTURE, "The layers")
     said = {_names(row[0])[0]: set(_names(row[1])) for row in tables if not row[0].isdigit()}
     assert said == _WITHIN
+
+
+def test_the_shapes_of_a_request_are_those_of_the_code() -> None:
+    listed = ARCHITECTURE.split("a request has seven shapes:\n\n")[1].split("\n\n")[0]
+    said = [_names(line)[0] for line in listed.splitlines()]
+    shapes = (BackfillRequest, BeginRun, Selection, Plan, RefoldSegment, Target, Batch)
+    assert said == [shape.__name__ for shape in shapes]
 
 
 # -- the house -------------------------------------------------------------------------------

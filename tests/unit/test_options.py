@@ -11,7 +11,7 @@ from click import unstyle
 from typer.testing import CliRunner
 
 from refold.cli.main import app as refold
-from refold.cli.options import Fields, taking
+from refold.cli.options import Fields, with_options
 from refold.cli.runs.requests import backfill_request, how, what_to_repair, where_to
 
 runner = CliRunner()
@@ -21,7 +21,7 @@ app = typer.Typer()
 
 
 @app.command()
-@taking(what_to_repair, where_to, how)
+@with_options(what_to_repair, where_to, how)
 def ask(name: str, fields: Fields, *, loudly: bool = False) -> None:
     """Prints the request."""
     asked = backfill_request(name, fields).model_dump(mode="json", exclude_none=True)
@@ -136,6 +136,6 @@ def test_two_options_of_one_name_are_refused() -> None:
 
     with pytest.raises(TypeError, match="different names"):
 
-        @taking(one)
+        @with_options(one)
         def command(fields: Fields, *, size: int = 0) -> None:
             """Has it already."""

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from refold.cli.options import Fields, taking
+from refold.cli.options import Fields, with_options
 from refold.cli.output import FAILED, Json, Name, console, finished, print_json
 from refold.cli.runs.diff import show_diff
-from refold.cli.runs.following import asked, follow, follow_or_tell, make_manager
+from refold.cli.runs.follow import asked, follow, follow_or_tell, make_manager
 from refold.cli.runs.plan import show_plan
 from refold.cli.runs.requests import (
     Detach,
@@ -26,7 +26,7 @@ from refold.requests.runs import BackfillRequest, RollbackRequest
 from refold.requests.validation import accept_request
 
 
-@taking(what_to_repair, where_to, how, holds_back)
+@with_options(what_to_repair, where_to, how, holds_back)
 def backfill(
     name: Name,
     fields: Fields,
@@ -40,7 +40,7 @@ def backfill(
     finished(_build("Backfill", name, request, plan=plan, detach=detach, json=json))
 
 
-@taking(what_to_repair, how, holds_back)
+@with_options(what_to_repair, how, holds_back)
 def rebuild(
     name: Name,
     fields: Fields,

@@ -8,7 +8,7 @@ import typer
 from pydantic import ValidationError
 
 from refold.cli.output import Json, Name, console, finished, print_json
-from refold.cli.runs.following import asked, make_manager
+from refold.cli.runs.follow import asked, make_manager
 from refold.requests.limits import Limits
 
 

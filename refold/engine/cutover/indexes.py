@@ -15,8 +15,9 @@ from refold.projection.dead_letters import Letter, letter_key
 from refold.projection.declaration import Projection
 from refold.projection.key import Key, loaded_key
 from refold.runtime.database import raw
-from refold.store import dead_letters
+from refold.store import dead_letters, generations
 from refold.store.generations import Generation
+from refold.store.swap.attached import built_as
 from refold.store.tables import read_models
 from refold.store.tables.read_models import physical, quoted
 from refold.store.tables.refused_row import RefusedRow, refused_row
@@ -182,3 +183,32 @@ class Indexing:
             run_id=self._plan.run_id,
             replaced=released,
         )
+
+
+async def add_indexes(
+    connection: AsyncConnection,
+    projection: Projection,
+    generation: Generation,
+    *,
+    refers: bool = True,
+) -> None:
+    """Adds what the projection's table declares, and records what that came to.
+
+    Args:
+        connection: In a transaction.
+        projection: The projection.
+        generation: Its table is loaded.
+        refers: With the foreign keys; a copy that is only kept has none.
+    """
+    place = generation.schema_name
+    await read_models.add_indexes(connection, projection, place, refers=refers)
+    await note_what_it_is(connection, projection, generation)
+
+
+async def note_what_it_is(
+    connection: AsyncConnection, projection: Projection, generation: Generation
+) -> None:
+    """Records what a table with its indexes has."""
+    place, number = generation.schema_name, generation.generation
+    built = await built_as(connection, place, generation.table_name)
+    await generations.set_built_with(connection, projection.name, number, built)

@@ -39,7 +39,7 @@ async def drop_expired(
     *,
     run_id: str | None = None,
     also: Collection[int] = (),
-    left: Left | None = None,
+    left: Left = log_left,
 ) -> list[int]:
     """Drops a projection's retained generations beyond their time.
 
@@ -52,7 +52,7 @@ async def drop_expired(
         policy: How many are kept, and how long; None for all, for ever.
         run_id: The run that asks; None for the sweeper.
         also: Generations that are dropped whatever their time.
-        left: Is told of each one that cannot be dropped now; None for the log.
+        left: Is told of each one that cannot be dropped now; the log, when left out.
     """
     async with engine.connect() as connection:
         retained = await generations.replaced(connection, projection)
@@ -62,7 +62,7 @@ async def drop_expired(
             if await _drop(engine, generation, run_id):
                 dropped.append(generation.generation)
         except DBAPIError as error:
-            (left or log_left)(generation, error)
+            left(generation, error)
     return dropped
 
 

@@ -2,42 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
-from refold.engine.planning.key_selection import wants_keys
 from refold.errors import InvalidRequest
 from refold.messages.run.life import BeginRun
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
-from refold.requests.criteria import Criteria, Selecting
+from refold.requests.criteria import Criteria, CriteriaFields
 from refold.requests.runs import BackfillRequest
 from refold.store.generations import Generation
-
-
-@dataclass
-class Way:
-    """How a request is carried out.
-
-    Attributes:
-        projection: The version that folds.
-        asked: What is to be repaired.
-        atomic: Whether a new table is built, or the live one repaired in place.
-        some_keys: Whether only some keys are repaired.
-        follows_only: Whether no key is refolded.
-        note: Why it is done otherwise than one might expect.
-    """
-
-    projection: Projection
-    asked: Selecting
-    atomic: bool
-    some_keys: bool = False
-    follows_only: bool = False
-    note: str | None = None
-
-    def with_nothing_selected(self) -> Way:
-        """The same way for a selection that names no key: nothing is built aside for it."""
-        note = "the criteria select no event that this projection reads: nothing to repair"
-        return replace(self, atomic=False, some_keys=False, follows_only=True, note=note)
 
 
 def require_rebuild(begin: BeginRun, active: Generation) -> None:
@@ -53,30 +24,81 @@ def require_rebuild(begin: BeginRun, active: Generation) -> None:
         )
 
 
-def decide(begin: BeginRun, registry: Registry, active: Generation | None) -> Way:
-    """Decides which version folds, in place or atomic; a note says when that was not asked for.
+def as_declared(begin: BeginRun, registry: Registry) -> BackfillRequest:
+    """The request with all that it leaves to others: its criteria, and whether it is atomic.
+
+    Criteria that it does not name are the projection's own. A `Rebuild` is full unless it says
+    otherwise.
 
     Raises:
         UnknownProjection: The request names none that is registered.
+    """
+    request, declared = begin.request, registry.get(begin.request.projection).backfill
+    if request.criteria is not None:
+        return request.model_copy(update={"is_atomic": begin.atomic})
+    full = begin.kind == "Rebuild" or request.as_of is not None or declared.criteria is None
+    said = CriteriaFields(criteria=Criteria.FULL_REBUILD) if full else declared
+    fields = {name: getattr(said, name) for name in CriteriaFields.model_fields}
+    return request.model_copy(update={**fields, "is_atomic": begin.atomic})
+
+
+def wants_keys(request: BackfillRequest) -> bool:
+    """Whether some keys are repaired rather than all."""
+    assert request.criteria is not None
+    return request.criteria.selects or request.tenant is not None
+
+
+def follows_only(request: BackfillRequest) -> bool:
+    """Whether no key is refolded."""
+    return request.criteria is Criteria.INCREMENTAL_UPDATE
+
+
+def wants_backup(request: BackfillRequest) -> bool:
+    """Whether a copy is kept of what stands there before it is repaired in place."""
+    return not request.is_atomic and bool(request.create_backup or request.rollback_on_failure)
+
+
+def for_no_keys(request: BackfillRequest) -> BackfillRequest:
+    """The same request when it selects no key: nothing is built aside for it."""
+    nothing = {"criteria": Criteria.INCREMENTAL_UPDATE, "tenant": None, "is_atomic": False}
+    return request.model_copy(update=nothing)
+
+
+def _for_all_keys(request: BackfillRequest) -> BackfillRequest:
+    everything = {"criteria": Criteria.FULL_REBUILD, "tenant": None, "is_atomic": True}
+    return request.model_copy(update=everything)
+
+
+def decide(
+    request: BackfillRequest, registry: Registry, active: Generation | None
+) -> tuple[Projection, BackfillRequest, str | None]:
+    """Decides how a request is carried out.
+
+    Args:
+        request: With what the projection declares, as `as_declared` gives it.
+        registry: The projections.
+        active: What readers query now; None for nothing.
+
+    Returns:
+        The version that folds; the request as it is carried out, in place or atomic, of all keys
+        or some; and a note when that is otherwise than one might expect, else None.
+
+    Raises:
         InvalidRequest: It cannot be carried out on what there is.
     """
-    request, name = begin.request, begin.request.projection
-    newest = registry.get(name)
-    asked = request.effective(newest.backfill, atomic=begin.kind == "Rebuild")
-    incremental = asked.criteria is Criteria.INCREMENTAL_UPDATE
-    some = wants_keys(asked, request.tenant)
-    if incremental and begin.atomic:
+    name, newest = request.projection, registry.get(request.projection)
+    if follows_only(request) and request.is_atomic:
         raise InvalidRequest(
             "criteria: expected any but incremental_update for an atomic run, which brings its "
             "table up to date anyway: leave is_atomic out to bring the live table up to date"
         )
-    if begin.atomic and request.as_of is not None:
+    if request.is_atomic and request.as_of is not None:
         _require_reached(request.as_of, name, active)
         note = f"as of position {request.as_of}: it goes live without the events since"
-        return Way(newest, asked, atomic=True, note=note)
-    if begin.atomic and not some:
-        return Way(newest, asked, atomic=True)
-    if not begin.atomic:
+        return newest, request, note
+    if request.is_atomic and not wants_keys(request):
+        return newest, request, None
+    if not request.is_atomic:
         request.require_fitting(atomic=False)
     if request.create_backup and newest.backfill.retained_generations == 0:
         raise InvalidRequest(
@@ -85,7 +107,7 @@ def decide(begin: BeginRun, registry: Registry, active: Generation | None) -> Wa
         )
     if active is None:
         note = "there is nothing to repair yet: built in a new table, swapped in"
-        return Way(newest, asked, atomic=True, note=note)
+        return newest, _for_all_keys(request), note
     live = registry.version(name, active.version)
     if live is None:
         known = ", ".join(str(version) for version in registry.versions(name))
@@ -93,17 +115,17 @@ def decide(begin: BeginRun, registry: Registry, active: Generation | None) -> Wa
             f"projection {name!r}: the active generation was built by version {active.version}, "
             f"registered is version {known}: start a Rebuild"
         )
-    if live.key_paths is None and not incremental:
+    if live.key_paths is None and not follows_only(request):
         note = (
             "its key is a function and cannot be selected in SQL: built in a new table, swapped in"
         )
-        if some:
+        if wants_keys(request):
             note = (
                 "its key is a function and cannot be selected in SQL: all keys are built in a new "
                 "table"
             )
-        return Way(live, asked, atomic=True, note=note)
-    return Way(live, asked, atomic=begin.atomic, some_keys=some, follows_only=incremental)
+        return live, _for_all_keys(request), note
+    return live, request, None
 
 
 def _require_reached(as_of: int, name: str, active: Generation | None) -> None:
@@ -119,7 +141,7 @@ def _require_reached(as_of: int, name: str, active: Generation | None) -> None:
         )
 
 
-def refolded_to(way: Way, active: Generation | None, head: int) -> int:
+def refolded_to(request: BackfillRequest, active: Generation | None, head: int) -> int:
     """Up to where keys are refolded; from there on the generation is followed.
 
     A shadow is refolded to the live table's checkpoint, where the two are compared, or only to the
@@ -129,11 +151,6 @@ def refolded_to(way: Way, active: Generation | None, head: int) -> int:
     live = active.position if active is not None else None
     if live is None:
         return head
-    if way.atomic and not way.some_keys and 2 * live < head:
+    if request.is_atomic and not wants_keys(request) and 2 * live < head:
         return head
     return min(live, head)
-
-
-def wants_backup(request: BackfillRequest, way: Way) -> bool:
-    """Whether a copy is kept of what stands there before it is repaired in place."""
-    return not way.atomic and bool(request.create_backup or request.rollback_on_failure)

@@ -3,56 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, or_
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from refold.engine.folding import poison_events
-from refold.engine.step import Step
 from refold.errors import InvalidRequest
 from refold.messages.run.selection import Selection
 from refold.predicates import NamedPredicate, Predicate, parse_predicate
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
 from refold.projection.registry import Registry
-from refold.requests.criteria import Selecting
 from refold.requests.poison_policy import Poison
+from refold.requests.runs import BackfillRequest
 from refold.runtime.threads import Hand, in_thread
 from refold.source.portions import stream
 from refold.source.push_down import pushed_down
 from refold.source.reader import as_events, key_columns
-from refold.source.selection import count_selected, fixed, one_by_one, selected
+from refold.source.selection import count_selected, one_by_one, selected
 from refold.source.slices import raise_misfit
 from refold.store import selected_keys
 from refold.store.schema import events
 
 # How many events are read at a time where Python decides which are selected.
 _FETCH = 1000
-
-
-@dataclass(frozen=True)
-class Selected:
-    """What was selected.
-
-    Attributes:
-        run_id: For which run.
-        selection: Which events.
-        events: How many they are.
-        keys: How many keys they name.
-    """
-
-    run_id: str
-    selection: Selection
-    events: int
-    keys: int
-
-
-def wants_keys(asked: Selecting, tenant: str | None) -> bool:
-    """Whether a backfill repairs some keys rather than all."""
-    assert asked.criteria is not None
-    return asked.criteria.selects or tenant is not None
 
 
 class KeySelection:
@@ -69,15 +44,15 @@ class KeySelection:
         self._registry = registry
         self._tenant_path = tenant_path
 
-    def check(self, asked: Selecting, tenant: str | None) -> Predicate | NamedPredicate | None:
+    def check(self, asked: BackfillRequest | Selection) -> Predicate | NamedPredicate | None:
         """The predicate, understood; before anything else is done.
 
         Raises:
             InvalidRequest: The predicate cannot be evaluated, or events name no tenant.
         """
-        if tenant is not None and self._tenant_path is None:
+        if asked.tenant is not None and self._tenant_path is None:
             raise InvalidRequest(
-                f"tenant: expected events that name their tenant, got {tenant!r}: set "
+                f"tenant: expected events that name their tenant, got {asked.tenant!r}: set "
                 "REFOLD_TENANT_PATH to where they do, such as metadata.tenant_id"
             )
         if asked.predicate is not None:
@@ -90,26 +65,23 @@ class KeySelection:
         self,
         connection: AsyncConnection,
         projection: Projection,
-        asked: Selecting,
+        selection: Selection,
         *,
         run_id: str,
-        head: int,
-        tenant: str | None,
         poison: Poison,
-        beat: Step,
-    ) -> Selected:
+    ) -> int:
         """Writes the keys of the selected events into `refold.selected_keys`.
 
         Args:
             connection: In a transaction, which the caller commits.
             projection: One whose key is made of paths.
-            asked: What is to be repaired.
+            selection: Which events.
             run_id: Whose keys they are; those of an earlier attempt are removed.
-            head: A settled position; what comes after is not selected.
-            tenant: Only this tenant's events; None for all.
             poison: What is done with events whose key does not fit: if they are set aside, they
                 name no key.
-            beat: To say what is being done.
+
+        Returns:
+            How many events were selected.
 
         Raises:
             InvalidRequest: See `check`.
@@ -117,8 +89,7 @@ class KeySelection:
             PoisonEvent: The key of a selected event does not fit, and it is not set aside.
         """
         assert projection.key_paths is not None
-        predicate = self.check(asked, tenant)
-        selection = await fixed(connection, asked, head=head, tenant=tenant)
+        predicate = self.check(selection)
         conditions = selected(projection, selection, self._tenant_path)
         conditions += await poison_events.selectable(connection, projection, selection, poison)
         exact = predicate is None
@@ -127,14 +98,10 @@ class KeySelection:
             conditions += pushed.conditions
             exact = pushed.exact
         await selected_keys.remove(connection, run_id)
-        beat.show(doing="selecting keys", selection=selection.model_dump(mode="json"))
         if exact:
-            counted = await self._by_sql(connection, projection, conditions, run_id)
-        else:
-            assert predicate is not None
-            counted = await self._by_python(connection, projection, conditions, predicate, run_id)
-        keys = await selected_keys.count(connection, run_id)
-        return Selected(run_id, selection, counted, keys)
+            return await self._by_sql(connection, projection, conditions, run_id)
+        assert predicate is not None
+        return await self._by_python(connection, projection, conditions, predicate, run_id)
 
     async def _by_sql(
         self,

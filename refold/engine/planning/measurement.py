@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.engine.folding.poison_events import totals_and_misfits
-from refold.engine.planning.decision import Way
-from refold.engine.planning.key_selection import Selected
+from refold.engine.planning.decision import follows_only
 from refold.projection.dead_letters import Letter
 from refold.projection.declaration import Projection
+from refold.requests.poison_policy import Poison
 from refold.requests.runs import BackfillRequest
 from refold.source.log import count_events
 from refold.source.slices import Bounds, key_bounds
@@ -20,73 +18,69 @@ from refold.store import selected_keys
 _EVENTS_PER_PARTITION = 50_000
 
 
-@dataclass
-class Work:
-    """What there is to do: refolding up to `position`, following from there on.
-
-    Attributes:
-        position: The last position that is refolded (inclusive).
-        bounds: The ranges of keys that are refolded; None when everything is followed.
-        totals: How many events each range has.
-        beyond: How many events are to be followed.
-        misfits: Events whose key does not fit, to be set aside.
-    """
-
-    position: int
-    bounds: Bounds | None
-    totals: list[int]
-    beyond: int
-    misfits: list[Letter] = field(default_factory=list)
-
-
 async def measure(
     connection: AsyncConnection,
     request: BackfillRequest,
-    way: Way,
+    projection: Projection,
     *,
     position: int,
-    head: int,
-    found: Selected | None,
+    run_id: str,
+    keys: int | None,
+    poison: Poison,
     letters_of: int | None,
-) -> Work:
-    """Counts the events, and cuts the keys into slices.
+) -> tuple[Bounds | None, list[int], list[Letter]]:
+    """Cuts the keys that are refolded into ranges, and counts their events.
 
     Args:
         connection: Sees the keys that were selected.
-        request: What is asked for.
-        way: How it is carried out.
+        request: What is done.
+        projection: In the version that folds.
         position: Up to where keys are refolded (inclusive).
-        head: Up to where events are followed from there (inclusive).
-        found: The keys that are repaired; None for all.
+        run_id: Whose selected keys are refolded.
+        keys: How many these are; None when all keys are refolded.
+        poison: What is done with events whose key does not fit.
         letters_of: The generation whose dead letters there are already: the one that is written,
             or that is copied; None for none.
+
+    Returns:
+        The ranges, None when everything is followed; how many events each has; and the events
+        whose key does not fit, to be set aside.
 
     Raises:
         PoisonEvent: The key of an event does not fit, and it is not set aside.
     """
-    projection, paths = way.projection, way.projection.key_paths
-    beyond = await _events(connection, projection, position, head)
-    if way.follows_only:
-        return Work(position, None, [0], beyond)
+    paths = projection.key_paths
+    if follows_only(request):
+        return None, [0], []
     if paths is None:
-        return Work(position, None, [await _events(connection, projection, 0, position)], beyond)
+        return None, [await count_between(connection, projection, 0, position)], []
     slices, among = _slices(request, projection, position), None
-    if found is None:
+    if keys is None:
         bounds = await key_bounds(connection, projection, upto=position, slices=slices)
     else:
-        slices = min(slices, found.keys)
-        bounds = await selected_keys.bounds(connection, paths, found.run_id, slices=slices)
-        among = selected_keys.of_run(paths, found.run_id)
+        slices = min(slices, keys)
+        bounds = await selected_keys.bounds(connection, paths, run_id, slices=slices)
+        among = selected_keys.of_run(paths, run_id)
     totals, misfits = await totals_and_misfits(
         connection,
         projection,
         bounds,
         upto=position,
         among=among,
-        poison=request.poison(projection.backfill),
+        poison=poison,
         generation=letters_of,
     )
-    return Work(position, bounds, totals, beyond, misfits)
+    return bounds, totals, misfits
+
+
+async def count_between(
+    connection: AsyncConnection, projection: Projection, after: int, upto: int
+) -> int:
+    """How many events the projection reads above one position (exclusive) up to another."""
+    if upto <= after:
+        return 0
+    types, since = projection.event_types, projection.start_from
+    return await count_events(connection, types=types, after=after, upto=upto, since=since)
 
 
 def _slices(request: BackfillRequest, projection: Projection, upto: int) -> int:
@@ -94,12 +88,3 @@ def _slices(request: BackfillRequest, projection: Projection, upto: int) -> int:
         return projection.backfill.partitions
     most = request.max_concurrency or projection.backfill.max_concurrency
     return max(1, min(most, -(-upto // _EVENTS_PER_PARTITION)))
-
-
-async def _events(
-    connection: AsyncConnection, projection: Projection, after: int, upto: int
-) -> int:
-    if upto <= after:
-        return 0
-    types, since = projection.event_types, projection.start_from
-    return await count_events(connection, types=types, after=after, upto=upto, since=since)

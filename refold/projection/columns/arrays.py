@@ -59,14 +59,14 @@ def _shape(name: str, expected: str, value: Any) -> tuple[int, ...]:
     """The lengths of an array's dimensions.
 
     Raises:
-        WrongValue: It is none, or its rows are not equally long.
+        WrongValue: The value is no array, or its rows are not equally long.
     """
     if not isinstance(value, (list, tuple)):
         raise wrong(name, expected, value)
-    inner = [isinstance(one, (list, tuple)) for one in value]
+    inner = [isinstance(element, (list, tuple)) for element in value]
     if not any(inner):
         return (len(value),)
-    shapes = {_shape(name, expected, one) for one in value} if all(inner) else set()
+    shapes = {_shape(name, expected, element) for element in value} if all(inner) else set()
     if len(shapes) != 1:
         raise wrong(name, f"{expected}, with rows that are equally long", value)
     return (len(value), *shapes.pop())
@@ -74,12 +74,12 @@ def _shape(name: str, expected: str, value: Any) -> tuple[int, ...]:
 
 def _mapped(value: Any, change: Callable[[Any], Any], container: type) -> Any:
     def mapped() -> Iterator[Any]:
-        for one in value:
-            if one is None:
+        for element in value:
+            if element is None:
                 yield None
-            elif isinstance(one, (list, tuple)):
-                yield _mapped(one, change, container)
+            elif isinstance(element, (list, tuple)):
+                yield _mapped(element, change, container)
             else:
-                yield change(one)
+                yield change(element)
 
     return container(mapped())

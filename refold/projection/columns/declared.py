@@ -1,4 +1,4 @@
-"""What a projection's table declares of its columns, beside their types."""
+"""What a projection's table declares about its columns, besides their types."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SYSTEM = frozenset(("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"))
 
 
 def written_columns(table: Table) -> list[Column[Any]]:
-    """The columns that handlers fill: all but those that PostgreSQL computes of others.
+    """The columns that handlers fill: all except those that PostgreSQL computes from others.
 
     Raises:
         InvalidProjection: A column's value would depend on when, or in what order, rows are
@@ -32,22 +32,22 @@ def written_columns(table: Table) -> list[Column[Any]]:
 
 
 def check_table(table: Table) -> None:
-    """Refuses a table that cannot be said in PostgreSQL's SQL.
+    """Refuses a table that PostgreSQL's SQL cannot declare.
 
     Raises:
-        InvalidProjection: It is such a table.
+        InvalidProjection: It cannot be declared; the message says why.
     """
     try:
-        # What foreign keys refer to may be known to the database alone.
+        # Without foreign keys: the database alone may know the tables that they refer to.
         CreateTable(table, include_foreign_key_constraints=[]).compile(dialect=DIALECT)
     except SQLAlchemyError as error:
         raise InvalidProjection(
-            f"table {table.name!r}: expected one that PostgreSQL can have, got: {error}"
+            f"table {table.name!r}: expected a table that PostgreSQL can create, got: {error}"
         ) from None
 
 
 def scalar_default(column: Column[Any]) -> Any:
-    """What a column holds that a handler leaves out; None for nothing."""
+    """The value of a column that a handler leaves out; None when it has no default."""
     default: Any = column.default
     return None if default is None else default.arg
 
@@ -58,11 +58,11 @@ def _key_reason(kind: Any) -> str | None:
     if isinstance(kind, (ARRAY, JSON)):
         return "a key that is one value"
     if isinstance(kind, Time) and kind.timezone:
-        return "a key of which Python and PostgreSQL say alike whether two are equal"
+        return "a key whose equality Python and PostgreSQL judge alike"
     if isinstance(kind, NUMRANGE) or (
         isinstance(kind, Numeric) and not isinstance(kind, Float) and kind.precision is None
     ):
-        return "a key with a scale, as 1.0 and 1.00 are equal without one and written otherwise"
+        return "a key with a scale: without one, 1.0 and 1.00 are equal but written differently"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Types that a projection's own code decorates."""
+"""Column types that a projection's own code decorates, by a `TypeDecorator`."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ DIALECT: Any = dialect()  # type: ignore[no-untyped-call]
 
 
 def decorated(name: str, kind: TypeDecorator[Any], impl: Kind, *, nullable: bool) -> Kind:
-    """Values as ``process_result_value`` gives them, of what ``process_bind_param`` makes.
+    """Values as ``process_result_value`` gives them for what ``process_bind_param`` stores.
 
     Args:
-        name: The column's.
+        name: The column's name.
         kind: The decorator.
-        impl: What it decorates.
+        impl: The type that it decorates.
         nullable: Whether the column takes NULL.
 
     Raises:
-        InvalidProjection: It does more than change values.
+        InvalidProjection: The decorator does more than change values.
     """
     _require_plain(name, kind)
 
@@ -42,8 +42,8 @@ def decorated(name: str, kind: TypeDecorator[Any], impl: Kind, *, nullable: bool
         again = bound(result)
         if _frozen(impl, again) != _frozen(impl, stored):
             raise WrongValue(
-                f"column {name!r}: expected its type {type(kind).__name__} to store again what it "
-                f"gives back for a value, got another one for {result!r:.80}"
+                f"column {name!r}: expected its type {type(kind).__name__} to store a value that "
+                f"it has read as it was, got another one for {result!r:.80}"
             )
         return result
 

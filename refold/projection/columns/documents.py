@@ -34,7 +34,7 @@ def document(name: str, kind: JSON) -> Kind:
             raise wrong(name, "a JSON value without NaN and infinity", value)
         if _NUL.search(encoded):
             raise wrong(name, "a JSON value without NUL", value)
-        # Columns of type json, too, so that both are alike.
+        # For columns of type json, too, so that json and jsonb give the same.
         return _as_jsonb(exact_json.loads(encoded))
 
     return Kind(
@@ -47,7 +47,7 @@ def document(name: str, kind: JSON) -> Kind:
 
 
 def _is_endless(value: Any) -> bool:
-    """Whether there is a number in it that JSON has not: orjson writes null for it."""
+    """Whether it contains NaN or infinity: JSON has neither, and orjson writes null for them."""
     if isinstance(value, float):
         return value - value != 0
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""JSON whose numbers are kept: what neither a float nor 64 bits can hold stays exact.
+"""JSON that keeps its numbers: what neither a float nor 64 bits can hold stays exact.
 
 orjson makes a float of each number with a point, and of whole numbers beyond 64 bits. Where that
 would lose digits, the number becomes a Decimal, or an int if it is whole.
@@ -13,11 +13,11 @@ from typing import Any
 
 import orjson
 
-# A number of 15 digits or less always survives being a float.
+# A number of 15 digits or less is always the same as a float.
 _RUN = b"0" * 16
 _DIGITS_ALIKE = bytes(48 if chr(byte) in "0123456789." else 32 for byte in range(256))
 _NUMBER = re.compile(rb"[0-9.]+(?:[eE][+-]?[0-9]+)?")
-# What stands before a number: anything else is text.
+# What may stand before a number: after anything else, digits are text.
 _BEFORE = b" \t\r\n:,[-"
 _BEYOND = re.compile(rb"[eE]\+?[0-9]{3}")
 # Python refuses to make an int of more digits.
@@ -46,7 +46,7 @@ def _quickly(encoded: bytes) -> Any:
 
 
 def may_lose(encoded: bytes) -> bool:
-    """Whether a float would lose digits of a number in this JSON; text may look like a number."""
+    """Whether a float would lose digits of a number in this JSON, or of text like a number."""
     alike = encoded.translate(_DIGITS_ALIKE)
     at = alike.find(_RUN)
     while at >= 0:
@@ -60,7 +60,7 @@ def may_lose(encoded: bytes) -> bool:
 
 
 def exactly(encoded: bytes) -> Any:
-    """`loads`, for JSON that has numbers which `may_lose` digits; several times slower.
+    """`loads`, for JSON of which `may_lose` is true; several times slower.
 
     Raises:
         ValueError: It is not JSON, or nested too deep.
@@ -105,7 +105,7 @@ def _whole(text: str) -> Any:
     number = int(text)
     if -(2**63) <= number < 2**64:
         return number
-    # What a float keeps is one, as elsewhere: 1e20 is written with its zeros.
+    # What a float keeps becomes a float, as elsewhere: 1e20 is written with its zeros.
     try:
         near = float(number)
     except OverflowError:

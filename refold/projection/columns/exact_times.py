@@ -1,7 +1,8 @@
-"""Dates and moments between Python and PostgreSQL, each as it is.
+"""Dates and moments travel between Python and PostgreSQL unchanged.
 
-The driver writes Python's first and last as infinity, and reads infinity as a moment without a
-zone. Here 9999-12-31 is that day, and what is infinite in the database comes as the first or last.
+The driver writes Python's first and last date as infinity, and reads infinity as a moment without
+a zone. Here 9999-12-31 is written as that day. An infinite value in the database is read as
+Python's first or last.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _FIRST_DAY, _FIRST = -(2**31), -(2**63)
 
 
 async def install(driver: asyncpg.Connection[Any]) -> None:
-    """Makes a connection, new from the driver, write and read times so."""
+    """Makes a new connection of the driver write and read times in this way."""
     for name, encode, decode in _CODECS:
         await driver.set_type_codec(
             name, encoder=encode, decoder=decode, schema="pg_catalog", format="tuple"

@@ -19,7 +19,7 @@ def wrong(name: str, expected: str, value: Any) -> WrongValue:
     """The error for a value of the column `name`, which expects something else."""
     try:
         shown = f" {value!r:.80}"
-    except Exception:  # an integer of thousands of digits, or a value's own
+    except Exception:  # an integer of thousands of digits, or the value's own `__repr__`
         shown = " that cannot be shown"
     return WrongValue(f"column {name!r}: expected {expected}, got {type(value).__name__}{shown}")
 
@@ -31,19 +31,19 @@ def same(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Kind:
-    """The values of one column; None is left to others unless it says so.
+    """How the values of one column are handled. Callers handle None, unless `takes_none`.
 
     Attributes:
-        settle: Makes the stored value of a handler's, or raises `WrongValue`. A stored value stays
-            as it is.
-        base: The type as which SQLAlchemy and the driver write and read it.
-        bind: Makes of a stored value what `base` takes.
-        freeze: Makes JSON of a stored value, exactly.
-        thaw: Makes the stored value of that JSON.
+        settle: Turns a handler's value into the stored one, or raises `WrongValue`. A stored value
+            stays as it is.
+        base: The type by which SQLAlchemy and the driver write and read it.
+        bind: Turns a stored value into what `base` takes.
+        freeze: Turns a stored value into JSON, exactly.
+        thaw: Turns that JSON back into the stored value.
         mutable: Whether a stored value can change in a handler's hands and still be the same
             object.
-        read: Makes the stored value of what `base` gives; None where it is that already.
-        takes_none: Whether None is for `settle` to judge, too.
+        read: Turns what `base` gives into the stored value; None where it is that already.
+        takes_none: Whether `settle` judges None, too.
     """
 
     settle: Settle

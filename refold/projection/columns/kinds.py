@@ -48,7 +48,7 @@ def kind_of(column: Column[Any]) -> Kind:
     """What Refold knows of a column's values.
 
     Raises:
-        InvalidProjection: Its type is not one whose values are alike wherever they come from.
+        InvalidProjection: Values of its type are not the same by every route.
     """
     return _kind(column.name, column.type, nullable=_takes_null(column))
 
@@ -58,8 +58,8 @@ def settle_for(column: Column[Any]) -> Settle:
 
     Raises:
         InvalidProjection: See `kind_of`.
-        WrongValue: The returned function: the column cannot hold the value; the message says what
-            it expects.
+        WrongValue: Raised by the returned function when the column cannot hold a value; the
+            message says what it expects.
     """
     kind = kind_of(column)
     by_kind = kind.settle
@@ -152,7 +152,7 @@ _REFUSED: list[tuple[Any, str]] = [
     ((postgresql.TSVECTOR, postgresql.TSQUERY), "a Computed column, or an index on an expression"),
     ((postgresql.MACADDR, postgresql.MACADDR8), "Text"),
     (postgresql.HSTORE, "JSONB"),
-    (PickleType, "JSONB: what is pickled differs from one time to another"),
+    (PickleType, "JSONB: pickling a value twice may give different bytes"),
 ]
 
 __all__ = ["Kind", "Settle", "WrongValue", "is_mutable", "kind_of", "settle_for", "wrong"]

@@ -11,7 +11,7 @@ from refold.projection.columns.kind import Kind, wrong
 
 
 def address(name: str, kind: postgresql.INET) -> Kind:
-    """Addresses, and with fewer than all bits interfaces, as the driver gives them."""
+    """Addresses, or interfaces if the prefix has fewer than all bits, as the driver gives them."""
 
     def settle(value: Any) -> Any:
         try:
@@ -47,7 +47,7 @@ _TYPES = (
 
 
 def _plain(value: Any) -> str:
-    # A number is an address to Python; a scope has no place in PostgreSQL.
+    # Python takes a number for an address; PostgreSQL has no scopes.
     if not isinstance(value, _TYPES) or "%" in str(value):
         raise TypeError
     return str(value)

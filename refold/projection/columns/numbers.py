@@ -107,7 +107,7 @@ def floating(name: str, kind: Float[Any]) -> Kind:
         try:
             kept = float(value)
             if single:
-                # With "<" it raises what is out of range; without, it makes it infinite.
+                # With "<" it raises for what is out of range; without, the value becomes infinite.
                 kept = struct.unpack("<f", struct.pack("<f", kept))[0]
             return kept + 0.0  # no negative zero: JSON of a row would lose its sign
         except OverflowError:

@@ -28,7 +28,7 @@ _BOUNDS: dict[type, tuple[Callable[[str, Any], Kind], Any]] = {
 
 
 def single_range(name: str, kind: AbstractSingleRange[Any]) -> Kind:
-    """Ranges of numbers, dates and times; of whole numbers and dates always as ``[a, b)``."""
+    """Ranges of numbers, dates and times; those of whole numbers and dates are ``[a, b)``."""
     found = next((_BOUNDS[known] for known in _BOUNDS if isinstance(kind, known)), None)
     if found is None:
         raise InvalidProjection(f"column {name!r}: expected a range of PostgreSQL's, got {kind!r}")

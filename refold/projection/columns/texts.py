@@ -47,11 +47,11 @@ def _encodable(value: str) -> bool:
 
 
 class Label(str):
-    """What a column of a Python enumeration holds: the label, as text, which is its member, too.
+    """The value of a column of a Python enumeration: its label as text, which acts as the member.
 
-    It equals both the label and the member, has the member's ``name`` and ``value``, and what else
-    text does not have. Of an enumeration whose members are text, it equals that, too. It is not the
-    member itself: compare it with ``==``, not ``is``.
+    It equals both the label and the member. It has the member's ``name``, ``value`` and all else
+    that text does not have. If the members are text, it equals that text, too. It is not the member
+    itself: compare it with ``==``, not ``is``.
     """
 
     __slots__ = ("label", "member")
@@ -61,7 +61,7 @@ class Label(str):
     @classmethod
     def of(cls, label: str, member: enum.Enum) -> Label:
         """The label of a member."""
-        # A member that is text compares its own: it must find it here.
+        # A member that is text compares its own text, so it must find that here.
         made = cls(str.__str__(member) if isinstance(member, str) else label)
         made.label = label
         made.member = member
@@ -81,7 +81,7 @@ class Label(str):
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
-            raise AttributeError(name)  # a copy of a label is one, too
+            raise AttributeError(name)  # so that a copy of a label is a label
         return getattr(self.member, name)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -89,11 +89,11 @@ class Label(str):
 
 
 def enumerated(name: str, kind: Enum) -> Kind:
-    """Labels: text, or for a Python enumeration `Label`; its members are taken, too."""
+    """Labels: text, or `Label` for a Python enumeration, whose members are taken, too."""
     labels: dict[Any, str] = {label: label for label in kind.enums}
     members = kind.enum_class
     if members is not None:
-        # What SQLAlchemy makes of a label and of a member, so that readers find the same.
+        # SQLAlchemy says which member a label stands for, so that readers find the same one.
         found: dict[str, Any] = {o: kind._object_value_for_elem(o) for o in kind.enums}
         labels = {label: Label.of(label, found[label]) for label in kind.enums}
         labels |= {member: labels[label] for label, member in found.items()}
@@ -119,7 +119,7 @@ def _label(stored: str) -> str:
 
 
 def bits(name: str, kind: postgresql.BIT) -> Kind:
-    """Strings of 0 and 1: of just the column's length, or up to it if it is varying."""
+    """Strings of 0 and 1: exactly as long as the column, or at most so long if it is varying."""
     length = kind.length
     if not kind.varying and length is None:
         length = 1

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql
 from refold.errors import InvalidProjection
 from refold.projection.columns.kind import Kind, exactly, wrong
 
-# Times are rounded away from this one: it is PostgreSQL's zero.
+# PostgreSQL's zero: halves are rounded away from it.
 _EPOCH = datetime(2000, 1, 1)
 _DAY_MICROSECONDS = 24 * 60 * 60 * 10**6
 
@@ -68,7 +68,7 @@ def _unit(kind: Any) -> int:
 
 
 def _rounded(value: datetime, unit: int) -> datetime:
-    """The time to the next `unit` microseconds, halves away from PostgreSQL's zero."""
+    """The time rounded to `unit` microseconds, halves away from PostgreSQL's zero."""
     epoch = _EPOCH.replace(tzinfo=value.tzinfo)
     passed = (value - epoch) // timedelta(microseconds=1)
     units = (abs(passed) + unit // 2) // unit
@@ -106,7 +106,7 @@ def time_of_day(name: str, kind: Time) -> Kind:
 
 
 def interval(name: str, kind: Any) -> Kind:
-    """Lengths of time: days and what is less. Months have no length, and no Python type.
+    """Lengths of time in days and smaller units. Months have no length, and no Python type.
 
     Raises:
         InvalidProjection: The column keeps some fields only.

@@ -1,1 +1,1 @@
-"""Event files: read, checked, imported once; and those of the sample shop."""
+"""Reads, checks and imports event files, and makes the sample shop's events."""

@@ -1,4 +1,4 @@
-"""The event file, line by line: what an event looks like there, and what is wrong with one."""
+"""Parses an event file line by line: makes an event of a line, or says what is wrong with it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class FileEvent(NamedTuple):
 
 
 class _HugeInteger(str):
-    """An integer's digits that orjson would round to a float without a word."""
+    """The digits of an integer that orjson would round to a float without a word."""
 
     __slots__ = ()
 

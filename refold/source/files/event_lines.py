@@ -1,4 +1,4 @@
-"""An event file, read in blocks: its events, how far it is read, and what it holds as a digest."""
+"""Reads an event file in blocks: its events, how far it is read, and a digest of its content."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class _Counted:
 
 
 class EventLines:
-    """An event file, read and parsed about a MiB at a time; blocks.
+    """An event file that is read and parsed about a MiB at a time. Reads block the thread.
 
     Attributes:
-        name: The file's, without its directory.
+        name: The file's name, without its directory.
         count: Lines read so far, blank ones too.
         total_bytes: The file's size as it is stored; None where it is unknown.
     """
@@ -90,11 +90,11 @@ class EventLines:
 
     @property
     def digest(self) -> str:
-        """Of what has been read, unpacked."""
+        """The SHA-256 of what has been read, unpacked, in hexadecimal."""
         return self._digest.hexdigest()
 
     def skip_rest(self) -> bool:
-        """Reads on to the end, for the digest; whether that was possible."""
+        """Reads on to the end, for the digest; returns whether that was possible."""
         try:
             while self._read():
                 pass
@@ -122,7 +122,9 @@ class EventLines:
             if event := parse_line(self.count, line):
                 batch.append(event)
         if len(rest) > _MAX_LINE_BYTES:
-            raise InvalidEventFile(self.count + 1, f"expected at most {_MAX_LINE_BYTES} bytes")
+            raise InvalidEventFile(
+                self.count + 1, f"expected at most {_MAX_LINE_BYTES} bytes, got a longer line"
+            )
         return batch
 
     def _read(self) -> bytes:

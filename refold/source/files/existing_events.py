@@ -1,4 +1,4 @@
-"""Events of a file that the event store has already: passed over if they are the very same."""
+"""Checks events of a file that the event store has already: they must be the very same."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def require_same(
 ) -> None:
     """Compares events with those that the store has under their stream and version.
 
-    A time that the file leaves out differs from none.
+    A time that the file leaves out is the same as any.
 
     Args:
         connection: Of the database with the event store.

@@ -1,4 +1,4 @@
-"""Import of events from a file (or a generator) into the event store: all of them, or none."""
+"""Imports events from a file (or a generator) into the event store: all of them, or none."""
 
 from __future__ import annotations
 
@@ -98,14 +98,14 @@ async def import_events(
 ) -> ImportResult:
     """Imports an event file in one transaction; positions follow the order of its lines.
 
-    What was imported is remembered with it, by its content. A file whose content was imported
-    before is refused.
+    The same transaction records the file's content. A file whose content was imported before is
+    refused.
 
     Args:
         engine: Of the database with the event store.
         source: NDJSON, gzipped if its name ends in ``.gz``; ``-`` for standard input.
-        again: Imports what was imported before all the same. Events with versions still need to be
-            the next in their streams.
+        again: Imports a file even if its content was imported before. Events with versions still
+            need to be the next in their streams.
         skip_existing: Passes over events whose stream has their version already, with the same
             content. Events without a version are added, unless the file was imported before.
         on_progress: Called about once per MiB of text.
@@ -126,7 +126,7 @@ async def import_events(
                             ImportProgress(lines.count, lines.bytes_read, lines.total_bytes)
                         )
             except UnexpectedVersion:
-                # Of a file that was imported before this is the first thing to be noticed.
+                # Of a file that was imported before, this is what is noticed first.
                 if not again and await asyncio.to_thread(lines.skip_rest):
                     await loader.refuse_known(lines.digest, lines.name)
                 raise
@@ -215,7 +215,7 @@ class EventLoader:
         await refuse_known(self._connection, digest, name)
 
     async def finished(self, digest: str, name: str) -> ImportResult:
-        """Records a file's import with what it added; the result as of `result`."""
+        """Records a file's import with what it added, and returns the `result`."""
         result = await self.result()
         if result.events:
             first, last = result.first_position, result.last_position

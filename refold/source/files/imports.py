@@ -1,4 +1,4 @@
-"""Which event files were imported: so that the same one is not added twice unawares."""
+"""Remembers which event files were imported, so that none is added twice by mistake."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Import:
 
     Attributes:
         digest: SHA-256 of the file's content, unpacked, in hexadecimal.
-        name: The file's, without its directory.
+        name: The file's name, without its directory.
         events: How many events it added, at least 1.
-        first_position: The first one's.
-        last_position: The last one's (inclusive).
+        first_position: The first event's position.
+        last_position: The last event's position (inclusive).
     """
 
     digest: str
@@ -75,7 +75,7 @@ async def refuse_known(connection: asyncpg.Connection[Any], digest: str, name: s
 
 
 async def record(connection: asyncpg.Connection[Any], made: Import) -> None:
-    """Remembers an import, in its own transaction."""
+    """Remembers an import, in the transaction of the import itself."""
     await connection.execute(
         _RECORD,
         made.digest,

@@ -164,7 +164,7 @@ class _Shop:
 
 
 class _Invoice:
-    """A stream in the making: numbers its events."""
+    """A stream that is being made; numbers its events."""
 
     def __init__(self, number: str, customer_id: str | None, country: str) -> None:
         self.number = number

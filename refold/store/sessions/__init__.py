@@ -1,1 +1,1 @@
-"""Sessions of workers that have stopped: found, and ended."""
+"""Finds and ends sessions of workers that have stopped."""

@@ -1,8 +1,9 @@
-"""The mark of a transaction that reads events, for long, and no read model.
+"""The mark of a transaction that reads events for a long time, and no read model.
 
 Its snapshot is as old as the transaction. A swap waits for readers with old snapshots, since to
-them the new table is empty; it need not wait for one that never looks at it. The mark is an
-advisory lock, shared and held until the transaction ends: any session sees it in ``pg_locks``.
+them the new table is empty. It need not wait for a reader that never looks at that table. The mark
+is an advisory lock, shared and held until the transaction ends: any session sees it in
+``pg_locks``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Sessions of workers that were stopped in the midst of a transaction: found, and ended.
+"""Finds and ends sessions of workers that stopped inside a transaction.
 
-A worker that is frozen or cut off keeps its locks as long as its connections live, and nothing of
-PostgreSQL's own ends them soon.
+A worker that is frozen or cut off keeps its locks as long as its connections live, and PostgreSQL
+does not end these soon.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from refold.runtime.database import server_error
 
 logger = logging.getLogger(__name__)
 
-# The server waits for it, between two statements or in one, rather than it for the server. Of
-# other roles' sessions nobody sees that without the right to.
+# A session is silent while the server waits for it, between two statements or within one. A role
+# needs a right to see that of other roles' sessions.
 _STATES = text(
     """
     SELECT a.pid, a.usename AS role, current_user AS own, a.state IS NULL AS hidden,
@@ -55,8 +55,8 @@ _STALLING = text(
 _END = text("SELECT pg_terminate_backend(:pid)")
 
 
-async def stalling(connection: AsyncConnection) -> list[int]:
-    """The sessions of Refold's for whose locks others of its sessions wait now."""
+async def stalling_sessions(connection: AsyncConnection) -> list[int]:
+    """Refold's sessions for whose locks other sessions of Refold wait now."""
     return sorted((await connection.execute(_STALLING)).scalars())
 
 
@@ -68,20 +68,20 @@ async def end_sessions(
     Args:
         engine: The database.
         pids: Their processes.
-        grace_seconds: Who has said nothing for so long is silent.
-        only_silent: Whether those that are at work are spared.
+        grace_seconds: A session that has said nothing for so long is silent.
+        only_silent: Whether sessions that are at work are spared.
 
     Returns:
         The processes that were ended.
 
     Raises:
-        MissingRight: None was ended, and some are of another role, which this one may not see or
-            end.
+        MissingRight: No session was ended, and some belong to another role, whose sessions this
+            role may not see or end.
     """
     if not pids:
         return []
     denied: MissingRight | None = None
-    # First as the role that logged in, which may end its own sessions whatever it has become.
+    # First as the role that logged in: it may end its own sessions, even after a SET ROLE.
     for reset in ("SET LOCAL ROLE NONE", None):
         async with engine.begin() as connection:
             if reset is not None:

@@ -1,8 +1,8 @@
-"""Taking a row over from an attempt that stopped with its transaction open.
+"""Takes a row over from an attempt that stopped with its transaction open.
 
 A worker that is frozen or cut off inside a transaction keeps its row locks as long as its
 connection lives. Its successor's fence would wait behind that lock for ever, so the connection is
-ended: what the old attempt had not committed is rolled back, and done again by its successor.
+ended. What the old attempt had not committed is rolled back, and its successor does it again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from refold.store.sessions.silent_sessions import end_sessions
 
 logger = logging.getLogger(__name__)
 
-# None of our batches takes this long: a session that holds the lock longer is not at work any more.
+# No batch takes this long: a session that holds the lock longer is not at work any more.
 _GRACE_SECONDS = 5.0
 _LOOK_SECONDS = 0.1
 _LOOK_AGAIN_SECONDS = 1.0

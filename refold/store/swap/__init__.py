@@ -1,1 +1,1 @@
-"""Putting a table live: the swap, what hangs on a table, and who is in the way."""
+"""Puts a table live: the swap, what is attached to the live table, and who is in the way."""

@@ -19,7 +19,7 @@ class Blocker:
 
     Attributes:
         pid: Its process; None for a prepared transaction.
-        user: Its role, as far as we may see it.
+        user: Its role, as far as the worker's role may see it.
         query: Its latest statement, cut to 100 characters.
         state: Such as ``idle in transaction``.
         since: When its transaction began.
@@ -126,13 +126,13 @@ _OLDER = text(
 async def holders(
     connection: AsyncConnection, oids: Sequence[int], *, older_than_milliseconds: float
 ) -> list[Blocker]:
-    """Who has been holding a lock on one of the relations for at least so long."""
+    """The transactions that have held a lock on one of the relations for at least so long."""
     parameters = {"oids": list(oids), "milliseconds": older_than_milliseconds}
     return _found(await connection.execute(_HOLDERS, parameters))
 
 
 async def blockers_of(connection: AsyncConnection, *pids: int) -> list[Blocker]:
-    """The sessions that these sessions wait for, but for those that are among them."""
+    """The transactions that these sessions wait for, except those of the sessions themselves."""
     return _found(await connection.execute(_BLOCKERS, {"pids": list(pids)}))
 
 
@@ -143,8 +143,11 @@ async def horizon(connection: AsyncConnection) -> str:
 
 
 async def older_snapshots(connection: AsyncConnection, mark: str) -> list[Blocker]:
-    """Whose snapshots are older than a mark: to a REPEATABLE READ reader among them, rows written
-    since are not there. Who reads events only (`event_readers`) is none of them."""
+    """The sessions whose snapshots are older than a mark.
+
+    A REPEATABLE READ reader among them does not see rows written since. Sessions that read events
+    only (`event_readers`) are left out.
+    """
     return _found(await connection.execute(_OLDER, {"horizon": mark}))
 
 

@@ -1,4 +1,4 @@
-"""The locks of a swap: on what, in which order, and how long they are waited for."""
+"""The locks of a swap: what it locks, in which order, and how long it waits for a lock."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 LOCK_MILLISECONDS = 100
-"""The lock timeout of a swap. While it waits, all readers wait behind it: it gives up soon."""
+"""The lock timeout of a swap. While it waits, all readers wait behind it, so it gives up soon."""
 
 SETTLED_IN_MILLISECONDS = 250
 """A session that has held its lock this long is likely to go on: readers do not stop for it."""
@@ -59,7 +59,7 @@ async def locks_of(
     locks = {name: f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE" for name in oids}
     # A reader of a view locks the view first, then the table: the other way round is a deadlock.
     # LOCK TABLE of a view would lock the table, too, with the rights of the view's owner, who may
-    # have none but to read it. A view given to the owner that it has is locked, and that is all.
+    # only have the right to read it. To give a view to the owner that it has only locks the view.
     in_order = [locks.get(target), *[view.lock for view in lasting], locks.get(live)]
     return (
         [*oids.values(), *[view.oid for view in lasting]],

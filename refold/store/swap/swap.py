@@ -30,11 +30,11 @@ class Swap:
     Attributes:
         oids: The relations that are locked: the target, views over the live table, that table.
         tables: The tables among them, by name.
-        locks: Statements that lock them: the target first, as nobody should stand still while
-            somebody else is waited for there; the others in the order in which readers do.
+        locks: Statements that lock them. The target comes first: while the swap waits there, no
+            reader should stand still. The others follow in the order in which readers lock them.
         temporary: Temporary views over the live table: they end with their sessions.
         statements: What is done under the locks.
-        attachments: What hangs on the live table.
+        attachments: What is attached to the live table.
     """
 
     oids: list[int]
@@ -46,7 +46,7 @@ class Swap:
 
     @property
     def sql(self) -> list[str]:
-        """All of it, for people."""
+        """All its statements, for people to read."""
         return [*self.locks, *[_IN_WORDS if s.startswith("DO ") else s for s in self.statements]]
 
 
@@ -54,7 +54,7 @@ def require_none_refused(refused: Sequence[str], table: str) -> None:
     """Refuses a swap that would lose something, before any work is done.
 
     Raises:
-        SwapRefused: Something hangs on the live table that cannot move; the message names all.
+        SwapRefused: Something attached to the live table cannot move; the message names all of it.
     """
     if refused:
         raise SwapRefused(
@@ -78,7 +78,7 @@ async def plan_swap(
         projection: Whose tables these are, in the version that built the target.
         target: The generation to make active.
         old: The generation that stands live, an adopted one included; None when no table does.
-        dry: The target is not there yet: its part is left out of what is carried.
+        dry: Whether the target is not there yet: its part is left out of what is carried.
     """
     live = await read_models.live_schema(connection, projection)
     table = projection.table.name
@@ -95,7 +95,7 @@ async def plan_swap(
     oids, tables, locks, temporary = await locks_of(connection, quoted(live, table), moved)
     statements = []
     if old is not None and not await read_models.exists(connection, live, table):
-        # Somebody has dropped the live table: there is nothing to keep.
+        # Somebody has dropped the live table, so there is nothing to keep.
         statements.append(_placed(old, DISCARDED, old.schema_name))
     elif old is not None:
         name, retained = quoted(live, table), own_schema(projection.name, old.generation)
@@ -122,7 +122,7 @@ async def prepare(
     *,
     show: Callable[[str], None] = lambda statement: None,
 ) -> Swap:
-    """Makes the target as the live table is, as far as that can be done before the swap.
+    """Makes the target like the live table, as far as that can be done before the swap.
 
     Args:
         connection: In a transaction.
@@ -132,15 +132,16 @@ async def prepare(
         show: Is told each statement before it is executed.
 
     Returns:
-        The swap, with nothing left to prepare, unless something hangs on the live table that cannot
+        The swap, with nothing left to prepare, unless something attached to the live table cannot
         move: then nothing is prepared.
 
     Raises:
-        SwapRefused: PostgreSQL refuses to give the target what hangs on the live table.
+        SwapRefused: PostgreSQL refuses to give the target what is attached to the live table.
     """
     table = projection.table.fullname
     swap = await plan_swap(connection, projection, target, old)
-    # Some statements make others necessary: who loses a right to a table loses it to its columns.
+    # Some statements make others necessary: a role that loses a right to a table loses it to the
+    # table's columns.
     for _ in range(_PASSES):
         if swap.attachments.refused or not swap.attachments.prepare:
             break
@@ -160,8 +161,8 @@ async def prepare(
                     raise
                 raise SwapRefused(
                     f"table {table} cannot be swapped: PostgreSQL refuses to give the new table "
-                    f"what hangs on it ({statement}): {told(error)}: remove it, or backfill in "
-                    "place"
+                    f"what is attached to the live one ({statement}): {told(error)}: remove it, or "
+                    "backfill in place"
                 ) from error
         swap = await plan_swap(connection, projection, target, old)
     return swap
@@ -173,7 +174,7 @@ _PASSES = 4
 async def obstacles(
     connection: AsyncConnection, projection: Projection, target: int, *, seen_as: str | None
 ) -> tuple[str, list[str]] | None:
-    """What hangs on the live table now and would stop a swap.
+    """What is attached to the live table now and would stop a swap.
 
     Args:
         connection: In a transaction.
@@ -186,8 +187,8 @@ async def obstacles(
         when nothing has changed since it was seen, or when there is no such table.
     """
     known = await generations.of_projection(connection, projection.name)
-    made = next((one for one in known if one.generation == target), None)
-    active = next((one for one in known if one.status == ACTIVE), None)
+    made = next((found for found in known if found.generation == target), None)
+    active = next((found for found in known if found.status == ACTIVE), None)
     if made is None or active is None or made is active:
         return None
     name = quoted(active.schema_name, active.table_name)
@@ -202,13 +203,13 @@ async def obstacles(
 
 
 async def lock(connection: AsyncConnection, swap: Swap) -> None:
-    """Locks readers out; raises the driver's error when ``lock_timeout`` is over before."""
+    """Locks readers out; raises the driver's error when ``lock_timeout`` ends first."""
     if swap.locks:
         await (await raw(connection)).execute(";\n".join(swap.locks))
 
 
 async def carry_out(connection: AsyncConnection, swap: Swap) -> None:
-    """Does the swap, in one round trip: readers stand still meanwhile."""
+    """Does the swap in one round trip; readers stand still meanwhile."""
     await (await raw(connection)).execute(";\n".join(swap.statements))
 
 
@@ -229,7 +230,7 @@ async def adopt(connection: AsyncConnection, projection: Projection) -> Generati
 
 
 CHANGED = "55R01"
-"""The SQLSTATE of a swap that finds the live table otherwise than it was looked at."""
+"""The SQLSTATE of a swap that finds the live table changed since it was looked at."""
 
 
 _IN_WORDS = "-- unless what hangs on the live table has changed meanwhile"

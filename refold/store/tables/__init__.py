@@ -1,1 +1,1 @@
-"""The tables of read models: made, filled, changed, compared."""
+"""Makes, fills, changes and compares the tables of read models."""

@@ -1,8 +1,8 @@
-"""Writing rows that PostgreSQL may refuse: all that it takes, and which it does not.
+"""Writes rows that PostgreSQL may refuse: makes the changes that it takes, and tells the others.
 
-What must hold is the table after all of them: a value that is unique may pass from one key to
-another, and two may swap theirs, in any order. Where nothing is refused, that costs two round trips
-more than `write`; only after a refusal the rows are written in halves, down to the ones at fault.
+Constraints must hold after all changes: a unique value may pass from one key to another, and two
+keys may swap theirs, in any order. Where nothing is refused, that costs two round trips more than
+`write`. Only after a refusal are the rows written in halves, down to the ones at fault.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from refold.runtime.database import raw
 from refold.store.tables.refused_row import RefusedRow, refused_row
 from refold.store.tables.rows import RowStore
 
-# Rows of others that a deletion would take along, or change.
+# Foreign keys by which a deletion would delete or change rows of other tables.
 _CASCADES = text(
     "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND confdeltype IN ('c', 'n', 'd') "
     "AND confrelid = to_regclass(:name)"
@@ -38,7 +38,7 @@ class Change:
 
 
 class _Undone(Exception):
-    """Ends a savepoint that was only a question."""
+    """Ends a savepoint whose changes were only tried."""
 
 
 class Changes:
@@ -47,7 +47,7 @@ class Changes:
     Args:
         connection: In a transaction.
         rows: The table.
-        bare: It has no primary key yet, and none of the rows: they are only added.
+        bare: Whether it has no primary key yet, and none of the rows: they are only added.
     """
 
     def __init__(self, connection: AsyncConnection, rows: RowStore, *, bare: bool = False) -> None:
@@ -119,7 +119,7 @@ class Changes:
 
     @asynccontextmanager
     async def _savepoint(self) -> AsyncIterator[None]:
-        """What can be deferred is looked at when all is written, not later and not before."""
+        """A savepoint that checks what can be deferred when all is written, and not later."""
         driver = await raw(self._connection)
         await driver.execute("SAVEPOINT refold_changes; SET CONSTRAINTS ALL DEFERRED")
         try:
@@ -149,7 +149,7 @@ class Changes:
     async def _exchange(
         self, changes: Sequence[Change], whys: dict[Key, RefusedRow]
     ) -> dict[Key, RefusedRow]:
-        """Changes of which each wants what another has: all let go, then each takes its own."""
+        """Makes changes that claim each other's values: deletes all rows, then writes each."""
         if not changes or self._bare or await self._cascades():
             return {change.key: whys[change.key] for change in changes}
         refused: dict[Key, RefusedRow] = {}
@@ -158,7 +158,7 @@ class Changes:
             losers: dict[Key, RefusedRow] = {}
             try:
                 async with self._savepoint():
-                    await self._rows.delete(self._connection, [one.key for one in group])
+                    await self._rows.delete(self._connection, [change.key for change in group])
                     for change in group:
                         why = await self._try([change])
                         if why is not None:
@@ -170,7 +170,7 @@ class Changes:
                 group = [change for change in group if change.key not in losers]
                 continue
             except (DBAPIError, asyncpg.PostgresError) as error:
-                # Somebody's row refers to one that would have to go.
+                # A row of somebody else's refers to one that would have to be deleted.
                 if refused_row(error) is None:
                     raise
                 refused |= {change.key: whys[change.key] for change in group}

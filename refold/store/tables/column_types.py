@@ -62,14 +62,14 @@ def _collated(column: Column[object]) -> str:
 
 
 def _named(kind: object) -> object:
-    """The type without what is around it."""
+    """The type inside arrays and decorators."""
     if isinstance(kind, ARRAY):
         return _named(kind.item_type)
     return _named(kind.load_dialect_impl(DIALECT)) if isinstance(kind, TypeDecorator) else kind
 
 
 async def _elsewhere(connection: AsyncConnection, column: Column[object]) -> str:
-    """Where a type of that name is which is not looked for there; empty when it is nowhere."""
+    """Says which schemas outside the ``search_path`` have such a type; empty if none has it."""
     name = getattr(_named(column.type), "name", None) or _written(column).split("(")[0].lower()
     statement = text(
         "SELECT string_agg(DISTINCT typnamespace::regnamespace::text, ', ') FROM pg_type "

@@ -1,8 +1,8 @@
 """Which columns two tables have in common, and how their values compare.
 
 Values are the same when readers take them for the same: 1.5 and 1.50, JSON fields in another order,
-0.0 and -0.0, one instant in two time zones. Text is compared byte by byte, whatever its collation
-takes for equal: readers do see the difference.
+0.0 and -0.0, one instant in two time zones. Text is compared byte by byte, even if its collation
+takes two texts for equal: readers see the difference.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class TableColumn:
 
     Attributes:
         name: Its name.
-        type: Its type as one writes it, with modifiers.
-        base: The type's oid; of a domain that of the type below.
+        type: Its type as SQL writes it, with modifiers.
+        base: The type's oid; for a domain, that of the type below it.
         builtin: The name of that type in pg_catalog; empty for any other.
         category: PostgreSQL's category of types, such as ``S`` for text.
         equality: Whether ``=`` means the same value for that type.
@@ -129,11 +129,11 @@ class Shared:
             shadow: The new table's alias.
         """
         names = f"{live}.{quoted(self.name)}", f"{shadow}.{quoted(self.name)}"
-        one, other = (
+        left, right = (
             self._common(column, name)
             for column, name in zip((self.live, self.shadow), names, strict=True)
         )
-        return one, other
+        return left, right
 
     def _common(self, column: TableColumn, name: str) -> str:
         kinds = {self.live.builtin, self.shadow.builtin}

@@ -1,4 +1,4 @@
-"""Comparing a new table with the live one: what was added, removed and changed."""
+"""Compares a new table with the live one: what was added, removed and changed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from refold.store.tables.comparable import Place, Shared, TableColumn, columns_o
 from refold.store.tables.read_models import count_rows, quoted
 
 SAMPLES = 5
-"""Samples of each kind."""
+"""So many samples of each kind."""
 
-# For each of the two tables' hash, of rows as wide as they are: more spills to disk.
+# For the hash of each of the two tables, with rows of full width; what needs more spills to disk.
 _WORK_MEMORY = "64MB"
 
-# What is read of a value to find where two of them differ, in characters.
+# So many characters of a value are read to find where two values differ.
 _READ = 4000
 
 
@@ -132,8 +132,10 @@ class _Statements:
         self.others = [column for column in shared if column.name not in key]
         self.live = f"{quoted(*live)} l"
         self.shadow = f"{quoted(*shadow)} s"
-        self.match = " AND ".join(f"{one} = {other}" for one, other in map(_sides, self.key))
-        self.differ = [f"{one} IS DISTINCT FROM {other}" for one, other in map(_sides, self.others)]
+        self.match = " AND ".join(f"{left} = {right}" for left, right in map(_sides, self.key))
+        self.differ = [
+            f"{left} IS DISTINCT FROM {right}" for left, right in map(_sides, self.others)
+        ]
 
     def counts(self) -> str:
         """Rows added, removed, on both sides, changed; and for each column how many differ."""
@@ -198,18 +200,18 @@ async def _changed_samples(
     for found in await connection.exec_driver_sql(statements.changed()):
         key, differ, live, shadow = tuple(found)
         pairs = [
-            (column, one, other)
-            for column, differs, one, other in zip(
+            (column, before, after)
+            for column, differs, before, after in zip(
                 statements.others, differ, live, shadow, strict=True
             )
             if differs
         ]
-        one, other = short_rows(
-            {column.name: _value(column.live, one) for column, one, _ in pairs},
-            {column.name: _value(column.shadow, other) for column, _, other in pairs},
+        live_row, shadow_row = short_rows(
+            {column.name: _value(column.live, before) for column, before, _ in pairs},
+            {column.name: _value(column.shadow, after) for column, _, after in pairs},
         )
         fields = short_row(_row([column.shadow for column in statements.key], key)) or {}
-        samples.append(DiffSample(kind="changed", key=fields, live=one, shadow=other))
+        samples.append(DiffSample(kind="changed", key=fields, live=live_row, shadow=shadow_row))
     return samples
 
 
@@ -243,7 +245,7 @@ def _row(columns: Sequence[TableColumn], values: Sequence[str | None]) -> dict[s
 
 
 def _value(column: TableColumn, value: str | None) -> Any:
-    """A value as JSON has it, of PostgreSQL's text."""
+    """The value for JSON that PostgreSQL's text stands for."""
     if value is None:
         return None
     if column.builtin in ("int2", "int4", "int8"):

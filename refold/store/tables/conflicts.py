@@ -1,4 +1,4 @@
-"""Which rows have what another row claims: by unique indexes and exclusion constraints."""
+"""Finds the rows that have what another row claims, by unique index or exclusion constraint."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from refold.projection.declaration import Row
 from refold.projection.key import Key
 from refold.store.tables.rows import RowStore
 
-# An index's expressions with the operators by which two entries are the same; those that are only
-# included have none.
+# An index's expressions, with the operators by which two entries are the same. Columns that are
+# only included have no operator.
 _INDEX = text(
     """
     SELECT coalesce(pg_get_expr(x.indpred, x.indrelid), 'true') AS among, x.indnullsnotdistinct,
@@ -40,7 +40,7 @@ async def holders(
         rows: The table.
         row: The row that was refused.
         index: The index, or the constraint of the same name, that refuses it.
-        most: At most so many.
+        most: How many keys at most.
     """
     found = (await connection.execute(_INDEX, {"table": rows.name, "index": index})).first()
     if found is None:

@@ -26,7 +26,7 @@ async def foreign_keys(
 ) -> list[AddConstraint]:
     """The statements that add a table's foreign keys to its copy in a schema.
 
-    They refer to what the declaration names, wherever the copy is; one that refers to the table
+    They refer to what the declaration names, wherever the copy is. A key that refers to the table
     itself refers to the copy, so that it stays a reference to itself when the copy goes live.
 
     Args:
@@ -35,9 +35,9 @@ async def foreign_keys(
         schema: The schema of the copy.
     """
     ordered = sorted(
-        table.foreign_key_constraints, key=lambda one: (str(one.name), list(one.column_keys))
+        table.foreign_key_constraints, key=lambda key: (str(key.name), list(key.column_keys))
     )
-    return [AddConstraint(await _moved(connection, table, one, schema)) for one in ordered]
+    return [AddConstraint(await _moved(connection, table, key, schema)) for key in ordered]
 
 
 async def _moved(

@@ -1,4 +1,4 @@
-"""The tables that readers query, and their shadows: made, indexed, dropped."""
+"""Makes, indexes and drops the tables that readers query, and their shadows."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from refold.store.tables.foreign_keys import foreign_keys
 
 def quoted(*names: str) -> str:
     """A qualified name, quoted where it must be."""
-    # Of the driver's own dialect: others double percent signs.
+    # By the driver's own dialect: others double percent signs.
     return ".".join(DIALECT.identifier_preparer.quote(name) for name in names)
 
 
-# SQLAlchemy keeps what it has compiled by the table object: with a new one for each segment, all
-# statements would be compiled again, and what was compiled before kept until the cache is full.
+# SQLAlchemy caches compiled statements by the table object. With a new object for each segment, it
+# would compile all statements again, and keep the old ones until its cache is full.
 @lru_cache(maxsize=256)
 def physical(projection: Projection, schema: str) -> Table:
     """The projection's table as it stands, or will stand, in that schema; not to be changed."""
@@ -75,9 +75,9 @@ def misplaced(projection: Projection, live: str) -> str | None:
 
 
 async def others_named(connection: AsyncConnection, live: str, table: str) -> list[str]:
-    """Schemas where a table of that name stands, too, which somebody may take for the read model.
+    """Other schemas with a table of that name, which somebody may take for the read model.
 
-    Neither Refold's own nor PostgreSQL's.
+    Refold's own schemas and PostgreSQL's are left out.
     """
     statement = text(
         """
@@ -135,8 +135,8 @@ async def create_shadow(connection: AsyncConnection, projection: Projection, sch
     await connection.exec_driver_sql(f"CREATE SCHEMA {quoted(schema)}")
     columns = [_bare(column) for column in projection.table.columns]
     table = Table(projection.table.name, MetaData(), *columns, schema=schema)
-    for constraint in [one for one in table.constraints if isinstance(one, CheckConstraint)]:
-        table.constraints.remove(constraint)  # of a column's type
+    for check in [c for c in table.constraints if isinstance(c, CheckConstraint)]:
+        table.constraints.remove(check)  # of a column's type
     await connection.execute(CreateTable(table))
     # Without a key, a publication of all tables would refuse to let rows be replaced in it.
     await connection.exec_driver_sql(_identity(schema, projection.table.name, "FULL"))
@@ -184,8 +184,8 @@ async def declared(
         connection: In a transaction.
         projection: The projection.
         schema: Where the table is.
-        refers: With its foreign keys; a copy that is only kept has none, as it must not stop
-            anybody from deleting what it refers to.
+        refers: Whether foreign keys are among them. A copy that is only kept has none, as it must
+            not stop anybody from deleting what it refers to.
     """
     table = physical(projection, schema)
     others = [
@@ -195,8 +195,8 @@ async def declared(
     ]
     identity = _identity(schema, table.name, "DEFAULT").replace("%", "%%")
     foreign = await foreign_keys(connection, projection.table, schema) if refers else []
-    # Not to be marked as made: the table is looked at again, by another attempt.
-    keys = [AddConstraint(one, isolate_from_table=False) for one in (table.primary_key, *others)]
+    # SQLAlchemy must not mark them as made: another attempt uses the same table object.
+    keys = [AddConstraint(key, isolate_from_table=False) for key in (table.primary_key, *others)]
     return [
         keys[0],
         DDL(identity),  # type: ignore[no-untyped-call]
@@ -215,7 +215,7 @@ async def add_indexes(
 
 
 def _constraints(table: Table) -> list[Constraint]:
-    """Those that PostgreSQL needs: a CHECK that other databases need for a type has a rule."""
+    """The constraints that PostgreSQL needs: a CHECK that only other databases need has a rule."""
     compiler = DIALECT.ddl_compiler(DIALECT, None)  # type: ignore[arg-type]
     return [
         constraint
@@ -230,7 +230,7 @@ async def analyze(connection: AsyncConnection, schema: str, table: str) -> None:
 
 
 async def drop_shadow(connection: AsyncConnection, schema: str, table: str) -> None:
-    """Drops a table that is not live, and its schema. What hangs on it makes this fail."""
+    """Drops a table that is not live, and its schema; fails if something is attached to it."""
     await connection.exec_driver_sql(f"DROP TABLE IF EXISTS {quoted(schema, table)} RESTRICT")
     await connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {quoted(schema)} RESTRICT")
 

@@ -44,7 +44,7 @@ class RefusedRow:
 
         Args:
             projection: Whose table it is.
-            by_hand: The constraint is none that the projection's table declares.
+            by_hand: Whether the projection's table does not declare the constraint.
         """
         whose = f"; it was added by hand, {projection.name!r} does not declare it"
         return (
@@ -54,11 +54,11 @@ class RefusedRow:
 
 
 def refused_row(error: BaseException) -> RefusedRow | None:
-    """What an error of a statement that writes rows says of one; None for one of another kind."""
+    """The refused row that an error of a writing statement tells of; None for any other error."""
     found = server_error(error)
     if found is None or not is_refused_row(found, written=True):
         return None
-    # The detail has the row's values: they are for nobody's log.
+    # The error's detail has the row's values, which must not get into a log.
     said = own_words(found).splitlines()[0].rstrip(".")[:_MOST]
     constraint = getattr(found, "constraint_name", None)
     return RefusedRow(found.sqlstate or "", constraint or _index_in(said), said)

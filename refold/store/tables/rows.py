@@ -29,7 +29,7 @@ from refold.projection.key import Key
 from refold.store.tables.read_models import quoted
 from refold.store.tables.stored_types import driver_binder, has_coarse_equality, stored
 
-# What is large of a table's rows is in a table of its own.
+# PostgreSQL keeps large values of a table's rows in a table of their own.
 _ANY_LARGE = text(
     "SELECT pg_relation_size(reltoastrelid) > 0 FROM pg_class WHERE oid = to_regclass(:name)"
 )
@@ -103,7 +103,7 @@ class RowStore:
         }
 
     async def find(self, connection: AsyncConnection, keys: Select[Any]) -> list[Key]:
-        """Those of the keys that a statement finds which have a row."""
+        """The keys that a statement finds and that have a row."""
         statement = select(*self._key).where(self._compared().in_(keys))
         rows = [tuple(row) for row in await connection.execute(statement)]
         return [row[0] if len(row) == 1 else row for row in rows]
@@ -149,7 +149,7 @@ class RowStore:
     ) -> None:
         """Deletes the rows with low < key <= high (None: no bound), except those to keep.
 
-        With `among`, only those of these keys.
+        With `among`, only rows of these keys.
         """
         condition = [] if among is None else [self._among(among)]
         if low is not None:
@@ -178,7 +178,7 @@ class RowStore:
         )
 
     def _told_apart(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
-        """The column, in a form whose equality tells apart whatever a handler does."""
+        """The column, in a form whose equality tells apart all that a handler tells apart."""
         kind = self._kinds[str(column.key)]
         return cast(column, Text) if has_coarse_equality(kind) else column
 
@@ -191,7 +191,8 @@ class RowStore:
         return values[0] if len(values) == 1 else tuple_(*values)
 
     def _among(self, keys: Sequence[Key]) -> ColumnElement[bool]:
-        # Arrays, one a key column: a list of values would run into the limit of 32,767 parameters.
+        # An array for each key column: a list of values would run into the limit of 32,767
+        # parameters.
         parts = [key if len(self._key) > 1 else (key,) for key in keys]
         arrays = [
             literal([part[i] for part in parts], ARRAY(column.type))

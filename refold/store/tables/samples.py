@@ -1,4 +1,4 @@
-"""Some keys of a table, at random."""
+"""Draws some keys of a table at random."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.projection.key import Key
 
-# Up to this many rows all are drawn from; beyond, those of some pages are.
+# From a table of up to so many rows, keys are drawn from all; from a larger one, from some pages.
 _ALL = 20_000
 
 
@@ -29,7 +29,7 @@ async def sample_keys(
         pages = tablesample(table, func.system(max(100 * _ALL / rows, 0.001)))
         keys = await _drawn(connection, table, pages, count)
     if len(keys) < count:
-        # A small table, or one of pages that are mostly empty.
+        # The table is small, or its pages are mostly empty.
         keys = await _drawn(connection, table, table, count)
     return keys
 

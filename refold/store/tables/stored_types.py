@@ -1,7 +1,7 @@
-"""The types as which rows are written and read: what SQLAlchemy and the driver would change, too.
+"""The types by which rows are written and read, with the values that SQLAlchemy would change.
 
-Both make something else of some values: the driver writes the last date as infinity, SQLAlchemy
-NULL in a JSON column as JSON's null. A table of stored types is what
+SQLAlchemy and the driver change some values: the driver writes the last date as infinity, and
+SQLAlchemy writes NULL in a JSON column as JSON's null. A table of stored types holds what
 `refold.projection.columns` says.
 """
 
@@ -63,7 +63,7 @@ class _Stored(TypeDecorator[Any]):
         return self.read(value)
 
 
-# As long as the tables that it is made for: see `refold.store.tables.read_models.physical`.
+# Kept as long as the tables that it is made for: see `refold.store.tables.read_models.physical`.
 @lru_cache(maxsize=256)
 def stored(table: Table) -> tuple[Table, Mapping[str, Kind]]:
     """A table for statements about rows, with the columns that handlers fill, and their kinds."""
@@ -88,7 +88,7 @@ def _type(kind: Kind) -> TypeEngine[Any]:
 
 
 def driver_binder(kind: Kind) -> Callable[[Any], Any] | None:
-    """What makes of a stored value the driver's; None where it is that already."""
+    """The function that turns a stored value into the driver's; None where it is that already."""
     processor: Callable[[Any], Any] | None
     processor = kind.base.dialect_impl(DIALECT).bind_processor(DIALECT)
     bind = kind.bind
@@ -104,8 +104,8 @@ def driver_binder(kind: Kind) -> Callable[[Any], Any] | None:
 def has_coarse_equality(kind: Kind) -> bool:
     """Whether PostgreSQL takes some values for equal that handlers tell apart, or compares none.
 
-    1.5 and 1.50 are equal, in a numeric without a scale as in jsonb, and a collation may take more
-    for equal; json has no equality at all.
+    In jsonb and in a numeric without a scale, 1.5 and 1.50 are equal. A collation may take
+    different texts for equal. json has no equality at all.
     """
     base: Any = kind.base
     while isinstance(base, ARRAY):

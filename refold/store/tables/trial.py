@@ -1,4 +1,4 @@
-"""Whether PostgreSQL takes a projection's table, found out before any work is done."""
+"""Tries whether PostgreSQL takes a projection's table, before any work is done."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def require_possible(connection: AsyncConnection, projection: Projection) 
             await connection.execute(statement)
     except DBAPIError as error:
         refused = server_error(error)
-        # What it names is not there, has another type, is not allowed, or a trigger says no.
+        # What it names is not there, has another type or is not allowed, or a trigger refuses.
         if refused is not None and judge(refused) is Judgement.FINAL:
             raise InvalidProjection(_sentence(projection, part, refused)) from None
         if refused is None or refused.sqlstate != "55P03":

@@ -2,83 +2,74 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from refold.engine.lifecycle.retention import drop_expired
+from refold.engine.lifecycle.retention import Left, drop_expired
 from refold.engine.live.automatic_snapshots import drop_expired_snapshots
+from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
+from refold.store.generations import Generation
 from refold.worker.chores.chore import Looked
 from refold.worker.chores.reasons import reason_of
 
 _SECONDS = 30.0
 
 
-class Retention:
-    """Drops retained generations beyond their time, as each projection says.
+class _Dropping(ABC):
+    """Drops what each projection does not want to be kept any longer.
 
     Args:
         engine: The database.
         registry: The projections.
     """
+
+    name: str
+    seconds = _SECONDS
+    _what: str
+    _all: str
+
+    def __init__(self, engine: AsyncEngine, registry: Registry) -> None:
+        self._engine = engine
+        self._registry = registry
+
+    @abstractmethod
+    async def _drop(self, projection: Projection, left: Left) -> list[int]:
+        """Drops what can be dropped, and says what stays; returns the generations dropped."""
+
+    async def run_once(self) -> Looked:
+        """Looks at each projection that this worker has; see `Chore`."""
+        looked = Looked(projections=[projection.name for projection in self._registry])
+
+        def left(stays: Generation, error: Exception) -> None:
+            looked.cannot(stays.projection, f"{self._what} {stays.generation}", reason_of(error))
+
+        for projection in self._registry:
+            try:
+                dropped = await self._drop(projection, left)
+            except Exception as error:
+                looked.cannot(projection.name, self._all, reason_of(error))
+            else:
+                looked.done += [f"{projection.name} {self._what} {number}" for number in dropped]
+        return looked
+
+
+class Retention(_Dropping):
+    """Drops retained generations beyond their time."""
 
     name = "retention"
-    seconds = _SECONDS
+    _what, _all = "generation", "retained generations"
 
-    def __init__(self, engine: AsyncEngine, registry: Registry) -> None:
-        self._engine = engine
-        self._registry = registry
-
-    async def run_once(self) -> Looked:
-        """Looks at each projection that this worker has; see `Chore`."""
-        looked = Looked(projections=[projection.name for projection in self._registry])
-        for projection in self._registry:
-            try:
-                dropped = await drop_expired(
-                    self._engine,
-                    projection.name,
-                    projection.backfill,
-                    left=lambda generation, error: looked.cannot(
-                        generation.projection,
-                        f"generation {generation.generation}",
-                        reason_of(error),
-                    ),
-                )
-            except Exception as error:
-                looked.cannot(projection.name, "retained generations", reason_of(error))
-            else:
-                looked.done += [f"{projection.name} generation {number}" for number in dropped]
-        return looked
+    async def _drop(self, projection: Projection, left: Left) -> list[int]:
+        return await drop_expired(self._engine, projection.name, projection.backfill, left=left)
 
 
-class SnapshotRetention:
-    """Drops snapshots that projections have made by themselves, but for the latest ones.
-
-    Args:
-        engine: The database.
-        registry: The projections.
-    """
+class SnapshotRetention(_Dropping):
+    """Drops snapshots that projections have made by themselves, but for the latest ones."""
 
     name = "snapshot retention"
-    seconds = _SECONDS
+    _what, _all = "snapshot", "snapshots"
 
-    def __init__(self, engine: AsyncEngine, registry: Registry) -> None:
-        self._engine = engine
-        self._registry = registry
-
-    async def run_once(self) -> Looked:
-        """Looks at each projection that this worker has; see `Chore`."""
-        looked = Looked(projections=[projection.name for projection in self._registry])
-        for projection in self._registry:
-            try:
-                dropped = await drop_expired_snapshots(
-                    self._engine,
-                    projection,
-                    left=lambda snapshot, error: looked.cannot(
-                        snapshot.projection, f"snapshot {snapshot.generation}", reason_of(error)
-                    ),
-                )
-            except Exception as error:
-                looked.cannot(projection.name, "snapshots", reason_of(error))
-            else:
-                looked.done += [f"{projection.name} snapshot {number}" for number in dropped]
-        return looked
+    async def _drop(self, projection: Projection, left: Left) -> list[int]:
+        return await drop_expired_snapshots(self._engine, projection, left=left)

@@ -7,7 +7,7 @@ import logging
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from refold.errors import MissingRight
-from refold.store.sessions.silent_sessions import end_sessions, stalling
+from refold.store.sessions.silent_sessions import end_sessions, stalling_sessions
 from refold.worker.chores.chore import Looked
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Stalls:
         looked = Looked()
         looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         async with looking.connect() as connection:
-            holders = await stalling(connection)
+            holders = await stalling_sessions(connection)
         for pid in holders:
             try:
                 ended = await end_sessions(

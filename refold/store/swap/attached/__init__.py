@@ -1,4 +1,4 @@
-"""What hangs on a live table: what moves with a swap, how, and what cannot."""
+"""What is attached to a live table: what moves with a swap, how, and what cannot move."""
 
 from refold.store.swap.attached.fingerprint import fingerprint_statement
 from refold.store.swap.attached.look import Attachments, built_as, look

@@ -1,4 +1,4 @@
-"""What a table consists of beside its rows, each thing with its definition, to be compared."""
+"""What a table consists of besides its rows: each thing with a definition that can be compared."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ _DEFINITIONS = text(
 
 
 async def definitions(connection: AsyncConnection, name: str) -> Definitions:
-    """All that `difference` compares of a table; nothing of one that is not there.
+    """All that `difference` compares of a table; empty when there is no such table.
 
     Args:
         connection: In a transaction with an empty ``search_path``, so that definitions name the
@@ -89,7 +89,7 @@ def recorded(built: Built | None, found: Definitions) -> Definitions:
 
     Args:
         built: What was recorded; None when nothing was: then nothing counts as done by hand.
-        found: As the table is.
+        found: What the table has now.
     """
     if built is None:
         return found

@@ -1,7 +1,7 @@
-"""What a table must be given, and lose, to be as the live one is: compared three ways.
+"""What a table must be given, and lose, to be like the live one: a comparison of three sides.
 
-What somebody has changed by hand is what differs between the live table and how it was built. It
-is done to the table that takes its place, too; all else stays as that one declares it.
+What somebody has changed by hand is what differs between the live table and how it was built. The
+same is done to the table that takes its place; all else stays as that one declares it.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Side:
     """One of the two tables.
 
     Attributes:
-        found: As it is.
-        built: As it was built; what it has beside that was done by hand, or by a preparation.
+        found: What it has now.
+        built: What it was built with; all else was done by hand, or by a preparation.
     """
 
     found: Definitions
@@ -44,14 +44,14 @@ def by_hand(live: Side, *, same_version: bool) -> dict[Thing, str | None]:
 
     Args:
         live: The live table.
-        same_version: Whether the table in its place is of the same version: defaults and NOT NULL
-            are those of the version otherwise.
+        same_version: Whether the table in its place is of the same version; otherwise defaults and
+            NOT NULL are those of the other version.
     """
     kinds = (*_NAMED, *_OF_COLUMNS) if same_version else _NAMED
     found, built = live.found, live.built
     things = [thing for thing in {**built, **found} if thing.kind in kinds]
     if _key(found) != _key(built):
-        # Refold cannot do without the key that is declared, nor that without its columns' NOT NULL.
+        # Refold needs the key that is declared, and the key needs its columns' NOT NULL.
         gone = (KEY, NOT_NULL)
         things = [t for t in things if t.kind not in gone or (t.kind == NOT_NULL and t in found)]
     return {t: found.get(t) for t in sorted(things) if found.get(t) != built.get(t)}
@@ -92,7 +92,7 @@ def statements(
     *,
     same_version: bool,
 ) -> list[str]:
-    """What makes the target as the live table is, in order.
+    """The statements that make the target like the live table, in order.
 
     Args:
         place: The target's schema and name.
@@ -119,7 +119,7 @@ def statements(
         if same and same[0] not in renamed.values():
             renamed[old] = same[0]
     other = [t for t in wanted if t in have and have[t] != wanted[t]]
-    # A default is replaced by the next one; all else has to make room.
+    # A new default replaces the old one; all else is dropped first.
     dropped = [*(t for t in lost if t not in renamed), *(t for t in other if t.kind != DEFAULT)]
     made = [*other, *(t for t in new if t not in renamed.values())]
     return [

@@ -1,13 +1,13 @@
-"""A cheap mark of all that hangs on a table: another mark means that something has changed."""
+"""A cheap mark of all that is attached to a table: another mark means that something changed."""
 
 from __future__ import annotations
 
 
 def fingerprint_statement(name: str) -> str:
-    """A statement for one text value over the catalogue's rows about a table.
+    """A statement that makes one text value of the catalogue's rows about a table.
 
-    A row's xmin changes with each change of it, so nothing need be read of what the rows say.
-    All look-ups go by index; it is run while readers are locked out.
+    A row's xmin changes with each change of the row, so the rows' contents need not be read. All
+    look-ups go by index: the statement runs while readers are locked out.
 
     Args:
         name: The table, quoted.

@@ -1,4 +1,4 @@
-"""Looking at a live table: what moves with a swap, and the SQL that moves it."""
+"""Looks at a live table: what moves with a swap, and the SQL that moves it."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from refold.store.generations import Built
 from refold.store.swap.attached.definitions import definitions, recordable, recorded
 from refold.store.swap.attached.difference import Side, by_hand, in_words, retyped, statements
 from refold.store.swap.attached.fingerprint import fingerprint_statement
-from refold.store.swap.attached.moving import MOVING, PUBLISHED
-from refold.store.swap.attached.preparing import DEFAULT_PRIVILEGES, PREPARING
+from refold.store.swap.attached.moves import MOVES, PUBLISHED
+from refold.store.swap.attached.preparations import DEFAULT_PRIVILEGES, PREPARATIONS
 from refold.store.swap.attached.refusals import refused
 from refold.store.tables.read_models import quoted
 
 
 @dataclass(frozen=True)
 class Attachments:
-    """All that hangs on a live table, and how it moves to the table that takes its place.
+    """All that is attached to a live table, and how it moves to the table that takes its place.
 
     Attributes:
         carried: What moves, in words.
         refused: What stands in the way, each with what to do about it.
-        prepare: What the target is given, and loses, before the swap; may take long. Others may
-            become necessary by it.
+        prepare: What the target is given, and loses, before the swap. It may take long, and may
+            make further statements necessary.
         detach: What is taken from the outgoing table, under the swap's lock.
         attach: What is given to the target under the live table's name, under the same lock.
         fingerprint: The mark that `fingerprint_statement` found before all this was looked at.
-        notes: What people have to do all the same.
+        notes: What people have to do themselves.
     """
 
     carried: tuple[str, ...] = ()
@@ -57,7 +57,9 @@ async def look(
     built_with: Built | None,
     target_built_with: Built | None,
 ) -> Attachments:
-    """Looks at all that hangs on the live table; without one, at what its schema gives by default.
+    """Looks at all that is attached to the live table.
+
+    Without a live table, it looks at the privileges that the schema gives by default.
 
     Args:
         connection: In a transaction.
@@ -66,8 +68,8 @@ async def look(
         target_schema: Where the target is; None when there is none yet.
         same_version: Whether both are of one version: then their columns are alike.
         built_with: What the live table was built with; all else was added by hand: indexes and
-            constraints move, columns cannot. None when that is not known: then none was.
-        target_built_with: What the target was built with, alike.
+            constraints move, columns cannot. None when that is not known: then nothing was added.
+        target_built_with: The same of the target.
     """
     table = projection.table.name
     live = quoted(live_schema, table)
@@ -97,15 +99,15 @@ async def look(
         built = built_with or await _built_as(connection, live)
         parameters = {"live": live, "target": target, "declared": built["names"]}
         settings = []
-        for statement in PREPARING:
+        for statement in PREPARATIONS:
             for row in await _rows(connection, statement, parameters):
                 carried += [row.what] if row.what else []
                 settings += [row.prepare] if row.prepare and target is not None else []
-        # First what the settings are settings of.
+        # An index or constraint first: its settings are found once it is there.
         prepare = prepare or settings
         detach: list[str] = []
         attach: list[str] = []
-        for statement in MOVING:
+        for statement in MOVES:
             for row in await _rows(connection, statement, parameters):
                 carried += [row.what] if row.what else []
                 detach += [row.detach] if row.detach else []

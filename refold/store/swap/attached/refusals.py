@@ -1,4 +1,4 @@
-"""What hangs on a live table and cannot move to the one that takes its place."""
+"""What is attached to a live table and cannot move to the one that takes its place."""
 
 from __future__ import annotations
 

@@ -1,81 +1,36 @@
-"""Beginning a rollback: which generation, and whether it can be brought to the head."""
+"""Planning a rollback: which generation, and whether it can be brought to the head."""
 
 from __future__ import annotations
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from temporalio import activity
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.activities.heartbeat import heartbeating, place
-from refold.engine.lifecycle import announcements
-from refold.engine.lifecycle.deployment import Deployment
-from refold.engine.lifecycle.lease_standing import Executions
-from refold.engine.planning import admission
 from refold.engine.planning.head import settled_head
+from refold.engine.planning.measurement import count_between
+from refold.engine.planning.planner import Planner, make_copy
 from refold.engine.planning.preview import preview
 from refold.engine.step import Step
 from refold.errors import InvalidRequest
 from refold.messages.run.life import BeginRollback
 from refold.messages.run.plan import Plan
-from refold.projection.declaration import Projection
-from refold.projection.registry import Registry
 from refold.requests.poison_policy import Poison
 from refold.requests.runs import RollbackRequest
-from refold.runtime.settings import Settings
-from refold.source.log import count_events
-from refold.store import generations, leases, runs, snapshots
+from refold.store import generations, snapshots
 from refold.store.generations import RETAINED, SNAPSHOT, UNMANAGED, Generation
 from refold.store.swap.swap import require_none_refused
 from refold.store.tables import read_models
 
 
-class RollbackActivities:
-    """The activity that begins a rollback.
+class RollbackPlanner(Planner):
+    """Plans rollbacks; see `Planner`."""
 
-    Args:
-        engine: The database.
-        registry: The projections.
-        settings: For the heartbeat timeout.
-        executions: Whether runs that hold a projection are alive.
-    """
-
-    def __init__(
-        self,
-        engine: AsyncEngine,
-        registry: Registry,
-        settings: Settings,
-        executions: Executions,
-    ) -> None:
-        self._engine = engine
-        self._executions = executions
-        self._registry = registry
-        self._deployment = Deployment(engine, registry, place, settings.deployment_seconds)
-        self._settings = settings
-
-    @activity.defn
-    async def begin_rollback(self, begin: BeginRollback) -> Plan:
-        """Takes the projection's lease and plans the rollback; one that was begun finds its plan.
+    async def plan(self, begin: BeginRollback, beat: Step) -> Plan:
+        """Makes a rollback's plan, and records it.
 
         Raises:
-            UnknownProjection: The request names none that is registered.
-            ProjectionBusy: Another run writes the projection.
             InvalidRequest: There is no such generation or snapshot to go back to, or the handlers
                 of its version are not registered.
             SwapRefused: Something hangs on the live table that cannot move.
         """
-        request = begin.request
-        await self._deployment.any_version(request.projection)
-        async with heartbeating(self._engine, begin.run_id) as beat:
-            known = await admission.begin(
-                self._engine,
-                self._executions,
-                request,
-                run_id=begin.run_id,
-                workflow_id=activity.info().workflow_id or "",
-                kind="Rollback",
-            )
-            return known or await self._plan(begin, beat)
-
-    async def _plan(self, begin: BeginRollback, beat: Step) -> Plan:
         request = begin.request
         async with self._engine.connect() as connection:
             target = await _target(connection, request)
@@ -96,7 +51,8 @@ class RollbackActivities:
             head = await settled_head(self._engine, target, beat)
             behind = 0
             if not stale:
-                behind = await self._behind(connection, projection, target, head)
+                position = target.position or 0
+                behind = await count_between(connection, projection, position, head)
             number = target.generation
             if copied:
                 number = 1 + await generations.highest(connection, projection.name)
@@ -123,25 +79,8 @@ class RollbackActivities:
             shown = await preview(connection, projection, plan, active, exact=False)
         plan = plan.shown_as(shown)
         require_none_refused(shown.refused, projection.table.fullname)
-        return await self._record(begin, plan, projection, target)
 
-    async def _record(
-        self,
-        begin: BeginRollback,
-        plan: Plan,
-        projection: Projection,
-        target: Generation,
-    ) -> Plan:
-        """Writes the plan and makes room for the copy of a snapshot: all of it or nothing.
-
-        Returns:
-            The plan that stands: another attempt's, if that was sooner.
-        """
-        async with self._engine.begin() as connection:
-            await leases.require(connection, plan.run_id)
-            sooner = await runs.planned(connection, plan.run_id)
-            if sooner is not None:
-                return Plan.model_validate(sooner)
+        async def write(connection: AsyncConnection) -> None:
             # Retention looks at the lease under this lock before it drops a generation.
             still = await generations.get(connection, plan.projection, target.generation, lock=True)
             if still is None or still.status != target.status:
@@ -151,22 +90,9 @@ class RollbackActivities:
                     f"dropped{why}: roll back to another"
                 )
             if plan.copies is not None:
-                made = await snapshots.create_copy(connection, projection, run_id=plan.run_id)
-                assert made.generation == plan.generation, "the lease keeps others from making any"
-            await runs.set_plan(connection, plan.run_id, plan.model_dump(mode="json"))
-            await announcements.started(connection, plan, "Rollback", begin.request)
-        return plan
+                await make_copy(connection, plan, projection)
 
-    async def _behind(
-        self, connection: AsyncConnection, projection: Projection, target: Generation, head: int
-    ) -> int:
-        return await count_events(
-            connection,
-            types=projection.event_types,
-            after=target.position or 0,
-            upto=head,
-            since=projection.start_from,
-        )
+        return await self._record(plan, "Rollback", request, write)
 
     def _why_stale(self, request: RollbackRequest, target: Generation) -> str:
         known = ", ".join(str(v) for v in self._registry.versions(request.projection))

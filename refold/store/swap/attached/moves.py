@@ -120,7 +120,7 @@ OWNERS_RIGHTS = text(
 )
 
 # The owner comes last: the statements before may need the rights of the role that swaps.
-MOVING: tuple[TextClause, ...] = (
+MOVES: tuple[TextClause, ...] = (
     FOREIGN_KEYS,
     VIEWS,
     TRIGGERS,
@@ -131,7 +131,7 @@ MOVING: tuple[TextClause, ...] = (
     OWNERS_RIGHTS,
 )
 
-# What a table belongs to by its place alone: nothing has to be done here, but for subscribers.
+# What a table belongs to by its place alone. Nothing has to be done here, only by subscribers.
 PUBLISHED = text(
     """
     SELECT 'publication ' || quote_ident(pubname) || ' of all tables' AS what,

@@ -26,7 +26,7 @@ def fork(spawn: Spawn) -> subprocess.Popen[bytes]:
     # The kernel's "parent" is the thread that forked: a child forked from a pool's thread would
     # be killed when the pool shrinks. Hence one forking thread for all.
     started: Future[subprocess.Popen[bytes]] = Future()
-    _forking_thread(os.getpid()).put((spawn, started))
+    _fork_thread(os.getpid()).put((spawn, started))
     return started.result()
 
 
@@ -48,7 +48,7 @@ def die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
 
 
 @functools.cache
-def _forking_thread(
+def _fork_thread(
     _pid: int,
 ) -> "queue.SimpleQueue[tuple[Spawn, Future[subprocess.Popen[bytes]]]]":
     # Cached by pid, as a forked copy of this process has the cache but not the thread.
@@ -67,5 +67,5 @@ def _forking_thread(
             except BaseException as error:
                 started.set_exception(error)
 
-    threading.Thread(target=serve, name="refold-forking", daemon=True).start()
+    threading.Thread(target=serve, name="refold-fork", daemon=True).start()
     return requests

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from sqlalchemy import TextClause, text
 
-# Each row: what it is, and the statement that gives it to the target; none when it has it already.
-# Without a target, only what there is.
+# Each row: what it is, and the statement that gives it to the target; no row when the target has it
+# already. Without a target, only what it is.
 
-# Compared with what the target has: one that was live before has grants revoked since.
+# Compared with what the target has: a target that was live before may have grants that were revoked
+# since.
 GRANTS = text(
     """
     WITH granted AS (
@@ -53,8 +54,8 @@ GRANTS = text(
     """
 )
 
-# What was taken from the owner of a table that was live before: the swap takes it away, where it is
-# so still.
+# Rights that were once taken from the owner, of a target that was live before. The swap takes them
+# away again where the owner of the live table still lacks them.
 OWNERS_RIGHTS = text(
     """
     SELECT CAST(NULL AS text) AS what, format('GRANT %s ON TABLE %s TO %I', privilege_type,
@@ -222,7 +223,7 @@ TABLESPACES = text(
     ORDER BY a.relkind DESC, a.relname
     """
 )
-"""Of the table and of its indexes."""
+"""The tablespaces of the table and of its indexes."""
 
 ACCESS_METHOD = text(
     """
@@ -235,7 +236,8 @@ ACCESS_METHOD = text(
     """
 )
 
-# Those of an index by hand are in its definition; those of keys and unique constraints are not.
+# The settings of an index that was added by hand are in its definition; those of keys and unique
+# constraints are not.
 INDEX_SETTINGS = text(
     """
     WITH pairs AS (
@@ -263,7 +265,8 @@ INDEX_SETTINGS = text(
     """
 )
 
-# It is made in a schema of its own, where those of the live table's schema do not count.
+# The table is made in a schema of its own, where the privileges that the live table's schema gives
+# by default do not count.
 DEFAULT_PRIVILEGES = text(
     """
     WITH usual AS (
@@ -287,10 +290,10 @@ DEFAULT_PRIVILEGES = text(
     FROM spelt ORDER BY 1
     """
 )
-"""Of a table that is the first of its name."""
+"""The privileges of a table that is the first of its name."""
 
-# In this order: what rewrites first, then settings, then what refers to indexes.
-PREPARING: tuple[TextClause, ...] = (
+# In this order: first what rewrites the table, then settings, then what refers to indexes.
+PREPARATIONS: tuple[TextClause, ...] = (
     ACCESS_METHOD,
     TABLESPACES,
     OPTIONS,
