@@ -32,9 +32,10 @@ from refold.runtime.threads import Hand
 from refold.source.portions import COLUMNS, in_portions, weighed
 from refold.store.schema import events
 
-# Few enough events to stay in the processor's cache from decoding to folding.
-_DECODED_AT_ONCE = 100
-# The decoder takes twelve bytes of memory for each byte of JSON that it reads.
+# Few enough events to stay in the processor's cache from decoding to folding. The decoder takes
+# twelve bytes of memory for each byte of JSON that it reads: for usual events, fewer than what
+# `refold.runtime.allocator` has mapped anew each time.
+_DECODED_AT_ONCE = 50
 _BYTES_AT_ONCE = 1 << 18
 
 
