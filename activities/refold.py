@@ -97,12 +97,12 @@ class RefoldActivities(StepActivities):
                     chunks = await reading.enter_async_context(
                         stream(reader, statement, fetch=pace.batch_size)
                     )
-                    records = await anext(chunks, None)
+                    texts = await anext(chunks, None)
                     waited = clock() - asked
                 end = clock() + max(self._segment_seconds, _WORK_PER_WAIT * waited)
                 pace.starts()
-                while records is not None:
-                    folding = fold.feed(decoded(records, fold.hand))
+                while texts is not None:
+                    folding = fold.feed(decoded(texts, fold.hand))
                     while batch := await in_thread(next, folding, None, hand=fold.hand):
                         fold.hand.renew()
                         told = await work.write(batch, done=False)
@@ -111,7 +111,7 @@ class RefoldActivities(StepActivities):
                         if not goes_on or clock() > end or activity.is_worker_shutdown():
                             return work.result(done=False)
                         fold.batch_size = pace.batch_size
-                    records = await anext(chunks, None)
+                    texts = await anext(chunks, None)
             last = fold.finish()
             await work.write(last, done=True)
             await pace.spend(writer, last.events)

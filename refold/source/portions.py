@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import asyncpg
@@ -102,23 +103,27 @@ _HEAVY, _ = compiled(
 
 async def in_portions(
     driver: asyncpg.Connection[Any], records: Sequence[Any]
-) -> AsyncIterator[list[Any]]:
-    """Records of `weighed`, with heavy events in the place of their markers."""
-    # Only a marker begins like this.
-    if not [record for record in records if record[0][0] == "!"]:
-        yield list(records)
+) -> AsyncIterator[list[str]]:
+    """The events of `weighed` records, as JSON; heavy ones are read in place of their markers."""
+    texts = list(map(_TEXT, records))
+    # A marker comes before all JSON, in order of characters.
+    if not min(texts, default="").startswith("!"):
+        yield texts
         return
-    portion: list[Any] = []
+    portion: list[str | _Marker] = []
     total = 0
-    for record in records:
-        marker = _Marker.of(record[0])
-        size = len(record[0]) if marker is None else marker.size
+    for json in texts:
+        marker = _Marker.of(json)
+        size = len(json) if marker is None else marker.size
         if portion and total + size > PORTION_BYTES:
             yield await _loaded(driver, portion)
             portion, total = [], 0
-        portion.append(marker or record)
+        portion.append(marker or json)
         total += size
     yield await _loaded(driver, portion)
+
+
+_TEXT = itemgetter(0)
 
 
 @dataclass(frozen=True)
@@ -139,18 +144,18 @@ class _Marker:
         return f"{json[:-1]},{self.key}]" if self.key else json
 
 
-async def _loaded(driver: asyncpg.Connection[Any], portion: list[Any]) -> list[Any]:
-    positions = [record.position for record in portion if isinstance(record, _Marker)]
+async def _loaded(driver: asyncpg.Connection[Any], portion: list[str | _Marker]) -> list[str]:
+    positions = [item.position for item in portion if isinstance(item, _Marker)]
     found = dict(await driver.fetch(_HEAVY, positions)) if positions else {}
     return [
-        (record.filled(found.pop(record.position)),) if isinstance(record, _Marker) else record
-        for record in portion
+        item.filled(found.pop(item.position)) if isinstance(item, _Marker) else item
+        for item in portion
     ]
 
 
 async def portions_of(
     connection: AsyncConnection, statement: Select[Any], *, fetch: int = PORTION_EVENTS
-) -> AsyncIterator[list[Any]]:
+) -> AsyncIterator[list[str]]:
     """Runs a statement of `weighed` behind a cursor, in the caller's transaction."""
     sql, arguments = compiled(statement)
     driver = await raw(connection)
@@ -163,8 +168,8 @@ async def portions_of(
 @asynccontextmanager
 async def stream(
     connection: AsyncConnection, statement: Select[Any], *, fetch: int
-) -> AsyncIterator[AsyncIterator[list[Any]]]:
-    """Runs a statement behind a cursor, as lists of at most `fetch` records.
+) -> AsyncIterator[AsyncIterator[list[str]]]:
+    """Runs a statement behind a cursor, as lists of at most `fetch` events, as JSON.
 
     The connection is in a transaction of its own until the context ends: all is one snapshot.
     """
@@ -175,14 +180,14 @@ async def stream(
 
 @dataclass
 class Read:
-    """The next records of a statement, and whether they are its last.
+    """The next events of a statement, and whether they are its last.
 
     Attributes:
-        records: As `in_portions` gives them.
-        all: Whether no record comes after them.
+        texts: Each as JSON, for `decoded`.
+        all: Whether no event comes after them.
     """
 
-    records: list[Any]
+    texts: list[str]
     all: bool
 
 
@@ -209,7 +214,7 @@ class BatchReader:
             limit: How many at most.
         """
         driver = await raw(connection)
-        read: list[Any] = []
+        read: list[str] = []
         total = 0
         while True:
             asked = min(limit - len(read), self.at_once)
@@ -219,7 +224,7 @@ class BatchReader:
             async for portion in in_portions(driver, found):
                 read += portion
                 taken += len(portion)
-                total += sum([len(record[0]) for record in portion])
+                total += sum(map(len, portion))
                 if total >= BATCH_BYTES:
                     break
             if taken < len(found):
@@ -233,6 +238,6 @@ class BatchReader:
             after = position_of(read[-1])
 
 
-def position_of(record: Any) -> int:
+def position_of(text: str) -> int:
     """The position of an event that is not decoded yet."""
-    return int(record[0][1:].partition(",")[0])
+    return int(text[1:].partition(",")[0])

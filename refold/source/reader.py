@@ -39,41 +39,41 @@ _DECODED_AT_ONCE = 50
 _BYTES_AT_ONCE = 1 << 18
 
 
-def decoded(records: Sequence[Any], hand: Hand | None = None) -> Iterator[list[Any]]:
-    """Yields the fields of the events in records of the statements that this module makes.
+def decoded(texts: Sequence[str], hand: Hand | None = None) -> Iterator[list[Any]]:
+    """Yields the fields of events as JSON, from statements that this module makes.
 
     These are position, stream_id, version, type, data, metadata, recorded_at as ISO 8601, and for
     statements in key order the key: as JSON has it, a list if it is composite.
 
     Args:
-        records: A chunk.
+        texts: A chunk.
         hand: Is told how large the events are.
 
     Raises:
         UnreadableEvent: While iterating, an event whose JSON cannot be decoded.
     """
-    starts = range(0, len(records), _DECODED_AT_ONCE)
-    return chain.from_iterable(_few(records[at : at + _DECODED_AT_ONCE], hand) for at in starts)
+    starts = range(0, len(texts), _DECODED_AT_ONCE)
+    return chain.from_iterable(_few(texts[at : at + _DECODED_AT_ONCE], hand) for at in starts)
 
 
-def _few(records: Sequence[Any], hand: Hand | None) -> Iterable[list[Any]]:
-    size = sum([len(record[0]) for record in records])
+def _few(texts: Sequence[str], hand: Hand | None) -> Iterable[list[Any]]:
+    together = f"[{','.join(texts)}]"
     if hand is not None:
-        hand.size += size
-    if size <= _BYTES_AT_ONCE:
-        return _decoded(records)
-    return chain.from_iterable(_decoded([record]) for record in records)
+        hand.size += len(together)
+    if len(together) <= _BYTES_AT_ONCE:
+        return _decoded(texts, together)
+    return chain.from_iterable(_decoded([text], f"[{text}]") for text in texts)
 
 
-def _decoded(records: Sequence[Any]) -> list[list[Any]]:
-    together = f"[{','.join([record[0] for record in records])}]".encode()
-    if not exact_json.may_lose(together):
+def _decoded(texts: Sequence[str], together: str) -> list[list[Any]]:
+    encoded = together.encode()
+    if not exact_json.may_lose(encoded):
         try:
-            fields: list[list[Any]] = orjson.loads(together)
+            fields: list[list[Any]] = orjson.loads(encoded)
             return fields
         except orjson.JSONDecodeError:
-            pass  # one of them is at fault
-    return [_decoded_alone(record[0]) for record in records]
+            pass  # one of them
+    return [_decoded_alone(text) for text in texts]
 
 
 def _decoded_alone(text: str) -> list[Any]:
@@ -160,16 +160,16 @@ async def read_events(connection: AsyncConnection, statement: Select[Any]) -> li
     driver = await raw(connection)
     found = await driver.fetch(sql, *arguments)
     read: list[Event] = []
-    async for records in in_portions(driver, found):
-        read += as_events(records)
+    async for texts in in_portions(driver, found):
+        read += as_events(texts)
     return read
 
 
-def as_events(records: Sequence[Any]) -> list[Event]:
-    """The events in records of statements made here."""
+def as_events(texts: Sequence[str]) -> list[Event]:
+    """Events as JSON, from statements made here, decoded."""
     return [
         Event(position, stream_id, version, kind, data, metadata, _instant(position, at))
-        for position, stream_id, version, kind, data, metadata, at, *_ in decoded(records)
+        for position, stream_id, version, kind, data, metadata, at, *_ in decoded(texts)
     ]
 
 

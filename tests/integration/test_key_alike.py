@@ -236,7 +236,7 @@ async def test_the_key_that_is_read_along_is_the_stored_key(
     await logged(connection, [("s", event.data, {}) for event in fitting])
     statement = in_key_order(projection, after=0, upto=10**6, low=None, high=None)
     records = await connection.execute(statement)
-    for *fields, key in decoded(list(records)):
+    for *fields, key in decoded([record[0] for record in records]):
         event = Event(*fields)
         [expected] = projection.rows.keys_of(event)
         assert key == (str(expected) if isinstance(kind, Uuid) else expected)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -161,12 +160,12 @@ class Follower:
         read = await self.reader.read(connection, statement, after=old, limit=self.batch_size)
         hand = Hand(self.projection.name)
         keyed = _Keyed()
-        if read.records:
-            keyed = await in_thread(self._keyed, read.records, hand, hand=hand)
+        if read.texts:
+            keyed = await in_thread(self._keyed, read.texts, hand, hand=hand)
             fit = await fitting(connection, self.rows, keyed.keys)
             del keyed.events[fit:], keyed.keys[fit:]
         new = window
-        if not read.all or len(keyed.events) < len(read.records):
+        if not read.all or len(keyed.events) < len(read.texts):
             new = keyed.events[-1].position
         # Only under this lock are the rows safe to read: an in-place refold may be at them.
         await self._advance(connection, old, new)
@@ -252,10 +251,10 @@ class Follower:
             fence=self.fence,
         )
 
-    def _keyed(self, records: Sequence[Any], hand: Hand) -> _Keyed:
+    def _keyed(self, texts: Sequence[str], hand: Hand) -> _Keyed:
         """The events with their keys, and those whose key does not fit, if they are set aside."""
         keyed = _Keyed()
-        for event in hand.each(as_events(records)):
+        for event in hand.each(as_events(texts)):
             keys: list[Key] = []
             try:
                 keys = self.projection.rows.keys_of(event)

@@ -255,16 +255,16 @@ class PartitionWork:
         held = {loaded_key(projection.table, letter.key) for letter in letters if letter.key}
         found = []
         hand = Hand(projection.name)
-        async for records in portions_of(self._writer, statement):
-            found += await in_thread(self._fold_events, records, folded, held, hand, hand=hand)
+        async for texts in portions_of(self._writer, statement):
+            found += await in_thread(self._fold_events, texts, folded, held, hand, hand=hand)
         return found
 
     def _fold_events(
-        self, records: list[Any], folded: dict[Key, Row | None], held: set[Key], hand: Hand
+        self, texts: list[str], folded: dict[Key, Row | None], held: set[Key], hand: Hand
     ) -> list[Letter]:
         projection = self._target.projection
         found = []
-        for event in hand.each(as_events(records)):
+        for event in hand.each(as_events(texts)):
             for key in projection.rows.keys_of(event):
                 if key in held:
                     continue

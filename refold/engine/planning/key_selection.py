@@ -129,8 +129,8 @@ class KeySelection:
     ) -> int:
         counted = 0
         hand = Hand(projection.name)
-        async for records in self._chunks(conditions):
-            keys = await in_thread(_keys, projection, predicate, records, hand, hand=hand)
+        async for texts in self._chunks(conditions):
+            keys = await in_thread(_keys, projection, predicate, texts, hand, hand=hand)
             counted += len(keys)
             await selected_keys.add(connection, run_id, dict.fromkeys(keys))
         return counted
@@ -140,20 +140,20 @@ class KeySelection:
             self._engine.connect() as reader,
             stream(reader, one_by_one(conditions), fetch=_FETCH) as chunks,
         ):
-            async for records in chunks:
-                yield records
+            async for texts in chunks:
+                yield texts
 
 
 def _keys(
     projection: Projection,
     predicate: Predicate | NamedPredicate,
-    records: Sequence[Any],
+    texts: Sequence[str],
     hand: Hand,
 ) -> list[Key]:
     """The key of each event that the predicate selects, if it has one."""
     return [
         key
-        for event in hand.each(as_events(records))
+        for event in hand.each(as_events(texts))
         if predicate.matches(event)
         for key in projection.rows.keys_of(event)
     ]
