@@ -54,6 +54,8 @@ async def test_it_ends_wherever_it_is_cancelled(
     async def again_and_again() -> None:
         while True:
             async with database.engine.begin() as connection:
+                # The driver's transaction begins; what it loads would be committed at once.
+                await connection.execute(text("SELECT"))
                 await write(connection)
                 await connection.execute(text("TRUNCATE public.written"))
 
