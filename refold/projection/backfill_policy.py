@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from refold.requests.criteria import Criteria, CriteriaFields, Instant
+from refold.requests.criteria import Criteria, CriteriaFields
+from refold.requests.instants import Instant
 from refold.requests.limits import BatchSize, Concurrency, Pacing
 from refold.requests.poison_policy import Poison
 

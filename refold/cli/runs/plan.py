@@ -69,6 +69,8 @@ def _selected(plan: Preview) -> str:
         parts.append(f"recorded from {what.from_date:%Y-%m-%d %H:%M:%S %Z}")
     if what.to_date is not None:
         parts.append(f"before {what.to_date:%Y-%m-%d %H:%M:%S %Z}")
+    if what.missing:
+        parts.append("keys without a row")
     narrowed = [what.predicate, what.predicate_name, what.tenant and f"tenant {what.tenant}"]
     parts += [condition for condition in narrowed if condition]
     events, keys = plan.selected_events or 0, plan.selected_keys or 0

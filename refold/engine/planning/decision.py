@@ -7,6 +7,7 @@ from refold.messages.run.life import BeginRun
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.requests.criteria import Criteria, CriteriaFields
+from refold.requests.instants import PlainDate
 from refold.requests.runs import BackfillRequest
 from refold.store.generations import Generation
 
@@ -45,12 +46,12 @@ def as_declared(begin: BeginRun, registry: Registry) -> BackfillRequest:
 def wants_keys(request: BackfillRequest) -> bool:
     """Whether some keys are repaired rather than all."""
     assert request.criteria is not None
-    return request.criteria.selects or request.tenant is not None
+    return request.criteria.selects or request.tenant is not None or bool(request.missing)
 
 
 def follows_only(request: BackfillRequest) -> bool:
     """Whether no key is refolded."""
-    return request.criteria is Criteria.INCREMENTAL_UPDATE
+    return request.criteria is Criteria.INCREMENTAL_UPDATE and not request.missing
 
 
 def wants_backup(request: BackfillRequest) -> bool:
@@ -61,12 +62,41 @@ def wants_backup(request: BackfillRequest) -> bool:
 def for_no_keys(request: BackfillRequest) -> BackfillRequest:
     """The same request when it selects no key: nothing is built aside for it."""
     nothing = {"criteria": Criteria.INCREMENTAL_UPDATE, "tenant": None, "is_atomic": False}
-    return request.model_copy(update=nothing)
+    return request.model_copy(update={**nothing, "missing": None})
+
+
+def note_of_no_keys(request: BackfillRequest) -> str:
+    """Why it repairs nothing."""
+    if request.missing:
+        return "no key that has events lacks its row: only new events are applied"
+    return "the criteria select no event that this projection reads: nothing to repair"
+
+
+def without_idle_dates(request: BackfillRequest) -> BackfillRequest:
+    """The same request without dates that select nothing."""
+    if request.criteria is not Criteria.FULL_REBUILD:
+        return request
+    return request.model_copy(update={"from_date": None, "to_date": None})
+
+
+def note_of_dates(request: BackfillRequest) -> str | None:
+    """What is to be said of a request's dates; None for nothing."""
+    given = {"from_date": request.from_date, "to_date": request.to_date}
+    named = [name for name, date in given.items() if date is not None]
+    if named and request.criteria is Criteria.FULL_REBUILD:
+        select = "selects" if len(named) == 1 else "select"
+        return f"a full rebuild folds every key: {' and '.join(named)} {select} nothing further"
+    plain = [
+        f"{name} {date:%Y-%m-%d} is midnight UTC"
+        for name, date in given.items()
+        if isinstance(date, PlainDate)
+    ]
+    return "; ".join(plain) or None
 
 
 def _for_all_keys(request: BackfillRequest) -> BackfillRequest:
     everything = {"criteria": Criteria.FULL_REBUILD, "tenant": None, "is_atomic": True}
-    return request.model_copy(update=everything)
+    return request.model_copy(update={**everything, "missing": None})
 
 
 def decide(
@@ -87,7 +117,7 @@ def decide(
         InvalidRequest: It cannot be carried out on what there is.
     """
     name, newest = request.projection, registry.get(request.projection)
-    if follows_only(request) and request.is_atomic:
+    if request.criteria is Criteria.INCREMENTAL_UPDATE and request.is_atomic:
         raise InvalidRequest(
             "criteria: expected any but incremental_update for an atomic run, which brings its "
             "table up to date anyway: leave is_atomic out to bring the live table up to date"
