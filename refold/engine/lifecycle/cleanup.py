@@ -138,7 +138,7 @@ async def _fence_in_place(connection: AsyncConnection, run_id: str, projection: 
 
 
 async def drop(connection: AsyncConnection, generation: generations.Generation) -> None:
-    """Drops a generation's table. Raises when something hangs on it, or a lock is not to be had."""
+    """Drops a generation's table. Raises when something is attached to it, or it is locked."""
     await read_models.drop_shadow(connection, generation.schema_name, generation.table_name)
     await generations.discard(connection, generation.projection, generation.generation)
 

@@ -43,7 +43,7 @@ async def drop_expired(
 ) -> list[int]:
     """Drops a projection's retained generations beyond their time.
 
-    One that is locked, or that something hangs on, stays until a later time. While another run
+    One that is locked, or has something attached, stays until a later time. While another run
     holds the projection nothing is dropped: it may be about to put one of them live.
 
     Args:

@@ -54,7 +54,7 @@ class BackfillPlanner(Planner):
             UnknownProjection: The request names none that is registered.
             InvalidRequest: The request cannot be carried out on what there is.
             InvalidProjection: PostgreSQL refuses the projection's table.
-            SwapRefused: Something hangs on the live table that cannot move.
+            SwapRefused: Something is attached to the live table that cannot move.
             PoisonEvent: An event's key does not fit.
             RunEnded: The run was ended meanwhile.
         """

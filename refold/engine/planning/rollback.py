@@ -29,7 +29,7 @@ class RollbackPlanner(Planner):
         Raises:
             InvalidRequest: There is no such generation or snapshot to go back to, or the handlers
                 of its version are not registered.
-            SwapRefused: Something hangs on the live table that cannot move.
+            SwapRefused: Something is attached to the live table that cannot move.
         """
         request = begin.request
         async with self._engine.connect() as connection:

@@ -14,7 +14,7 @@ class SwapSegment(RunStep):
     """Tells `swap_generation` what to put live.
 
     Attributes:
-        mark: What hangs on the live table, as it was when the swap was prepared.
+        mark: What is attached to the live table, as it was when the swap was prepared.
         last: Whether what stands in the way ends the run, instead of being waited for.
     """
 
@@ -27,11 +27,11 @@ class Swapped(Message):
 
     Attributes:
         done: Whether the generation is live now.
-        changed: Something hangs on the live table that did not when the swap was prepared, or the
-            other way round: prepare it again.
+        changed: What is attached to the live table has changed since the swap was prepared:
+            prepare it again.
         position: Its checkpoint.
         waiting_for: Who held the last try up.
-        refused: Whether that is something that hangs on the live table and cannot move: somebody
+        refused: Whether that is something attached to the live table that cannot move: somebody
             has to take it away.
         hold_milliseconds: How long readers were locked out; None when an earlier attempt swapped.
     """

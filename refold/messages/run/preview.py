@@ -70,8 +70,8 @@ class Preview(Message):
         estimated_bytes: Disk that the new table takes beside the old one.
         generation: The generation that is written.
         atomic: Whether a new table is built and swapped in.
-        carried: What hangs on the live table and moves to the new one.
-        refused: What hangs on it and makes a swap impossible; a run, unlike a dry run, fails then.
+        carried: What is attached to the live table and moves to the new one.
+        refused: What is attached to it and cannot move; a run, unlike a dry run, fails then.
         swap: The swap's statements, in order.
         note: Why it is done otherwise than one might expect; None when it is not.
         selection: Which events name the keys that are repaired; None for all keys.
