@@ -338,22 +338,3 @@ async def test_events_before_its_beginning_are_in_no_fold(
             await connection.execute(insert(events).values(**late, recorded_at=TIMES["early"]))
         await run(client, database, "Backfill", "counters", criteria="incremental_update")
         await assert_oracle(database.engine, projection)
-
-
-async def test_the_declared_criteria_are_those_of_a_backfill(
-    client: Client, database: Database
-) -> None:
-    projection = counters(criteria="last_n_events", last_n=1)
-    async with database.engine.begin() as connection:
-        for key in ("a", "b"):
-            row = {"stream_id": key, "version": 1, "type": "Added", "data": {"key": key, "n": 1}}
-            await connection.execute(insert(events).values(**row))
-    async with working(client, database, Registry([projection])):
-        await run(client, database, "Rebuild", "counters")
-        async with database.engine.begin() as connection:
-            await connection.execute(text("UPDATE counters SET count = -1"))
-        await run(client, database, "Backfill", "counters")
-        found = await rows_of(database.engine, projection)
-        assert {key: row["count"] for key, row in found.items()} == {"a": -1, "b": 1}
-        await run(client, database, "Rebuild", "counters")  # full unless it says otherwise
-        await assert_oracle(database.engine, projection)

@@ -91,6 +91,21 @@ async def test_a_plan_says_which_midnight_a_date_means(client: Client, database:
         assert await planned(from_date="2026-01-01T00:00:00Z") is None
 
 
+async def test_the_declared_criteria_are_those_of_a_backfill(
+    client: Client, database: Database
+) -> None:
+    projection = counters(criteria="last_n_events", last_n=1)
+    await write(database.engine, [(key, "Added", {"key": key, "n": 1}) for key in "ab"])
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        await sql(database, "UPDATE counters SET count = -1")
+        await run(client, database, "Backfill", "counters")
+        found = await rows_of(database.engine, projection)
+        assert {key: row["count"] for key, row in found.items()} == {"a": -1, "b": 1}
+        await run(client, database, "Rebuild", "counters")  # full unless it says otherwise
+        await assert_oracle(database.engine, projection)
+
+
 # -- missing rows ----------------------------------------------------------------------------
 
 
