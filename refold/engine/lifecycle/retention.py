@@ -79,7 +79,7 @@ def expired(
     if policy is None:
         return [g for g in retained if g.generation in also]
     others = [g for g in retained if g.generation not in also]
-    kept = others[: policy.retained_generations]
+    kept = others[: policy.kept_generations]
     if policy.retained_days is not None:
         since = now - timedelta(days=policy.retained_days)
         kept = [g for g in kept if (g.swapped_at or g.created_at) >= since]

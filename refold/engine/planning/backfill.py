@@ -91,7 +91,7 @@ class BackfillPlanner(Planner):
                 )
                 keys = await selected_keys.count(connection, begin.run_id)
             if keys == 0:
-                done, note = for_no_keys(done), note_of_no_keys(done)
+                done, note = for_no_keys(done, request), note_of_no_keys(done)
             atomic, some = bool(done.is_atomic), wants_keys(done)
             position = refolded_to(done, active, head)
             bounds, totals, misfits = await measure(
@@ -129,8 +129,8 @@ class BackfillPlanner(Planner):
                 stale=request.as_of is not None,
                 copies=_number(active) if atomic and some else None,
                 backup=highest + 1 if wants_backup(done) else None,
-                rollback_on_failure=bool(request.rollback_on_failure) and not atomic,
-                keep_backup=bool(request.create_backup),
+                rollback_on_failure=bool(done.rollback_on_failure) and not atomic,
+                keep_backup=bool(done.create_backup),
                 approval=request.approval or Approval.AUTO,
                 max_changed_percent=request.max_changed_percent,
                 max_removed_rows=request.max_removed_rows,

@@ -40,6 +40,8 @@ class RollbackPlanner(Planner):
                     f"{target.schema_name}.{target.table_name} to be there, somebody has dropped "
                     "it: roll back to another, or start a Rebuild"
                 )
+            if target.status == RETAINED:
+                self._require_enabled(target)
             active = await generations.active(connection, request.projection)
             projection = await self._deployment.version(request.projection, target.version)
             copied = target.status == SNAPSHOT
@@ -93,6 +95,13 @@ class RollbackPlanner(Planner):
                 await make_copy(connection, plan, projection)
 
         return await self._record(plan, "Rollback", request, write)
+
+    def _require_enabled(self, target: Generation) -> None:
+        if not self._registry.get(target.projection).backfill.enable_rollback:
+            raise InvalidRequest(
+                f"projection {target.projection!r}: expected one that can be rolled back, it "
+                "declares enable_rollback=False: roll back to a snapshot, or leave that out"
+            )
 
     def _why_stale(self, request: RollbackRequest, target: Generation) -> str:
         known = ", ".join(str(v) for v in self._registry.versions(request.projection))
