@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from refold.errors import NoSnapshot
 from refold.manager.connection import Connection
-from refold.manager.runs import RunFailed, Runs, StartedRun
+from refold.manager.run.started_run import StartedRun
+from refold.manager.run.watching import OnProgress
+from refold.manager.runs import RunFailed, Runs
 from refold.messages.run.life import BackfillResult
 from refold.messages.run.status import RunStatus
 from refold.messages.snapshots import SnapshotInfo
@@ -55,13 +57,18 @@ class Snapshots:
             ]
 
     async def restore_from_snapshot(
-        self, name: str, generation: int | None = None
+        self,
+        name: str,
+        generation: int | None = None,
+        *,
+        on_progress: OnProgress | None = None,
     ) -> BackfillResult:
         """Puts a copy of a snapshot live, with all events since, and waits for the end.
 
         Args:
             name: The projection.
             generation: The snapshot's; None for the newest.
+            on_progress: See `result`.
 
         Raises:
             ConfigurationError: The manager was made without a database.
@@ -69,7 +76,7 @@ class Snapshots:
             AlreadyRunning: A rollback is running under the same workflow id.
             RunFailed: It failed, or was refused; the message says why.
         """
-        return await self._runs.result(await self.start_restore(name, generation))
+        return await self._runs.result(await self.start_restore(name, generation), on_progress)
 
     async def start_restore(
         self, name: str, generation: int | None = None, *, requested_by: str | None = None
