@@ -118,10 +118,6 @@ def test_cancelled_run_ends_with_status_3(dev: DevStack, shop_events: int) -> No
         (["cancel", "nope"], FAILED, "nope"),
         (["events", "import", "no-such-file.ndjson"], FAILED, "no-such-file.ndjson"),
         (["rebuild"], USAGE, "Missing argument"),
-        (["backfill", "order-summary", "--full", "--incremental"], USAGE, "got both"),
-        (["rebuild", "order-summary", "--batch-size", "0"], USAGE, "--batch-size"),
-        (["rebuild", "order-summary", "--no-such-option"], USAGE, "--no-such-option"),
-        (["reticulate"], USAGE, "reticulate"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

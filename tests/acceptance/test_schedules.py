@@ -55,11 +55,7 @@ def _ids(dev: DevStack, count: int) -> list[str]:
 @pytest.mark.parametrize(
     ("arguments", "status", "expected"),
     [
-        (["add", "nope", *NIGHTLY], FAILED, "expected one of"),
         (["add", NAME, "--cron", "at three"], FAILED, "cron: expected minute, hour"),
-        (["add", NAME], USAGE, "--cron"),
-        (["add", NAME, *NIGHTLY, "--full", "--last-days", "1"], USAGE, "got both"),
-        (["add", NAME, *NIGHTLY, "--approval", "manual"], FAILED, "expected with is_atomic"),
         (["remove", "nope"], FAILED, "there are (none), got 'nope'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
