@@ -17,7 +17,7 @@ DONE, FAILED, USAGE, CANCELLED = 0, 1, 2, 3
 
 
 def test_projections_are_listed(dev: DevStack) -> None:
-    listed = dev.refold("projections", "--json")
+    listed = dev.installed("projections", "--json")
     assert listed.status == DONE
     found = {item["projection"]: item for item in listed.json()}
     assert set(found) == {"order-summary", "customer-summary", "product-sales"}
@@ -30,7 +30,7 @@ def test_projections_are_listed(dev: DevStack) -> None:
 
 
 def test_rebuild_backfill_and_status(dev: DevStack, shop_events: int) -> None:
-    rebuilt = dev.refold("rebuild", "order-summary", "--requested-by", "a test", "--json")
+    rebuilt = dev.installed("rebuild", "order-summary", "--requested-by", "a test", "--json")
     assert rebuilt.status == DONE, rebuilt.err
     result = rebuilt.json()
     assert (result["status"], result["position"]) == ("completed", shop_events)

@@ -55,6 +55,8 @@ def _ids(dev: DevStack, count: int) -> list[str]:
 @pytest.mark.parametrize(
     ("arguments", "status", "expected"),
     [
+        (["add", "nope", *NIGHTLY], FAILED, "expected one of"),
+        (["add", NAME, *NIGHTLY, "--approval", "manual"], FAILED, "expected with is_atomic"),
         (["add", NAME, "--cron", "at three"], FAILED, "cron: expected minute, hour"),
         (["remove", "nope"], FAILED, "there are (none), got 'nope'"),
     ],

@@ -129,7 +129,13 @@ async def kept_on_disk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 
 # One of each kind: a handler, a key, COPY, a single row, an error that passes. The soak has all.
-SOME = ("poison, refolded", "a key, at planning", "a check, by COPY", "a type", "nobody's error")
+SOME = (
+    "poison, refolded",
+    "a key, at planning",
+    "a check, by COPY",
+    "a type",
+    "a serialization failure",
+)
 
 
 @pytest.mark.parametrize(

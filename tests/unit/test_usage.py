@@ -29,8 +29,6 @@ NIGHTLY = ("--cron", "0 3 * * *")
         (("checkpoint", "reset", ORDERS, "--position", "-1"), USAGE, "--position"),
         (ADD, USAGE, "--cron"),
         ((*ADD, *NIGHTLY, "--full", "--last-days", "1"), USAGE, "got both"),
-        ((*ADD, *NIGHTLY, "--approval", "manual"), FAILED, "expected with is_atomic"),
-        (("schedule", "add", "nope", *NIGHTLY), FAILED, "expected one of"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
