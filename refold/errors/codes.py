@@ -39,6 +39,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "UnreadableEvent": "RF305",
         "WrongExpectedVersion": "RF306",
         "InvalidEventFile": "RF307",
+        "UnexpectedVersion": "RF312",
         "UnreadableEventFile": "RF308",
         "AlreadyImported": "RF309",
         "ImportConflict": "RF310",

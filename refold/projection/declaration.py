@@ -14,6 +14,7 @@ from refold.errors import InvalidProjection
 from refold.event import Event
 from refold.projection.backfill_policy import BackfillPolicy, backfill_from, backfill_from_beginning
 from refold.projection.checkpoints import Checkpoints, as_checkpoints
+from refold.projection.defaults import Defaults, Policies
 from refold.projection.fold import Handler, Row, RowFold
 from refold.projection.key import Key, KeyFunction, KeyPath, key_paths
 from refold.projection.schemas import require_own_place
@@ -36,9 +37,11 @@ class Projection:
         key: Which row an event belongs to: ``"stream_id"``, a dotted path (``"data.sku"``), a
             tuple of these for a composite key, or a function ``event -> key | list of keys |
             None`` (None: the event is skipped).
-        backfill: Defaults for backfills and rebuilds of this projection.
+        backfill: How it is backfilled and rebuilt.
         checkpoints: How often its checkpoint is moved while it is live.
-        snapshots: When it makes snapshots by itself; never when left out.
+        snapshots: When it makes snapshots by itself.
+
+    What is left out of the last three is as the deployment's `Defaults` say.
 
     Raises:
         InvalidProjection: The declaration cannot work; the message says why.
@@ -74,9 +77,12 @@ class Projection:
         self.name = name
         self.version = version
         self.table = table
-        self.backfill = backfill or BackfillPolicy()
-        self.checkpoints = checkpoints or Checkpoints()
-        self.snapshots = snapshots or Snapshots.none()
+        own = Defaults(
+            backfill=backfill or BackfillPolicy(),
+            checkpoints=checkpoints or Checkpoints(),
+            snapshots=snapshots,
+        )
+        self.policies = Policies(name, own)
         self.key_columns: tuple[str, ...] = tuple(str(c.name) for c in table.primary_key.columns)
         rule = key if callable(key) else key_paths(key, table)
         self.key_paths: tuple[KeyPath, ...] | None = None if callable(rule) else rule
@@ -212,7 +218,8 @@ class Projection:
             checkpoints: The settings; the projection's own when left out.
             **settings: Those of `Checkpoints` that are to be otherwise.
         """
-        self.checkpoints = as_checkpoints(checkpoints or self.checkpoints, settings)
+        own = checkpoints or self.policies.own.checkpoints
+        self.policies.set_own(checkpoints=as_checkpoints(own, settings))
         return self
 
     def with_snapshots(self, snapshots: Snapshots | None = None, **settings: Any) -> Projection:
@@ -231,7 +238,8 @@ class Projection:
                 f"{self.name}: with_snapshots(): expected Snapshots or settings, got both"
             )
         made = Snapshots.manual if "trigger_on" in settings else Snapshots.automatic
-        self.snapshots = snapshots if snapshots is not None else made(**settings)
+        own = snapshots if snapshots is not None else made(**settings)
+        self.policies.set_own(snapshots=own)
         return self
 
     def backfill_from_beginning(self, **settings: Any) -> Projection:
@@ -252,10 +260,25 @@ class Projection:
         return self._with_backfill(backfill_from(start, **settings))
 
     def _with_backfill(self, policy: BackfillPolicy) -> Projection:
-        both = (self.backfill, policy)
+        both = (self.policies.own.backfill, policy)
         given = {name: getattr(one, name) for one in both for name in one.model_fields_set}
-        self.backfill = BackfillPolicy(**given)
+        self.policies.set_own(backfill=BackfillPolicy(**given))
         return self
+
+    @property
+    def backfill(self) -> BackfillPolicy:
+        """How it is backfilled and rebuilt: its own settings, and `Defaults` behind them."""
+        return self.policies.backfill
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """How its checkpoint is kept: its own settings, and `Defaults` behind them."""
+        return self.policies.checkpoints
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """When it makes snapshots by itself: as it says, or else as `Defaults` say."""
+        return self.policies.snapshots
 
     @property
     def start_from(self) -> datetime | None:
