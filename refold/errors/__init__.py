@@ -25,7 +25,7 @@ RefoldError
 ├── UnreadableEventFile     an event file that cannot be opened or unpacked (source/files)
 ├── AlreadyImported         an event file whose content was imported before (source/files)
 ├── ImportConflict          another writer appended to the same streams (source/files)
-├── RunFailed, NoRun, AlreadyRunning   what a manager's run came to (manager)
+├── RunFailed, NoRun, NotAwaited, NotLive   what a manager's call came to
 ├── RunEnded                the run was ended from outside; its work is gone
 ├── NotDeployed             a worker without the version that builds itself (another one has it)
 ├── MissingRight            a stopped worker's session that this worker's role may not end
@@ -51,6 +51,7 @@ from refold.errors.events import (
     UnreadableEvent,
     WrongExpectedVersion,
 )
+from refold.errors.manager import AlreadyRunning, NoRun, NotAwaited, NotLive, RunFailed
 from refold.errors.requests import (
     InvalidRequest,
     NoSchedule,
@@ -80,6 +81,7 @@ from refold.errors.setup import (
 
 __all__ = [
     "RESET",
+    "AlreadyRunning",
     "ConfigurationError",
     "Fenced",
     "HandlerInterrupted",
@@ -88,10 +90,13 @@ __all__ = [
     "InvalidProjection",
     "InvalidRequest",
     "MissingRight",
+    "NoRun",
     "NoSchedule",
     "NoSnapshot",
     "NoThreadLeft",
+    "NotAwaited",
     "NotDeployed",
+    "NotLive",
     "NotMigrated",
     "NotOnAnyWorker",
     "NotOnThisWorker",
@@ -101,6 +106,7 @@ __all__ = [
     "RefoldError",
     "RowRejected",
     "RunEnded",
+    "RunFailed",
     "ScheduleExists",
     "SwapRefused",
     "TargetBehind",

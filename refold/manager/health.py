@@ -88,9 +88,13 @@ async def read_standing(
     Args:
         connection: In autocommit.
         name: The projection.
-        types: The event types that it reads; None to count all.
+        types: The event types that it reads; None for those that workers have shown lately (all,
+            if none has).
     """
     active = await generations.active(connection, name)
+    if types is None:
+        version = None if active is None else active.version
+        types = await deployments.event_types(connection, name, version)
     lease = await leases.holder(connection, name)
     position = active.position if active is not None else None
     head = SettledHead(position or 0)
@@ -177,7 +181,8 @@ class Health:
 
         Args:
             name: The projection.
-            types: The event types that it reads, for its lag; None to count all.
+            types: The event types that it reads, for its lag; None for those that workers have
+                shown within a day.
 
         Raises:
             ConfigurationError: The manager was made without a database.
@@ -202,14 +207,20 @@ class Health:
         return [one for one in (live.failing, failing) if one is not None]
 
     async def get_all_projections(self) -> list[Standing]:
-        """How each projection stands that was ever built, by name.
+        """How each projection stands that was ever built, or that a worker has, by name.
+
+        Workers show themselves every 15 seconds, and are remembered for a day. One that was never
+        built has no generation and no position; all events that it reads are its lag.
 
         Raises:
             ConfigurationError: The manager was made without a database.
         """
         async with self._connection.connected() as connection:
-            names = await generations.projections(connection)
-            return [await read_standing(connection, name) for name in names]
+            names = {
+                *await generations.projections(connection),
+                *await deployments.registered(connection, self._connection.queue),
+            }
+            return [await read_standing(connection, name) for name in sorted(names)]
 
     async def has_workers(self) -> bool:
         """Whether a worker of the task queue has shown itself in the database lately (a minute).
@@ -218,10 +229,7 @@ class Health:
             ConfigurationError: The manager was made without a database.
         """
         async with self._connection.connected() as connection:
-            queue = deployments.queue_of(
-                self._connection.client.namespace, self._connection.task_queue
-            )
-            return await deployments.has_workers(connection, queue)
+            return await deployments.has_workers(connection, self._connection.queue)
 
     async def _failing_run(self, name: str, held_by: str | None) -> StepFailure | None:
         ids = [held_by] if held_by else [f"{kind}/{name}" for kind in KINDS]
