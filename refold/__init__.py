@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from refold.errors import (
     AlreadyRunning,
+    CheckpointLost,
+    CheckpointStoreFailed,
     ConfigurationError,
     Fenced,
     HandlerOverdue,
@@ -90,6 +92,8 @@ __all__ = [
     "BackfillPolicy",
     "BackfillRequest",
     "BackfillResult",
+    "CheckpointLost",
+    "CheckpointStoreFailed",
     "Checkpoints",
     "ConfigurationError",
     "Criteria",

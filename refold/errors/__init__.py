@@ -26,6 +26,8 @@ RefoldError
 ├── AlreadyImported         an event file whose content was imported before (source/files)
 ├── ImportConflict          another writer appended to the same streams (source/files)
 ├── RunFailed, NoRun, NotAwaited, NotLive   what a manager's call came to
+├── CheckpointStoreFailed   a store of checkpoints does not answer, or with an error (now)
+├── CheckpointLost          a store of checkpoints has lost one, or is behind
 ├── RunEnded                the run was ended from outside; its work is gone
 ├── NotDeployed             a worker without the version that builds itself (another one has it)
 ├── MissingRight            a stopped worker's session that this worker's role may not end
@@ -34,13 +36,14 @@ RefoldError
 ├── VersionChanged          another version of the projection was deployed during the run
 └── Fenced                  another attempt has taken over this work
 
-Retried are TemporalUnreachable, TargetBehind, NoThreadLeft, NotDeployed, MissingRight,
-NotOnThisWorker and Fenced; all others are final.
+Retried are TemporalUnreachable, TargetBehind, NoThreadLeft, CheckpointStoreFailed, NotDeployed,
+MissingRight, NotOnThisWorker and Fenced; all others are final.
 """
 
 from __future__ import annotations
 
 from refold.errors.base import RefoldError
+from refold.errors.checkpoints import CheckpointLost, CheckpointStoreFailed
 from refold.errors.events import (
     HandlerInterrupted,
     HandlerOverdue,
@@ -82,6 +85,8 @@ from refold.errors.setup import (
 __all__ = [
     "RESET",
     "AlreadyRunning",
+    "CheckpointLost",
+    "CheckpointStoreFailed",
     "ConfigurationError",
     "Fenced",
     "HandlerInterrupted",

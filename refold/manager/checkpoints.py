@@ -28,6 +28,18 @@ class Checkpoints:
             active = await generations.active(connection, name)
         return active.position if active is not None else None
 
+    async def get_checkpoint_place(self, name: str) -> str | None:
+        """Which store keeps the checkpoint, such as ``redis://host:6379/0``.
+
+        None when it is in the database: beside its rows, or at home for a run.
+
+        Raises:
+            ConfigurationError: The manager was made without a database.
+        """
+        async with self._connection.connected() as connection:
+            active = await generations.active(connection, name)
+        return active.away["place"] if active is not None and active.away is not None else None
+
     async def reset_checkpoint(
         self, name: str, position: int, *, on_progress: OnProgress | None = None
     ) -> BackfillResult:

@@ -42,6 +42,8 @@ class Standing(Message):
         frozen_by: Transactions that have kept the head from moving for half a minute or more:
             what was appended since is not read, though the lag says nothing of it.
         held_by: The workflow id of the run that holds the projection.
+        kept_in: The store that keeps the checkpoint, such as ``redis://host:6379/0``; None when it
+            is in the database. `position` is then where the last batch ended that wrote rows.
     """
 
     projection: str
@@ -53,6 +55,7 @@ class Standing(Message):
     lag_seconds: float = 0.0
     frozen_by: list[str] = Field(default_factory=list)
     held_by: str | None = None
+    kept_in: str | None = None
 
 
 class ProjectionHealth(Message):
@@ -115,6 +118,7 @@ async def read_standing(
             if writer.since is not None and (now - writer.since).total_seconds() > FROZEN_SECONDS
         ],
         held_by=lease.workflow_id if lease is not None else None,
+        kept_in=active.away["place"] if active is not None and active.away is not None else None,
     )
 
 

@@ -151,6 +151,7 @@ class ProjectionManager:
     # -- checkpoints and snapshots -----------------------------------------------------------
 
     get_current_checkpoint = _checkpoints(Checkpoints.get_current_checkpoint)
+    get_checkpoint_place = _checkpoints(Checkpoints.get_checkpoint_place)
     reset_checkpoint = _checkpoints(Checkpoints.reset_checkpoint)
     start_reset = _checkpoints(Checkpoints.start_reset)
 
