@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from refold.projection.registry import Registry, load_registry
 from refold.runtime.garbage import calm_garbage_collector
 from refold.stack.postgres import EmbeddedPostgres
 from refold.stack.temporal import SETTINGS
+from tests.support.checkpoint_stores import StoreServers
 from tests.support.databases import Database, drop_database, make_database, make_template
 from tests.support.ports import free_port
 from tests.support.transitions import illegal, watched_statuses
@@ -101,6 +103,13 @@ def _dropped(dropping: asyncio.Task[None]) -> None:
     _DROPPING.discard(dropping)
     if not dropping.cancelled():
         dropping.exception()
+
+
+@pytest.fixture(scope="session")
+def store_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServers]:
+    """Servers that keep checkpoints, each started when it is first asked for."""
+    with ExitStack() as stack:
+        yield StoreServers(stack, tmp_path_factory.mktemp("stores"))
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from refold.manager.connection import Connection
-from refold.manager.runs import Runs, StartedRun
+from refold.manager.run.started_run import StartedRun
+from refold.manager.runs import Runs
 from refold.messages.run.life import BackfillResult
 from refold.projection.dead_letters import DeadLetter
 from refold.requests.criteria import Criteria
@@ -39,7 +40,7 @@ class DeadLetters:
         Keys whose events can be taken by now are right again; the others stay as they are.
 
         Raises:
-            AlreadyRunning: A backfill is running under the same workflow id.
+            ProjectionBusy: Another run writes the projection.
             RunFailed: It failed, or was refused; the message says why.
         """
         return await self._runs.result(await self.start_retry(name))
@@ -52,7 +53,7 @@ class DeadLetters:
             positions: The positions of dead letters; every fold passes over them from now on.
 
         Raises:
-            AlreadyRunning: A backfill is running under the same workflow id.
+            ProjectionBusy: Another run writes the projection.
             RunFailed: It failed, or was refused; the message says why.
         """
         return await self._runs.result(await self.start_retry(name, skip=positions))
@@ -68,7 +69,7 @@ class DeadLetters:
             requested_by: Who asks, for the record.
 
         Raises:
-            AlreadyRunning: A backfill is running under the same workflow id.
+            ProjectionBusy: Another run writes the projection.
         """
         request = BackfillRequest(
             projection=name,

@@ -42,6 +42,8 @@ class Standing(Message):
         frozen_by: Transactions that have kept the head from moving for half a minute or more:
             what was appended since is not read, though the lag says nothing of it.
         held_by: The workflow id of the run that holds the projection.
+        kept_in: The store that keeps the checkpoint, such as ``redis://host:6379/0``; None when it
+            is in the database. `position` is then where the last batch ended that wrote rows.
     """
 
     projection: str
@@ -53,6 +55,7 @@ class Standing(Message):
     lag_seconds: float = 0.0
     frozen_by: list[str] = Field(default_factory=list)
     held_by: str | None = None
+    kept_in: str | None = None
 
 
 class ProjectionHealth(Message):
@@ -88,9 +91,13 @@ async def read_standing(
     Args:
         connection: In autocommit.
         name: The projection.
-        types: The event types that it reads; None to count all.
+        types: The event types that it reads; None for those that workers have shown lately (all,
+            if none has).
     """
     active = await generations.active(connection, name)
+    if types is None:
+        version = None if active is None else active.version
+        types = await deployments.event_types(connection, name, version)
     lease = await leases.holder(connection, name)
     position = active.position if active is not None else None
     head = SettledHead(position or 0)
@@ -111,6 +118,7 @@ async def read_standing(
             if writer.since is not None and (now - writer.since).total_seconds() > FROZEN_SECONDS
         ],
         held_by=lease.workflow_id if lease is not None else None,
+        kept_in=active.away["place"] if active is not None and active.away is not None else None,
     )
 
 
@@ -177,7 +185,8 @@ class Health:
 
         Args:
             name: The projection.
-            types: The event types that it reads, for its lag; None to count all.
+            types: The event types that it reads, for its lag; None for those that workers have
+                shown within a day.
 
         Raises:
             ConfigurationError: The manager was made without a database.
@@ -202,14 +211,20 @@ class Health:
         return [one for one in (live.failing, failing) if one is not None]
 
     async def get_all_projections(self) -> list[Standing]:
-        """How each projection stands that was ever built, by name.
+        """How each projection stands that was ever built, or that a worker has, by name.
+
+        Workers show themselves every 15 seconds, and are remembered for a day. One that was never
+        built has no generation and no position; all events that it reads are its lag.
 
         Raises:
             ConfigurationError: The manager was made without a database.
         """
         async with self._connection.connected() as connection:
-            names = await generations.projections(connection)
-            return [await read_standing(connection, name) for name in names]
+            names = {
+                *await generations.projections(connection),
+                *await deployments.registered(connection, self._connection.queue),
+            }
+            return [await read_standing(connection, name) for name in sorted(names)]
 
     async def has_workers(self) -> bool:
         """Whether a worker of the task queue has shown itself in the database lately (a minute).
@@ -218,10 +233,7 @@ class Health:
             ConfigurationError: The manager was made without a database.
         """
         async with self._connection.connected() as connection:
-            queue = deployments.queue_of(
-                self._connection.client.namespace, self._connection.task_queue
-            )
-            return await deployments.has_workers(connection, queue)
+            return await deployments.has_workers(connection, self._connection.queue)
 
     async def _failing_run(self, name: str, held_by: str | None) -> StepFailure | None:
         ids = [held_by] if held_by else [f"{kind}/{name}" for kind in KINDS]

@@ -89,6 +89,7 @@ generations = Table(
     _now("created_at"),
     Column("swapped_at", DateTime(timezone=True)),
     Column("discarded_at", DateTime(timezone=True)),
+    Column("away", _JSON),
     Index(None, "projection", "status", "generation"),
     Index(None, "run_id", postgresql_where=text("status <> 'discarded'")),
     Index(
@@ -98,7 +99,11 @@ generations = Table(
         postgresql_where=text("status = 'active'"),
     ),
 )
-"""One row per physical copy of a read model; `position` is its checkpoint (NULL while loading)."""
+"""One row per physical copy of a read model; `position` is its checkpoint (NULL while loading).
+
+`away` says which store has the checkpoint, if one does: `position` is then only how far batches
+may have written.
+"""
 
 _PLANNED_VERSION = "(plan ->> 'version')::integer"
 
@@ -271,6 +276,7 @@ deployments = Table(
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("queue", Text, nullable=False),
     _now("seen_at"),
+    Column("event_types", JSONB(none_as_null=True)),
     Index(None, "projection"),
 )
 """Which projections each worker has, on which task queue; a worker shows itself now and then."""
