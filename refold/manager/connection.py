@@ -23,11 +23,20 @@ class Connection:
         client: A Temporal client.
         database_url: PostgreSQL with Refold's schema; None for none.
         task_queue: The task queue of Refold's workers.
+        tenant_path: Where an event names its tenant; None for events without tenants.
     """
 
-    def __init__(self, client: Client, database_url: str | None, *, task_queue: str) -> None:
+    def __init__(
+        self,
+        client: Client,
+        database_url: str | None,
+        *,
+        task_queue: str,
+        tenant_path: str | None = None,
+    ) -> None:
         self.client = client
         self.task_queue = task_queue
+        self.tenant_path = tenant_path
         self._database_url = database_url
         self._made_engine: AsyncEngine | None = None
 

@@ -12,6 +12,7 @@ from refold.projection.dead_letters import DeadLetter
 from refold.requests.criteria import Criteria
 from refold.requests.poison_policy import OnPoison
 from refold.requests.runs import BackfillRequest
+from refold.source.tenants import of_tenant
 from refold.store import dead_letters, generations
 
 
@@ -22,17 +23,23 @@ class DeadLetters:
         self._connection = connection
         self._runs = runs
 
-    async def get_dead_letters(self, name: str) -> list[DeadLetter]:
+    async def get_dead_letters(self, name: str, *, tenant: str | None = None) -> list[DeadLetter]:
         """The dead letters of what readers query now, the oldest first.
+
+        Args:
+            name: The projection.
+            tenant: Only those of this tenant's events; None for all.
 
         Raises:
             ConfigurationError: The manager was made without a database.
+            InvalidRequest: A tenant is given, but no `tenant_path` to the manager.
         """
+        among = None if tenant is None else of_tenant(tenant, self._connection.tenant_path)
         async with self._connection.connected() as connection:
             active = await generations.active(connection, name)
             if active is None:
                 return []
-            return await dead_letters.listed(connection, name, active.generation)
+            return await dead_letters.listed(connection, name, active.generation, among)
 
     async def retry_dead_letters(self, name: str) -> BackfillResult:
         """Refolds the keys that are held, and waits for the end.

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from pydantic import Field
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import WorkflowQueryFailedError
 from temporalio.service import RPCError
@@ -21,6 +21,7 @@ from refold.messages.live import LiveError, LiveStatus
 from refold.messages.run.life import Progress
 from refold.messages.step_failures import StepFailure
 from refold.source.head import SettledHead
+from refold.source.tenants import of_tenant
 from refold.store import deployments, generations, leases
 from refold.store.schema import events
 
@@ -84,7 +85,10 @@ class ProjectionHealth(Message):
 
 
 async def read_standing(
-    connection: AsyncConnection, name: str, types: Sequence[str] | None = None
+    connection: AsyncConnection,
+    name: str,
+    types: Sequence[str] | None = None,
+    among: ColumnElement[bool] | None = None,
 ) -> Standing:
     """How a projection stands.
 
@@ -93,6 +97,7 @@ async def read_standing(
         name: The projection.
         types: The event types that it reads; None for those that workers have shown lately (all,
             if none has).
+        among: The lag is that of these events only: a tenant's, say.
     """
     active = await generations.active(connection, name)
     if types is None:
@@ -102,7 +107,7 @@ async def read_standing(
     position = active.position if active is not None else None
     head = SettledHead(position or 0)
     await head.poll(connection)
-    lag, age = await _lag(connection, position or 0, head.position, types)
+    lag, age = await _lag(connection, position or 0, head.position, types, among)
     now = datetime.now(UTC)
     return Standing(
         projection=name,
@@ -123,7 +128,11 @@ async def read_standing(
 
 
 async def _lag(
-    connection: AsyncConnection, position: int, head: int, types: Sequence[str] | None
+    connection: AsyncConnection,
+    position: int,
+    head: int,
+    types: Sequence[str] | None,
+    among: ColumnElement[bool] | None,
 ) -> tuple[int, float]:
     age = func.extract("epoch", func.now() - func.min(events.c.recorded_at))
     statement = select(func.count(), age).where(
@@ -131,6 +140,8 @@ async def _lag(
     )
     if types is not None:
         statement = statement.where(events.c.type.in_(types))
+    if among is not None:
+        statement = statement.where(among)
     count, seconds = (await connection.execute(statement)).one()
     return count, round(float(seconds), 3) if seconds is not None else 0.0
 
@@ -180,19 +191,24 @@ class Health:
         self._connection = connection
         self._live = live
 
-    async def get_health(self, name: str, types: Sequence[str] | None = None) -> ProjectionHealth:
+    async def get_health(
+        self, name: str, types: Sequence[str] | None = None, *, tenant: str | None = None
+    ) -> ProjectionHealth:
         """How a projection is.
 
         Args:
             name: The projection.
             types: The event types that it reads, for its lag; None for those that workers have
                 shown within a day.
+            tenant: The lag is that of this tenant's events; None for that of all.
 
         Raises:
             ConfigurationError: The manager was made without a database.
+            InvalidRequest: A tenant is given, but no `tenant_path` to the manager.
         """
+        among = None if tenant is None else of_tenant(tenant, self._connection.tenant_path)
         async with self._connection.connected() as connection:
-            standing = await read_standing(connection, name, types)
+            standing = await read_standing(connection, name, types, among)
         live = await self._live.own_health(name)
         failing = await self._failing_run(name, standing.held_by)
         note = live.report.note if live.report else None

@@ -55,12 +55,21 @@ class ProjectionManager:
         database_url: PostgreSQL with Refold's schema; it is asked which run holds a projection,
             and how projections stand. None to go by the default workflow ids only.
         task_queue: The task queue of Refold's workers.
+        tenant_path: Where an event names its tenant, as workers have it in REFOLD_TENANT_PATH; for
+            what is asked tenant by tenant.
     """
 
     def __init__(
-        self, client: Client, database_url: str | None = None, *, task_queue: str = "refold"
+        self,
+        client: Client,
+        database_url: str | None = None,
+        *,
+        task_queue: str = "refold",
+        tenant_path: str | None = None,
     ) -> None:
-        self._connection = connection = Connection(client, database_url, task_queue=task_queue)
+        self._connection = connection = Connection(
+            client, database_url, task_queue=task_queue, tenant_path=tenant_path
+        )
         self._runs = runs = Runs(connection)
         self._current_runs = current_runs = CurrentRuns(connection)
         self._controls = Controls(connection, current_runs)
