@@ -48,7 +48,7 @@ class Checkpoints(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     every_n_events: BatchSize | None = None
-    storage: str | None = None
+    storage: str = SAME_DATABASE
     store: str | None = None
 
     @model_validator(mode="before")
@@ -60,7 +60,7 @@ class Checkpoints(BaseModel):
 
     @model_validator(mode="after")
     def _is_somewhere(self) -> Checkpoints:
-        if self.storage not in (None, SAME_DATABASE, SEPARATE):
+        if self.storage not in (SAME_DATABASE, SEPARATE):
             raise InvalidProjection(
                 f"checkpoints: storage: expected {SAME_DATABASE!r} or {SEPARATE!r}, got "
                 f"{self.storage!r}"
