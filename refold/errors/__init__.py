@@ -25,7 +25,7 @@ RefoldError
 ├── UnreadableEventFile     an event file that cannot be opened or unpacked (source/files)
 ├── AlreadyImported         an event file whose content was imported before (source/files)
 ├── ImportConflict          another writer appended to the same streams (source/files)
-├── RunFailed, NoRun, AlreadyRunning   what a manager's run came to (manager)
+├── RunFailed, NoRun, NotAwaited, NotLive   what a manager's call came to
 ├── CheckpointStoreFailed   a store of checkpoints does not answer, or with an error (now)
 ├── CheckpointLost          a store of checkpoints has lost one, or is behind
 ├── RunEnded                the run was ended from outside; its work is gone
@@ -54,6 +54,7 @@ from refold.errors.events import (
     UnreadableEvent,
     WrongExpectedVersion,
 )
+from refold.errors.manager import AlreadyRunning, NoRun, NotAwaited, NotLive, RunFailed
 from refold.errors.requests import (
     InvalidRequest,
     NoSchedule,
@@ -83,6 +84,7 @@ from refold.errors.setup import (
 
 __all__ = [
     "RESET",
+    "AlreadyRunning",
     "CheckpointLost",
     "CheckpointStoreFailed",
     "ConfigurationError",
@@ -93,10 +95,13 @@ __all__ = [
     "InvalidProjection",
     "InvalidRequest",
     "MissingRight",
+    "NoRun",
     "NoSchedule",
     "NoSnapshot",
     "NoThreadLeft",
+    "NotAwaited",
     "NotDeployed",
+    "NotLive",
     "NotMigrated",
     "NotOnAnyWorker",
     "NotOnThisWorker",
@@ -106,6 +111,7 @@ __all__ = [
     "RefoldError",
     "RowRejected",
     "RunEnded",
+    "RunFailed",
     "ScheduleExists",
     "SwapRefused",
     "TargetBehind",

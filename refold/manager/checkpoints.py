@@ -54,7 +54,7 @@ class Checkpoints:
             on_progress: See `result`.
 
         Raises:
-            AlreadyRunning: A rebuild is running under the same workflow id.
+            ProjectionBusy: Another run writes the projection.
             RunFailed: It failed, or was refused; the message says why.
         """
         return await self._runs.result(await self.start_reset(name, position), on_progress)
@@ -65,7 +65,7 @@ class Checkpoints:
         """Starts a `Rebuild` as of a position and returns at once.
 
         Raises:
-            AlreadyRunning: A rebuild is running under the same workflow id.
+            ProjectionBusy: Another run writes the projection.
         """
         request = BackfillRequest(projection=name, as_of=position, requested_by=requested_by)
         return await self._runs.begin("Rebuild", f"rebuild/{name}", name, request)

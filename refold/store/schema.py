@@ -276,6 +276,7 @@ deployments = Table(
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("queue", Text, nullable=False),
     _now("seen_at"),
+    Column("event_types", JSONB(none_as_null=True)),
     Index(None, "projection"),
 )
 """Which projections each worker has, on which task queue; a worker shows itself now and then."""

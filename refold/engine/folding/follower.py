@@ -21,7 +21,7 @@ from refold.projection.declaration import Projection, Row
 from refold.projection.key import Key
 from refold.requests.poison_policy import Poison
 from refold.runtime.database import raw
-from refold.runtime.threads import Hand, in_thread
+from refold.runtime.threads import PIECE_SECONDS, Hand, in_thread
 from refold.source.portions import BatchReader
 from refold.source.reader import as_events, in_position_order, read_at
 from refold.store import dead_letters, generations, runs
@@ -158,7 +158,7 @@ class Follower:
             passed_over=self.skipped,
         )
         read = await self.reader.read(connection, statement, after=old, limit=self.batch_size)
-        hand = Hand(self.projection.name)
+        hand = Hand(self.projection.name, self._piece_seconds)
         keyed = _Keyed()
         if read.texts:
             keyed = await in_thread(self._keyed, read.texts, hand, hand=hand)
@@ -250,6 +250,11 @@ class Follower:
             new=new,
             fence=self.fence,
         )
+
+    @property
+    def _piece_seconds(self) -> float:
+        """After how long a batch ends, however many events are left."""
+        return min(PIECE_SECONDS, self.projection.checkpoints.every_seconds or PIECE_SECONDS)
 
     def _keyed(self, texts: Sequence[str], hand: Hand) -> _Keyed:
         """The events with their keys, and those whose key does not fit, if they are set aside."""
