@@ -26,6 +26,7 @@ from refold.projection.declaration import Projection
 from refold.runtime.database import server_error
 from refold.runtime.judgement import refusal, told
 from refold.source.head import SettledHead
+from refold.source.port.current import event_source
 from refold.store import generations, leases, runs
 from refold.store.generations import ACTIVE
 from refold.store.swap import blockers
@@ -197,7 +198,9 @@ class SwapActivities(StepActivities):
     ) -> int:
         """Applies what has come since the last segment; returns the checkpoint."""
         follower = await take_follower(connection, projection, plan)
-        live = (active and active.position) or 0
+        live = event_source().before
+        if active is not None and active.position is not None:
+            live = active.position
         # Never swap in what is behind: readers must not see time go backwards. What is brought
         # back after a failure goes no further than that: beyond may be what the run failed at.
         upto = live if plan.brings_back else max(head, live)

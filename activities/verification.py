@@ -63,8 +63,8 @@ class VerifyActivities(StepActivities):
             async with self._engine.begin() as connection:
                 # Held until the snapshot is taken, no longer: the live follower waits for it.
                 live = await generations.active(connection, plan.projection, lock=True)
-                if not plan.stale:
-                    await self._catch_up(plan, (live and live.position) or 0)
+                if not plan.stale and live is not None and live.position is not None:
+                    await self._catch_up(plan, live.position)
                 await comparing.execute(text("SELECT 1"))
             shadow = await generations.get(comparing, plan.projection, plan.generation)
             live = await generations.active(comparing, plan.projection)

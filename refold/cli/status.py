@@ -22,8 +22,8 @@ from refold.runtime.database import make_engine
 from refold.runtime.settings import load_settings
 from refold.source.head import SettledHead
 from refold.source.log import count_events
-from refold.source.tenants import of_tenant
-from refold.store import dead_letters, generations, leases, left_behind, runs
+from refold.source.tenants import at_tenants_position, of_tenant
+from refold.store import dead_letters, generations, leases, left_behind, runs, schema
 from refold.store.migrate import require_migrated
 
 
@@ -216,6 +216,9 @@ async def _status_of(
             since=projection.start_from,
             among=among,
         )
+    of_letters = None
+    if among is not None:
+        of_letters = at_tenants_position(schema.dead_letters.c.position, among)
     return {
         "projection": projection.name,
         "version": projection.version,
@@ -231,5 +234,5 @@ async def _status_of(
         ],
         "dead_letters": 0
         if active is None
-        else await dead_letters.count(connection, projection.name, active.generation, among),
+        else await dead_letters.count(connection, projection.name, active.generation, of_letters),
     }

@@ -12,8 +12,8 @@ from refold.projection.dead_letters import DeadLetter
 from refold.requests.criteria import Criteria
 from refold.requests.poison_policy import OnPoison
 from refold.requests.runs import BackfillRequest
-from refold.source.tenants import of_tenant
-from refold.store import dead_letters, generations
+from refold.source.tenants import at_tenants_position, of_tenant
+from refold.store import dead_letters, generations, schema
 
 
 class DeadLetters:
@@ -34,7 +34,10 @@ class DeadLetters:
             ConfigurationError: The manager was made without a database.
             InvalidRequest: A tenant is given, but no `tenant_path` to the manager.
         """
-        among = None if tenant is None else of_tenant(tenant, self._connection.tenant_path)
+        among = None
+        if tenant is not None:
+            own = of_tenant(tenant, self._connection.tenant_path)
+            among = at_tenants_position(schema.dead_letters.c.position, own)
         async with self._connection.connected() as connection:
             active = await generations.active(connection, name)
             if active is None:

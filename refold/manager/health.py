@@ -21,9 +21,9 @@ from refold.messages.live import LiveError, LiveStatus
 from refold.messages.run.life import Progress
 from refold.messages.step_failures import StepFailure
 from refold.source.head import SettledHead
+from refold.source.port.current import event_source, events
 from refold.source.tenants import of_tenant
 from refold.store import deployments, generations, leases
-from refold.store.schema import events
 
 # A transaction that has been open for so long does not end by itself any more, as a rule.
 FROZEN_SECONDS = 30.0
@@ -105,9 +105,10 @@ async def read_standing(
         types = await deployments.event_types(connection, name, version)
     lease = await leases.holder(connection, name)
     position = active.position if active is not None else None
-    head = SettledHead(position or 0)
+    head = SettledHead(position)
     await head.poll(connection)
-    lag, age = await _lag(connection, position or 0, head.position, types, among)
+    after = event_source().before if position is None else position
+    lag, age = await _lag(connection, after, head.position, types, among)
     now = datetime.now(UTC)
     return Standing(
         projection=name,
@@ -134,12 +135,13 @@ async def _lag(
     types: Sequence[str] | None,
     among: ColumnElement[bool] | None,
 ) -> tuple[int, float]:
-    age = func.extract("epoch", func.now() - func.min(events.c.recorded_at))
+    age = func.extract("epoch", func.now() - func.min(events().c.recorded_at))
     statement = select(func.count(), age).where(
-        events.c.position > position, events.c.position <= head
+        events().c.position > position, events().c.position <= head
     )
     if types is not None:
-        statement = statement.where(events.c.type.in_(types))
+        stored = event_source().stored_types(types)
+        statement = statement.where(events().c.type.in_(stored))
     if among is not None:
         statement = statement.where(among)
     count, seconds = (await connection.execute(statement)).one()

@@ -20,11 +20,13 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Enum,
+    FromClause,
     Integer,
     Numeric,
     SmallInteger,
     String,
     Table,
+    Text,
     Uuid,
     and_,
     case,
@@ -131,13 +133,15 @@ class KeyPath:
 
     # -- in SQL ------------------------------------------------------------------------------
 
-    def sql(self, events: Table) -> ColumnElement[Any]:
+    def sql(self, events: FromClause) -> ColumnElement[Any]:
         """The key part as an expression over the event table; NULL where Python says None.
 
         It is never an error for values that do not fit, which `misfits` finds: NULL for an integer
         or a UUID, and for text what ``->>`` makes of it.
         """
         text, kind = self._sql_text(events), self.column.type
+        if self._is_typed_alike(events):
+            return events.c.stream_id
         if isinstance(kind, Uuid):
             return case((text.op("~")(_UUID_SQL), cast(text, Uuid)))
         if isinstance(kind, Integer):
@@ -148,7 +152,7 @@ class KeyPath:
         collation = getattr(kind, "collation", None)
         return text if collation is None else text.collate(collation)
 
-    def misfits(self, events: Table) -> ColumnElement[bool]:
+    def misfits(self, events: FromClause) -> ColumnElement[bool]:
         """True for events whose value is present but does not fit (poison)."""
         text, kind = self._sql_text(events), self.column.type
         fits: ColumnElement[bool] = true()
@@ -168,14 +172,23 @@ class KeyPath:
             fits = and_(fits, scalar | whole)
         return and_(text.is_not(None), not_(fits))
 
-    def _sql_json(self, events: Table) -> ColumnElement[Any]:
+    def _is_typed_alike(self, events: FromClause) -> bool:
+        """Whether the stream's own column is a value of the key's type, as it is."""
+        column = events.c.stream_id
+        return self.path == "stream_id" and (
+            (isinstance(self.column.type, Uuid) and isinstance(column.type, Uuid))
+            or (isinstance(self.column.type, BigInteger) and isinstance(column.type, Integer))
+        )
+
+    def _sql_json(self, events: FromClause) -> ColumnElement[Any]:
         root, *steps = self.path.split(".")
         column = events.c[root]
         return column[steps[0]] if len(steps) == 1 else column[tuple(steps)]
 
-    def _sql_text(self, events: Table) -> ColumnElement[Any]:
+    def _sql_text(self, events: FromClause) -> ColumnElement[Any]:
         if self.path == "stream_id":
-            return events.c.stream_id
+            column = events.c.stream_id
+            return column if isinstance(column.type, String) else cast(column, Text)
         json: Any = self._sql_json(events)
         assert isinstance(json.type, JSONB)
         text: ColumnElement[Any] = json.astext

@@ -44,6 +44,8 @@ class Settings(BaseSettings):
             latest of each projection are remembered longer.
         deployment_seconds: How long a step of a projection that a worker does not have, or not in
             that version, is left to other workers before it fails, in seconds.
+        events: Where the events are: ``module:name`` of an `EventSource`, or of a function without
+            arguments that makes one; None for ``refold.events``.
         tenant_path: Where an event names its tenant: ``metadata.tenant_id``, ``data.tenant``, or
             ``stream_id``; None for events without tenants.
         checkpoints: Where live checkpoints are kept, unless a projection says otherwise:
@@ -70,6 +72,7 @@ class Settings(BaseSettings):
     system_events_days: float = Field(default=30, gt=0)
     history_days: float = Field(default=30, gt=0)
     deployment_seconds: float = Field(default=PATIENCE_SECONDS, ge=0)
+    events: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
     tenant_path: str | None = Field(
         default=None, pattern=r"^(stream_id|(data|metadata)(\.[^.]+)+)$"
     )

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.store.schema import events
+from refold.source.port.current import event_source, events
 
 
 async def count_of_types(
@@ -24,9 +24,10 @@ async def count_of_types(
     """
     if upto <= after or most <= 0:
         return 0
+    columns, stored = events().c, event_source().stored_types(types)
     found = (
-        select(events.c.position)
-        .where(events.c.position > after, events.c.position <= upto, events.c.type.in_(types))
+        select(columns.position)
+        .where(columns.position > after, columns.position <= upto, columns.type.in_(stored))
         .limit(most)
         .subquery()
     )

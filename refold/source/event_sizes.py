@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from sqlalchemy import Text, cast, func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.event import Event
 from refold.runtime.database import compiled, raw
+from refold.source.port.current import event_source, events
 from refold.source.portions import PORTION_BYTES, PORTION_EVENTS
 from refold.source.reader import at, read_at
-from refold.store.schema import events
 
-# An event's other fields are small.
-_SIZE = func.octet_length(cast(events.c.data, Text)) + func.octet_length(
-    cast(events.c.metadata, Text)
-)
 # One statement measures so many events: PostgreSQL makes JSON of each.
 _MEASURED = 200
 
@@ -36,7 +32,7 @@ async def measured(
     driver = await raw(connection)
     while start < len(positions) and total <= most:
         some = positions[start : start + _MEASURED]
-        found = select(events.c.position, _SIZE).where(at(some))
+        found = select(events().c.position, event_source().fields.size(events())).where(at(some))
         sql, arguments = compiled(found)
         more = {record[0]: record[1] for record in await driver.fetch(sql, *arguments)}
         sizes.update(more)

@@ -1,4 +1,4 @@
-"""The embedded event store: append to a stream with optimistic concurrency, and count."""
+"""Appends to Refold's own table with optimistic concurrency; counts the events of any source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.errors import WrongExpectedVersion
 from refold.runtime.database import server_error
-from refold.store.schema import events
+from refold.source.port.current import event_source, events
+from refold.store import schema
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ class NewEvent:
 
 async def stream_version(connection: AsyncConnection, stream_id: str) -> int:
     """The version of a stream's last event; 0 for a stream without events."""
-    latest = select(func.coalesce(func.max(events.c.version), 0))
-    version = await connection.scalar(latest.where(events.c.stream_id == stream_id))
+    own = schema.events.c
+    latest = select(func.coalesce(func.max(own.version), 0)).where(own.stream_id == stream_id)
+    version = await connection.scalar(latest)
     assert version is not None
     return int(version)
 
@@ -49,7 +51,7 @@ async def append(
     *,
     expected_version: int | None = None,
 ) -> int:
-    """Appends events to a stream, in the caller's transaction.
+    """Appends events to a stream of `refold.events`, in the caller's transaction.
 
     Args:
         connection: In a transaction; the caller commits. After an error it must be rolled back.
@@ -84,7 +86,7 @@ async def append(
     try:
         async with connection.begin_nested():
             for row in rows:
-                await connection.execute(insert(events).values(row))
+                await connection.execute(insert(schema.events).values(row))
     except IntegrityError as error:
         if not isinstance(server_error(error), asyncpg.UniqueViolationError):
             raise
@@ -98,7 +100,7 @@ async def count_events(
     connection: AsyncConnection,
     *,
     types: Sequence[str] | None = None,
-    after: int = 0,
+    after: int | None = None,
     upto: int | None = None,
     since: datetime | None = None,
     among: ColumnElement[bool] | None = None,
@@ -108,20 +110,21 @@ async def count_events(
     Args:
         connection: Any connection.
         types: Only these types; None for all.
-        after: Only positions above this (exclusive).
+        after: Only positions above this (exclusive); None for no bound.
         upto: Only positions up to this (inclusive); None for no bound.
         since: Only those recorded at this moment or later; None for no bound.
         among: Only these; None for all.
     """
-    condition = events.c.position > after
+    source = event_source()
+    condition = events().c.position > (source.before if after is None else after)
     if types is not None:
-        condition = and_(condition, events.c.type.in_(types))
+        condition = and_(condition, events().c.type.in_(source.stored_types(types)))
     if upto is not None:
-        condition = and_(condition, events.c.position <= upto)
+        condition = and_(condition, events().c.position <= upto)
     if since is not None:
-        condition = and_(condition, events.c.recorded_at >= since)
+        condition = and_(condition, events().c.recorded_at >= since)
     if among is not None:
         condition = and_(condition, among)
-    counted = await connection.scalar(select(func.count()).select_from(events).where(condition))
+    counted = await connection.scalar(select(func.count()).select_from(events()).where(condition))
     assert counted is not None
     return counted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.errors import PoisonEvent
@@ -13,14 +13,24 @@ from refold.projection.dead_letters import Letter
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
 from refold.source.event_sizes import read_chunks
-from refold.source.reader import at, key_columns, key_range, keyed_events, not_at, one_of, wanted
-from refold.store.schema import events, selected_keys
+from refold.source.port.current import events
+from refold.source.reader import (
+    at,
+    key_columns,
+    key_range,
+    keyed_events,
+    misfit_of,
+    not_at,
+    one_of,
+    wanted,
+)
+from refold.store.schema import selected_keys
 
 
 def is_misfit(projection: Projection) -> ColumnElement[bool]:
     """The condition for events whose key does not fit; the key is made of paths."""
     assert projection.key_paths is not None
-    return or_(*[path.misfits(events) for path in projection.key_paths])
+    return misfit_of(projection.key_paths)
 
 
 async def find_misfits(
@@ -43,15 +53,15 @@ async def find_misfits(
         limit: How many at most.
     """
     statement = (
-        select(events.c.position)
+        select(events().c.position)
         .where(
-            events.c.position <= upto,
+            events().c.position <= upto,
             *wanted(projection.event_types, projection.start_from),
             is_misfit(projection),
             *not_at(passed_over),
             *([] if among is None else [one_of(projection.key_paths or (), among)]),
         )
-        .order_by(events.c.position)
+        .order_by(events().c.position)
         .limit(limit)
     )
     positions = list((await connection.execute(statement)).scalars())
@@ -71,7 +81,7 @@ async def still_misfits(
     """Those of these positions whose event's key does not fit."""
     if not positions or projection.key_paths is None:
         return list(positions)
-    statement = select(events.c.position).where(at(positions), is_misfit(projection))
+    statement = select(events().c.position).where(at(positions), is_misfit(projection))
     return list((await connection.execute(statement)).scalars())
 
 
@@ -106,5 +116,5 @@ async def fitting_within(
         stored: Any = func.jsonb_build_array(*key_columns(paths))
         mine = select(selected_keys.c.key).where(selected_keys.c.run_id == selected_by)
         condition.append(stored.in_(mine))
-    statement = select(events.c.position).where(*condition)
+    statement = select(events().c.position).where(*condition)
     return list((await connection.execute(statement)).scalars())

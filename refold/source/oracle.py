@@ -22,9 +22,9 @@ from refold.projection.key import Key
 from refold.runtime.threads import in_thread
 from refold.source.event_sizes import measured, read_chunks
 from refold.source.log import count_events
+from refold.source.port.current import events
 from refold.source.reader import key_columns, keyed_events, not_at, one_of, wanted
 from refold.source.stepwise_fold import Rows, StepwiseFold
-from refold.store.schema import events
 
 
 @dataclass(frozen=True)
@@ -182,11 +182,11 @@ class Oracle:
         found: dict[Key, list[int]] = {}
         if keys:
             columns, conditions = self._among(keys)
-            statement = select(events.c.position, *columns).where(
+            statement = select(events().c.position, *columns).where(
                 *conditions, *not_at(self._passed_over)
             )
             for position, *key in await self._connection.execute(
-                statement.order_by(events.c.position)
+                statement.order_by(events().c.position)
             ):
                 found.setdefault(_key(key), []).append(position)
         return found
@@ -196,7 +196,7 @@ class Oracle:
         assert paths is not None
         columns = [column.label(f"k{i}") for i, column in enumerate(key_columns(paths))]
         conditions = [
-            events.c.position <= self._upto,
+            events().c.position <= self._upto,
             *keyed_events(self._projection),
             one_of(paths, keys),
         ]
@@ -212,12 +212,12 @@ class Oracle:
                 f"the key is a function, and {count:,} events are too many to fold them all"
             )
             return
-        statement = select(events.c.position).where(
-            events.c.position <= self._upto,
+        statement = select(events().c.position).where(
+            events().c.position <= self._upto,
             *wanted(types, since),
             *not_at(self._passed_over),
         )
-        found = await self._connection.execute(statement.order_by(events.c.position))
+        found = await self._connection.execute(statement.order_by(events().c.position))
         positions = list(found.scalars())
         sizes = await measured(self._connection, positions, most=self._bounds.bytes)
         if sum(sizes.values()) > self._bounds.bytes:

@@ -22,10 +22,10 @@ from sqlalchemy import (
     Text,
     and_,
     any_,
-    bindparam,
     case,
     cast,
     func,
+    literal,
     literal_column,
     or_,
     select,
@@ -34,7 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.runtime.database import compiled, raw
-from refold.store.schema import events
+from refold.source.port.current import event_source, events
 from refold.store.sessions.event_readers import MARK
 
 BATCH_BYTES = 8 << 20
@@ -58,47 +58,27 @@ _READS = text(
     f"set_config('cursor_tuple_fraction', '1', true), {MARK}"
 )
 
-# An event travels as one JSON array: orjson decodes many of them in one go, in a third less
-# time than the driver needs to decode seven columns each. PostgreSQL writes times as ISO 8601 in
-# the session's time zone; datetime reads any.
-COLUMNS = (
-    events.c.position,
-    events.c.stream_id,
-    events.c.version,
-    events.c.type,
-    events.c.data,
-    events.c.metadata,
-    events.c.recorded_at,
-)
 
+def weighed(source: Any = None, *key: ColumnElement[Any]) -> ColumnElement[str]:
+    """An event as JSON, and its key if given; for a heavy one a marker: position, bytes, key.
 
-def as_json(source: Any = events, *key: ColumnElement[Any]) -> ColumnElement[str]:
-    """An event, and its key if given, as one column: the JSON that `decoded` takes."""
-    return cast(func.json_build_array(*[source.c[c.name] for c in COLUMNS], *key), Text)
-
-
-def weighed(source: Any = events, *key: ColumnElement[Any]) -> ColumnElement[str]:
-    """`as_json`; for a heavy event a marker: its position, its bytes, its key as a JSON array."""
+    Args:
+        source: A relation with the columns that the event source carries; None for its own.
+        key: The parts of a key.
+    """
+    fields = event_source().fields
+    relation = events() if source is None else source
     light: ColumnElement[int] = literal_column(str(_LIGHT_BYTES))
-    both = (source.c.data, source.c.metadata)
     # PostgreSQL knows the size of a stored value without reading it, unless it is compressed.
-    plain = [func.pg_column_compression(column).is_(None) for column in both]
-    stored = func.pg_column_size(both[0]) + func.pg_column_size(both[1])
-    size = func.octet_length(cast(both[0], Text)) + func.octet_length(cast(both[1], Text))
+    plain, stored = fields.stored(relation)
+    size = fields.size(relation)
     fits = or_(and_(stored <= light, *plain), size <= light)
     # Literals: parameters would need a type.
     mark: ColumnElement[str] = literal_column("'!'")
     gap: ColumnElement[str] = literal_column("' '")
     keys = cast(func.json_build_array(*key), Text)
-    marker = func.concat(mark, source.c.position, gap, size, gap, keys)
-    return case((fits, as_json(source, *key)), else_=marker)
-
-
-_HEAVY, _ = compiled(
-    select(events.c.position, as_json()).where(
-        events.c.position == any_(bindparam("positions", type_=ARRAY(BigInteger)))
-    )
-)
+    marker = func.concat(mark, relation.c.position, gap, size, gap, keys)
+    return case((fits, fields.as_json(relation, *key)), else_=marker)
 
 
 async def in_portions(
@@ -146,7 +126,13 @@ class _Marker:
 
 async def _loaded(driver: asyncpg.Connection[Any], portion: list[str | _Marker]) -> list[str]:
     positions = [item.position for item in portion if isinstance(item, _Marker)]
-    found = dict(await driver.fetch(_HEAVY, positions)) if positions else {}
+    found: dict[int, str] = {}
+    if positions:
+        source = event_source()
+        these = source.events.c.position == any_(literal(positions, ARRAY(BigInteger)))
+        columns = source.events.c.position, source.fields.as_json(source.events)
+        sql, arguments = compiled(select(*columns).where(these))
+        found = dict(await driver.fetch(sql, *arguments))
     return [
         item.filled(found.pop(item.position)) if isinstance(item, _Marker) else item
         for item in portion
@@ -218,7 +204,7 @@ class BatchReader:
         total = 0
         while True:
             asked = min(limit - len(read), self.at_once)
-            sql, arguments = compiled(statement.where(events.c.position > after).limit(asked))
+            sql, arguments = compiled(statement.where(events().c.position > after).limit(asked))
             found = await driver.fetch(sql, *arguments)
             taken = 0
             async for portion in in_portions(driver, found):
@@ -241,3 +227,21 @@ class BatchReader:
 def position_of(text: str) -> int:
     """The position of an event that is not decoded yet."""
     return int(text[1:].partition(",")[0])
+
+
+async def after_gap(connection: AsyncConnection, position: int, upto: int) -> int:
+    """The last position before the next event above a position, at most `upto`.
+
+    Args:
+        connection: Any connection.
+        position: From here on; in Refold's own table, which has no gaps to speak of, it is the
+            answer.
+        upto: A settled position (inclusive).
+    """
+    source = event_source()
+    if source.is_own or position >= upto:
+        return position
+    column = source.events.c.position
+    following = select(func.min(column)).where(column > position, column <= upto)
+    found = await connection.scalar(following)
+    return upto if found is None else int(found) - 1

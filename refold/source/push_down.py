@@ -31,12 +31,13 @@ from sqlalchemy import (
     or_,
     true,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 from refold.predicates import Predicate
 from refold.predicates import syntax as cel
 from refold.predicates.cel import constant
 from refold.predicates.syntax import Node, path_of
-from refold.store.schema import events
+from refold.source.port.current import event_source, events
 
 Condition = ColumnElement[bool]
 
@@ -62,7 +63,7 @@ _DIGITS = Context(prec=1200)
 
 @dataclass(frozen=True)
 class PushedDown:
-    """Conditions over ``refold.events`` that every event which a predicate means fulfils.
+    """Conditions over events that every event which a predicate means fulfils.
 
     Attributes:
         conditions: All must be true. Every event that matches, or for which the predicate raises,
@@ -129,39 +130,45 @@ def _column_of(node: cel.Binary | cel.Call) -> ColumnElement[Any] | None:
     path = None if subject is None else path_of(subject)
     if path is None or path[0] != "event" or path[1][0] in ("data", "metadata"):
         return None
-    column: ColumnElement[Any] = events.c[str(path[1][0])]
-    return column
+    column: ColumnElement[Any] = events().c[str(path[1][0])]
+    # In Python each stream is a text, and each event has a time.
+    alike = {"stream_id": isinstance(column.type, String), "recorded_at": event_source().has_times}
+    return column if alike.get(str(path[1][0]), True) else None
 
 
 def _column_test(node: cel.Binary | cel.Call) -> Condition | None:
     column = _column_of(node)
     assert column is not None
+    # Types are compared as they are stored: their prefix is put before constants.
+    prefix = event_source().type_prefix if column.key == "type" else ""
     is_text = isinstance(column.type, String)
     if is_text:
         column = column.collate("C")
     if isinstance(node, cel.Call):
         part = _text(node.arguments[0]) if node.arguments else None
         test = _TESTS.get(node.name)
-        return test(column, part) if is_text and test and part is not None else None
+        if not is_text or test is None or part is None or (prefix and node.name != "startsWith"):
+            return None
+        return test(column, prefix + part)
     sides = _sides(node)
     assert sides is not None
     _, operator, other = sides
     if operator == "in":
         items = other.items if isinstance(other, cel.ListOf) else ()
-        values = [_typed(column, item) for item in items]
+        values = [_typed(column, item, prefix) for item in items]
         known = [value for value in values if value is not None]
         if not items or len(known) != len(items):
             return None
         return or_(*[column == value for value in known])
-    value = _typed(column, other)
+    value = _typed(column, other, prefix)
     return None if value is None else _COMPARE[operator](column, value)
 
 
-def _typed(column: ColumnElement[Any], node: Node) -> ColumnElement[Any] | None:
+def _typed(column: ColumnElement[Any], node: Node, prefix: str) -> ColumnElement[Any] | None:
     """A constant of a column's type; None if the node is anything else."""
     if isinstance(column.type, String):
         text = _text(node)
-        return None if text is None else literal(text)
+        return None if text is None else literal(prefix + text)
     if isinstance(column.type, DateTime):
         time = _time(node)
         return None if time is None else literal(time, DateTime(timezone=True))
@@ -199,12 +206,14 @@ def _json(node: Node) -> ColumnElement[Any] | None:
     if path is None or path[0] != "event" or path[1][0] not in ("data", "metadata"):
         return None
     root, *steps = path[1]
-    value: ColumnElement[Any] = events.c[str(root)]
+    if root == "data" and not event_source().sees_data:
+        return None
+    value: ColumnElement[Any] = events().c[str(root)]
     for step in steps:
         # An item's number is not pushed down: the operator -> takes a scalar for a list of one.
         if not isinstance(step, str) or "\0" in step:
             return None
-        value = value.op("->", return_type=events.c.data.type)(literal(step, String))
+        value = value.op("->", return_type=JSONB())(literal(step, String))
     return value
 
 

@@ -17,20 +17,21 @@ from sqlalchemy import (
     any_,
     func,
     literal,
+    or_,
     select,
     tuple_,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.errors import UnreadableEvent
+from refold.errors import InvalidRequest, UnreadableEvent
 from refold.event import Event
 from refold.projection.columns import exact_json
 from refold.projection.declaration import Projection
 from refold.projection.key import Key, KeyPath
 from refold.runtime.database import compiled, raw
 from refold.runtime.threads import Hand
-from refold.source.portions import COLUMNS, in_portions, weighed
-from refold.store.schema import events
+from refold.source.port.current import event_source, events
+from refold.source.portions import in_portions, weighed
 
 # Few enough events to stay in the processor's cache from decoding to folding. The decoder takes
 # twelve bytes of memory for each byte of JSON that it reads: for usual events, fewer than what
@@ -65,7 +66,14 @@ def _few(texts: Sequence[str], hand: Hand | None) -> Iterable[list[Any]]:
     return chain.from_iterable(_decoded([text], f"[{text}]") for text in texts)
 
 
-def _decoded(texts: Sequence[str], together: str) -> list[list[Any]]:
+def _decoded(texts: Sequence[str], together: str) -> Iterable[list[Any]]:
+    fields = event_source().fields
+    found = _of_json(texts, together)
+    # One by one: what cannot be read ends the work at its place, not before.
+    return found if fields.is_own else map(fields.read, found)
+
+
+def _of_json(texts: Sequence[str], together: str) -> list[list[Any]]:
     encoded = together.encode()
     if not exact_json.may_lose(encoded):
         try:
@@ -88,13 +96,34 @@ def _decoded_alone(text: str) -> list[Any]:
 
 
 def wanted(
-    types: Sequence[str], since: datetime | None, source: Any = events
+    types: Sequence[str], since: datetime | None, source: Any = None
 ) -> list[ColumnElement[bool]]:
-    """The condition for events of these types, recorded at a moment or later, if one is given."""
-    conditions: list[ColumnElement[bool]] = [source.c.type.in_(types)]
+    """The condition for events of these types, recorded at a moment or later, if one is given.
+
+    Raises:
+        InvalidRequest: The event source does not know when events were recorded.
+    """
+    relation = events() if source is None else source
+    stored = event_source().stored_types(types)
+    conditions: list[ColumnElement[bool]] = [relation.c.type.in_(stored)]
     if since is not None:
-        conditions.append(source.c.recorded_at >= since)
+        require_times("start_from")
+        conditions.append(relation.c.recorded_at >= since)
     return conditions
+
+
+def require_times(asked: str) -> None:
+    """Refuses what is asked by date of a source that has no times in SQL.
+
+    Raises:
+        InvalidRequest: It has none.
+    """
+    source = event_source()
+    if not source.has_times:
+        raise InvalidRequest(
+            f"{asked}: expected a column that says when events were recorded, and {source!r} has "
+            "none: select by position, or give it `recorded_at`"
+        )
 
 
 # -- in position order -----------------------------------------------------------------------
@@ -115,23 +144,28 @@ async def read_window(
     With `since`, only events recorded at that moment or later. Those at the positions
     `passed_over` are left out.
     """
-    statement = in_position_order(types=types, upto=upto, since=since, passed_over=passed_over)
-    return await read_events(connection, statement.where(events.c.position > after).limit(limit))
+    statement = in_position_order(
+        types=types, upto=upto, after=after, since=since, passed_over=passed_over
+    )
+    return await read_events(connection, statement.limit(limit))
 
 
 def in_position_order(
     *,
     types: Sequence[str],
     upto: int,
+    after: int | None = None,
     since: datetime | None = None,
     passed_over: Sequence[int] = (),
 ) -> Select[Any]:
-    """Events of these types with position <= upto in position order, for `decoded`."""
-    return (
-        select(weighed())
-        .where(events.c.position <= upto, *wanted(types, since), *not_at(passed_over))
-        .order_by(events.c.position)
+    """Events of these types with after < position <= upto in position order, for `decoded`."""
+    position = events().c.position
+    statement = select(weighed()).where(
+        position <= upto, *wanted(types, since), *not_at(passed_over)
     )
+    if after is not None:
+        statement = statement.where(position > after)
+    return statement.order_by(position)
 
 
 async def read_at(connection: AsyncConnection, positions: Sequence[int]) -> list[Event]:
@@ -139,19 +173,21 @@ async def read_at(connection: AsyncConnection, positions: Sequence[int]) -> list
     if not positions:
         return []
     statement = select(weighed()).where(at(positions))
-    return await read_events(connection, statement.order_by(events.c.position))
+    return await read_events(connection, statement.order_by(events().c.position))
 
 
 def at(positions: Sequence[int]) -> ColumnElement[bool]:
     """The condition for events at these positions."""
-    return events.c.position == any_(literal(list(positions), ARRAY(BigInteger)))
+    column: ColumnElement[int] = events().c.position
+    return column == any_(literal(list(positions), ARRAY(BigInteger)))
 
 
-def not_at(positions: Sequence[int], source: Any = events) -> list[ColumnElement[bool]]:
+def not_at(positions: Sequence[int], source: Any = None) -> list[ColumnElement[bool]]:
     """The condition for events at other positions than these; empty when there are none."""
     if not positions:
         return []
-    return [source.c.position != all_(literal(list(positions), ARRAY(BigInteger)))]
+    relation = events() if source is None else source
+    return [relation.c.position != all_(literal(list(positions), ARRAY(BigInteger)))]
 
 
 async def read_events(connection: AsyncConnection, statement: Select[Any]) -> list[Event]:
@@ -185,7 +221,15 @@ def _instant(position: int, at: str) -> datetime:
 
 def key_columns(paths: Sequence[KeyPath]) -> list[ColumnElement[Any]]:
     """The key's parts as SQL expressions over the event table."""
-    return [path.sql(events) for path in paths]
+    return [path.sql(events()) for path in paths]
+
+
+def misfit_of(paths: Sequence[KeyPath]) -> ColumnElement[bool]:
+    """The condition for events whose key does not fit, or cannot be read."""
+    broken = event_source().broken([path.path for path in paths])
+    conditions: list[ColumnElement[bool]] = [*[path.misfits(events()) for path in paths], *broken]
+    condition: ColumnElement[bool] = or_(*conditions)
+    return condition
 
 
 def key_compare(paths: Sequence[KeyPath], key: Key) -> tuple[Any, Any]:
@@ -247,17 +291,18 @@ def _listed(paths: Sequence[KeyPath], keys: Sequence[Key]) -> Select[Any]:
     return select(*listed.render_derived().c)
 
 
-def keyed_events(projection: Projection, source: Any = events) -> list[ColumnElement[bool]]:
+def keyed_events(projection: Projection, source: Any = None) -> list[ColumnElement[bool]]:
     """The condition for events that a projection whose key is made of paths reads."""
     assert projection.key_paths is not None
-    has_key = [path.sql(source).is_not(None) for path in projection.key_paths]
-    return [*wanted(projection.event_types, projection.start_from, source), *has_key]
+    relation = events() if source is None else source
+    has_key = [path.sql(relation).is_not(None) for path in projection.key_paths]
+    return [*wanted(projection.event_types, projection.start_from, relation), *has_key]
 
 
 def in_key_order(
     projection: Projection,
     *,
-    after: int,
+    after: int | None = None,
     upto: int,
     low: Key | None,
     high: Key | None,
@@ -269,7 +314,7 @@ def in_key_order(
 
     Args:
         projection: One whose key is made of paths.
-        after: Only positions above this (exclusive).
+        after: Only positions above this (exclusive); None for no bound.
         upto: Only positions up to this (inclusive).
         low: Only keys above this (exclusive); None for no bound.
         high: Only keys up to this (inclusive); None for no bound.
@@ -282,9 +327,10 @@ def in_key_order(
     columns = key_columns(paths)
     names = [f"k{i}" for i in range(len(columns))]
     labelled = [column.label(name) for column, name in zip(columns, names, strict=True)]
-    statement = select(*COLUMNS, *labelled).where(
-        events.c.position > after,
-        events.c.position <= upto,
+    columns_read = [events().c[name] for name in event_source().fields.names]
+    statement = select(*columns_read, *labelled).where(
+        events().c.position > (event_source().before if after is None else after),
+        events().c.position <= upto,
         *keyed_events(projection),
         *key_range(paths, low, high),
         *not_at(passed_over),
@@ -292,12 +338,12 @@ def in_key_order(
     if resume is not None:
         resumed_key, position = resume
         left, right = key_compare(paths, resumed_key)
-        past = (left == right) & (events.c.position > position)
+        past = (left == right) & (events().c.position > position)
         statement = statement.where((left > right) | past)
     if among is not None:
         statement = statement.where(one_of(paths, among))
     # Sorted first, then made JSON: while Python folds an event, PostgreSQL makes JSON of the next.
-    found = statement.order_by(*columns, events.c.position).offset(0).subquery()
+    found = statement.order_by(*columns, events().c.position).offset(0).subquery()
     keys = [found.c[name] for name in names]
     key = keys[0] if len(keys) == 1 else func.json_build_array(*keys)
     return select(weighed(found, key)).order_by(*keys, found.c.position)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, func, select, tablesample
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
+from refold.source.port.sampling import sampled
 from refold.source.reader import keyed_events, not_at
-from refold.store.schema import events
 
 # Keys are drawn from pages with about so many events; if these have too few keys, from more.
 _DRAWN_FROM = (50_000, 2_000_000)
@@ -42,20 +42,20 @@ async def sample_logged_keys(
         return []
     keys: list[Key] = []
     for size in _DRAWN_FROM:
-        found = _found(projection, upto, size, passed_over)
+        source, is_whole = await sampled(connection, upto=upto, size=size)
+        found = _found(projection, source, upto, passed_over)
         rows = await connection.execute(found.order_by(func.random()).limit(count))
         keys = [_key(row) for row in rows]
-        if len(keys) == count or size >= upto:
+        if len(keys) == count or is_whole:
             break
     return keys
 
 
-def _found(projection: Projection, upto: int, size: int, passed_over: Sequence[int]) -> Select[Any]:
-    """The keys of the events on the pages of about `size` events."""
+def _found(
+    projection: Projection, source: Any, upto: int, passed_over: Sequence[int]
+) -> Select[Any]:
+    """The keys of the sampled events."""
     assert projection.key_paths is not None
-    source: Any = events
-    if upto > size:
-        source = tablesample(events, func.system(max(100 * size / upto, 0.001)))
     columns = [path.sql(source).label(f"k{i}") for i, path in enumerate(projection.key_paths)]
     read = [
         source.c.position <= upto,

@@ -14,10 +14,10 @@ from refold.projection.declaration import Projection
 from refold.projection.key import Key, KeyPath
 from refold.requests.criteria import Criteria
 from refold.requests.runs import BackfillRequest
+from refold.source.port.current import event_source, events
 from refold.source.portions import weighed
-from refold.source.reader import keyed_events, range_of, wanted
+from refold.source.reader import keyed_events, range_of, require_times, wanted
 from refold.source.tenants import of_tenant
-from refold.store.schema import events
 
 
 async def fixed(connection: AsyncConnection, asked: BackfillRequest, *, head: int) -> Selection:
@@ -44,13 +44,16 @@ async def fixed(connection: AsyncConnection, asked: BackfillRequest, *, head: in
     if criteria is Criteria.LAST_N_EVENTS:
         assert asked.last_n is not None
         first = await _last_events(connection, asked.last_n, head)
+    if from_date is not None or to_date is not None:
+        require_times("from_date, to_date and last_n_days")
     if from_date is not None:
-        earliest = select(func.min(events.c.position)).where(events.c.recorded_at >= from_date)
-        found = await connection.scalar(earliest.where(events.c.position <= head))
+        earliest = select(func.min(events().c.position)).where(events().c.recorded_at >= from_date)
+        found = await connection.scalar(earliest.where(events().c.position <= head))
         first = head + 1 if found is None else found
     if to_date is not None:
-        latest = select(func.max(events.c.position)).where(events.c.recorded_at < to_date)
-        last = await connection.scalar(latest.where(events.c.position <= head)) or 0
+        latest = select(func.max(events().c.position)).where(events().c.recorded_at < to_date)
+        latest_found = await connection.scalar(latest.where(events().c.position <= head))
+        last = event_source().before if latest_found is None else latest_found
     return Selection(
         criteria=criteria,
         from_position=first,
@@ -75,8 +78,8 @@ async def _days_ago(connection: AsyncConnection, days: int) -> datetime | None:
 
 async def _last_events(connection: AsyncConnection, count: int, head: int) -> int:
     """The position of the first of the last `count` events up to the head; 0 with fewer."""
-    statement = select(events.c.position).where(events.c.position <= head)
-    ordered = statement.order_by(events.c.position.desc()).offset(count - 1).limit(1)
+    statement = select(events().c.position).where(events().c.position <= head)
+    ordered = statement.order_by(events().c.position.desc()).offset(count - 1).limit(1)
     return await connection.scalar(ordered) or 0
 
 
@@ -93,12 +96,12 @@ def selected(
     conditions = wanted(projection.event_types, projection.start_from)
     if selection.from_position > selection.to_position:
         return [*conditions, false()]
-    conditions.append(events.c.position >= selection.from_position)
-    conditions.append(events.c.position <= selection.to_position)
+    conditions.append(events().c.position >= selection.from_position)
+    conditions.append(events().c.position <= selection.to_position)
     if selection.from_date is not None:
-        conditions.append(events.c.recorded_at >= selection.from_date)
+        conditions.append(events().c.recorded_at >= selection.from_date)
     if selection.to_date is not None:
-        conditions.append(events.c.recorded_at < selection.to_date)
+        conditions.append(events().c.recorded_at < selection.to_date)
     if selection.tenant is not None:
         conditions.append(of_tenant(selection.tenant, tenant_path))
     return conditions
@@ -107,17 +110,17 @@ def selected(
 def lacking_row(paths: Sequence[KeyPath], table: Table) -> ColumnElement[bool]:
     """The condition for events whose key has no row in a table."""
     pairs = zip(table.primary_key.columns, paths, strict=True)
-    return ~exists().where(*[column == path.sql(events) for column, path in pairs])
+    return ~exists().where(*[column == path.sql(events()) for column, path in pairs])
 
 
 def one_by_one(conditions: list[ColumnElement[bool]]) -> Select[Any]:
     """The events that a condition finds, in order of position, for `refold.source.reader`."""
-    return select(weighed()).where(*conditions).order_by(events.c.position)
+    return select(weighed()).where(*conditions).order_by(events().c.position)
 
 
 async def count_selected(connection: AsyncConnection, conditions: list[ColumnElement[bool]]) -> int:
     """How many events a condition finds."""
-    counted = await connection.scalar(select(func.count()).select_from(events).where(*conditions))
+    counted = await connection.scalar(select(func.count()).select_from(events()).where(*conditions))
     assert counted is not None
     return counted
 
@@ -130,8 +133,8 @@ def without_events(
     assert paths is not None
     found = keys.distinct().subquery()
     columns = list(found.c)
-    named = [events.c.position <= upto, *keyed_events(projection)]
-    same = [column == path.sql(events) for column, path in zip(columns, paths, strict=True)]
+    named = [events().c.position <= upto, *keyed_events(projection)]
+    same = [column == path.sql(events()) for column, path in zip(columns, paths, strict=True)]
     return select(*columns).where(
         *range_of(columns, paths, low, high), ~exists().where(*named, *same)
     )

@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, tablesample
+from sqlalchemy import ColumnElement, Select, false, func, or_, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.errors import PoisonEvent
+from refold.errors import PoisonEvent, UnreadableEvent
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
-from refold.source.reader import key_columns, key_range, keyed_events, not_at, one_of, wanted
-from refold.store.schema import events
+from refold.source.port.current import event_source, events
+from refold.source.port.sampling import sampled
+from refold.source.reader import (
+    key_columns,
+    key_range,
+    keyed_events,
+    misfit_of,
+    not_at,
+    one_of,
+    wanted,
+)
 
 Bounds = list[tuple[Key | None, Key | None]]
 """Ranges of keys, each above the first key (exclusive) up to the second (inclusive); None: open."""
@@ -46,15 +55,13 @@ async def _cuts(
 ) -> list[Key]:
     paths = projection.key_paths
     assert paths is not None
-    sampled: Any = events
-    if upto > _SAMPLE:
-        sampled = tablesample(events, func.system(max(100 * _SAMPLE / upto, 0.01)))
+    source, _ = await sampled(connection, upto=upto, size=_SAMPLE)
     names = [f"k{i}" for i in range(len(paths))]
-    columns = [path.sql(sampled).label(name) for path, name in zip(paths, names, strict=True)]
+    columns = [path.sql(source).label(name) for path, name in zip(paths, names, strict=True)]
     bucket = func.ntile(slices).over(order_by=columns).label("bucket")
     inner = (
         select(*columns, bucket)
-        .where(sampled.c.position <= upto, *keyed_events(projection, sampled))
+        .where(source.c.position <= upto, *keyed_events(projection, source))
         .subquery()
     )
     keys = [inner.c[name] for name in names]
@@ -88,13 +95,13 @@ async def slice_totals(
     paths = projection.key_paths
     assert paths is not None
     read = [
-        events.c.position <= upto,
+        events().c.position <= upto,
         *wanted(projection.event_types, projection.start_from),
         *not_at(passed_over),
     ]
     if among is not None:
         read.append(one_of(paths, among))
-    misfit = or_(*[path.misfits(events) for path in paths])
+    misfit = misfit_of(paths)
     columns: list[ColumnElement[int]] = [func.count().filter(misfit)]
     has_key = [column.is_not(None) for column in key_columns(paths)]
     for low, high in bounds:
@@ -109,7 +116,7 @@ async def count_keys(connection: AsyncConnection, projection: Projection, *, upt
     """How many keys have an event up to a position (inclusive); reads them all."""
     paths = projection.key_paths
     assert paths is not None
-    keys = select(*key_columns(paths)).where(events.c.position <= upto, *keyed_events(projection))
+    keys = select(*key_columns(paths)).where(events().c.position <= upto, *keyed_events(projection))
     counted = await connection.scalar(select(func.count()).select_from(keys.distinct().subquery()))
     assert counted is not None
     return counted
@@ -121,19 +128,27 @@ async def raise_misfit(
     """Raises for the first event that a condition finds, as one whose key does not fit.
 
     Raises:
-        PoisonEvent: Always.
+        PoisonEvent: It does not fit.
+        UnreadableEvent: It cannot be read.
     """
-    columns = (events.c.position, events.c.type, events.c.stream_id)
-    statement = select(*columns).where(*condition).order_by(events.c.position).limit(1)
-    first = (await connection.execute(statement)).one()
     assert projection.key_paths is not None
+    columns = (events().c.position, events().c.type, events().c.stream_id)
+    broken = event_source().broken([path.path for path in projection.key_paths])
+    is_broken = or_(false(), *broken).label("is_broken")
+    statement = select(*columns, is_broken).where(*condition)
+    first = (await connection.execute(statement.order_by(events().c.position).limit(1))).one()
+    if first.is_broken:
+        raise UnreadableEvent(
+            f"event {first.position}: its JSON cannot be read: mend it, or leave it out of the "
+            "EventSource with a WHERE"
+        )
     wanted = ", ".join(
         f"{path.path} as {path.column.name} {path.column.type!r}" for path in projection.key_paths
     )
     raise PoisonEvent(
         projection.name,
         first.position,
-        first.type,
-        first.stream_id,
+        event_source().type_of(first.type),
+        str(first.stream_id),
         f"its key does not fit: expected {wanted}",
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, String, Text, cast, select
 
 from refold.errors import InvalidRequest
-from refold.store.schema import events
+from refold.source.port.current import event_source, events
 
 
 def of_tenant(tenant: str, path: str | None) -> ColumnElement[bool]:
@@ -15,32 +15,51 @@ def of_tenant(tenant: str, path: str | None) -> ColumnElement[bool]:
 
     Args:
         tenant: The tenant.
-        path: Where an event names it: ``metadata.tenant_id``, ``data.tenant`` or ``stream_id``.
+        path: Where an event names it: ``metadata.tenant_id``, ``data.tenant`` or ``stream_id``;
+            None where the event source has a column for it.
 
     Raises:
-        InvalidRequest: Events name no tenant: there is no path.
+        InvalidRequest: Events name no tenant, or SQL cannot see where they do.
     """
-    return _named(require_path(tenant, path)) == tenant
+    require_path(tenant, path)
+    named = events().c.tenant if path is None else _named(path)
+    if not isinstance(named.type, String):
+        named = cast(named, Text)
+    condition: ColumnElement[bool] = named == tenant
+    return condition
 
 
-def require_path(tenant: str, path: str | None) -> str:
-    """The path, which there must be where somebody asks for a tenant.
+def require_path(tenant: str, path: str | None) -> None:
+    """Requires that events name their tenant, where somebody asks for one.
 
     Raises:
-        InvalidRequest: There is none.
+        InvalidRequest: They do not, or SQL cannot see where they do.
     """
-    if path is None:
+    source = event_source()
+    if path is None and not source.has_tenant:
         raise InvalidRequest(
             f"tenant: expected events that name their tenant, got {tenant!r}: set "
             "REFOLD_TENANT_PATH to where they do, such as metadata.tenant_id"
         )
-    return path
+    if path is not None and path.startswith("data.") and not source.sees_data:
+        raise InvalidRequest(
+            f"tenant: expected a tenant that SQL can see, got the path {path}, and the data of "
+            f"{source!r} is decoded in Python: give the EventSource `tenant`"
+        )
+
+
+def at_tenants_position(
+    position: ColumnElement[int], among: ColumnElement[bool]
+) -> ColumnElement[bool]:
+    """The condition for rows with the position of one of these events."""
+    return select(events().c.position).where(events().c.position == position, among).exists()
 
 
 def _named(path: str) -> ColumnElement[Any]:
     root, *steps = path.split(".")
     if not steps:
-        return events.c.stream_id
-    json: Any = events.c[root][tuple(steps)]
+        stream: ColumnElement[Any] = events().c.stream_id
+        return stream
+    json: Any = events().c[root][tuple(steps)]
     tenant: ColumnElement[Any] = json.astext
     return tenant

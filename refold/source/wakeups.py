@@ -16,8 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.runtime.database import raw
 from refold.runtime.sessions import is_pooled
-
-CHANNEL = "refold_events"
+from refold.source.port.current import event_source
 
 
 class Bell:
@@ -43,12 +42,13 @@ async def listening(connection: AsyncConnection) -> AsyncIterator[Bell]:
     """A bell that rings after each transaction that notifies, as long as the connection lives."""
     driver = await raw(connection)
     bell = Bell()
-    if is_pooled(driver):
-        yield bell  # a pooled session is not notified: the clock wakes instead
+    channel = event_source().wakes_on
+    if channel is None or is_pooled(driver):
+        yield bell  # nobody notifies, or not a pooled session: the clock wakes instead
         return
-    await driver.add_listener(CHANNEL, bell.ring)
+    await driver.add_listener(channel, bell.ring)
     try:
         yield bell
     finally:
         if not driver.is_closed():
-            await driver.remove_listener(CHANNEL, bell.ring)
+            await driver.remove_listener(channel, bell.ring)

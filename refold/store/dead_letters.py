@@ -34,7 +34,7 @@ from refold.projection.declaration import Projection
 from refold.projection.key import Key
 from refold.runtime.database import raw
 from refold.store import generations
-from refold.store.schema import dead_letters, events, selected_keys, skipped_events
+from refold.store.schema import dead_letters, selected_keys, skipped_events
 
 _COLUMNS = tuple(dead_letters.c[name] for name in DeadLetter.model_fields)
 
@@ -150,18 +150,11 @@ async def listed(
     generation: int,
     among: ColumnElement[bool] | None = None,
 ) -> list[DeadLetter]:
-    """A generation's letters, the oldest first; with `among`, only those of these events."""
+    """A generation's letters, the oldest first; with `among`, only those of them."""
     statement = select(*_COLUMNS).where(_of(projection, generation)).order_by(dead_letters.c.id)
     if among is not None:
-        statement = statement.where(_position_of(among))
+        statement = statement.where(among)
     return [DeadLetter(**row._mapping) for row in await connection.execute(statement)]
-
-
-def _position_of(among: ColumnElement[bool]) -> ColumnElement[bool]:
-    return select(events.c.position).where(_SAME_POSITION, among).exists()
-
-
-_SAME_POSITION = events.c.position == dead_letters.c.position
 
 
 async def count(
@@ -170,10 +163,10 @@ async def count(
     generation: int,
     among: ColumnElement[bool] | None = None,
 ) -> int:
-    """How many letters a generation has; with `among`, how many of these events."""
+    """How many letters a generation has; with `among`, how many of them."""
     counted = select(func.count()).select_from(dead_letters).where(_of(projection, generation))
     if among is not None:
-        counted = counted.where(_position_of(among))
+        counted = counted.where(among)
     return await connection.scalar(counted) or 0
 
 

@@ -20,6 +20,8 @@ from refold.projection.registry import Registry
 from refold.runtime.database import make_engine
 from refold.runtime.payloads import forgiving, forgiving_converter, with_pydantic
 from refold.runtime.settings import Settings, load_settings
+from refold.source.port.current import use_source
+from refold.source.port.requirements import require_keys_seen
 from refold.store.checkpoints.stores import CheckpointStores
 from refold.store.deployments import queue_of
 from refold.worker.assembly import (
@@ -187,6 +189,7 @@ class RefoldPlugin(SimplePlugin):
             registry = self._registry
             if registry is None:
                 registry = settings.registry()
+            require_keys_seen(use_source(settings), registry)
             stores = CheckpointStores(settings)
             stores.require(registry)
             places = config.get("max_concurrent_activities") or MAX_ACTIVITIES + len(registry)

@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.source.head import SettledHead, Writer
+from refold.source.head import SettledHead
+from refold.source.settled.strategy import Writer
 from refold.stack.postgres import EmbeddedPostgres
 from tests.support.databases import Database, drop_database, make_database
 from tests.support.settling import Reader, reading, session, write

@@ -22,7 +22,7 @@ from refold.projection.key import Key
 from refold.requests.poison_policy import Poison
 from refold.runtime.database import raw
 from refold.runtime.threads import PIECE_SECONDS, Hand, in_thread
-from refold.source.portions import BatchReader
+from refold.source.portions import BatchReader, after_gap
 from refold.source.reader import as_events, in_position_order, read_at
 from refold.store import dead_letters, generations, runs
 from refold.store.generations import ACTIVE, BUILDING, RETAINED, Generation
@@ -164,7 +164,7 @@ class Follower:
             keyed = await in_thread(self._keyed, read.texts, hand, hand=hand)
             fit = await fitting(connection, self.rows, keyed.keys)
             del keyed.events[fit:], keyed.keys[fit:]
-        new = window
+        new = window if read.texts else await after_gap(connection, window, upto)
         if not read.all or len(keyed.events) < len(read.texts):
             new = keyed.events[-1].position
         # Only under this lock are the rows safe to read: an in-place refold may be at them.

@@ -67,7 +67,6 @@ class PartitionWork:
             carry = Carry(key, stored["position"], row, Letter(**held) if held else None)
         statement = in_key_order(
             projection,
-            after=0,
             upto=self._target.position,
             low=self._done_key,
             high=self._partition.high,

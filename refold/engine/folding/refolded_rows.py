@@ -210,7 +210,6 @@ class RefoldedRows:
             )
         statement = in_key_order(
             self._projection,
-            after=0,
             upto=self._position if held is None else min(self._position, held.position - 1),
             low=None,
             high=None,

@@ -20,7 +20,6 @@ from refold.source.portions import portions_of
 from refold.source.reader import as_events, in_key_order, in_position_order
 from refold.store import dead_letters
 from refold.store.generations import Generation
-from refold.store.schema import events
 from refold.store.tables.read_models import physical
 from refold.store.tables.rows import RowStore
 
@@ -52,9 +51,13 @@ async def refold_keys(
     passed = await poison_events.passed_over(connection, projection, generation.generation)
     work = _Work(projection, set(), sets_aside=poison.sets_aside)
     wanted = in_position_order(
-        types=projection.event_types, upto=upto, since=projection.start_from, passed_over=passed
+        types=projection.event_types,
+        upto=upto,
+        after=after,
+        since=projection.start_from,
+        passed_over=passed,
     )
-    async for texts in portions_of(connection, wanted.where(events.c.position > after)):
+    async for texts in portions_of(connection, wanted):
         await in_thread(work.note, texts, hand=work.hand)
     work.keys -= await dead_letters.held_among(
         connection, projection.name, generation.generation, list(work.keys)
@@ -65,7 +68,6 @@ async def refold_keys(
     if projection.key_paths is not None:
         wanted = in_key_order(
             projection,
-            after=0,
             upto=upto,
             low=None,
             high=None,

@@ -31,6 +31,7 @@ from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
 from refold.requests.runs import Approval, BackfillRequest
 from refold.runtime.settings import Settings
+from refold.source.port.current import event_source
 from refold.source.selection import fixed
 from refold.store import dead_letters, generations, partitions, runs, selected_keys
 from refold.store.generations import BUILDING, RETAINED, Generation
@@ -283,7 +284,8 @@ async def _make_shadow(
     *,
     loaded: bool,
 ) -> None:
-    shadow = await _create(connection, plan, projection, BUILDING, 0 if loaded else None)
+    begin = event_source().before if loaded else None
+    shadow = await _create(connection, plan, projection, BUILDING, begin)
     await read_models.create_shadow(connection, projection, shadow.schema_name)
     if loaded:  # a copy gets its indexes when it is filled
         await add_indexes(connection, projection, shadow)

@@ -15,7 +15,7 @@ _SECONDS = 5.0
 async def settled_head(engine: AsyncEngine, known: Generation | None, beat: Step) -> int:
     """A settled position, at or beyond a generation's checkpoint."""
     position = known.position if known is not None else None
-    head = SettledHead(position or 0)
+    head = SettledHead(position)
     # Head and locks are looked up one after the other, each in a fresh snapshot.
     looking = engine.execution_options(isolation_level="AUTOCOMMIT")
     async with looking.connect() as connection:

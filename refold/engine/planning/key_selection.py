@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, or_
+from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from refold.engine.folding import poison_events
@@ -19,12 +19,11 @@ from refold.requests.runs import BackfillRequest
 from refold.runtime.threads import Hand, in_thread
 from refold.source.portions import stream
 from refold.source.push_down import pushed_down
-from refold.source.reader import as_events, key_columns
+from refold.source.reader import as_events, key_columns, misfit_of
 from refold.source.selection import count_selected, lacking_row, one_by_one, selected
 from refold.source.slices import raise_misfit
 from refold.source.tenants import require_path
 from refold.store import selected_keys
-from refold.store.schema import events
 from refold.store.tables.read_models import physical
 
 # How many events are read at a time where Python decides which are selected.
@@ -113,7 +112,7 @@ class KeySelection:
         run_id: str,
     ) -> int:
         assert projection.key_paths is not None
-        misfit = [*conditions, or_(*[path.misfits(events) for path in projection.key_paths])]
+        misfit = [*conditions, misfit_of(projection.key_paths)]
         if await count_selected(connection, misfit):
             await raise_misfit(connection, projection, misfit)
         columns = key_columns(projection.key_paths)

@@ -11,6 +11,7 @@ from refold.projection.declaration import Projection
 from refold.requests.poison_policy import Poison
 from refold.requests.runs import BackfillRequest
 from refold.source.log import count_events
+from refold.source.port.current import event_source
 from refold.source.slices import Bounds, key_bounds
 from refold.store import selected_keys
 
@@ -53,7 +54,11 @@ async def measure(
     if follows_only(request):
         return None, [0], []
     if paths is None:
-        return None, [await count_between(connection, projection, 0, position)], []
+        return (
+            None,
+            [await count_between(connection, projection, event_source().before, position)],
+            [],
+        )
     slices, among = _slices(request, projection, position), None
     if keys is None:
         bounds = await key_bounds(connection, projection, upto=position, slices=slices)

@@ -1,0 +1,120 @@
+"""The event source of this process: the one that REFOLD_EVENTS names, or Refold's own table."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from refold.errors import ConfigurationError, RefoldError
+from refold.errors.words import raised
+from refold.runtime.settings import Settings, load_settings
+from refold.source.port.event_source import EventSource
+from refold.store import schema
+
+CHANNEL = "refold_events"
+"""Whoever appends to Refold's own table may notify here."""
+
+OWN = EventSource(
+    schema.events,
+    position=schema.events.c.position,
+    stream_id=schema.events.c.stream_id,
+    version=schema.events.c.version,
+    type=schema.events.c.type,
+    data=schema.events.c.data,
+    metadata=schema.events.c.metadata,
+    recorded_at=schema.events.c.recorded_at,
+    wakes_on=CHANNEL,
+    first=1,
+)
+"""Refold's own table, ``refold.events``."""
+
+_used: EventSource | None = None
+
+
+def event_source() -> EventSource:
+    """The source that this process reads.
+
+    Raises:
+        ConfigurationError: REFOLD_EVENTS names none.
+    """
+    return use_source(load_settings()) if _used is None else _used
+
+
+def events() -> Any:
+    """What statements select events from: `EventSource.events` of this process's source."""
+    return event_source().events
+
+
+def use_source(settings: Settings) -> EventSource:
+    """Makes the process read the source that its settings name; it reads one, for good.
+
+    Raises:
+        ConfigurationError: They name none, or the process reads another one already.
+    """
+    global _used  # noqa: PLW0603
+    if settings.events is None:
+        _used = _used or OWN
+        return _used
+    named = load_source(settings.events)
+    if _used not in (None, OWN, named):
+        raise ConfigurationError(
+            f"REFOLD_EVENTS: expected one event source for a process, got {settings.events!r}, "
+            f"and it reads {_used!r} already: start another process"
+        )
+    _used = named
+    return named
+
+
+@contextmanager
+def using(source: EventSource) -> Iterator[EventSource]:
+    """Makes the process read a source as long as the context lasts: for tests."""
+    global _used  # noqa: PLW0603
+    before, _used = _used, source
+    try:
+        yield source
+    finally:
+        _used = before
+
+
+_loaded: dict[str, EventSource] = {}
+
+
+def load_source(place: str) -> EventSource:
+    """The source that ``module:name`` names: an `EventSource`, or a function that makes one.
+
+    The working directory counts as an import path.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    if place not in _loaded:
+        _loaded[place] = _found(place)
+    return _loaded[place]
+
+
+def _found(place: str) -> EventSource:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    module, _, name = place.partition(":")
+    try:
+        found: Any = getattr(importlib.import_module(module), name)
+        if callable(found):
+            found = found()
+    except (RefoldError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # `exit()` in a module is no end of ours
+        why = str(error) if isinstance(error, ImportError | AttributeError) else raised(error)
+        raise ConfigurationError(
+            f"REFOLD_EVENTS: expected module:name of an EventSource, but {place!r} fails: {why}"
+        ) from error
+    if not isinstance(found, EventSource):
+        raise ConfigurationError(
+            f"REFOLD_EVENTS: expected module:name of an EventSource, got {place!r}, which is "
+            f"{type(found).__name__}"
+        )
+    return found

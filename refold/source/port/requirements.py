@@ -1,0 +1,36 @@
+"""What a projection needs of the event source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from refold.errors import ConfigurationError
+from refold.projection.declaration import Projection
+from refold.source.port.event_source import EventSource
+
+
+def require_keys_seen(source: EventSource, projections: Iterable[Projection]) -> None:
+    """Requires that SQL can see what projections ask of it: their keys, and where they begin.
+
+    Args:
+        source: The event source.
+        projections: All that are registered.
+
+    Raises:
+        ConfigurationError: The key of one is a path into data that is decoded in Python, or it
+            begins at a date that SQL does not know.
+    """
+    for projection in projections:
+        paths = [path.path for path in projection.key_paths or ()]
+        hidden = [path for path in paths if path.startswith("data.") and not source.sees_data]
+        if hidden:
+            raise ConfigurationError(
+                f"{projection.name}: key: expected paths that SQL can see, got {hidden[0]!r}, and "
+                f"the data of {source!r} is decoded in Python: take stream_id or a path into "
+                "metadata, or a key function, with which rebuilds follow events one by one"
+            )
+        if projection.start_from is not None and not source.has_times:
+            raise ConfigurationError(
+                f"{projection.name}: start_from: expected events with a time, and {source!r} has "
+                "no column that says when they were recorded: give it `recorded_at`"
+            )

@@ -1,0 +1,54 @@
+"""What every strategy answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+if TYPE_CHECKING:
+    from refold.source.port.event_source import EventSource
+
+
+@dataclass(frozen=True)
+class Writer:
+    """An open transaction that may still append below the highest position.
+
+    Attributes:
+        transaction: PostgreSQL's virtual transaction id.
+        pid: Its server process; None for a prepared transaction.
+        since: When it began.
+        name: The application's name, or the prepared transaction's.
+    """
+
+    transaction: str
+    pid: int | None
+    since: datetime | None
+    name: str | None
+
+    def __str__(self) -> str:
+        who = f"pid {self.pid} ({self.name})" if self.pid else str(self.name)
+        return f"{who} since {self.since:%Y-%m-%d %H:%M:%S %Z}" if self.since else who
+
+
+class Settling(Protocol):
+    """How the head of a source settles."""
+
+    async def highest(self, connection: AsyncConnection, source: EventSource) -> int:
+        """The position that is settled once all `writers` of a later look have ended."""
+        ...
+
+    async def writers(self, connection: AsyncConnection, source: EventSource) -> list[Writer]:
+        """The open transactions that may still append at or below the highest position."""
+        ...
+
+
+async def last_position(connection: AsyncConnection, source: EventSource) -> int:
+    """The highest position that can be seen; the one before all when there are no events."""
+    statement = select(func.coalesce(func.max(source.events.c.position), source.before))
+    highest = await connection.scalar(statement)
+    assert highest is not None
+    return int(highest)
