@@ -14,7 +14,6 @@ from refold.engine.folding.follower import Follower, take
 from refold.engine.folding.target_wait import TargetWait
 from refold.engine.lifecycle import announcements
 from refold.engine.lifecycle.deployment import Deployment
-from refold.engine.live import automatic_snapshots
 from refold.engine.planning import auto_start
 from refold.engine.step import Step
 from refold.errors import Fenced, RunEnded, TargetBehind
@@ -27,7 +26,7 @@ from refold.source.wakeups import Bell, listening
 from refold.store import generations, schema, system_events
 from refold.store.generations import ACTIVE, Generation
 from refold.store.sessions.takeover import take_over
-from refold.store.snapshots import described, newest_first
+from refold.store.snapshots.listing import newest_first
 from refold.system_events.events import (
     ProjectionCheckpointRestored,
     ProjectionCheckpointSaved,
@@ -99,7 +98,6 @@ class _Live:
         self._head = SettledHead()
         self._target = TargetWait()
         self._events = 0
-        self._began: int | None = None
 
     async def follow(self, bell: Bell, beat: Step) -> LiveReport:
         clock = asyncio.get_running_loop().time
@@ -161,8 +159,6 @@ class _Live:
         except RunEnded:
             return await self._take()
         self._head = SettledHead(max(self._head.position, follower.position))
-        if self._began is None:
-            self._began = follower.position
         return follower
 
     async def _followed_by(self, active: Generation | None) -> Projection | None:
@@ -204,7 +200,6 @@ class _Live:
             )
         if self._events:
             await self._record_checkpoint(follower.position)
-        began = follower.position if self._began is None else self._began
         return LiveReport(
             status=status,
             generation=generation.generation,
@@ -218,14 +213,7 @@ class _Live:
             note=note,
             rebuild_to=await self._rebuild_to(),
             system_events=await self._recorded(),
-            snapshots=[described(one) for one in await newest_first(self._looker, self._name)],
-            tally=await automatic_snapshots.tally(
-                self._looker,
-                self._registry.get(self._name),
-                self._segment.tally,
-                began=began,
-                position=follower.position,
-            ),
+            snapshots=await newest_first(self._looker, self._name, most=RECENT),
         )
 
     async def _rebuild_to(self) -> int | None:
@@ -279,7 +267,7 @@ class _Live:
             note=note,
             rebuild_to=await self._rebuild_to(),
             system_events=await self._recorded(),
-            snapshots=[described(one) for one in await newest_first(self._looker, self._name)],
+            snapshots=await newest_first(self._looker, self._name, most=RECENT),
         )
 
     async def _now(self) -> datetime:

@@ -38,7 +38,7 @@ class Projection:
             None`` (None: the event is skipped).
         backfill: Defaults for backfills and rebuilds of this projection.
         checkpoints: How often its checkpoint is moved while it is live.
-        snapshots: When it makes snapshots by itself; never when left out.
+        snapshots: When it makes snapshots by itself; as all do by default when left out.
 
     Raises:
         InvalidProjection: The declaration cannot work; the message says why.
@@ -76,7 +76,8 @@ class Projection:
         self.table = table
         self.backfill = backfill or BackfillPolicy()
         self.checkpoints = checkpoints or Checkpoints()
-        self.snapshots = snapshots or Snapshots.none()
+        self.own_snapshots = snapshots
+        self.default_snapshots = Snapshots.none()
         self.key_columns: tuple[str, ...] = tuple(str(c.name) for c in table.primary_key.columns)
         rule = key if callable(key) else key_paths(key, table)
         self.key_paths: tuple[KeyPath, ...] | None = None if callable(rule) else rule
@@ -148,8 +149,13 @@ class Projection:
 
     def with_snapshots(self, snapshots: Snapshots) -> Projection:
         """Sets when snapshots are made; returns the projection."""
-        self.snapshots = snapshots
+        self.own_snapshots = snapshots
         return self
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """When it makes snapshots: what it declares itself, else what holds for all by default."""
+        return self.own_snapshots or self.default_snapshots
 
     def backfill_from_beginning(self, **settings: Any) -> Projection:
         """Lets it build itself from all events when a worker first sees it; returns it.

@@ -21,6 +21,7 @@ from refold.errors.words import raised
 from refold.predicates import NamedPredicate
 from refold.projection.declaration import Projection
 from refold.projection.schemas import declared_schema
+from refold.projection.snapshot_policy import Snapshots
 from refold.system_events.handlers import SystemHandler
 
 
@@ -83,12 +84,6 @@ class Registry:
                 f"{projection.name}: expected at least one handler: decorate a function with "
                 '@projection.on("EventType")'
             )
-        unread = [one for one in projection.snapshots.trigger_on if one not in projection.handlers]
-        if unread:
-            raise InvalidProjection(
-                f"{projection.name}: snapshots: trigger_on: expected event types with a handler "
-                f"({', '.join(projection.event_types)}), got {', '.join(unread)}"
-            )
 
     def _require_own_tables(self) -> None:
         """Refuses two projections on one table: they would undo each other's rows."""
@@ -103,6 +98,13 @@ class Registry:
                         f"{'.'.join(place)!r}: expected one for each: name another table for one "
                         "of them; versions of one projection share theirs under one name"
                     )
+
+    def with_default_snapshots(self, snapshots: Snapshots) -> Registry:
+        """Sets when projections make snapshots that do not say so themselves; returns itself."""
+        for versions in self._versions.values():
+            for projection in versions.values():
+                projection.default_snapshots = snapshots
+        return self
 
     def get(self, name: str) -> Projection:
         """The projection of that name, in its highest version.

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from refold.errors import ConfigurationError
+from refold.projection.snapshot_policy import Snapshots
 from refold.runtime.database_url import EXAMPLE, DatabaseUrl, parse_database_url
 from refold.runtime.threads import CALL_SECONDS
 
@@ -36,6 +37,8 @@ class Settings(BaseSettings):
             that version, is left to other workers before it fails, in seconds.
         tenant_path: Where an event names its tenant: ``metadata.tenant_id``, ``data.tenant``, or
             ``stream_id``; None for events without tenants.
+        snapshots: When projections make snapshots that do not say so themselves: ``none``,
+            ``automatic``, or ``automatic:1000:5`` for one every 1,000 events and the last 5 kept.
     """
 
     model_config = SettingsConfigDict(env_prefix="REFOLD_", extra="ignore")
@@ -53,6 +56,12 @@ class Settings(BaseSettings):
     tenant_path: str | None = Field(
         default=None, pattern=r"^(stream_id|(data|metadata)(\.[^.]+)+)$"
     )
+    snapshots: Annotated[Snapshots, NoDecode] = Snapshots.none()
+
+    @field_validator("snapshots", mode="before")
+    @classmethod
+    def _policy(cls, value: object) -> object:
+        return Snapshots.parse(value) if isinstance(value, str) else value
 
     @field_validator("projections", mode="before")
     @classmethod

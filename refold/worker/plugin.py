@@ -179,6 +179,7 @@ class RefoldPlugin(SimplePlugin):
             registry = self._registry
             if registry is None:
                 registry = load_registry(settings.projections)
+                registry.with_default_snapshots(settings.snapshots)
             places = config.get("max_concurrent_activities") or MAX_ACTIVITIES + len(registry)
             self._parts[place] = _Part(
                 forgiving(client),

@@ -31,7 +31,7 @@ async def run_worker(settings: Settings) -> None:
         RefoldError: The settings, the projections or the database's schema cannot work.
     """
     keep_little()
-    registry = load_registry(settings.projections)
+    registry = load_registry(settings.projections).with_default_snapshots(settings.snapshots)
     engine = make_engine(settings, activities=MAX_ACTIVITIES + len(registry))
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
