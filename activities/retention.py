@@ -41,5 +41,5 @@ class RetentionActivities:
             if known:
                 # With its table the run has brought snapshots along.
                 keep = self._registry.get(order.projection).snapshots.keep_last
-                await drop_beyond(self._engine, order.projection, keep)
+                await drop_beyond(self._engine, order.projection, keep, run_id=order.run_id)
         return dropped

@@ -163,14 +163,16 @@ class Moments:
         made = await kept.make(
             driver, self.generation, position=position, trigger=trigger, has_json=has_json
         )
-        if not made:
+        if made is None:
             return
         if has_json and not self._state.has_json:
             await created_of_all(connection, self.projection, self.generation, self.rows, event)
         number = self.generation.generation
-        await kept.drop_beyond(
+        dropped = await kept.drop_beyond(
             driver, name, policy.keep_last, building=number if building else None
         )
+        if made in dropped:  # there are later ones, as its checkpoint was set back
+            return
         if self.generation.status == ACTIVE:
             happened = ProjectionSnapshotCreated(
                 projection=name, generation=number, position=position

@@ -51,15 +51,17 @@ async def drop_expired_snapshots(
     return dropped
 
 
-async def drop_beyond(engine: AsyncEngine, name: str, keep: int | None) -> None:
-    """Drops snapshots that are kept as changes, but for the ones made last; see `kept.drop_beyond`.
+async def drop_beyond(
+    engine: AsyncEngine, name: str, keep: int | None, *, run_id: str | None = None
+) -> None:
+    """Drops snapshots that are kept as changes, but for the latest; see `kept.drop_beyond`.
 
     When somebody has locked them, that is for later.
     """
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SET LOCAL lock_timeout = '2s'"))
-            await kept.drop_beyond(await raw(connection), name, keep)
+            await kept.drop_beyond(await raw(connection), name, keep, run_id=run_id)
     except DBAPIError as error:
         if not isinstance(server_error(error), asyncpg.LockNotAvailableError):
             raise

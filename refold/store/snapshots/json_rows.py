@@ -101,9 +101,9 @@ async def as_of(
         await driver.copy_records_to_table(
             "refold_changes", schema_name=schema, columns=None, records=records
         )
-    prepared = await driver.prepare(_AS_OF.format(table=table))
-    cursor = await prepared.cursor(kept.projection, kept.generation)
-    while found := await cursor.fetch(_ROWS_AT_ONCE):
+    # Not the driver's cursor: that would keep the table from being dropped.
+    declare = f"DECLARE refold_rows NO SCROLL CURSOR FOR {_AS_OF.format(table=table)}"
+    await driver.execute(declare, kept.projection, kept.generation)
+    while found := await driver.fetch(f"FETCH {_ROWS_AT_ONCE} FROM refold_rows"):
         yield [(orjson.loads(key), json) for key, json in found]
-    del cursor, prepared  # or the table could not be dropped
-    await driver.execute(f"DROP TABLE {table}")
+    await driver.execute(f"CLOSE refold_rows; DROP TABLE {table}")

@@ -77,7 +77,7 @@ _MAKE = f"""
 _BEYOND = f"""
     SELECT s.id FROM refold.snapshots s JOIN refold.generations g USING (projection, generation)
     WHERE s.projection = $1 AND (g.generation = $2 OR $2 IS NULL AND g.status <> '{BUILDING}')
-    ORDER BY s.id DESC OFFSET $3 FOR UPDATE OF s
+    ORDER BY s.position DESC, s.id DESC OFFSET $3 FOR UPDATE OF s
 """
 # A run that restores one has said so in its plan, under a lock of that snapshot. Changes that no
 # snapshot is left for go with it.
@@ -85,7 +85,8 @@ _DROP = """
     WITH gone AS (
         DELETE FROM refold.snapshots s WHERE id = ANY ($2) AND NOT EXISTS (
             SELECT FROM refold.leases l JOIN refold.runs r USING (run_id)
-            WHERE l.projection = $1 AND (r.plan ->> 'snapshot')::bigint = s.id)
+            WHERE l.projection = $1 AND (r.plan ->> 'snapshot')::bigint = s.id
+              AND r.run_id IS DISTINCT FROM $3)
         RETURNING id, generation),
     kept AS (
         SELECT g.generation, (
@@ -108,7 +109,7 @@ async def make(
     position: int,
     trigger: str | None,
     has_json: bool,
-) -> bool:
+) -> int | None:
     """Makes a snapshot of a generation as it is now.
 
     Args:
@@ -119,9 +120,9 @@ async def make(
         has_json: Whether `refold.snapshot_rows` has the generation's rows.
 
     Returns:
-        False when the same rows have been kept before.
+        Its id; None when the same rows have been kept before.
     """
-    made = await driver.fetchval(
+    made: int | None = await driver.fetchval(
         _MAKE,
         generation.projection,
         generation.generation,
@@ -130,7 +131,7 @@ async def make(
         trigger,
         has_json,
     )
-    return made is not None
+    return made
 
 
 async def drop_beyond(
@@ -139,14 +140,16 @@ async def drop_beyond(
     keep: int | None,
     *,
     building: int | None = None,
+    run_id: str | None = None,
 ) -> list[int]:
-    """Drops snapshots but for the ones made last; one that is being restored stays.
+    """Drops snapshots but for the latest, by position; one that is being restored stays.
 
     Args:
         driver: In a transaction.
         projection: Whose.
         keep: How many stay; None for all.
         building: Only those of this generation, which nobody reads yet; else of all others.
+        run_id: The run that asks, when it has restored what it was going to.
 
     Returns:
         The ids of those that were dropped.
@@ -156,14 +159,21 @@ async def drop_beyond(
     beyond = await driver.fetch(_BEYOND, projection, building, keep)
     if not beyond:
         return []
-    dropped = await driver.fetch(_DROP, projection, [record[0] for record in beyond])
+    ids = [record[0] for record in beyond]
+    dropped = await driver.fetch(_DROP, projection, ids, run_id)
     return [record[0] for record in dropped]
 
 
 async def newest_first(
     connection: AsyncConnection, projection: str, *, most: int | None = None
 ) -> list[Kept]:
-    """A projection's snapshots, the one made last first; those of unfinished runs are left out."""
+    """A projection's snapshots, the latest position first; those of unfinished runs are left out.
+
+    Args:
+        connection: Any connection.
+        projection: Whose.
+        most: How many at most; None for all.
+    """
     statement = (
         select(*_COLUMNS)
         .join(
@@ -172,7 +182,7 @@ async def newest_first(
             & (all_generations.c.generation == snapshots.c.generation),
         )
         .where(snapshots.c.projection == projection, all_generations.c.status != BUILDING)
-        .order_by(snapshots.c.id.desc())
+        .order_by(snapshots.c.position.desc(), snapshots.c.id.desc())
         .limit(most)
     )
     return [Kept(*row) for row in await connection.execute(statement)]
@@ -215,7 +225,7 @@ async def drop(connection: AsyncConnection, projection: str, position: int) -> N
         raise leases.busy(lease)
     driver = (await connection.get_raw_connection()).driver_connection
     assert driver is not None
-    await driver.fetch(_DROP, projection, ids)
+    await driver.fetch(_DROP, projection, ids, None)
 
 
 async def forget(connection: AsyncConnection, projection: str, generation: int) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
-
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.messages.snapshots import SnapshotInfo
@@ -13,7 +11,7 @@ from refold.store.snapshots import copies, kept
 async def newest_first(
     connection: AsyncConnection, projection: str, *, most: int | None = None
 ) -> list[SnapshotInfo]:
-    """A projection's snapshots, the one made last first.
+    """A projection's snapshots, the latest position first.
 
     Args:
         connection: Any connection.
@@ -22,4 +20,4 @@ async def newest_first(
     """
     made = [copies.described(one) for one in await copies.newest_first(connection, projection)]
     made += [one.described for one in await kept.newest_first(connection, projection, most=most)]
-    return sorted(made, key=attrgetter("created_at"), reverse=True)[:most]
+    return sorted(made, key=lambda one: (one.position, one.created_at), reverse=True)[:most]
