@@ -11,6 +11,7 @@ from temporalio import activity
 from refold.activities.heartbeat import StepActivities
 from refold.activities.shadow import alone, locked
 from refold.engine.cutover.indexes import add_indexes
+from refold.engine.cutover.restored import require_restored
 from refold.engine.folding.restored_snapshot import restore_snapshot
 from refold.errors import RunEnded
 from refold.messages.run.plan import Plan, RunStep
@@ -32,6 +33,9 @@ class SnapshotActivities(StepActivities):
 
         Raises:
             RunEnded: The generation is gone, or the run lost its projection.
+            VerificationFailed: The rows of a snapshot that is kept as changes are not what its
+                events say.
+            SnapshotRejected: `restore` makes no row of what another version's `create` has kept.
         """
         plan, projection = await self._planned(step)
         async with alone(self._engine, plan) as beat, self._transaction(plan) as connection:
@@ -66,6 +70,7 @@ class SnapshotActivities(StepActivities):
         await add_indexes(connection, projection, copy, refers=plan.atomic)
         await generations.set_rows(connection, plan.projection, plan.generation, rows)
         if plan.snapshot is not None:
+            await require_restored(connection, projection, copy, upto=plan.position, rows=rows)
             # In a transaction of its own: this one cannot see that a lease has been renewed. The
             # lock of the copy keeps whoever ends the run waiting.
             async with self._engine.begin() as other:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import BigInteger, Column, Integer, MetaData, Numeric, Table, Text, text
 from temporalio.client import Client
 
-from refold import Projection, Snapshots
+from refold import Event, Projection, Row, Snapshots
 from refold.engine.folding.restored_snapshot import restore_snapshot
 from refold.errors import NoSnapshot
 from refold.manager.projections import ProjectionManager
@@ -47,7 +48,7 @@ from tests.support.snapshots import (
     rows_at,
 )
 from tests.support.soaking import soak
-from tests.support.versions import doubled, reshaped
+from tests.support.versions import doubled
 
 INCREMENTAL = {"criteria": "incremental_update"}
 LATEST = {"criteria": "last_n_events", "last_n": 40}
@@ -174,6 +175,24 @@ async def test_snapshot_stays_as_it_was_when_the_table_is_put_right_in_place(
         assert await rows_at(database, projection, snapshot) == before
 
 
+async def test_restoring_finds_that_the_table_was_changed_by_hand(
+    client: Client, database: Database
+) -> None:
+    projection = counters().with_snapshots(Snapshots.automatic(every_n_events=200))
+    await write(database.engine, some())
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        async with database.engine.begin() as connection:
+            await connection.execute(text("UPDATE counters SET sum = 0"))
+        before = await rows_of(database.engine, projection)
+        request = {"projection": "counters", "to_snapshot": 200}
+        failed = await failure(await start(client, database, "Rollback", request))
+        assert failed.type == "VerificationFailed"
+        assert "somebody has changed its table by hand" in failed.message
+        assert await rows_of(database.engine, projection) == before
+    assert await leftovers(database.engine) == []
+
+
 @pytest.mark.parametrize("way", ["streams", "halves"])
 async def test_other_keys_too(client: Client, database: Database, way: str) -> None:
     projection = next(one for one in siblings() if one.name == way)
@@ -274,14 +293,34 @@ async def test_snapshot_that_is_being_restored_stays_until_that_is_done(
 
 
 def _create(row: dict[str, Any]) -> dict[str, Any]:
-    return {"times": row["count"], "total": row["sum"]}
+    return {"times": row["count"], "total": row["sum"], "latest": row["last"]}
 
 
 def _restore(kept: dict[str, Any]) -> dict[str, Any]:
-    from decimal import Decimal
+    return {"times": kept["times"], "sum": Decimal(kept["total"]), "last": kept["latest"]}
 
-    total = Decimal(kept["total"])
-    return {"count": kept["times"], "sum": total, "mean": total / kept["times"]}
+
+def renamed() -> Projection:
+    """Version 2 of `counters`: ``count`` is called ``times``."""
+    old = counters()
+    columns: list[Column[Any]] = [
+        Column("key", Text, primary_key=True),
+        Column("times", BigInteger, nullable=False),
+        Column("sum", Numeric(12, 2), nullable=False),
+        Column("last", Integer),
+    ]
+    table = Table("counters", MetaData(), *columns)
+    new = Projection("counters", version=2, table=table, key="data.key")
+
+    @new.on("Added")
+    def added(row: Row | None, event: Event) -> Row:
+        before = row and {"count": row["times"], "sum": row["sum"], "last": row["last"]}
+        after = old.handlers["Added"](before, event)
+        assert after is not None
+        return {"times": after["count"], "sum": after["sum"], "last": after["last"]}
+
+    new.on("Removed")(old.handlers["Removed"])
+    return new
 
 
 @pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside version 1"])
@@ -290,7 +329,7 @@ async def test_another_version_takes_what_create_has_kept(
 ) -> None:
     old = counters(batch_size=20)
     old.with_snapshots(Snapshots.automatic(every_n_events=50, create=_create))
-    new = reshaped().with_snapshots(Snapshots.none(restore=_restore))
+    new = renamed().with_snapshots(Snapshots.none(restore=_restore))
     more = [("s1", "Removed", {"key": "k001"}), *some(keys=45, each=2, start_at=3)]
     await write(database.engine, some())
     async with working(client, database, registry_of(old)):

@@ -87,7 +87,7 @@ async def _staged(
     old, changed = quoted(source.schema_name, source.table_name), quoted(schema, _NAME)
     await connection.exec_driver_sql(
         f"CREATE TABLE {changed} AS SELECT 0::bigint AS {_ORDER}, false AS {_THERE}, "
-        f"{names.replace('%', '%%')} FROM {old.replace('%', '%%')} WITH NO DATA"
+        f"{names} FROM {old} WITH NO DATA"
     )
     staged = Table(
         _NAME,
@@ -108,7 +108,7 @@ async def _staged(
         f"ORDER BY {listed}, {_ORDER}) first WHERE {_THERE}",
         columns=names,
     )
-    await connection.exec_driver_sql(f"DROP TABLE {changed.replace('%', '%%')}")
+    await connection.exec_driver_sql(f"DROP TABLE {changed}")
 
 
 async def _load(connection: AsyncConnection, staged: RowStore, rows: RowStore, kept: Kept) -> None:

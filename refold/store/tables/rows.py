@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from refold.projection.columns.kind import same
 from refold.projection.declaration import Row
 from refold.projection.key import Key
 from refold.store.tables.read_models import quoted
@@ -51,6 +52,11 @@ class RowStore:
             (index, binder)
             for index, kind in enumerate(self._kinds.values())
             if (binder := driver_binder(kind)) is not None
+        ]
+        self._freezers = [
+            (index, kind)
+            for index, kind in enumerate(self._kinds.values())
+            if kind.freeze is not same or kind.takes_none
         ]
         self._upsert = self._make_upsert()
 
@@ -250,10 +256,11 @@ class RowStore:
 
     def frozen(self, row: Row) -> list[Any]:
         """A row as a JSON array, exact for every type, in the order of `written`."""
-        return [
-            None if row[name] is None and not kind.takes_none else kind.freeze(row[name])
-            for name, kind in self._kinds.items()
-        ]
+        values = [*self._values(row)] if len(self._names) > 1 else [row[self._names[0]]]
+        for index, kind in self._freezers:
+            if values[index] is not None or kind.takes_none:
+                values[index] = kind.freeze(values[index])
+        return values
 
     def thawed(self, names: Sequence[str], values: Sequence[Any]) -> Row:
         """The values of these columns of which `frozen`, or `frozen_key`, made JSON."""
