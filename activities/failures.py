@@ -5,9 +5,9 @@ from __future__ import annotations
 from temporalio.exceptions import ApplicationError
 
 from refold.errors import HandlerOverdue, PoisonEvent, RefoldError
-from refold.errors.short_failure import ShortFailure
+from refold.errors.short_failure import TRANSIENT, ShortFailure
 from refold.runtime.database import server_error
-from refold.runtime.judgement import Judgement, is_refused_row, judge, told
+from refold.runtime.judgement import Judgement, is_refused_row, judge, may_pass, told
 
 
 def as_failure(error: Exception, given_up: str | None = None) -> ShortFailure:
@@ -23,6 +23,8 @@ def as_failure(error: Exception, given_up: str | None = None) -> ShortFailure:
     details = [error.place] if isinstance(error, (HandlerOverdue, PoisonEvent)) else []
     if isinstance(error, ApplicationError):
         details = list(error.details)
+    elif not details and may_pass(error):
+        details = [{TRANSIENT: True}]
     message = told(error) + (f" ({given_up})" if given_up else "")
     return ShortFailure(
         message,

@@ -58,7 +58,7 @@ class PlanningActivities(StepActivities):
             ProjectionBusy: Another run writes the projection.
             InvalidRequest: The request cannot be carried out on what there is.
             InvalidProjection: PostgreSQL refuses the projection's table.
-            SwapRefused: Something hangs on the live table that cannot move.
+            SwapRefused: Something is attached to the live table that cannot move.
             PoisonEvent: An event's key does not fit.
             NotDeployed: The version that is to build itself is on other workers.
         """
@@ -81,7 +81,7 @@ class PlanningActivities(StepActivities):
             ProjectionBusy: Another run writes the projection.
             InvalidRequest: There is no such generation or snapshot to go back to, or the handlers
                 of its version are not registered.
-            SwapRefused: Something hangs on the live table that cannot move.
+            SwapRefused: Something is attached to the live table that cannot move.
         """
         await self._deployment.any_version(begin.request.projection)
         return await self._begin(

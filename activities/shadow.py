@@ -1,4 +1,4 @@
-"""From a loaded shadow to one that can go live: keys, indexes, what hangs on the live table."""
+"""From a loaded shadow to one that can go live: keys, indexes, attachments."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ShadowActivities(StepActivities):
 
         Raises:
             RunEnded: The generation is gone.
-            SwapRefused: PostgreSQL refuses to give the table what hangs on the live one.
+            SwapRefused: PostgreSQL refuses to give the table what is attached to the live one.
         """
         plan, projection = await self._planned(step)
         async with alone(self._engine, plan) as beat:

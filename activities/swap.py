@@ -55,7 +55,7 @@ _PAUSE_SECONDS = (0.05, 0.5)
 _LONGEST_SECONDS = 3.0
 
 
-# Somebody has dropped, or made, the live table or what hangs on it since it was looked at.
+# Somebody has dropped, or made, the live table or what is attached to it since it was looked at.
 _MOVED = (
     asyncpg.UndefinedTableError,
     asyncpg.UndefinedObjectError,
@@ -100,7 +100,7 @@ class SwapActivities(StepActivities):
 
         Raises:
             RunEnded: The generation is gone, or the run lost its projection.
-            SwapRefused: Something hangs on the live table that cannot move, and is not waited for
+            SwapRefused: Something attached to the live table cannot move, and is not waited for
                 any longer; or PostgreSQL refuses to move it.
             PoisonEvent: An event of the tail that a handler cannot take.
         """
@@ -147,8 +147,8 @@ class SwapActivities(StepActivities):
         if isinstance(refused, (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)):
             raise _InTheWay(who) from error
         if refused is not None and not last and _looks_changed(refused):
-            # What hangs on the table has changed, so the swap is planned anew.
-            now = f"something else hangs on the live table now: {refusal(refused)}"
+            # What is attached to the table has changed, so the swap is planned anew.
+            now = f"something else is attached to the live table now: {refusal(refused)}"
             raise _InTheWay([now], refused=True) from error
         if isinstance(refused, asyncpg.SyntaxOrAccessError):
             raise SwapRefused(

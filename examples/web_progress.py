@@ -27,7 +27,7 @@ from refold.manager.projections import (
     StartedRun,
 )
 from refold.messages.run.status import RunStatus
-from refold.projection.registry import Registry, load_registry
+from refold.projection.registry import Registry
 from refold.runtime.settings import load_settings
 from refold.runtime.temporal import connect
 
@@ -38,7 +38,7 @@ STATUS: dict[type[Exception], int] = {UnknownProjection: 404, NoRun: 404, Alread
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """One manager and one registry for all requests."""
     settings = load_settings()
-    app.state.registry = load_registry(settings.projections)
+    app.state.registry = settings.registry()
     client = await connect()
     async with ProjectionManager(
         client, settings.database_url, task_queue=settings.task_queue

@@ -8,6 +8,7 @@ from refold.predicates import predicate
 from refold.projection.backfill_policy import BackfillPolicy, backfill_from, backfill_from_beginning
 from refold.projection.checkpoints import Checkpoints
 from refold.projection.declaration import Handler, Projection, Row
+from refold.projection.defaults import Defaults
 from refold.projection.snapshot_policy import Snapshots
 from refold.requests.criteria import Criteria
 from refold.requests.limits import Throttle
@@ -38,6 +39,7 @@ __all__ = [
     "BackfillPolicy",
     "Checkpoints",
     "Criteria",
+    "Defaults",
     "Event",
     "Handler",
     "OnPoison",

@@ -9,7 +9,6 @@ import typer
 from refold.cli.output import Json, Name, console, finished, print_json
 from refold.cli.runs.follow import follow_or_tell, make_manager
 from refold.cli.runs.requests import Detach, RequestedBy
-from refold.projection.registry import load_registry
 from refold.runtime.settings import load_settings
 
 app = typer.Typer(help="See how far a read model is, or set it back.", no_args_is_help=True)
@@ -20,7 +19,7 @@ def show(name: Name, *, json: Json = False) -> None:
     """Show up to which position readers see all events."""
 
     async def look() -> int | None:
-        load_registry(load_settings().projections).get(name)
+        load_settings().registry().get(name)
         return await (await make_manager()).get_current_checkpoint(name)
 
     position = finished(look())

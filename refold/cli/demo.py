@@ -16,7 +16,7 @@ from refold.cli.runs.follow import follow_with_bar, summary
 from refold.errors import ConfigurationError
 from refold.manager.projections import ProjectionManager
 from refold.projection.declaration import Projection
-from refold.projection.registry import Registry, load_registry
+from refold.projection.registry import Registry
 from refold.runtime.database import make_engine
 from refold.runtime.settings import Settings, load_settings
 from refold.source.files.sample_shop import seed_shop
@@ -34,7 +34,7 @@ def sample_registry() -> Registry:
     modules = load_settings().projections
     why = f"{', '.join(modules)} has others"
     try:
-        registry = load_registry(modules)
+        registry = load_settings().registry()
     except ConfigurationError as error:
         registry, why = Registry(), str(error)
     if not all(name in registry for name in _SAMPLES):

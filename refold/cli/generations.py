@@ -7,7 +7,6 @@ from typing import Any
 from rich.table import Table
 
 from refold.cli.output import Json, Name, console, finished, print_json
-from refold.projection.registry import load_registry
 from refold.runtime.database import make_engine
 from refold.runtime.settings import load_settings
 from refold.store import generations as store
@@ -41,7 +40,7 @@ def generations(name: Name, *, json: Json = False) -> None:
 
 async def _generations(name: str) -> list[dict[str, Any]]:
     settings = load_settings()
-    load_registry(settings.projections).get(name)
+    settings.registry().get(name)
     engine = make_engine(settings, activities=0)
     try:
         await require_migrated(engine)

@@ -10,7 +10,6 @@ from rich.table import Table
 from refold.cli.output import FAILED, Json, Name, console, finished, print_json
 from refold.cli.runs.follow import make_manager, tell_if_nobody_works
 from refold.manager.health import ProjectionHealth
-from refold.projection.registry import load_registry
 from refold.runtime.settings import load_settings
 
 
@@ -37,7 +36,7 @@ def health(
     """Show how live projections are; the exit status is 1 unless all are healthy."""
 
     async def look() -> list[ProjectionHealth]:
-        registry = load_registry(load_settings().projections)
+        registry = load_settings().registry()
         wanted = list(registry) if name is None else [registry.get(name)]
         manager = await make_manager()
         await tell_if_nobody_works(manager)
@@ -54,7 +53,7 @@ def health(
 
 def _ask(name: str, what: str, *, json: bool) -> None:
     async def ask() -> None:
-        load_registry(load_settings().projections).get(name)
+        load_settings().registry().get(name)
         manager = await make_manager()
         await tell_if_nobody_works(manager)
         asked = {"start": manager.start, "stop": manager.stop, "restart": manager.restart}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
+from json import dumps
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +16,7 @@ from refold.cli.runs.follow import approval_hint, make_manager, tell_if_nobody_w
 from refold.errors import TemporalUnreachable
 from refold.messages.run.status import RunStatus
 from refold.projection.declaration import Projection
-from refold.projection.registry import load_registry
+from refold.projection.defaults import Origin
 from refold.runtime.database import make_engine
 from refold.runtime.settings import load_settings
 from refold.source.head import SettledHead
@@ -24,12 +25,19 @@ from refold.store import dead_letters, generations, leases, left_behind, runs
 from refold.store.migrate import require_migrated
 
 
-def projections(*, json: Json = False) -> None:
+def projections(
+    *,
+    settings: Annotated[
+        bool, typer.Option("--settings", help="All settings in force, and where each is from.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """List the registered projections."""
     try:
-        listed = [_declaration(p) for p in finished(_registered())]
+        found = finished(_registered())
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+    listed = [_declaration(projection) for projection in found]
     if json:
         print_json(listed)
         return
@@ -44,10 +52,19 @@ def projections(*, json: Json = False) -> None:
             ", ".join(item["event_types"]),
         )
     console.print(table)
+    for item in listed:
+        for name, setting in item["settings"].items():
+            if settings or setting["from"] != Origin.BUILT_IN:
+                line = f"{item['projection']}: {name} {_setting(setting['value'])}"
+                console.print(f"{line} ({setting['from']})", soft_wrap=True, markup=False)
+
+
+def _setting(value: Any) -> str:
+    return "none" if value is None else dumps(value)
 
 
 async def _registered() -> list[Projection]:
-    return list(load_registry(load_settings().projections))
+    return list(load_settings().registry())
 
 
 def _declaration(projection: Projection) -> dict[str, Any]:
@@ -58,6 +75,10 @@ def _declaration(projection: Projection) -> dict[str, Any]:
         "table": projection.table.fullname,
         "key": "a function" if paths is None else ", ".join(path.path for path in paths),
         "event_types": projection.event_types,
+        "settings": {
+            name: {"value": value, "from": origin}
+            for name, value, origin in projection.policies.in_force()
+        },
     }
 
 
@@ -131,7 +152,7 @@ def _run_of(run: runs.RunRecord) -> dict[str, Any]:
 
 async def _status(name: str | None) -> list[dict[str, Any]]:
     settings = load_settings()
-    registry = load_registry(settings.projections)
+    registry = settings.registry()
     wanted = list(registry) if name is None else [registry.get(name)]
     engine = make_engine(settings, activities=0)
     try:

@@ -11,7 +11,7 @@ RefoldError
 ├── NoSchedule              no schedule of that id starts runs
 ├── ScheduleExists          there is a schedule of that id
 ├── ProjectionBusy          another run is writing the same projection
-├── SwapRefused             something hangs on the live table that a swap would break
+├── SwapRefused             something is attached to the live table that a swap would break
 ├── VerificationFailed      a shadow whose rows are not the fold of their events
 ├── PoisonEvent             an event that the projection's code cannot take
 ├── HandlerOverdue          an event that the projection's code does not come to an end with

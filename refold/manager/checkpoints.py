@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from refold.manager.connection import Connection
-from refold.manager.runs import Runs, StartedRun
+from refold.manager.run.started_run import StartedRun
+from refold.manager.run.watching import OnProgress
+from refold.manager.runs import Runs
 from refold.messages.run.life import BackfillResult
 from refold.requests.runs import BackfillRequest
 from refold.store import generations
@@ -26,7 +28,9 @@ class Checkpoints:
             active = await generations.active(connection, name)
         return active.position if active is not None else None
 
-    async def reset_checkpoint(self, name: str, position: int) -> BackfillResult:
+    async def reset_checkpoint(
+        self, name: str, position: int, *, on_progress: OnProgress | None = None
+    ) -> BackfillResult:
         """Sets a read model back to how it was at a position, and waits for the end.
 
         Readers get the fold of the events up to there, and that is the checkpoint: a live
@@ -35,12 +39,13 @@ class Checkpoints:
         Args:
             name: The projection.
             position: From 0 to the checkpoint, inclusive.
+            on_progress: See `result`.
 
         Raises:
             AlreadyRunning: A rebuild is running under the same workflow id.
             RunFailed: It failed, or was refused; the message says why.
         """
-        return await self._runs.result(await self.start_reset(name, position))
+        return await self._runs.result(await self.start_reset(name, position), on_progress)
 
     async def start_reset(
         self, name: str, position: int, *, requested_by: str | None = None

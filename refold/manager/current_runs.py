@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from temporalio.client import WorkflowExecutionStatus, WorkflowHandle, WorkflowQueryFailedError
+from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from refold.errors import RefoldError
-from refold.manager.connection import Connection, is_running
-from refold.manager.runs import StartedRun
+from refold.manager.connection import Connection
+from refold.manager.run.started_run import StartedRun
+from refold.manager.run.watching import ask_progress, watch
 from refold.messages.run.diff import Diff
 from refold.messages.run.life import Progress
 from refold.store import leases, runs
-
-_POLL_SECONDS = 0.5
-_QUERY_TIMEOUT = timedelta(seconds=3)
 
 ANSWER_TIMEOUT = timedelta(seconds=20)
 """For an answer that somebody waits for; a worker may just be starting."""
@@ -51,21 +47,12 @@ class CurrentRuns:
 
     async def get_progress(self, workflow_id: str) -> Progress | None:
         """The progress of a run, as it stands; None when no worker answers for it in time."""
-        return await self._progress(self._connection.client.get_workflow_handle(workflow_id))
+        return await ask_progress(self._connection.client.get_workflow_handle(workflow_id))
 
     async def watch(self, run: StartedRun) -> AsyncIterator[Progress]:
         """The progress of a run, every half second until the end."""
-        handle = self._connection.client.get_workflow_handle(run.workflow_id)
-        while True:
-            # Asked first, so that the last answer is one from after the end. A terminated run goes
-            # on answering with what it was doing.
-            running = await is_running(handle)
-            progress = await self._progress(handle)
-            if progress is not None:
-                yield progress
-            if not running or (progress is not None and progress.status.ended):
-                return
-            await asyncio.sleep(_POLL_SECONDS)
+        async for progress in watch(self._connection, run):
+            yield progress
 
     async def current_run(self, name: str) -> StartedRun:
         """The run that holds the projection, else one that has been started, else the latest.
@@ -116,14 +103,6 @@ class CurrentRuns:
             rpc_timeout=ANSWER_TIMEOUT,
         )
         return answer
-
-    async def _progress(self, handle: WorkflowHandle[Any, Any]) -> Progress | None:
-        with suppress(RPCError, WorkflowQueryFailedError):
-            answer: Progress = await handle.query(
-                "progress", result_type=Progress, rpc_timeout=_QUERY_TIMEOUT
-            )
-            return answer
-        return None
 
     async def _recorded(self, name: str) -> tuple[StartedRun | None, StartedRun | None]:
         """The run that holds the projection, and the latest one, as the database knows them."""

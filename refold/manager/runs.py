@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from temporalio.client import WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
@@ -11,6 +9,8 @@ from temporalio.exceptions import CancelledError as WorkflowCancelled
 
 from refold.errors import RefoldError
 from refold.manager.connection import Connection
+from refold.manager.run.started_run import StartedRun
+from refold.manager.run.watching import OnProgress, telling
 from refold.messages.markdown import escaped
 from refold.messages.run.life import BackfillResult
 from refold.messages.run.preview import Preview
@@ -26,17 +26,7 @@ class AlreadyRunning(RefoldError):
     """A run with the same workflow id has not ended yet."""
 
 
-@dataclass(frozen=True)
-class StartedRun:
-    """A run that has been started.
-
-    Attributes:
-        workflow_id: Its workflow id.
-        run_id: Its run id, as in ``refold.runs``.
-    """
-
-    workflow_id: str
-    run_id: str
+__all__ = ["AlreadyRunning", "RunFailed", "Runs", "StartedRun"]
 
 
 class Runs:
@@ -45,23 +35,45 @@ class Runs:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def backfill(self, name: str, request: BackfillRequest | None = None) -> BackfillResult:
+    async def backfill(
+        self,
+        name: str,
+        request: BackfillRequest | None = None,
+        *,
+        on_progress: OnProgress | None = None,
+    ) -> BackfillResult:
         """Backfills a projection and waits for the end.
 
+        Args:
+            name: The projection.
+            request: What is asked for; the projection's own settings when left out.
+            on_progress: See `result`.
+
         Raises:
             AlreadyRunning: One is running under the same workflow id.
             RunFailed: It failed, or was refused; the message says why.
         """
-        return await self.result(await self.start_backfill(name, request))
+        return await self.result(await self.start_backfill(name, request), on_progress)
 
-    async def rebuild(self, name: str, request: BackfillRequest | None = None) -> BackfillResult:
+    async def rebuild(
+        self,
+        name: str,
+        request: BackfillRequest | None = None,
+        *,
+        on_progress: OnProgress | None = None,
+    ) -> BackfillResult:
         """Rebuilds a projection into a new table, swaps it in, and waits for the end.
 
+        Args:
+            name: The projection.
+            request: What is asked for; the projection's own settings when left out.
+            on_progress: See `result`.
+
         Raises:
             AlreadyRunning: One is running under the same workflow id.
             RunFailed: It failed, or was refused; the message says why.
         """
-        return await self.result(await self.start_rebuild(name, request))
+        return await self.result(await self.start_rebuild(name, request), on_progress)
 
     async def start_backfill(self, name: str, request: BackfillRequest | None = None) -> StartedRun:
         """Starts `Backfill` under its default workflow id and returns at once."""
@@ -72,7 +84,12 @@ class Runs:
         return await self.begin("Rebuild", f"rebuild/{name}", name, request)
 
     async def rollback_projection(
-        self, name: str, to_version: int | None = None, *, request: RollbackRequest | None = None
+        self,
+        name: str,
+        to_version: int | None = None,
+        *,
+        request: RollbackRequest | None = None,
+        on_progress: OnProgress | None = None,
     ) -> BackfillResult:
         """Puts a replaced generation live again, with all events since, and waits for the end.
 
@@ -80,13 +97,14 @@ class Runs:
             name: The projection.
             to_version: The version that built the generation; None for the one replaced last.
             request: Instead: all that a rollback can be asked for.
+            on_progress: See `result`.
 
         Raises:
             AlreadyRunning: One is running under the same workflow id.
             RunFailed: It failed, or was refused; the message says why.
         """
         wanted = request or RollbackRequest(projection=name, to_version=to_version)
-        return await self.result(await self.start_rollback(name, wanted))
+        return await self.result(await self.start_rollback(name, wanted), on_progress)
 
     async def start_rollback(self, name: str, request: RollbackRequest | None = None) -> StartedRun:
         """Starts `Rollback` under its default workflow id and returns at once."""
@@ -110,8 +128,16 @@ class Runs:
         assert result.plan is not None
         return result.plan
 
-    async def result(self, run: StartedRun) -> BackfillResult:
+    async def result(
+        self, run: StartedRun, on_progress: OnProgress | None = None
+    ) -> BackfillResult:
         """Waits for a run's end.
+
+        Args:
+            run: The run.
+            on_progress: A plain or async function that is given the run's `Progress` about every
+                half second when it has changed, and at the end. A plain one must not block. What
+                it raises is logged, and harms nothing.
 
         Raises:
             RunFailed: It failed, was refused, terminated or timed out.
@@ -123,7 +149,8 @@ class Runs:
             result_type=BackfillResult,
         )
         try:
-            result: BackfillResult = await handle.result()
+            async with telling(self._connection, run, on_progress):
+                result: BackfillResult = await handle.result()
             return result
         except WorkflowFailureError as error:
             cause = error.cause

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from refold.errors import InvalidRequest, NoSnapshot
 from refold.manager.connection import Connection
-from refold.manager.runs import RunFailed, Runs, StartedRun
+from refold.manager.run.started_run import StartedRun
+from refold.manager.run.watching import OnProgress
+from refold.manager.runs import RunFailed, Runs
 from refold.messages.run.life import BackfillResult
 from refold.messages.run.status import RunStatus
 from refold.messages.snapshots import SnapshotInfo
@@ -59,6 +61,7 @@ class Snapshots:
         *,
         position: int | None = None,
         as_version: int | None = None,
+        on_progress: OnProgress | None = None,
     ) -> BackfillResult:
         """Puts the rows of a snapshot live, with all events since, and waits for the end.
 
@@ -68,6 +71,7 @@ class Snapshots:
             position: Or: the position of any snapshot. With neither, the newest is restored.
             as_version: The version that takes it, by its `restore`; by default the version that
                 made it if it is registered, else the newest.
+            on_progress: See `result`.
 
         Raises:
             ConfigurationError: The manager was made without a database.
@@ -78,7 +82,7 @@ class Snapshots:
         started = await self.start_restore(
             name, generation, position=position, as_version=as_version
         )
-        return await self._runs.result(started)
+        return await self._runs.result(started, on_progress)
 
     async def start_restore(
         self,

@@ -60,6 +60,7 @@ class LiveError(Message):
         position: Of a poison event: its position.
         event_type: Its type.
         stream_id: Its stream.
+        transient: Whether it may work later though nobody mends anything.
         attempts: How often it has been tried since it last worked.
         next_attempt_at: When it is tried again without anybody's doing; None when only `restart`
             helps.
@@ -71,6 +72,7 @@ class LiveError(Message):
     position: int | None = None
     event_type: str | None = None
     stream_id: str | None = None
+    transient: bool = False
     attempts: int
     next_attempt_at: datetime | None = None
 

@@ -22,7 +22,7 @@ class StepWaits(Message):
     Attributes:
         step: See `refold.messages.step_failures.step_name`.
         waiting_for: Who or what holds it up, each in a line; empty when nothing does any more.
-        obstacles: What hangs on the live table and would stop a swap, each with what to do about
+        obstacles: What is attached to the live table and would stop a swap, with what to do about
             it; None when it was not looked at.
     """
 

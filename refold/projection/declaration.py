@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, overload
 
 from sqlalchemy import Table
 
@@ -14,12 +14,13 @@ from refold.errors import InvalidProjection
 from refold.event import Event
 from refold.projection.backfill_policy import BackfillPolicy, backfill_from, backfill_from_beginning
 from refold.projection.checkpoints import Checkpoints, as_checkpoints
+from refold.projection.defaults import Defaults, Policies
 from refold.projection.fold import Handler, Row, RowFold
 from refold.projection.key import Key, KeyFunction, KeyPath, key_paths
 from refold.projection.schemas import require_own_place
 from refold.projection.snapshot_policy import Snapshots
 from refold.system_events.events import SystemEvent
-from refold.system_events.handlers import Handle, SystemHandler, on_system_event
+from refold.system_events.handlers import E1, E2, E3, Handle, SystemHandler, on_system_event
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
@@ -36,9 +37,11 @@ class Projection:
         key: Which row an event belongs to: ``"stream_id"``, a dotted path (``"data.sku"``), a
             tuple of these for a composite key, or a function ``event -> key | list of keys |
             None`` (None: the event is skipped).
-        backfill: Defaults for backfills and rebuilds of this projection.
+        backfill: How it is backfilled and rebuilt.
         checkpoints: How often its checkpoint is moved while it is live.
-        snapshots: When it makes snapshots by itself; as all do by default when left out.
+        snapshots: When it makes snapshots by itself.
+
+    What is left out of the last three is as the deployment's `Defaults` say.
 
     Raises:
         InvalidProjection: The declaration cannot work; the message says why.
@@ -74,10 +77,12 @@ class Projection:
         self.name = name
         self.version = version
         self.table = table
-        self.backfill = backfill or BackfillPolicy()
-        self.checkpoints = checkpoints or Checkpoints()
-        self.own_snapshots = snapshots
-        self.default_snapshots = Snapshots.none()
+        own = Defaults(
+            backfill=backfill or BackfillPolicy(),
+            checkpoints=checkpoints or Checkpoints(),
+            snapshots=snapshots,
+        )
+        self.policies = Policies(name, own)
         self.key_columns: tuple[str, ...] = tuple(str(c.name) for c in table.primary_key.columns)
         rule = key if callable(key) else key_paths(key, table)
         self.key_paths: tuple[KeyPath, ...] | None = None if callable(rule) else rule
@@ -115,25 +120,94 @@ class Projection:
 
         return register
 
+    @overload
     def on_system_event(
-        self, *events: type[SystemEvent], max_attempts: int = 10
-    ) -> Callable[[Handle], SystemHandler]:
-        """Makes the decorated function a handler of these system events of this projection.
+        self, e1: type[E1], /, *, max_attempts: int = ...
+    ) -> Callable[[Handle[E1]], SystemHandler]: ...
+
+    @overload
+    def on_system_event(
+        self, e1: type[E1], /, *, handler: Handle[E1], max_attempts: int = ...
+    ) -> Projection: ...
+
+    @overload
+    def on_system_event(
+        self, e1: type[E1], e2: type[E2], /, *, max_attempts: int = ...
+    ) -> Callable[[Handle[E1 | E2]], SystemHandler]: ...
+
+    @overload
+    def on_system_event(
+        self, e1: type[E1], e2: type[E2], /, *, handler: Handle[E1 | E2], max_attempts: int = ...
+    ) -> Projection: ...
+
+    @overload
+    def on_system_event(
+        self, e1: type[E1], e2: type[E2], e3: type[E3], /, *, max_attempts: int = ...
+    ) -> Callable[[Handle[E1 | E2 | E3]], SystemHandler]: ...
+
+    @overload
+    def on_system_event(
+        self,
+        e1: type[E1],
+        e2: type[E2],
+        e3: type[E3],
+        /,
+        *,
+        handler: Handle[E1 | E2 | E3],
+        max_attempts: int = ...,
+    ) -> Projection: ...
+
+    @overload
+    def on_system_event(
+        self,
+        *events: type[SystemEvent],
+        max_attempts: int = ...,
+    ) -> Callable[[Handle[Any]], SystemHandler]: ...
+
+    @overload
+    def on_system_event(
+        self,
+        e1: type[SystemEvent],
+        e2: type[SystemEvent],
+        e3: type[SystemEvent],
+        e4: type[SystemEvent],
+        /,
+        *more: type[SystemEvent],
+        handler: Handle[Any],
+        max_attempts: int = ...,
+    ) -> Projection: ...
+
+    def on_system_event(
+        self,
+        *events: type[SystemEvent],
+        handler: Handle[Any] | None = None,
+        max_attempts: int = 10,
+    ) -> Callable[[Handle[Any]], SystemHandler] | Projection:
+        """Makes a function a handler of these system events of this projection.
 
         Unlike handlers of events it is run outside of any transaction, and may have effects: see
         `refold.on_system_event`.
+
+        Args:
+            events: Classes of system events.
+            handler: The function: then the projection is returned. When left out, what is returned
+                decorates the function.
+            max_attempts: How often it is tried with one event, from 1.
 
         Raises:
             InvalidProjection: No type is given, or something that is none.
         """
         made = on_system_event(*events, projection=self.name, max_attempts=max_attempts)
 
-        def register(handle: Handle) -> SystemHandler:
-            handler = made(handle)
-            self.system_handlers.append(handler)
-            return handler
+        def register(handle: Handle[Any]) -> SystemHandler:
+            made_of = made(handle)
+            self.system_handlers.append(made_of)
+            return made_of
 
-        return register
+        if handler is None:
+            return register
+        register(handler)
+        return self
 
     def with_checkpoints(
         self, checkpoints: Checkpoints | None = None, **settings: Any
@@ -144,18 +218,29 @@ class Projection:
             checkpoints: The settings; the projection's own when left out.
             **settings: Those of `Checkpoints` that are to be otherwise.
         """
-        self.checkpoints = as_checkpoints(checkpoints or self.checkpoints, settings)
+        own = checkpoints or self.policies.own.checkpoints
+        self.policies.set_own(checkpoints=as_checkpoints(own, settings))
         return self
 
-    def with_snapshots(self, snapshots: Snapshots) -> Projection:
-        """Sets when snapshots are made; returns the projection."""
-        self.own_snapshots = snapshots
-        return self
+    def with_snapshots(self, snapshots: Snapshots | None = None, **settings: Any) -> Projection:
+        """Sets when snapshots are made; returns the projection.
 
-    @property
-    def snapshots(self) -> Snapshots:
-        """When it makes snapshots: what it declares itself, else what holds for all by default."""
-        return self.own_snapshots or self.default_snapshots
+        Args:
+            snapshots: The settings, such as ``Snapshots.none()``.
+            **settings: Instead: those of `Snapshots.automatic`, or with ``trigger_on`` those of
+                `Snapshots.manual`.
+
+        Raises:
+            InvalidProjection: Both are given.
+        """
+        if snapshots is not None and settings:
+            raise InvalidProjection(
+                f"{self.name}: with_snapshots(): expected Snapshots or settings, got both"
+            )
+        made = Snapshots.manual if "trigger_on" in settings else Snapshots.automatic
+        own = snapshots if snapshots is not None else made(**settings)
+        self.policies.set_own(snapshots=own)
+        return self
 
     def backfill_from_beginning(self, **settings: Any) -> Projection:
         """Lets it build itself from all events when a worker first sees it; returns it.
@@ -175,10 +260,25 @@ class Projection:
         return self._with_backfill(backfill_from(start, **settings))
 
     def _with_backfill(self, policy: BackfillPolicy) -> Projection:
-        both = (self.backfill, policy)
+        both = (self.policies.own.backfill, policy)
         given = {name: getattr(one, name) for one in both for name in one.model_fields_set}
-        self.backfill = BackfillPolicy(**given)
+        self.policies.set_own(backfill=BackfillPolicy(**given))
         return self
+
+    @property
+    def backfill(self) -> BackfillPolicy:
+        """How it is backfilled and rebuilt: its own settings, and `Defaults` behind them."""
+        return self.policies.backfill
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """How its checkpoint is kept: its own settings, and `Defaults` behind them."""
+        return self.policies.checkpoints
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """When it makes snapshots by itself: as it says, or else as `Defaults` say."""
+        return self.policies.snapshots
 
     @property
     def start_from(self) -> datetime | None:

@@ -20,8 +20,8 @@ from refold.errors import (
 from refold.errors.words import raised
 from refold.predicates import NamedPredicate
 from refold.projection.declaration import Projection
+from refold.projection.defaults import Defaults
 from refold.projection.schemas import declared_schema
-from refold.projection.snapshot_policy import Snapshots
 from refold.system_events.handlers import SystemHandler
 
 
@@ -30,6 +30,16 @@ class Registry:
 
     The highest version is the one that new runs fold with; the others keep what they built alive:
     a generation is followed, and so can be rolled back to, by the version that built it.
+
+    Args:
+        projections: Each projection, in each of its versions.
+        system_handlers: Beside those that projections bring along.
+        predicates: By which requests may select.
+        defaults: Settings for what projections do not say themselves.
+        environment: The same from REFOLD_… variables, behind those.
+
+    Raises:
+        InvalidProjection: Two have one name, one table, or settings that contradict one another.
     """
 
     def __init__(
@@ -37,11 +47,16 @@ class Registry:
         projections: Iterable[Projection] = (),
         system_handlers: Iterable[SystemHandler] = (),
         predicates: Iterable[NamedPredicate] = (),
+        *,
+        defaults: Defaults | None = None,
+        environment: Defaults | None = None,
     ) -> None:
+        behind = defaults or Defaults(), environment or Defaults()
         self._versions: dict[str, dict[int, Projection]] = {}
         self._system_handlers: dict[str, SystemHandler] = {}
         self._predicates: dict[str, NamedPredicate] = {}
         for projection in projections:
+            projection.policies.take(*behind)
             self._add(projection)
         self._require_own_tables()
         for handler in system_handlers:
@@ -98,13 +113,6 @@ class Registry:
                         f"{'.'.join(place)!r}: expected one for each: name another table for one "
                         "of them; versions of one projection share theirs under one name"
                     )
-
-    def with_default_snapshots(self, snapshots: Snapshots) -> Registry:
-        """Sets when projections make snapshots that do not say so themselves; returns itself."""
-        for versions in self._versions.values():
-            for projection in versions.values():
-                projection.default_snapshots = snapshots
-        return self
 
     def get(self, name: str) -> Projection:
         """The projection of that name, in its highest version.
@@ -178,15 +186,19 @@ class Registry:
         return len(self._versions)
 
 
-def load_registry(modules: Iterable[str]) -> Registry:
+def load_registry(modules: Iterable[str], environment: Defaults | None = None) -> Registry:
     """Imports the modules, and all modules inside those that are packages.
 
     The working directory counts as an import path, so that an application's own modules are found.
 
+    Args:
+        modules: Where projections, predicates, handlers of system events and `Defaults` are found.
+        environment: Settings behind those of a module's `Defaults`.
+
     Raises:
         ConfigurationError: A module cannot be imported.
-        InvalidProjection: Two different projections or predicates have the same name, or a
-            projection has no handler.
+        InvalidProjection: Two different projections or predicates have the same name, a projection
+            has no handler, or there are two `Defaults`.
     """
     here = str(Path.cwd())
     if here not in sys.path:
@@ -194,6 +206,7 @@ def load_registry(modules: Iterable[str]) -> Registry:
     found: dict[int, Projection] = {}
     handlers: dict[int, SystemHandler] = {}
     predicates: dict[int, NamedPredicate] = {}
+    defaults: dict[int, Defaults] = {}
     for name in modules:
         for module in _import_all(name):
             for value in vars(module).values():
@@ -203,10 +216,23 @@ def load_registry(modules: Iterable[str]) -> Registry:
                     handlers.setdefault(id(value), value)
                 elif isinstance(value, NamedPredicate):
                     predicates.setdefault(id(value), value)
+                elif isinstance(value, Defaults):
+                    defaults.setdefault(id(value), value)
+    if len(defaults) > 1:
+        raise InvalidProjection(
+            f"expected one Defaults(...) in {', '.join(modules)}, got {len(defaults)}: name one "
+            "object, and import it where it is needed"
+        )
     # Those of a projection come with it, if it is of the version that counts.
     own = {id(handler) for one in found.values() for handler in one.system_handlers}
     others = [handler for number, handler in handlers.items() if number not in own]
-    return Registry(found.values(), others, predicates.values())
+    return Registry(
+        found.values(),
+        others,
+        predicates.values(),
+        defaults=next(iter(defaults.values()), None),
+        environment=environment,
+    )
 
 
 def _import_all(name: str) -> Iterator[ModuleType]:

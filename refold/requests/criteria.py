@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from refold.requests.instants import RFC_3339
+from refold.requests.instants import Instant
 
 
 class Criteria(StrEnum):
@@ -31,49 +30,39 @@ class Criteria(StrEnum):
         return self not in (Criteria.FULL_REBUILD, Criteria.INCREMENTAL_UPDATE)
 
 
-def _instant(value: Any) -> Any:
-    given = value
-    if isinstance(value, str) and RFC_3339.fullmatch(value):
-        try:
-            given = datetime.fromisoformat(value.upper())
-        except ValueError as error:
-            raise ValueError(f"expected a date that there is ({error})") from None
-    if not isinstance(given, datetime) or given.tzinfo is None:
-        raise ValueError(
-            "expected RFC 3339: date, time and time zone, such as 2026-03-01T00:00:00Z or "
-            "2026-03-01T00:00:00+01:00"
-        )
-    try:
-        return given.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("expected a date between the years 1 and 9999 in UTC") from None
-
-
-Instant = Annotated[datetime, BeforeValidator(_instant)]
-"""A moment: RFC 3339 with a time zone, or an aware datetime; kept in UTC."""
-
 Position = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Count = Annotated[int, Field(strict=True, ge=1, lt=2**63)]
 
 _NEEDED: dict[Criteria, tuple[str, ...]] = {
     Criteria.FULL_REBUILD: (),
     Criteria.INCREMENTAL_UPDATE: (),
-    Criteria.DATE_RANGE: ("from_date", "to_date"),
+    Criteria.DATE_RANGE: (),
     Criteria.FROM_DATE: ("from_date",),
     Criteria.LAST_N_DAYS: ("last_n",),
-    Criteria.EVENT_NUMBER_RANGE: ("from_position", "to_position"),
+    Criteria.EVENT_NUMBER_RANGE: (),
     Criteria.FROM_EVENT_NUMBER: ("from_position",),
     Criteria.LAST_N_EVENTS: ("last_n",),
     Criteria.CUSTOM_PREDICATE: (),
     Criteria.DEAD_LETTERS: (),
 }
-_BOUNDS = ("from_date", "to_date", "from_position", "to_position", "last_n")
+_DATES, _POSITIONS = ("from_date", "to_date"), ("from_position", "to_position")
+# What they may be given beside that: of a range one end will do.
+_ALSO: dict[Criteria, tuple[str, ...]] = {
+    Criteria.DATE_RANGE: _DATES,
+    Criteria.EVENT_NUMBER_RANGE: _POSITIONS,
+    Criteria.CUSTOM_PREDICATE: (*_DATES, *_POSITIONS),
+    Criteria.FULL_REBUILD: _DATES,
+}
+_RANGES = {Criteria.DATE_RANGE: _DATES, Criteria.EVENT_NUMBER_RANGE: _POSITIONS}
+_BOUNDS = (*_DATES, *_POSITIONS, "last_n")
 _PREDICATES = ("predicate", "predicate_name")
 # What the fields alone say, when no criteria are named.
 _SAID: dict[frozenset[str], Criteria] = {
     frozenset({"from_date", "to_date"}): Criteria.DATE_RANGE,
+    frozenset({"to_date"}): Criteria.DATE_RANGE,
     frozenset({"from_date"}): Criteria.FROM_DATE,
     frozenset({"from_position", "to_position"}): Criteria.EVENT_NUMBER_RANGE,
+    frozenset({"to_position"}): Criteria.EVENT_NUMBER_RANGE,
     frozenset({"from_position"}): Criteria.FROM_EVENT_NUMBER,
 }
 
@@ -83,16 +72,21 @@ class CriteriaFields(BaseModel):
 
     Attributes:
         criteria: What to repair; when it is left out, it follows from the fields below.
-        from_date: With `date_range` and `from_date`: events recorded at this moment or later.
-        to_date: With `date_range`: events recorded before this moment (exclusive).
+        from_date: With `date_range` and `from_date`: events recorded at this moment or later; of
+            a `date_range` without it, from the beginning. A date alone is midnight UTC. With
+            `full_rebuild` dates select nothing further, which the plan's note says.
+        to_date: With `date_range`: events recorded before this moment (exclusive); without it, to
+            the end.
         from_position: Of `event_number_range` and `from_event_number`: positions from this one
-            (inclusive).
-        to_position: Of `event_number_range`: positions up to this one (inclusive).
+            (inclusive); of a range without it, from the beginning.
+        to_position: Of `event_number_range`: positions up to this one (inclusive); without it, to
+            the end.
         last_n: Of `last_n_days`: days before now. Of `last_n_events`: events at the end of the
             log, of any type. Both are fixed once, when the run plans.
         predicate: Of `custom_predicate`: a CEL expression over ``event``; it narrows the others.
         predicate_name: The name of a predicate that is registered in Python, instead of
             `predicate`.
+        missing: Of `incremental_update`: keys that have events but no row are refolded, too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -105,6 +99,7 @@ class CriteriaFields(BaseModel):
     last_n: Count | None = None
     predicate: str | None = None
     predicate_name: str | None = None
+    missing: bool | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -119,6 +114,8 @@ class CriteriaFields(BaseModel):
             and any(given.get(name) is not None for name in _PREDICATES)
         ):
             criteria = Criteria.CUSTOM_PREDICATE
+        if criteria is None and not said and given.get("missing") is True:
+            criteria = Criteria.INCREMENTAL_UPDATE
         return given if criteria is None else {**given, "criteria": criteria.value}
 
     @model_validator(mode="after")
@@ -133,11 +130,20 @@ class CriteriaFields(BaseModel):
             if getattr(self, name) is None:
                 raise ValueError(f"{name}: required by criteria {self.criteria}")
         for name in given:
-            if name not in needed:
+            if name not in (*needed, *_ALSO.get(self.criteria, ())):
                 raise ValueError(
                     f"{name}: expected with {_takers(name)}, got criteria {self.criteria}"
                 )
+        ends = _RANGES.get(self.criteria)
+        if ends is not None and not given:
+            raise ValueError(f"{ends[0]}: {' or '.join(ends)} is required by {self.criteria}")
+        if {*given} & {*_DATES} and {*given} & {*_POSITIONS}:
+            raise ValueError(f"{given[-1]}: expected dates or positions, got both")
         self._predicate_agrees(self.criteria)
+        if self.missing and self.criteria is not Criteria.INCREMENTAL_UPDATE:
+            raise ValueError(
+                f"missing: expected with criteria incremental_update, got {self.criteria}"
+            )
         if self.from_date and self.to_date and self.to_date <= self.from_date:
             raise ValueError(
                 f"to_date: expected after from_date ({self.from_date.isoformat()}), got "
@@ -169,5 +175,10 @@ class CriteriaFields(BaseModel):
 
 
 def _takers(name: str) -> str:
-    takers = [criteria.value for criteria, needed in _NEEDED.items() if name in needed]
+    takers = [
+        criteria.value
+        for criteria, needed in _NEEDED.items()
+        # Of the others none selects by it.
+        if name in needed or name in _RANGES.get(criteria, ())
+    ]
     return f"criteria {' or '.join(takers)}"

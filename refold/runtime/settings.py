@@ -5,15 +5,23 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from refold.errors import ConfigurationError
+from refold.projection.backfill_policy import BackfillPolicy
+from refold.projection.defaults import Defaults
+from refold.projection.registry import Registry, load_registry
 from refold.projection.snapshot_policy import Snapshots
 from refold.runtime.database_url import EXAMPLE, DatabaseUrl, parse_database_url
 from refold.runtime.threads import CALL_SECONDS
 
 PATIENCE_SECONDS = 600.0
 """A rolling deployment takes less."""
+
+_JSON_EXAMPLES = {
+    "backfill": '{"batch_size": 500}',
+    "snapshots": '{"strategy": "automatic", "every_n_events": 1000, "keep_last": 5}',
+}
 
 
 class Settings(BaseSettings):
@@ -37,8 +45,10 @@ class Settings(BaseSettings):
             that version, is left to other workers before it fails, in seconds.
         tenant_path: Where an event names its tenant: ``metadata.tenant_id``, ``data.tenant``, or
             ``stream_id``; None for events without tenants.
-        snapshots: When projections make snapshots that do not say so themselves: ``none``,
-            ``automatic``, or ``automatic:1000:5`` for one every 1,000 events and the last 5 kept.
+        snapshots: When projections make snapshots that do not say so themselves, and of which no
+            `Defaults` does: ``none``, ``automatic``, or ``automatic:1000:5`` for one every 1,000
+            events and the last 5 kept; or JSON with the fields of `refold.Snapshots`.
+        backfill: The same for backfills; JSON with fields of `refold.BackfillPolicy`.
     """
 
     model_config = SettingsConfigDict(env_prefix="REFOLD_", extra="ignore")
@@ -56,12 +66,30 @@ class Settings(BaseSettings):
     tenant_path: str | None = Field(
         default=None, pattern=r"^(stream_id|(data|metadata)(\.[^.]+)+)$"
     )
-    snapshots: Annotated[Snapshots, NoDecode] = Snapshots.none()
+    snapshots: Annotated[Snapshots | None, NoDecode] = None
+    backfill: BackfillPolicy = BackfillPolicy()
 
     @field_validator("snapshots", mode="before")
     @classmethod
     def _policy(cls, value: object) -> object:
-        return Snapshots.parse(value) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        is_json = value.lstrip().startswith("{")
+        return Snapshots.model_validate_json(value) if is_json else Snapshots.parse(value)
+
+    @property
+    def defaults(self) -> Defaults:
+        """What holds for projections that say nothing else, and of which no `Defaults` does."""
+        return Defaults(snapshots=self.snapshots, backfill=self.backfill)
+
+    def registry(self) -> Registry:
+        """Loads what `projections` names, with these settings behind all that is declared.
+
+        Raises:
+            ConfigurationError: A module cannot be imported.
+            InvalidProjection: A declaration cannot work.
+        """
+        return load_registry(self.projections, self.defaults)
 
     @field_validator("projections", mode="before")
     @classmethod
@@ -95,5 +123,14 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        name = "REFOLD_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise ConfigurationError(f"{name}: {first['msg']}, got {first['input']!r}") from None
+        variable, *within = (str(part) for part in first["loc"])
+        place = f"{'.'.join(within)}: " if within else ""
+        raise ConfigurationError(
+            f"REFOLD_{variable.upper()}: {place}{first['msg']}, got {first['input']!r}"
+        ) from None
+    except SettingsError as error:
+        field = str(error).partition('field "')[2].partition('"')[0]
+        raise ConfigurationError(
+            f"REFOLD_{field.upper()}: expected JSON, such as {_JSON_EXAMPLES.get(field, '{}')} "
+            f"({error.__cause__})"
+        ) from None

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, false, func, select
+from sqlalchemy import ColumnElement, Select, Table, exists, false, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.messages.run.selection import Selection
 from refold.projection.declaration import Projection
-from refold.projection.key import Key
+from refold.projection.key import Key, KeyPath
 from refold.requests.criteria import Criteria
 from refold.requests.runs import BackfillRequest
 from refold.source.portions import weighed
@@ -58,6 +59,7 @@ async def fixed(connection: AsyncConnection, asked: BackfillRequest, *, head: in
         predicate=asked.predicate,
         predicate_name=asked.predicate_name,
         tenant=asked.tenant,
+        missing=bool(asked.missing),
     )
 
 
@@ -100,6 +102,12 @@ def selected(
         assert tenant_path is not None
         conditions.append(_tenant(tenant_path) == selection.tenant)
     return conditions
+
+
+def lacking_row(paths: Sequence[KeyPath], table: Table) -> ColumnElement[bool]:
+    """The condition for events whose key has no row in a table."""
+    pairs = zip(table.primary_key.columns, paths, strict=True)
+    return ~exists().where(*[column == path.sql(events) for column, path in pairs])
 
 
 def _tenant(path: str) -> ColumnElement[Any]:

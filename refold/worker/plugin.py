@@ -16,7 +16,7 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker import ReplayerConfig, Worker, WorkerConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from refold.projection.registry import Registry, load_registry
+from refold.projection.registry import Registry
 from refold.runtime.database import make_engine
 from refold.runtime.payloads import forgiving, forgiving_converter, with_pydantic
 from refold.runtime.settings import Settings, load_settings
@@ -178,8 +178,7 @@ class RefoldPlugin(SimplePlugin):
             settings = settings.model_copy(update={**self._given, "task_queue": task_queue})
             registry = self._registry
             if registry is None:
-                registry = load_registry(settings.projections)
-                registry.with_default_snapshots(settings.snapshots)
+                registry = settings.registry()
             places = config.get("max_concurrent_activities") or MAX_ACTIVITIES + len(registry)
             self._parts[place] = _Part(
                 forgiving(client),

@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from refold.projection.registry import load_registry
 from refold.runtime.allocator import keep_little
 from refold.runtime.command import run_command
 from refold.runtime.database import make_engine
@@ -31,7 +30,7 @@ async def run_worker(settings: Settings) -> None:
         RefoldError: The settings, the projections or the database's schema cannot work.
     """
     keep_little()
-    registry = load_registry(settings.projections).with_default_snapshots(settings.snapshots)
+    registry = settings.registry()
     engine = make_engine(settings, activities=MAX_ACTIVITIES + len(registry))
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -23,9 +23,10 @@ def test_projections_are_listed(dev: DevStack) -> None:
     assert set(found) == {"order-summary", "customer-summary", "product-sales"}
     assert found["product-sales"]["key"] == "data.sku"
     assert found["product-sales"]["event_types"] == ["ItemAdded", "ItemReturned"]
-    shown = dev.refold("projections")
+    assert found["product-sales"]["settings"]["backfill.batch_size"]["from"] == "built in"
+    shown = dev.refold("projections", "--settings")
     assert shown.status == DONE
-    assert "order-summary" in shown.out
+    assert "order-summary: backfill.batch_size 1000 (built in)" in shown.out
 
 
 def test_rebuild_backfill_and_status(dev: DevStack, shop_events: int) -> None:

@@ -1,4 +1,4 @@
-"""All that hangs on a live table moves with a swap, and back; or is refused by name."""
+"""All that is attached to a live table moves with a swap, and back; or is refused by name."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ async def test_events_whose_key_does_not_fit_are_set_aside_without_a_key(
 
 async def test_keys_of_a_function_are_held_too(client: Client, database: Database) -> None:
     halves = siblings()[1]
-    halves.backfill = BackfillPolicy(batch_size=30, on_poison=OnPoison.SET_ASIDE)
+    halves.policies.set_own(backfill=BackfillPolicy(batch_size=30, on_poison=OnPoison.SET_ASIDE))
     registry = registry_of(halves)
     await write(database.engine, [*some(10, 3), ("b", "Broken", {"key": "k4"}), ("b", "Added", {})])
     await write(database.engine, some(10, 3, start_at=50))

@@ -53,7 +53,7 @@ def _added(keys: int, each: int) -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def _is_refused(phase: str, state: str) -> bool:
-    """Whether what hangs on the table cannot be given to the new one, as it seems."""
+    """Whether what is attached to the table cannot be given to the new one, as it seems."""
     return phase in ("preparing", "swapping") and state.startswith("42")
 
 

@@ -1,4 +1,4 @@
-"""A run ends although something hangs on the table that it drops; the table goes when that does."""
+"""A run ends although something is attached to the table that it drops; it goes later."""
 
 from __future__ import annotations
 

@@ -210,7 +210,7 @@ async def test_a_new_version_is_rebuilt_by_itself_where_that_is_wanted(
 ) -> None:
     old, new = counters(), doubled(auto_start=1)
     wanted = new.backfill.model_copy(update={"auto_start": True})
-    new.backfill = wanted
+    new.policies.set_own(backfill=wanted)
     await write(database.engine, some())
     async with ended_after(client, *DEFAULT_IDS):
         async with working(client, database, registry_of(old)):
@@ -286,7 +286,8 @@ async def test_a_worker_of_older_code_brings_no_older_version_back(
 ) -> None:
     eager = BackfillPolicy(auto_start=True)
     old, new = counters(), doubled()
-    old.backfill = new.backfill = eager
+    old.policies.set_own(backfill=eager)
+    new.policies.set_own(backfill=eager)
     await write(database.engine, some())
     async with ended_after(client, *DEFAULT_IDS):
         async with working(client, database, registry_of(new)):

@@ -1,4 +1,4 @@
-"""What can hang on a live table: what a swap carries over, and what it refuses."""
+"""What can be attached to a live table: what a swap carries over, and what it refuses."""
 
 from __future__ import annotations
 

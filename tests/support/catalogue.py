@@ -75,7 +75,7 @@ _SNAPSHOT = text(
 
 
 async def snapshot(connection: AsyncConnection, schema: str = "public") -> list[str]:
-    """What hangs on the table ``counters`` of a schema, and on the views of its schema."""
+    """What is attached to the table ``counters`` of a schema, and on the views of its schema."""
     place = {"name": f"{schema}.counters", "schema": schema}
     return list((await connection.execute(_SNAPSHOT, place)).scalars())
 

@@ -57,11 +57,12 @@ def fold_setting_aside(projection: Projection, events: Iterable[Event]) -> dict[
 def aside(most: int = 100, **policy: Any) -> Projection:
     """The read model ``counters`` with the policy of setting aside."""
     made = counters()
-    made.backfill = BackfillPolicy(
+    backfill = BackfillPolicy(
         **{"batch_size": 40, "partitions": 3, **policy},
         on_poison=OnPoison.SET_ASIDE,
         max_dead_letters=most,
     )
+    made.policies.set_own(backfill=backfill)
     return made
 
 

@@ -62,6 +62,31 @@ def test_settings_one_after_another_are_those_given_at_once() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"enable_rollback": False, "rollback_on_failure": True}, "rollback_on_failure: expected"),
+        ({"enable_rollback": False, "create_backup": True}, "create_backup: expected with enable"),
+        ({"enable_rollback": False, "retained_generations": 2}, "retained_generations: expected 0"),
+        ({"retained_generations": 0, "create_backup": True}, "create_backup: expected with ret"),
+        ({"retained_generations": 0, "enable_rollback": True}, "enable_rollback: expected with"),
+    ],
+)
+def test_a_way_back_that_contradicts_itself_is_refused(
+    settings: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(ValidationError, match=expected):
+        BackfillPolicy(**settings)
+
+
+def test_what_is_kept_to_roll_back_to() -> None:
+    assert BackfillPolicy().kept_generations == 1
+    assert BackfillPolicy(retained_generations=0, rollback_on_failure=True).kept_generations == 0
+    assert BackfillPolicy(enable_rollback=False).kept_generations == 0
+    everything = {"enable_rollback": True, "rollback_on_failure": True, "create_backup": True}
+    assert BackfillPolicy(**everything, retained_generations=4).kept_generations == 4
+
+
 def test_a_checkpoint_is_moved_at_least_as_often_as_asked() -> None:
     checkpoints = Checkpoints(every_n_events=10)
     assert [checkpoints.batch_size(wanted) for wanted in (1, 10, 1000)] == [1, 10, 10]
@@ -111,7 +136,7 @@ def test_one_setting_turns_snapshots_on_for_all_that_do_not_say(
 ) -> None:
     monkeypatch.setenv("REFOLD_SNAPSHOTS", "automatic:50")
     silent = made()
-    registry = Registry([silent]).with_default_snapshots(load_settings().snapshots)
+    registry = Registry([silent], environment=load_settings().defaults)
     assert registry.get("kept").snapshots == Snapshots.automatic(50)
     silent.with_snapshots(Snapshots.none())
     assert not silent.snapshots.by_itself

@@ -30,7 +30,7 @@ STRICT: dict[str, list[Any]] = {
     "requested_by": [1, True, ["me"]],
     "criteria": [1, "FULL_REBUILD", "everything"],
     "approval": [1, True, "Auto"],
-    "from_date": [1, 1735689600, 1735689600.0, True, "yesterday", "2025-01-01"],
+    "from_date": [1, 1735689600, 1735689600.0, True, "yesterday", "2025-1-1", "20250101"],
     "throttle": [{"max_active_sessions": True}, {"check_seconds": float("nan")}, []],
     "skip_events": [[True], ["5"], [5.0], 5],
 }

@@ -250,11 +250,17 @@ class Building(Moves[BackfillRequest]):
 
     # -- undoing -----------------------------------------------------------------------------
 
+    def _may_be_planned(self, request: BackfillRequest) -> bool:
+        """Whether there may be a plan, with a backup, whose making this workflow has not heard."""
+        if request.rollback_on_failure is not None or self._is_dry(request):
+            return bool(request.rollback_on_failure)
+        # Its projection may declare a way back.
+        cancelled = self._meter.status is RunStatus.CANCELLING
+        return cancelled and not self.atomic and workflow.patched("declared-way-back")
+
     async def _undo(self, request: BackfillRequest) -> Undone | None:
         """Puts the backup live: up to where the live table had come, no further."""
-        if not request.rollback_on_failure:
-            return None
-        if self._plan is None:
+        if self._plan is None and self._may_be_planned(request):
             # Cancelled just as it was planned: the answer was lost, the backup was not.
             try:
                 self._plan = await workflow.execute_activity_method(
@@ -265,7 +271,7 @@ class Building(Moves[BackfillRequest]):
                     done=False, said=f"whether it was planned is not known: {error.cause}"
                 )
         plan = self._plan
-        if plan is None or plan.backup is None:
+        if plan is None or plan.backup is None or not plan.rollback_on_failure:
             return None
         self._settle(RunStatus.ROLLING_BACK)
         self._enter(Phase.BRINGING_BACK)

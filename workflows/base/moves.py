@@ -69,7 +69,7 @@ class Moves(Run[R]):
         mark = await self._do(
             ShadowActivities.prepare_swap,
             lambda: plan.step,
-            summary="statistics, and what hangs on the live table",
+            summary="statistics, and what is attached to the live table",
             options=step(plan.heartbeat_seconds),
         )
         self._heed_cancellation()

@@ -18,7 +18,7 @@ class StepListener:
 
     Args:
         known: What the execution before this one knew.
-        obstacles: What hangs on the live table and stops a swap, as that execution knew it.
+        obstacles: What is attached to the live table and stops a swap, as that execution knew it.
     """
 
     def __init__(self, known: StepFailure | None = None, obstacles: Sequence[str] = ()) -> None:

@@ -16,7 +16,6 @@ from refold.manager.projections import ProjectionManager, StartedRun
 from refold.messages.run.life import BackfillResult, Progress
 from refold.messages.run.status import RunStatus
 from refold.messages.step_failures import StepFailure
-from refold.projection.registry import load_registry
 from refold.runtime.database import DATABASE_ERRORS
 from refold.runtime.settings import load_settings
 from refold.runtime.temporal import connect
@@ -195,4 +194,4 @@ def require_known(name: str) -> None:
     Raises:
         UnknownProjection: It is not registered; the message names the projections that are.
     """
-    load_registry(load_settings().projections).get(name)
+    load_settings().registry().get(name)

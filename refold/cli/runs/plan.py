@@ -46,9 +46,18 @@ def _lines(plan: Preview) -> list[tuple[str, str]]:
         lines.append(("time", f"about {plan.estimated_seconds:,.0f} s"))
     if plan.estimated_bytes is not None:
         lines.append(("disk", f"about {plan.estimated_bytes / 2**20:,.1f} MiB more"))
+    if plan.backup is not None:
+        lines.append(("way back", _way_back(plan)))
     if plan.note:
         lines.append(("note", plan.note))
     return lines
+
+
+def _way_back(plan: Preview) -> str:
+    kept = f"generation {plan.backup} holds what stands there"
+    if plan.rollback_on_failure:
+        kept += ", which comes back if the run fails or is cancelled"
+    return kept + ("; it is kept" if plan.keep_backup else "")
 
 
 def _listed(title: str, things: list[str]) -> None:
@@ -69,6 +78,8 @@ def _selected(plan: Preview) -> str:
         parts.append(f"recorded from {what.from_date:%Y-%m-%d %H:%M:%S %Z}")
     if what.to_date is not None:
         parts.append(f"before {what.to_date:%Y-%m-%d %H:%M:%S %Z}")
+    if what.missing:
+        parts.append("keys without a row")
     narrowed = [what.predicate, what.predicate_name, what.tenant and f"tenant {what.tenant}"]
     parts += [condition for condition in narrowed if condition]
     events, keys = plan.selected_events or 0, plan.selected_keys or 0

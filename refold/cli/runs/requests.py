@@ -24,12 +24,19 @@ def what_to_repair(
     incremental: Annotated[
         bool, typer.Option("--incremental", help="Apply new events only.")
     ] = False,
+    missing: Annotated[
+        bool,
+        typer.Option("--missing", help="With --incremental: also keys that have no row."),
+    ] = False,
     from_date: Annotated[
         str | None,
-        typer.Option(help="Keys of events since then: RFC 3339, as 2026-03-01T00:00:00Z."),
+        typer.Option(
+            help="Keys of events since then: RFC 3339, as 2026-03-01T00:00:00Z, or a date, "
+            "which is midnight UTC."
+        ),
     ] = None,
     to_date: Annotated[
-        str | None, typer.Option(help="With --from-date: events recorded before then (exclusive).")
+        str | None, typer.Option(help="Keys of events recorded before then (exclusive).")
     ] = None,
     last_days: Annotated[
         int | None, typer.Option(min=1, help="Keys of events of the last so many days.")
@@ -41,7 +48,7 @@ def what_to_repair(
         int | None, typer.Option(min=0, help="Keys of events from this position (inclusive).")
     ] = None,
     to_position: Annotated[
-        int | None, typer.Option(min=0, help="With --from-position: up to this one (inclusive).")
+        int | None, typer.Option(min=0, help="Keys of events up to this one (inclusive).")
     ] = None,
     where: Annotated[
         str | None,
@@ -57,12 +64,12 @@ def what_to_repair(
     """The criterion and its bounds; without one, the projection's own criterion holds.
 
     Raises:
-        typer.BadParameter: Two criteria, or the end of a range without its beginning.
+        typer.BadParameter: Two criteria.
     """
     # Each criterion, and the options that ask for it: a range has two.
     said: dict[Criteria | None, Fields] = {
         Criteria.FULL_REBUILD: {"--full": full},
-        Criteria.INCREMENTAL_UPDATE: {"--incremental": incremental},
+        Criteria.INCREMENTAL_UPDATE: {"--incremental": incremental, "--missing": missing},
         Criteria.LAST_N_DAYS: {"--last-days": last_days},
         Criteria.LAST_N_EVENTS: {"--last-events": last_events},
         (Criteria.FROM_DATE if to_date is None else Criteria.DATE_RANGE): {
@@ -75,6 +82,9 @@ def what_to_repair(
         },
     }
     given = {criteria: _given(options) for criteria, options in said.items() if _given(options)}
+    if full:  # dates select nothing further then
+        given.pop(Criteria.FROM_DATE, None)
+        given.pop(Criteria.DATE_RANGE, None)
     if len(given) > 1:
         names = [options[0] for options in given.values()]
         both = "both " if len(names) == 2 else ""
@@ -82,11 +92,6 @@ def what_to_repair(
             f"expected one criterion, got {both}{', '.join(names[:-1])} and {names[-1]}: --where "
             "and --tenant narrow any that selects events"
         )
-    for options in given.values():
-        if options[0].startswith("--to-"):
-            raise typer.BadParameter(
-                f"{options[0]}: expected with {options[0].replace('--to-', '--from-')}"
-            )
     criteria = next(iter(given), None)
     if criteria is None and not (where is predicate_name is None):
         criteria = Criteria.CUSTOM_PREDICATE
@@ -99,6 +104,7 @@ def what_to_repair(
         "to_position": to_position,
         "predicate": where,
         "predicate_name": predicate_name,
+        "missing": missing or None,
         "tenant": tenant,
     }
 

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from refold.engine.lifecycle import announcements
 from refold.errors import RunEnded
+from refold.messages.run.endings import Why
 from refold.messages.run.status import WORKED, RunStatus
 from refold.runtime.judgement import told
 from refold.store import generations, leases, partitions, runs, schema, selected_keys
@@ -28,7 +29,7 @@ async def end_run(
     run_id: str,
     projection: str,
     status: RunStatus,
-    error: str | None,
+    why: Why,
     ended_by: str | None = None,
     refused: ProjectionBackfillFailed | None = None,
     keeps: int | None = None,
@@ -44,7 +45,7 @@ async def end_run(
         run_id: The run.
         projection: What it wrote.
         status: How it ended.
-        error: Why, if it did not complete.
+        why: Why, if it did not complete.
         ended_by: The workflow execution that ends it; None when none is left that could.
         refused: What to record of a run that was refused before it had its lease.
         keeps: A generation of its own that is finished and becomes a snapshot.
@@ -72,10 +73,10 @@ async def end_run(
         if keeps is not None:
             await _require_snapshot(connection, projection, keeps)
         await _fence_in_place(connection, run_id, projection)
-        await runs.end(connection, run_id, status, error, ended_by=ended_by)
+        await runs.end(connection, run_id, status, why.error, ended_by=ended_by)
         await leases.release(connection, run_id)
         if run is not None:
-            await announcements.ended(connection, run, status, error, events)
+            await announcements.ended(connection, run, status, why, events)
         elif refused is not None:
             await announcements.failed(connection, refused)
 
@@ -139,7 +140,7 @@ async def _fence_in_place(connection: AsyncConnection, run_id: str, projection: 
 
 
 async def drop(connection: AsyncConnection, generation: generations.Generation) -> None:
-    """Drops a generation's table. Raises when something hangs on it, or a lock is not to be had."""
+    """Drops a generation's table. Raises when something is attached to it, or it is locked."""
     await read_models.drop_shadow(connection, generation.schema_name, generation.table_name)
     await generations.discard(connection, generation.projection, generation.generation)
 
@@ -161,5 +162,5 @@ async def give_up(engine: AsyncEngine, lease: Lease) -> None:
         run_id=lease.run_id,
         projection=lease.projection,
         status=RunStatus.FAILED,
-        error=why,
+        why=Why(error=why, error_type=RunEnded.__name__),
     )

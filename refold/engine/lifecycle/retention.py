@@ -44,7 +44,7 @@ async def drop_expired(
 ) -> list[int]:
     """Drops a projection's retained generations beyond their time.
 
-    One that is locked, or that something hangs on, stays until a later time; one that snapshots
+    One that is locked, or has something attached, stays until a later time; one that snapshots
     need stays for these only, and nobody rolls back to it any more. While another run
     holds the projection nothing is dropped: it may be about to put one of them live.
 
@@ -81,7 +81,7 @@ def expired(
     if policy is None:
         return [g for g in retained if g.generation in also]
     others = [g for g in retained if g.generation not in also]
-    kept = others[: policy.retained_generations]
+    kept = others[: policy.kept_generations]
     if policy.retained_days is not None:
         since = now - timedelta(days=policy.retained_days)
         kept = [g for g in kept if (g.swapped_at or g.created_at) >= since]

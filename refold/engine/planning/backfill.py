@@ -11,10 +11,13 @@ from refold.engine.planning.decision import (
     as_declared,
     decide,
     for_no_keys,
+    note_of_dates,
+    note_of_no_keys,
     refolded_to,
     require_rebuild,
     wants_backup,
     wants_keys,
+    without_idle_dates,
 )
 from refold.engine.planning.head import settled_head
 from refold.engine.planning.key_selection import KeySelection
@@ -51,7 +54,7 @@ class BackfillPlanner(Planner):
             UnknownProjection: The request names none that is registered.
             InvalidRequest: The request cannot be carried out on what there is.
             InvalidProjection: PostgreSQL refuses the projection's table.
-            SwapRefused: Something hangs on the live table that cannot move.
+            SwapRefused: Something is attached to the live table that cannot move.
             PoisonEvent: An event's key does not fit.
             RunEnded: The run was ended meanwhile.
         """
@@ -60,7 +63,7 @@ class BackfillPlanner(Planner):
             live = await self._require_schema(connection, request.projection)
             active = await self._active(connection, begin, live)
             asked = as_declared(begin, self._registry)
-            projection, done, note = decide(asked, self._registry, active)
+            projection, done, note = decide(without_idle_dates(asked), self._registry, active)
             self._keys.check(asked)
             policy = projection.backfill
             poison, pacing = request.poison(policy), request.pacing(policy)
@@ -75,15 +78,20 @@ class BackfillPlanner(Planner):
             await _skip(connection, request)
             selection, selected_events, keys = None, None, None
             if wants_keys(done):
-                selection = await fixed(connection, done, head=head)
+                upto = refolded_to(done, active, head) if done.missing else head
+                selection = await fixed(connection, done, head=upto)
                 beat.show(doing="selecting keys", selection=selection.model_dump(mode="json"))
                 selected_events = await self._keys.select(
-                    connection, projection, selection, run_id=begin.run_id, poison=poison
+                    connection,
+                    projection,
+                    selection,
+                    run_id=begin.run_id,
+                    poison=poison,
+                    live=live,
                 )
                 keys = await selected_keys.count(connection, begin.run_id)
             if keys == 0:
-                done = for_no_keys(done)
-                note = "the criteria select no event that this projection reads: nothing to repair"
+                done, note = for_no_keys(done, request), note_of_no_keys(done)
             atomic, some = bool(done.is_atomic), wants_keys(done)
             position = refolded_to(done, active, head)
             bounds, totals, misfits = await measure(
@@ -113,13 +121,16 @@ class BackfillPlanner(Planner):
                 heartbeat_seconds=self._settings.heartbeat_timeout_seconds,
                 swap_patience_seconds=self._settings.swap_patience_seconds,
                 note=await _with_others(
-                    connection, note, projection, live if active is None else None
+                    connection,
+                    [note, note_of_dates(asked)],
+                    projection,
+                    live if active is None else None,
                 ),
                 stale=request.as_of is not None,
                 copies=_number(active) if atomic and some else None,
                 backup=highest + 1 if wants_backup(done) else None,
-                rollback_on_failure=bool(request.rollback_on_failure) and not atomic,
-                keep_backup=bool(request.create_backup),
+                rollback_on_failure=bool(done.rollback_on_failure) and not atomic,
+                keep_backup=bool(done.create_backup),
                 approval=request.approval or Approval.AUTO,
                 max_changed_percent=request.max_changed_percent,
                 max_removed_rows=request.max_removed_rows,
@@ -154,7 +165,7 @@ class BackfillPlanner(Planner):
             if bounds is not None:
                 await partitions.create(connection, plan.run_id, bounds, totals)
 
-        return await self._record(plan, begin.kind, request, write)
+        return await self._record(plan, begin.kind, asked, write)
 
     async def _active(
         self, connection: AsyncConnection, begin: BeginRun, live: str
@@ -198,19 +209,22 @@ async def _require_usable(
 
 
 async def _with_others(
-    connection: AsyncConnection, note: str | None, projection: Projection, live: str | None
+    connection: AsyncConnection,
+    notes: list[str | None],
+    projection: Projection,
+    live: str | None,
 ) -> str | None:
-    """The note, and what else has the name of a table that is made in a schema; None: in none."""
-    if live is None:
-        return note
-    others = await read_models.others_named(connection, live, projection.table.name)
-    if not others:
-        return note
-    also = (
-        f"it will stand in schema {live!r}; a table of its name is in {', '.join(others)}, too: "
-        "declare the schema, if readers are to find it there"
-    )
-    return f"{note}; {also}" if note else also
+    """The notes, and what else has the name of a table that is made in a schema; None: in none."""
+    others = []
+    if live is not None:
+        others = await read_models.others_named(connection, live, projection.table.name)
+    if others:
+        notes = [
+            *notes,
+            f"it will stand in schema {live!r}; a table of its name is in {', '.join(others)}, "
+            "too: declare the schema, if readers are to find it there",
+        ]
+    return "; ".join(filter(None, notes)) or None
 
 
 def _number(active: Generation | None) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from refold.errors import InvalidRequest
 from refold.messages.run.life import BeginRun
+from refold.projection.backfill_policy import BackfillPolicy
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.requests.criteria import Criteria, CriteriaFields
+from refold.requests.instants import PlainDate
 from refold.requests.runs import BackfillRequest
 from refold.store.generations import Generation
 
@@ -25,32 +27,44 @@ def require_rebuild(begin: BeginRun, active: Generation) -> None:
 
 
 def as_declared(begin: BeginRun, registry: Registry) -> BackfillRequest:
-    """The request with all that it leaves to others: its criteria, and whether it is atomic.
+    """The request with all that it leaves to others: its criteria, its way back, where it works.
 
     Criteria that it does not name are the projection's own. A `Rebuild` is full unless it says
-    otherwise.
+    otherwise. A declared way back is for runs that repair keys.
 
     Raises:
         UnknownProjection: The request names none that is registered.
     """
     request, declared = begin.request, registry.get(begin.request.projection).backfill
     if request.criteria is not None:
-        return request.model_copy(update={"is_atomic": begin.atomic})
+        return _with_way_back(request.model_copy(update={"is_atomic": begin.atomic}), declared)
     full = begin.kind == "Rebuild" or request.as_of is not None or declared.criteria is None
     said = CriteriaFields(criteria=Criteria.FULL_REBUILD) if full else declared
     fields = {name: getattr(said, name) for name in CriteriaFields.model_fields}
-    return request.model_copy(update={**fields, "is_atomic": begin.atomic})
+    asked = request.model_copy(update={**fields, "is_atomic": begin.atomic})
+    return _with_way_back(asked, declared)
+
+
+def _with_way_back(request: BackfillRequest, declared: BackfillPolicy) -> BackfillRequest:
+    if follows_only(request):
+        return request
+    left_out = {
+        name: getattr(declared, name)
+        for name in ("rollback_on_failure", "create_backup")
+        if getattr(request, name) is None
+    }
+    return request.model_copy(update=left_out)
 
 
 def wants_keys(request: BackfillRequest) -> bool:
     """Whether some keys are repaired rather than all."""
     assert request.criteria is not None
-    return request.criteria.selects or request.tenant is not None
+    return request.criteria.selects or request.tenant is not None or bool(request.missing)
 
 
 def follows_only(request: BackfillRequest) -> bool:
     """Whether no key is refolded."""
-    return request.criteria is Criteria.INCREMENTAL_UPDATE
+    return request.criteria is Criteria.INCREMENTAL_UPDATE and not request.missing
 
 
 def wants_backup(request: BackfillRequest) -> bool:
@@ -58,15 +72,51 @@ def wants_backup(request: BackfillRequest) -> bool:
     return not request.is_atomic and bool(request.create_backup or request.rollback_on_failure)
 
 
-def for_no_keys(request: BackfillRequest) -> BackfillRequest:
-    """The same request when it selects no key: nothing is built aside for it."""
+def for_no_keys(request: BackfillRequest, given: BackfillRequest) -> BackfillRequest:
+    """The same request when it selects no key: nothing is built aside for it.
+
+    It has no way back but one that was asked for as the request was `given`.
+    """
     nothing = {"criteria": Criteria.INCREMENTAL_UPDATE, "tenant": None, "is_atomic": False}
-    return request.model_copy(update=nothing)
+    way_back = {
+        "rollback_on_failure": given.rollback_on_failure,
+        "create_backup": given.create_backup,
+    }
+    return request.model_copy(update={**nothing, **way_back, "missing": None})
+
+
+def note_of_no_keys(request: BackfillRequest) -> str:
+    """Why it repairs nothing."""
+    if request.missing:
+        return "no key that has events lacks its row: only new events are applied"
+    return "the criteria select no event that this projection reads: nothing to repair"
+
+
+def without_idle_dates(request: BackfillRequest) -> BackfillRequest:
+    """The same request without dates that select nothing."""
+    if request.criteria is not Criteria.FULL_REBUILD:
+        return request
+    return request.model_copy(update={"from_date": None, "to_date": None})
+
+
+def note_of_dates(request: BackfillRequest) -> str | None:
+    """What is to be said of a request's dates; None for nothing."""
+    given = {"from_date": request.from_date, "to_date": request.to_date}
+    named = [name for name, date in given.items() if date is not None]
+    if named and request.criteria is Criteria.FULL_REBUILD:
+        select = "selects" if len(named) == 1 else "select"
+        return f"a full rebuild folds every key: {' and '.join(named)} {select} nothing further"
+    plain = [
+        f"{name} {date:%Y-%m-%d} is midnight UTC"
+        for name, date in given.items()
+        if isinstance(date, PlainDate)
+    ]
+    return "; ".join(plain) or None
 
 
 def _for_all_keys(request: BackfillRequest) -> BackfillRequest:
     everything = {"criteria": Criteria.FULL_REBUILD, "tenant": None, "is_atomic": True}
-    return request.model_copy(update=everything)
+    return request.model_copy(update={**everything, "missing": None})
 
 
 def decide(
@@ -87,7 +137,7 @@ def decide(
         InvalidRequest: It cannot be carried out on what there is.
     """
     name, newest = request.projection, registry.get(request.projection)
-    if follows_only(request) and request.is_atomic:
+    if request.criteria is Criteria.INCREMENTAL_UPDATE and request.is_atomic:
         raise InvalidRequest(
             "criteria: expected any but incremental_update for an atomic run, which brings its "
             "table up to date anyway: leave is_atomic out to bring the live table up to date"
@@ -100,10 +150,11 @@ def decide(
         return newest, request, None
     if not request.is_atomic:
         request.require_fitting(atomic=False)
-    if request.create_backup and newest.backfill.retained_generations == 0:
+    if request.create_backup and newest.backfill.kept_generations == 0:
         raise InvalidRequest(
-            "create_backup: expected a projection that keeps replaced generations, its "
-            "retained_generations is 0: raise it, or leave create_backup out"
+            "create_backup: expected a projection that keeps replaced generations, "
+            f"{name!r} declares that it keeps none: raise its retained_generations, and leave "
+            "enable_rollback on; or leave create_backup out"
         )
     if active is None:
         note = "there is nothing to repair yet: built in a new table, swapped in"

@@ -21,10 +21,11 @@ from refold.runtime.threads import Hand, in_thread
 from refold.source.portions import stream
 from refold.source.push_down import pushed_down
 from refold.source.reader import as_events, key_columns
-from refold.source.selection import count_selected, one_by_one, selected
+from refold.source.selection import count_selected, lacking_row, one_by_one, selected
 from refold.source.slices import raise_misfit
 from refold.store import selected_keys
 from refold.store.schema import events
+from refold.store.tables.read_models import physical
 
 # How many events are read at a time where Python decides which are selected.
 _FETCH = 1000
@@ -69,6 +70,7 @@ class KeySelection:
         *,
         run_id: str,
         poison: Poison,
+        live: str,
     ) -> int:
         """Writes the keys of the selected events into `refold.selected_keys`.
 
@@ -79,6 +81,7 @@ class KeySelection:
             run_id: Whose keys they are; those of an earlier attempt are removed.
             poison: What is done with events whose key does not fit: if they are set aside, they
                 name no key.
+            live: The schema of the table that readers query.
 
         Returns:
             How many events were selected.
@@ -91,6 +94,8 @@ class KeySelection:
         assert projection.key_paths is not None
         predicate = self.check(selection)
         conditions = selected(projection, selection, self._tenant_path)
+        if selection.missing:
+            conditions.append(lacking_row(projection.key_paths, physical(projection, live)))
         conditions += await poison_events.selectable(connection, projection, selection, poison)
         exact = predicate is None
         if isinstance(predicate, Predicate):

@@ -43,7 +43,7 @@ class Planner:
         Args:
             plan: The run's.
             kind: Which workflow the run is.
-            request: What was asked for.
+            request: What was asked for, with what the projection declares.
             write: Writes what goes with the plan; it is called once the run is known to hold its
                 lease and to have no plan.
 

@@ -32,7 +32,7 @@ class RollbackPlanner(Planner):
         Raises:
             InvalidRequest: There is no such generation or snapshot to go back to, or the handlers
                 of its version are not registered.
-            SwapRefused: Something hangs on the live table that cannot move.
+            SwapRefused: Something is attached to the live table that cannot move.
         """
         request = begin.request
         async with self._engine.connect() as connection:
@@ -45,6 +45,8 @@ class RollbackPlanner(Planner):
                     f"{target.schema_name}.{target.table_name} to be there, somebody has dropped "
                     "it: roll back to another, or start a Rebuild"
                 )
+            if target.status == RETAINED and source.kept is None:
+                self._require_enabled(target)
             active = await generations.active(connection, request.projection)
             projection = await taking(self._deployment, request, source)
             copied = source.copied
@@ -106,6 +108,13 @@ class RollbackPlanner(Planner):
                 await make_copy(connection, plan, projection)
 
         return await self._record(plan, "Rollback", request, write)
+
+    def _require_enabled(self, target: Generation) -> None:
+        if not self._registry.get(target.projection).backfill.enable_rollback:
+            raise InvalidRequest(
+                f"projection {target.projection!r}: expected one that can be rolled back, it "
+                "declares enable_rollback=False: roll back to a snapshot, or leave that out"
+            )
 
     def _why_stale(self, request: RollbackRequest, source: Source) -> str:
         known = ", ".join(str(v) for v in self._registry.versions(request.projection))

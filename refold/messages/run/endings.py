@@ -14,7 +14,7 @@ class SwapSegment(RunStep):
     """Tells `swap_generation` what to put live.
 
     Attributes:
-        mark: What hangs on the live table, as it was when the swap was prepared.
+        mark: What is attached to the live table, as it was when the swap was prepared.
         last: Whether what stands in the way ends the run, instead of being waited for.
     """
 
@@ -27,11 +27,11 @@ class Swapped(Message):
 
     Attributes:
         done: Whether the generation is live now.
-        changed: Something hangs on the live table that did not when the swap was prepared, or the
-            other way round: prepare it again.
+        changed: What is attached to the live table has changed since the swap was prepared:
+            prepare it again.
         position: Its checkpoint.
         waiting_for: Who held the last try up.
-        refused: Whether that is something that hangs on the live table and cannot move: somebody
+        refused: Whether that is something attached to the live table that cannot move: somebody
             has to take it away.
         hold_milliseconds: How long readers were locked out; None when an earlier attempt swapped.
     """
@@ -58,14 +58,27 @@ class DropGenerations(Message):
     also: list[int] = Field(default_factory=list)
 
 
-class FinishRun(Message):
+class Why(Message):
+    """Why a run did not do what it was asked for.
+
+    Attributes:
+        error: In a sentence; None of a run that worked, or of which nobody said.
+        error_type: What kind of error it is; empty of a run that worked.
+        is_transient: Whether the same may work later though nobody mends anything.
+    """
+
+    error: str | None = None
+    error_type: str = ""
+    is_transient: bool = False
+
+
+class FinishRun(Why):
     """Tells `finish_run` how a run ended.
 
     Attributes:
         run_id: The run.
         projection: The projection.
         status: How it ended.
-        error: Why, if it did not complete.
         correlation_id: What a run that was refused answers to.
         keeps: The generation that it has made and that becomes a snapshot; None for none.
     """
@@ -73,7 +86,6 @@ class FinishRun(Message):
     run_id: str
     projection: str
     status: RunStatus
-    error: str | None = None
     correlation_id: str | None = None
     keeps: int | None = None
 

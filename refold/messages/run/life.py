@@ -99,7 +99,7 @@ class Progress(Message):
             plan only those that it has been told.
         dead_letters: Poison events that are set aside in `generation`; unlike the others it goes
             down, too, as keys that were held are refolded.
-        obstacles: What hangs on the live table now and would stop the swap, each with what to do
+        obstacles: What is attached to the live table and would stop the swap, each with what to do
             about it; looked for every few seconds while a new table is made.
         failing: The last failure of a step that is being tried again; None when none is.
     """

@@ -63,7 +63,7 @@ class Plan(Message):
         selected_keys: How many keys these are; None for all.
         pacing: How fast it may go, and what it holds back for.
         poison: What is done with poison events.
-        preview: The same for people, with what hangs on the live table and how long it may take;
+        preview: The same for people, with what moves with the table and how long it may take;
             None only while the plan is made.
     """
 

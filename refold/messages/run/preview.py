@@ -70,8 +70,11 @@ class Preview(Message):
         estimated_bytes: Disk that the new table takes beside the old one.
         generation: The generation that is written.
         atomic: Whether a new table is built and swapped in.
-        carried: What hangs on the live table and moves to the new one.
-        refused: What hangs on it and makes a swap impossible; a run, unlike a dry run, fails then.
+        backup: The generation that holds what stood there, of a run in place; None for none.
+        keep_backup: Whether it is kept when the run completes.
+        rollback_on_failure: Whether it is brought back when the run does not complete.
+        carried: What is attached to the live table and moves to the new one.
+        refused: What is attached to it and cannot move; a run, unlike a dry run, fails then.
         swap: The swap's statements, in order.
         note: Why it is done otherwise than one might expect; None when it is not.
         selection: Which events name the keys that are repaired; None for all keys.
@@ -93,6 +96,9 @@ class Preview(Message):
     estimated_bytes: int | None = None
     generation: int
     atomic: bool
+    backup: int | None = None
+    keep_backup: bool = False
+    rollback_on_failure: bool = False
     carried: list[str] = Field(default_factory=list)
     refused: list[str] = Field(default_factory=list)
     swap: list[str] = Field(default_factory=list)

@@ -20,6 +20,7 @@ class Selection(Message):
         predicate: And satisfying this CEL expression.
         predicate_name: And satisfying this predicate registered in Python.
         tenant: And of this tenant.
+        missing: And of keys that have no row in the live table.
     """
 
     criteria: Criteria
@@ -30,3 +31,4 @@ class Selection(Message):
     predicate: str | None = None
     predicate_name: str | None = None
     tenant: str | None = None
+    missing: bool = False

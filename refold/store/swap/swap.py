@@ -233,13 +233,13 @@ CHANGED = "55R01"
 """The SQLSTATE of a swap that finds the live table changed since it was looked at."""
 
 
-_IN_WORDS = "-- unless what hangs on the live table has changed meanwhile"
+_IN_WORDS = "-- unless what is attached to the live table has changed meanwhile"
 
 
 def _unless_changed(name: str, fingerprint: str) -> str:
     return (
         f"DO $refold$ BEGIN IF ({fingerprint_statement(name)}) IS DISTINCT FROM '{fingerprint}' "
-        "THEN RAISE 'what hangs on the live table has changed meanwhile' "
+        "THEN RAISE 'what is attached to the live table has changed meanwhile' "
         f"USING ERRCODE = '{CHANGED}'; END IF; END $refold$"
     )
 

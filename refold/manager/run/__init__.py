@@ -1,0 +1,1 @@
+"""What the managers of runs share: which run it is, how it goes, and how it ended."""
