@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from sqlalchemy import text
+
 from refold import Projection, Row
+from refold.engine.folding.restored_snapshot import restore_snapshot
+from refold.messages.run.plan import Plan
 from refold.projection.key import Key
-from refold.store import generations
-from refold.store.snapshots import kept, rebuilt
+from refold.store import dead_letters, generations
+from refold.store.generations import BUILDING
+from refold.store.snapshots import copies, kept, rebuilt
 from refold.store.snapshots.kept import Kept
+from refold.store.tables import read_models
 from tests.support.databases import Database
 from tests.support.runs import events_upto, until
 
@@ -51,3 +59,41 @@ async def assert_all_kept(database: Database, projection: Projection) -> list[in
     for snapshot in there:
         await assert_kept(database, projection, snapshot)
     return [one.position for one in there]
+
+
+async def filled(
+    database: Database, projection: Projection, snapshot: Kept
+) -> tuple[dict[Any, Any], list[tuple[Any, int]]]:
+    """The rows and the dead letters that a new generation begins with, when it is restored."""
+    plan = Plan(
+        run_id="r",
+        projection=projection.name,
+        version=projection.version,
+        generation=1,
+        atomic=True,
+        position=snapshot.position,
+        head=0,
+        partitions=0,
+        max_concurrency=1,
+        batch_size=1,
+        total_events=0,
+        heartbeat_seconds=1,
+        snapshot=snapshot.id,
+    )
+    async with database.engine.connect() as connection:
+        await connection.execution_options(isolation_level="REPEATABLE READ")
+        async with connection.begin() as transaction:
+            source = await generations.get(connection, projection.name, snapshot.generation)
+            assert source is not None
+            copy = await copies.create_copy(connection, projection, run_id="r")
+            assert copy.status == BUILDING
+            count = await restore_snapshot(connection, projection, plan, copy, source)
+            table = read_models.quoted(copy.schema_name, copy.table_name)
+            rows = {
+                row.key: dict(row._mapping)
+                for row in await connection.execute(text(f"SELECT * FROM {table}"))
+            }
+            assert count == len(rows)
+            letters = await dead_letters.listed(connection, projection.name, copy.generation)
+            await transaction.rollback()
+    return rows, sorted((letter.key, letter.position) for letter in letters)
