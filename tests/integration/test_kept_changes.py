@@ -34,6 +34,7 @@ from tests.support.runs import (
 from tests.support.snapshots import (
     assert_all_kept,
     assert_kept,
+    filled,
     kept_positions,
     kept_snapshots,
     rows_at,
