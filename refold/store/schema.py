@@ -208,6 +208,7 @@ snapshots = Table(
     Column("version", Integer, nullable=False),
     Column("position", BigInteger, nullable=False),
     Column("trigger", Text),
+    Column("last_change", BigInteger, nullable=False, server_default="0"),
     Column("last_letter", BigInteger, nullable=False, server_default="0"),
     Column("has_json", Boolean, nullable=False, server_default=text("false")),
     Column(
@@ -221,7 +222,8 @@ snapshots = Table(
 """Snapshots that are no copies: a generation at a position, with what has changed in it since.
 
 `trigger` is the type of the event that made it due, NULL for one that was due by number;
-`last_letter` the last dead letter that there was; `has_json` whether `snapshot_rows` goes with it.
+`last_change` the last change that was kept before it, `last_letter` the last dead letter that there
+was; `has_json` whether `snapshot_rows` goes with it.
 """
 
 snapshot_changes = Table(
@@ -233,7 +235,7 @@ snapshot_changes = Table(
     Column("position", BigInteger, nullable=False),
     # As it was written: jsonb would refuse some texts, and cost more.
     Column("changes", JSON, nullable=False),
-    Index(None, "projection", "generation", "position"),
+    Index(None, "projection", "generation", "id"),
 )
 """Rows as they were at `position`, before a batch changed them; see `refold.store.snapshots`."""
 

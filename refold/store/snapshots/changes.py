@@ -1,7 +1,8 @@
 """Table `refold.snapshot_changes`: rows as they were before a batch changed them, as JSON.
 
-A key is there once after each snapshot, at least: the first record of it that is not older than a
-snapshot has its row as it was then. A key without such a record has not changed since.
+A key is there once after each snapshot, at least: the first record of it after a snapshot has its
+row as it was then. A key without such a record has not changed since. Whoever adds a record or a
+snapshot holds the generation's checkpoint, so their numbers tell which was first.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _KEEP = """
 """
 _SINCE = """
     SELECT changes::text FROM refold.snapshot_changes
-    WHERE projection = $1 AND generation = $2 AND position >= $3 ORDER BY position, id
+    WHERE projection = $1 AND generation = $2 AND id > $3 ORDER BY id
 """
 # One record may have all rows of a batch.
 _AT_ONCE = 4
@@ -93,7 +94,7 @@ async def since(connection: AsyncConnection, kept: Kept) -> AsyncIterator[dict[s
     """
     driver = await raw(connection)
     prepared = await driver.prepare(_SINCE)
-    cursor = await prepared.cursor(kept.projection, kept.generation, kept.position)
+    cursor = await prepared.cursor(kept.projection, kept.generation, kept.last_change)
     while records := await cursor.fetch(_AT_ONCE):
         for record in records:
             yield orjson.loads(record[0])

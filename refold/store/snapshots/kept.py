@@ -30,6 +30,7 @@ class Kept:
         version: The projection's version that made the rows.
         position: Every settled event up to here is in it, none after.
         trigger: The type of the event that made it due; None for one that was due by number.
+        last_change: The last of the generation's changes that was kept before it.
         last_letter: The last dead letter that there was.
         has_json: Whether it has what the projection's `create` made of its rows.
         created_at: When it was made.
@@ -41,6 +42,7 @@ class Kept:
     version: int
     position: int
     trigger: str | None
+    last_change: int
     last_letter: int
     has_json: bool
     created_at: datetime
@@ -66,8 +68,11 @@ _COLUMNS = tuple(snapshots.c[name] for name in Kept.__dataclass_fields__)
 # is nobody's yet.
 _MAKE = f"""
     INSERT INTO refold.snapshots
-        (projection, generation, version, position, trigger, last_letter, has_json)
-    SELECT $1, $2, $3, $4, $5, (SELECT coalesce(max(id), 0) FROM refold.dead_letters), $6
+        (projection, generation, version, position, trigger, has_json, last_change, last_letter)
+    SELECT $1, $2, $3, $4, $5, $6,
+        (SELECT coalesce(max(id), 0) FROM refold.snapshot_changes
+         WHERE projection = $1 AND generation = $2),
+        (SELECT coalesce(max(id), 0) FROM refold.dead_letters)
     WHERE NOT EXISTS (
         SELECT FROM refold.snapshots s JOIN refold.generations g USING (projection, generation)
         WHERE s.projection = $1 AND s.version = $3 AND s.position = $4
@@ -90,14 +95,14 @@ _DROP = """
         RETURNING id, generation),
     kept AS (
         SELECT g.generation, (
-            SELECT min(k.position) FROM refold.snapshots k
+            SELECT min(k.last_change) FROM refold.snapshots k
             WHERE k.projection = $1 AND k.generation = g.generation
               AND k.id NOT IN (SELECT id FROM gone)) AS oldest
         FROM (SELECT DISTINCT generation FROM gone) g),
     changes AS (
         DELETE FROM refold.snapshot_changes c USING kept
         WHERE c.projection = $1 AND c.generation = kept.generation
-          AND (kept.oldest IS NULL OR c.position < kept.oldest))
+          AND (kept.oldest IS NULL OR c.id <= kept.oldest))
     SELECT id FROM gone ORDER BY id
 """
 

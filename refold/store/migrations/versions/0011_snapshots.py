@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer, nullable=False),
         sa.Column("position", sa.BigInteger, nullable=False),
         sa.Column("trigger", sa.Text),
+        sa.Column("last_change", sa.BigInteger, nullable=False, server_default="0"),
         sa.Column("last_letter", sa.BigInteger, nullable=False, server_default="0"),
         sa.Column("has_json", sa.Boolean, nullable=False, server_default=sa.text("false")),
         sa.Column(
@@ -54,9 +55,9 @@ def upgrade() -> None:
         schema="refold",
     )
     op.create_index(
-        "snapshot_changes_projection_generation_position_idx",
+        "snapshot_changes_projection_generation_id_idx",
         "snapshot_changes",
-        ["projection", "generation", "position"],
+        ["projection", "generation", "id"],
         schema="refold",
     )
     op.create_table(
