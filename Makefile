@@ -61,8 +61,9 @@ bench: $(READY) ## one million events, measured against one INSERT â€¦ SELECT â€
 	$(BIN)/python -m bench.rebuild
 
 lock: ## resolve requirements.lock again (needs uv)
-	uv pip compile pyproject.toml --extra stack --group dev --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-annotate --no-header --quiet -o requirements.lock
+	uv pip compile pyproject.toml --extra stack --extra redis --extra dynamodb --extra cosmos \
+		--group dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header --quiet -o requirements.lock
 
 clean: ## remove .venv, caches and the embedded data
 	rm -rf $(VENV) .refold .mypy_cache .ruff_cache .pytest_cache .hypothesis

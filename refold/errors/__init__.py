@@ -26,7 +26,9 @@ RefoldError
 ├── UnreadableEventFile     an event file that cannot be opened or unpacked (source/files)
 ├── AlreadyImported         an event file whose content was imported before (source/files)
 ├── ImportConflict          another writer appended to the same streams (source/files)
-├── RunFailed, NoRun, AlreadyRunning   what a manager's run came to (manager)
+├── RunFailed, NoRun, NotAwaited, NotLive   what a manager's call came to
+├── CheckpointStoreFailed   a store of checkpoints does not answer, or with an error (now)
+├── CheckpointLost          a store of checkpoints has lost one, or is behind
 ├── RunEnded                the run was ended from outside; its work is gone
 ├── NotDeployed             a worker without the version that builds itself (another one has it)
 ├── MissingRight            a stopped worker's session that this worker's role may not end
@@ -35,13 +37,14 @@ RefoldError
 ├── VersionChanged          another version of the projection was deployed during the run
 └── Fenced                  another attempt has taken over this work
 
-Retried are TemporalUnreachable, TargetBehind, NoThreadLeft, NotDeployed, MissingRight,
-NotOnThisWorker and Fenced; all others are final.
+Retried are TemporalUnreachable, TargetBehind, NoThreadLeft, CheckpointStoreFailed, NotDeployed,
+MissingRight, NotOnThisWorker and Fenced; all others are final.
 """
 
 from __future__ import annotations
 
 from refold.errors.base import RefoldError
+from refold.errors.checkpoints import CheckpointLost, CheckpointStoreFailed
 from refold.errors.events import (
     HandlerInterrupted,
     HandlerOverdue,
@@ -52,6 +55,7 @@ from refold.errors.events import (
     UnreadableEvent,
     WrongExpectedVersion,
 )
+from refold.errors.manager import AlreadyRunning, NoRun, NotAwaited, NotLive, RunFailed
 from refold.errors.requests import (
     InvalidRequest,
     NoSchedule,
@@ -86,6 +90,9 @@ from refold.errors.setup import (
 
 __all__ = [
     "RESET",
+    "AlreadyRunning",
+    "CheckpointLost",
+    "CheckpointStoreFailed",
     "ConfigurationError",
     "Fenced",
     "HandlerInterrupted",
@@ -94,10 +101,13 @@ __all__ = [
     "InvalidProjection",
     "InvalidRequest",
     "MissingRight",
+    "NoRun",
     "NoSchedule",
     "NoSnapshot",
     "NoThreadLeft",
+    "NotAwaited",
     "NotDeployed",
+    "NotLive",
     "NotMigrated",
     "NotOnAnyWorker",
     "NotOnThisWorker",
@@ -107,6 +117,7 @@ __all__ = [
     "RefoldError",
     "RowRejected",
     "RunEnded",
+    "RunFailed",
     "ScheduleExists",
     "SnapshotRejected",
     "SwapRefused",

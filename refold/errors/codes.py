@@ -59,6 +59,8 @@ CODES: Mapping[str, str] = MappingProxyType(
         "CannotEnd": "RF509",
         CANCELLED: "RF510",
         "WorkerEnded": "RF511",
+        "CheckpointStoreFailed": "RF512",
+        "CheckpointLost": "RF513",
     }
 )
 """The code of each type of error, by the type's name, as failures and system events have it."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from refold.errors import InvalidRequest, NoSnapshot
+from collections.abc import Mapping
+from typing import Any, Unpack
+
+from refold.errors import InvalidRequest, NoSnapshot, RunFailed
+from refold.errors.codes import CANCELLED
 from refold.manager.connection import Connection
+from refold.manager.run.asked import request_of
 from refold.manager.run.started_run import StartedRun
 from refold.manager.run.watching import OnProgress
-from refold.manager.runs import RunFailed, Runs
+from refold.manager.runs import Runs
 from refold.messages.run.life import BackfillResult
 from refold.messages.run.status import RunStatus
 from refold.messages.snapshots import SnapshotInfo
+from refold.requests.fields import RequestFields
 from refold.requests.runs import RollbackRequest, SnapshotRequest
 from refold.store.snapshots import copies, kept, listing
 
@@ -26,7 +32,7 @@ class Snapshots:
 
         Raises:
             ConfigurationError: The manager was made without a database.
-            AlreadyRunning: One is running under the same workflow id.
+            ProjectionBusy: Another run writes the projection.
             RunFailed: It failed, was refused or cancelled; the message says why.
         """
         # Asked first: nothing is started that could not be told of.
@@ -34,16 +40,22 @@ class Snapshots:
         result = await self._runs.result(await self.start_snapshot(name))
         if result.status is not RunStatus.COMPLETED:
             why = f": {result.reason}" if result.reason else ""
-            raise RunFailed(f"snapshot of {name!r}: {result.status}{why}")
+            raise RunFailed(f"snapshot of {name!r}: {result.status}{why}", type=CANCELLED)
         return await self._snapshot(name, result.generation)
 
-    async def start_snapshot(self, name: str, request: SnapshotRequest | None = None) -> StartedRun:
+    async def start_snapshot(
+        self,
+        name: str,
+        request: SnapshotRequest | Mapping[str, Any] | None = None,
+        **fields: Unpack[RequestFields],
+    ) -> StartedRun:
         """Starts `Snapshot` under its default workflow id and returns at once.
 
         Raises:
-            AlreadyRunning: One is running under the same workflow id.
+            ProjectionBusy: Another run writes the projection.
         """
-        return await self._runs.begin("Snapshot", f"snapshot/{name}", name, request)
+        wanted = request_of(SnapshotRequest, name, request, fields)
+        return await self._runs.begin("Snapshot", f"snapshot/{name}", name, wanted)
 
     async def get_snapshots(self, name: str) -> list[SnapshotInfo]:
         """A projection's snapshots, the newest first.
@@ -76,7 +88,7 @@ class Snapshots:
         Raises:
             ConfigurationError: The manager was made without a database.
             NoSnapshot: There is none such.
-            AlreadyRunning: A rollback is running under the same workflow id.
+            ProjectionBusy: Another run writes the projection.
             RunFailed: It failed, or was refused; the message says why.
         """
         started = await self.start_restore(
@@ -98,7 +110,7 @@ class Snapshots:
         Raises:
             ConfigurationError: The manager was made without a database.
             NoSnapshot: There is none such.
-            AlreadyRunning: A rollback is running under the same workflow id.
+            ProjectionBusy: Another run writes the projection.
         """
         found = await self._snapshot(name, generation, position)
         named: dict[str, int] = {"to_generation": found.generation}

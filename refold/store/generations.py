@@ -40,6 +40,14 @@ class Built(TypedDict):
     definitions: NotRequired[dict[str, dict[str, str]]]
 
 
+class Away(TypedDict):
+    """Where a checkpoint is kept apart from its rows: store, place and the record's name."""
+
+    store: str
+    place: str
+    name: str
+
+
 @dataclass(frozen=True)
 class Generation:
     """One physical copy of a projection's table.
@@ -59,6 +67,8 @@ class Generation:
         run_id: The run that made it.
         created_at: When it was begun.
         swapped_at: When it last went live, or was last replaced.
+        away: The store that has the checkpoint; None when it is here. While it is away, `position`
+            is where the last batch that wrote rows ended: a hint for people, and a bound.
         changes_kept_to: The checkpoint up to which its changes were kept for its snapshots; None
             when it has had none.
         counted_events: How many events were counted since the latest snapshot; None when they
@@ -77,6 +87,7 @@ class Generation:
     run_id: str | None
     created_at: datetime
     swapped_at: datetime | None
+    away: Away | None = None
     changes_kept_to: int | None = None
     counted_events: int | None = None
 

@@ -90,6 +90,7 @@ generations = Table(
     _now("created_at"),
     Column("swapped_at", DateTime(timezone=True)),
     Column("discarded_at", DateTime(timezone=True)),
+    Column("away", _JSON),
     Column("changes_kept_to", BigInteger),
     Column("counted_events", BigInteger),
     Index(None, "projection", "status", "generation"),
@@ -103,6 +104,8 @@ generations = Table(
 )
 """One row per physical copy of a read model; `position` is its checkpoint (NULL while loading).
 
+`away` says which store has the checkpoint, if one does: `position` is then only how far batches
+may have written.
 `changes_kept_to` is the checkpoint up to which its changes have been kept for its snapshots, and
 `counted_events` how many events were counted since the latest of them; NULL where there are none.
 """
@@ -328,6 +331,7 @@ deployments = Table(
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("queue", Text, nullable=False),
     _now("seen_at"),
+    Column("event_types", JSONB(none_as_null=True)),
     Index(None, "projection"),
 )
 """Which projections each worker has, on which task queue; a worker shows itself now and then."""

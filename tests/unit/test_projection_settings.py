@@ -11,7 +11,7 @@ from sqlalchemy import Column, MetaData, Table, Text
 
 from refold import BackfillPolicy, Checkpoints, Event, Projection, Row, Snapshots
 from refold.errors import ConfigurationError, InvalidProjection
-from refold.projection.checkpoints import SAME_DATABASE
+from refold.projection.checkpoints import SAME_DATABASE, SEPARATE
 from refold.projection.registry import Registry
 from refold.runtime.settings import load_settings
 
@@ -90,15 +90,28 @@ def test_what_is_kept_to_roll_back_to() -> None:
 def test_a_checkpoint_is_moved_at_least_as_often_as_asked() -> None:
     checkpoints = Checkpoints(every_n_events=10)
     assert [checkpoints.batch_size(wanted) for wanted in (1, 10, 1000)] == [1, 10, 10]
-    assert Checkpoints(storage=SAME_DATABASE) == Checkpoints()
 
 
-@pytest.mark.parametrize("storage", ["redis", "cosmos", "sql", ""])
-def test_a_checkpoint_apart_from_its_rows_is_refused(storage: str) -> None:
-    with pytest.raises(InvalidProjection, match=r"expected 'same_database', got .* transaction"):
-        Checkpoints(storage=storage)
-    with pytest.raises(InvalidProjection):
-        made().with_checkpoints(storage=storage)
+def test_a_store_is_a_storage_of_its_own() -> None:
+    assert Checkpoints().storage is None
+    assert Checkpoints(store="redis") == Checkpoints(storage=SEPARATE, store="redis")
+    assert Checkpoints(storage=SEPARATE).store is None
+    assert made().with_checkpoints(store="sql").checkpoints.storage == SEPARATE
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"storage": "redis"}, r"storage: expected 'same_database' or 'separate', got 'redis'"),
+        ({"store": "mongo"}, r"expected one of 'sql', .*'cosmosdb', got 'mongo'"),
+        ({"storage": SAME_DATABASE, "store": "sql"}, "store: expected none with storage"),
+    ],
+)
+def test_a_storage_that_cannot_be_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidProjection, match=message):
+        Checkpoints(**settings)
+    with pytest.raises(InvalidProjection, match=message):
+        made().with_checkpoints(**settings)
 
 
 def test_what_makes_a_snapshot_due() -> None:

@@ -35,7 +35,7 @@ from refold.store.tables.rows import RowStore
 
 # One statement looks at this many positions a wanted event, so that a rare type does not scan the
 # whole log at once.
-_WINDOW_PER_EVENT = 50
+WINDOW_PER_EVENT = 50
 
 
 @dataclass
@@ -137,7 +137,7 @@ class Follower:
     async def _apply(self, connection: AsyncConnection, upto: int, *, careful: bool) -> int:
         old = self.position
         self.moments.begin()
-        window = min(upto, old + self.batch_size * _WINDOW_PER_EVENT)
+        window = min(upto, old + self.batch_size * WINDOW_PER_EVENT)
         statement = in_position_order(
             types=self.moments.types,
             upto=window,
