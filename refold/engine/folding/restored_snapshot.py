@@ -10,9 +10,9 @@ from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
 from refold.runtime.database import raw
 from refold.runtime.threads import Hand, in_thread
-from refold.store import dead_letters, generations
+from refold.store import generations
 from refold.store.generations import Generation
-from refold.store.snapshots import changes, json_rows, kept, rebuilt
+from refold.store.snapshots import changes, json_rows, kept, letters, rebuilt
 from refold.store.snapshots.kept import Kept
 from refold.store.tables import read_models
 from refold.store.tables.rows import RowStore
@@ -48,7 +48,7 @@ async def restore_snapshot(
     removed: list[dict[str, object]] = []
     async for changed in changes.since(connection, snapshot):
         removed += changed["letters"]
-    await dead_letters.copy_as_of(
+    await letters.copy_as_of(
         connection,
         snapshot.projection,
         source.generation,
