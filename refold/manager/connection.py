@@ -54,8 +54,8 @@ class Connection:
         """
         if self._database_url is None:
             raise ConfigurationError(
-                "ProjectionManager: expected one that was made with the database's address for "
-                "this call: ProjectionManager(client, database_url)"
+                "expected the database's address for this call, got none: set REFOLD_DATABASE_URL "
+                "for the command line, or make ProjectionManager(client, database_url)"
             )
         if self._made_engine is None:
             settings = Settings(database_url=self._database_url)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from refold.errors import InvalidProjection
 from refold.requests.limits import BatchSize
@@ -36,6 +36,8 @@ class Checkpoints(BaseModel):
     Attributes:
         every_n_events: While it is live the checkpoint is moved at least once in so many events
             (inclusive), from 1 to 100,000; with every batch when left out.
+        every_seconds: And at least once in so many seconds of handling events, above 0, up to
+            3,600; what comes first counts. An event in hand is not cut in two.
         storage: ``same_database``: beside the rows; ``separate``: in a store, while the projection
             is live. What the workers' setting ``REFOLD_CHECKPOINTS`` says when left out.
         store: Which store keeps it apart: ``sql``, ``redis``, ``dynamodb`` or ``cosmosdb``. That of
@@ -48,6 +50,7 @@ class Checkpoints(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     every_n_events: BatchSize | None = None
+    every_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | None = None
     storage: str | None = None
     store: str | None = None
 

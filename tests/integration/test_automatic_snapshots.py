@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -10,7 +11,7 @@ import pytest
 from sqlalchemy import text
 from temporalio.client import Client
 
-from refold import Checkpoints, Projection, Snapshots
+from refold import Checkpoints, Event, Projection, Row, Snapshots
 from refold.engine.live.automatic_snapshots import drop_expired_snapshots
 from refold.manager.projections import ProjectionManager
 from refold.projection.snapshot_policy import MADE_BY_ITSELF
@@ -220,6 +221,31 @@ async def test_the_checkpoint_is_moved_as_often_as_asked(
             moves = [200, *found.scalars()]
         assert moves[-1] == 280
         assert max(after - before for before, after in pairwise(moves)) == 7
+
+
+async def test_the_checkpoint_is_moved_in_time(client: Client, database: Database) -> None:
+    projection = counters().with_checkpoints(Checkpoints(every_seconds=0.1))
+    count = projection.handlers["Added"]
+
+    def slow(row: Row | None, event: Event) -> Row | None:
+        if event.position > 200:
+            time.sleep(0.02)
+        return count(row, event)
+
+    projection.handlers["Added"] = slow
+    async with built(client, database, projection):
+        async with database.engine.begin() as connection:
+            for statement in _WATCHING:
+                await connection.execute(text(statement))
+        async with live(client, database):
+            await write(database.engine, some(each=2, start_at=300))
+            await until_position(database, 280)
+        async with database.engine.connect() as connection:
+            found = await connection.execute(text("SELECT position FROM moves ORDER BY position"))
+            moves = [200, *found.scalars()]
+        # Five calls take a tenth of a second; the watch looks a little later on a busy machine.
+        assert max(after - before for before, after in pairwise(moves)) < 40
+    await assert_oracle(database.engine, projection)
 
 
 _WATCHING = (

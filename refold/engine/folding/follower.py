@@ -23,7 +23,7 @@ from refold.projection.declaration import Projection, Row
 from refold.projection.key import Key
 from refold.requests.poison_policy import Poison
 from refold.runtime.database import raw
-from refold.runtime.threads import Hand, in_thread
+from refold.runtime.threads import PIECE_SECONDS, Hand, in_thread
 from refold.source.portions import BatchReader
 from refold.source.reader import in_position_order, read_at
 from refold.store import dead_letters, generations, runs
@@ -146,7 +146,7 @@ class Follower:
         )
         limit = self.moments.limit(min(self.batch_size, self._at_most or self.batch_size))
         read = await self.reader.read(connection, statement, after=old, limit=limit)
-        hand = Hand(self.projection.name)
+        hand = Hand(self.projection.name, self._piece_seconds)
         applying = Applying(self.projection, self.poison, self.moments)
         keyed = Keyed()
         if read.texts:
@@ -259,6 +259,11 @@ class Follower:
             fence=self.fence,
             **self.moments.on_the_way(events),
         )
+
+    @property
+    def _piece_seconds(self) -> float:
+        """After how long a batch ends, however many events are left."""
+        return min(PIECE_SECONDS, self.projection.checkpoints.every_seconds or PIECE_SECONDS)
 
 
 async def take_follower(
