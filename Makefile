@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev unit test soak load live slow snapshots lint bench lock clean
+.PHONY: help install api demo dev unit test soak load live slow snapshots lint bench lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -56,6 +56,9 @@ lint: $(READY) ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+api: $(READY) ## docs/api/ anew from docstrings and examples
+	$(BIN)/python -m tools.api_reference
 
 bench: $(READY) ## one million events, measured against one INSERT … SELECT … GROUP BY
 	$(BIN)/python -m bench.rebuild

@@ -24,9 +24,10 @@ from refold.projection.registry import Registry, load_registry
 from refold.runtime.garbage import calm_garbage_collector
 from refold.stack.postgres import EmbeddedPostgres
 from refold.stack.temporal import SETTINGS
-from tests.support.checkpoint_stores import StoreServers
+from tests.support.checkpoint_stores import STORES, StoreServers, environment
 from tests.support.databases import Database, drop_database, make_database, make_template
 from tests.support.ports import free_port
+from tests.support.stored import Stored
 from tests.support.transitions import illegal, watched_statuses
 
 REAL_EVENTS = (
@@ -110,6 +111,17 @@ def store_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreSer
     """Servers that keep checkpoints, each started when it is first asked for."""
     with ExitStack() as stack:
         yield StoreServers(stack, tmp_path_factory.mktemp("stores"))
+
+
+@pytest.fixture
+def stored(
+    database: Database, store_servers: StoreServers, monkeypatch: pytest.MonkeyPatch
+) -> Stored:
+    """A database whose live projections may keep their checkpoints in stores."""
+    for store in STORES:
+        for name, value in environment(store).items():
+            monkeypatch.setenv(name, value)
+    return Stored(database, store_servers)
 
 
 @pytest.fixture(scope="session")

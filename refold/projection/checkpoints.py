@@ -51,7 +51,7 @@ class Checkpoints(BaseModel):
 
     every_n_events: BatchSize | None = None
     every_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] | None = None
-    storage: str | None = None
+    storage: str = SAME_DATABASE
     store: str | None = None
 
     @model_validator(mode="before")
@@ -63,7 +63,7 @@ class Checkpoints(BaseModel):
 
     @model_validator(mode="after")
     def _is_somewhere(self) -> Checkpoints:
-        if self.storage not in (None, SAME_DATABASE, SEPARATE):
+        if self.storage not in (SAME_DATABASE, SEPARATE):
             raise InvalidProjection(
                 f"checkpoints: storage: expected {SAME_DATABASE!r} or {SEPARATE!r}, got "
                 f"{self.storage!r}"

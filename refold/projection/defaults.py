@@ -139,7 +139,7 @@ def _merged(kind: type[P], first: P, second: P) -> P:
         first.model_fields_set & _CRITERIA
     ):  # "from this date" and "the last 30 days" are no criteria together
         given = {name: value for name, value in given.items() if name not in _CRITERIA}
-    if getattr(first, "storage", None) == SAME_DATABASE:
+    if _said(first).get("storage") == SAME_DATABASE:
         given.pop("store", None)  # of the others' storage
     return kind(**{**given, **_said(first)})
 

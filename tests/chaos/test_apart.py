@@ -19,8 +19,14 @@ from tests.support.apart import Following
 from tests.support.checkpoint_stores import STORES, StoreServers, environment
 from tests.support.counting import counted_events, counting
 from tests.support.databases import Database
-from tests.support.processes import ROOT, clean_environment
-from tests.support.runs import assert_oracle, last, run, working, write
+from tests.support.live import live
+from tests.support.processes import (
+    ROOT,
+    clean_environment,
+    worker_environment,
+    worker_processes,
+)
+from tests.support.runs import assert_oracle, checkpoint, last, run, until, working, write
 from tests.support.soaking import soak
 
 _KEYS = 30
@@ -95,4 +101,49 @@ async def test_rows_are_right_though_it_is_killed_before_the_checkpoint_is_moved
     print(f"{store}: {again} of {kills} times a batch was written and its checkpoint was not moved")
     assert again > 0 or kills < 5
     assert await Following(database.engine, counting, settings).catch_up() == await last(database)
+    assert len(await assert_oracle(database.engine, counting)) == _KEYS
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kills", soak(8))
+async def test_workers_that_are_killed_lose_and_double_nothing(
+    client: Client,
+    database: Database,
+    store_servers: StoreServers,
+    tmp_path: Path,
+    kills: int,
+) -> None:
+    seed = random.randrange(2**32)
+    print(f"workers: seed {seed}")
+    chance = random.Random(seed)
+    await write(database.engine, counted_events(_KEYS))
+    async with working(client, database, Registry([counting])):
+        await run(client, database, "Rebuild", "counting")
+    variables = worker_environment(
+        client,
+        database,
+        REFOLD_PROJECTIONS="tests.support.counting",
+        REFOLD_CHECKPOINTS=store_servers.address("redis", database.url),
+        COUNT_FILE=str(tmp_path / "folds"),
+    )
+    async with live(client, database, projection="counting"):
+        with worker_processes(variables, tmp_path) as workers:
+            worker = workers.start()
+            for _ in range(kills):
+                before = await checkpoint(database.engine, counting)
+                await write(database.engine, counted_events(_KEYS))
+
+                async def has_moved(before: int = before) -> bool:
+                    return await checkpoint(database.engine, counting) > before
+
+                await until(has_moved, 120)
+                await asyncio.sleep(chance.uniform(0, 0.2))
+                worker.kill()
+                await assert_oracle(database.engine, counting)
+                worker = workers.start()
+
+            async def caught_up() -> bool:
+                return await checkpoint(database.engine, counting) == await last(database)
+
+            await until(caught_up, 120)
     assert len(await assert_oracle(database.engine, counting)) == _KEYS

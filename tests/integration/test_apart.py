@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from sqlalchemy import text
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
-from refold import Checkpoints, Projection
 from refold.manager.projections import ProjectionManager
 from refold.messages.live import LiveHealth
-from refold.store import generations
 from refold.store.checkpoints.record import Record
-from refold.store.checkpoints.stores import CheckpointStores, Kept
-from refold.store.generations import Generation
 from tests.chaos.test_live_chaos import assert_right_now
 from tests.support.apart import Following
-from tests.support.checkpoint_stores import STORES, StoreServers, environment
+from tests.support.checkpoint_stores import STORES
 from tests.support.counters import counters, registry_of, siblings
 from tests.support.databases import Database
 from tests.support.events import some
@@ -38,78 +31,7 @@ from tests.support.runs import (
     write,
 )
 from tests.support.soaking import soak
-
-
-class Stored:
-    """A test's database, with a store of every kind that has been asked for."""
-
-    def __init__(self, database: Database, servers: StoreServers) -> None:
-        self.database = database
-        self._servers = servers
-        self.settings: dict[str, Any] = {}
-
-    def of(self, store: str) -> dict[str, Any]:
-        """The workers' settings with which projections may use a store, beside those before."""
-        self.settings[f"{store}_url"] = self._servers.address(store, self.database.url)
-        return dict(self.settings)
-
-    async def active(self) -> Generation:
-        async with self.database.engine.connect() as connection:
-            found = await generations.active(connection, "counters")
-        assert found is not None
-        return found
-
-    @asynccontextmanager
-    async def record(self) -> AsyncIterator[tuple[Kept, str, Record | None]]:
-        """Where the checkpoint is, the record's name, and the record."""
-        active = await self.active()
-        assert active.away is not None, "its checkpoint is at home"
-        settings = self.database.settings.model_copy(update=self.settings)
-        stores = CheckpointStores(settings)
-        kept = stores.at(active.away["store"], active.away["place"])
-        yield kept, active.away["name"], await kept.read(active.away["name"])
-        await stores.close()
-
-    async def until_away(self, store: str) -> None:
-        async def is_there() -> bool:
-            active = await self.active()
-            return active.away is not None and active.away["store"] == store
-
-        await until(is_there)
-
-
-@pytest.fixture
-def stored(
-    database: Database, store_servers: StoreServers, monkeypatch: pytest.MonkeyPatch
-) -> Stored:
-    for store in STORES:
-        for name, value in environment(store).items():
-            monkeypatch.setenv(name, value)
-    return Stored(database, store_servers)
-
-
-def apart(store: str | None, **policy: Any) -> Projection:
-    made = counters(batch_size=20, **policy)
-    return made.with_checkpoints(Checkpoints(store=store)) if store else made
-
-
-@asynccontextmanager
-async def appending(database: Database) -> AsyncIterator[None]:
-    over = asyncio.Event()
-
-    async def append() -> None:
-        number = 0
-        while not over.is_set():
-            number += 1
-            await write(database.engine, some(7, each=1, start_at=number))
-            await asyncio.sleep(0.03)
-
-    task = asyncio.create_task(append())
-    try:
-        yield
-    finally:
-        over.set()
-        await task
+from tests.support.stored import Stored, apart, appending
 
 
 async def until_note(handle: Live, *words: str) -> None:
@@ -332,3 +254,33 @@ async def test_keys_of_which_nothing_is_certain_are_folded_anew(
         )
     await following.catch_up()
     assert await assert_oracle(database.engine, projection)
+
+
+async def test_a_worker_with_another_address_says_where_the_checkpoint_is(
+    client: Client, database: Database, stored: Stored
+) -> None:
+    projection = apart("redis")
+    await write(database.engine, some())
+    settings = database.settings.model_copy(update=stored.of("redis"))
+    async with working(client, database, registry_of(projection), **stored.settings):
+        await run(client, database, "Rebuild", "counters")
+    await Following(database.engine, projection, settings).catch_up()
+    await write(database.engine, some(start_at=3))
+    elsewhere = {"redis_url": "redis://:another-p4ssword@127.0.0.1:1/0"}
+    async with working(client, database, registry_of(projection), **elsewhere):
+        async with live(client, database) as handle:
+            await until_status(handle, "failed")
+            health = await handle.query("health", result_type=LiveHealth)
+            assert health.error is not None
+            assert health.error.type == "ConfigurationError"
+            place = (await stored.active()).away
+            assert place is not None
+            assert f"its checkpoint is in {place['place']}" in health.error.message
+            assert "this worker's address for 'redis' is redis://127.0.0.1:1/0" in (
+                health.error.message
+            )
+            assert "p4ss" not in health.error.message
+        # The store was given up for good: a rebuild needs nothing of it.
+        await run(client, database, "Rebuild", "counters")
+        assert (await stored.active()).away is None
+        assert await assert_oracle(database.engine, projection)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,31 +15,31 @@ from refold.errors import CheckpointStoreFailed, Fenced
 from refold.messages.live import LiveHealth
 from refold.store.checkpoints.record import Record
 from refold.store.checkpoints.stores import CheckpointStores
-from tests.integration.test_apart import Stored, apart, appending, stored
 from tests.support.apart import Following
-from tests.support.checkpoint_stores import PASSWORD, STORES
+from tests.support.checkpoint_stores import COSMOS_KEY, PASSWORD, STORES, cosmosdb_server
 from tests.support.counters import registry_of
+from tests.support.counting import counted_events
 from tests.support.databases import Database
 from tests.support.events import some
 from tests.support.faulty_proxy import DOWN, ERRORS, PASS, SILENT, SLOW, FaultyProxy, faulty
 from tests.support.histories import all_kept
 from tests.support.live import Live, live, until_position
+from tests.support.ports import free_port
 from tests.support.processes import worker_environment, worker_processes
 from tests.support.runs import assert_oracle, last, run, start, until, working, write
 from tests.support.soaking import soak
-
-__all__ = ["stored"]
+from tests.support.stored import Stored, apart, appending
 
 
 async def until_said(handle: Live, place: str) -> str:
-    """Waits until health says that the store fails; what it says."""
+    """Waits until health says that a store fails, and where or how; what it says."""
     said = ""
 
     async def says() -> bool:
         nonlocal said
         failing = (await handle.query("health", result_type=LiveHealth)).failing
         said = "" if failing is None else str(failing)
-        return f"checkpoint store {place}" in said
+        return "checkpoint store " in said and place in said
 
     await until(says)
     return said
@@ -56,13 +58,17 @@ async def until_well(handle: Live) -> None:
 @pytest.mark.parametrize(
     ("store", "seconds"), [("redis", 1.0), *soak(*[(store, 10.0) for store in STORES])]
 )
-async def test_a_store_that_fails_is_heard_of_and_rows_stay_right(
-    client: Client, database: Database, stored: Stored, store: str, seconds: float
+async def test_a_store_that_fails_is_heard_of_and_rows_stay_right(  # noqa: PLR0917
+    client: Client,
+    database: Database,
+    stored: Stored,
+    tmp_path: Path,
+    store: str,
+    seconds: float,
 ) -> None:
     projection = apart(store)
     await write(database.engine, some())
-    own = stored.of(store)[f"{store}_url"]
-    async with faulty(store, own) as (proxy, address):
+    async with behind_proxy(stored, store, tmp_path) as (proxy, address):
         stored.settings[f"{store}_url"] = address
         async with working(client, database, registry_of(projection), **stored.settings):
             await run(client, database, "Rebuild", "counters")
@@ -81,6 +87,21 @@ async def test_a_store_that_fails_is_heard_of_and_rows_stay_right(
                     await _slow(proxy, database)
                 await until_position(database, await last(database))
                 await assert_oracle(database.engine, projection)
+
+
+@asynccontextmanager
+async def behind_proxy(
+    stored: Stored, store: str, directory: Path
+) -> AsyncIterator[tuple[FaultyProxy, str]]:
+    """A proxy before a store, and the store's address by way of it."""
+    if store == "cosmosdb":  # its clients go where the server sends them
+        port = free_port()
+        with cosmosdb_server(directory, told=port) as own:
+            async with faulty(store, own, port) as found:
+                yield found
+        return
+    async with faulty(store, stored.of(store)[f"{store}_url"]) as found:
+        yield found
 
 
 async def _slow(proxy: FaultyProxy, database: Database) -> None:
@@ -165,35 +186,44 @@ async def test_a_run_waits_for_a_store_that_is_down_and_says_so(
             await assert_oracle(database.engine, projection)
 
 
-async def test_passwords_of_stores_stay_in_the_settings(
-    client: Client, database: Database, stored: Stored, tmp_path: Path
+@pytest.mark.parametrize("store", ["redis", *soak("sql", "dynamodb", "cosmosdb")])
+async def test_passwords_of_stores_stay_where_they_are_set(
+    client: Client, database: Database, stored: Stored, tmp_path: Path, store: str
 ) -> None:
+    await write(database.engine, counted_events(3))
     wrong = "wr0ng-p4ssword"
-    await write(database.engine, [("s1", "Added", {"key": "k1"})])
-    address = stored.of("redis")["redis_url"]
-    assert PASSWORD in address
-    environment = worker_environment(
-        client, database, REFOLD_PROJECTIONS="tests.support.eager", REFOLD_CHECKPOINTS=address
-    )
-    async with live(client, database, projection="eager") as handle:
-        with worker_processes(environment, tmp_path) as workers:
-            worker = workers.start()
+    async with behind_proxy(stored, store, tmp_path) as (proxy, plain):
+        # PostgreSQL takes any here; of the others, what has one in its address has it already.
+        address = plain.replace("//postgres@", f"//postgres:{PASSWORD}@")
+        environment = worker_environment(
+            client,
+            database,
+            REFOLD_PROJECTIONS="tests.support.counting",
+            REFOLD_CHECKPOINTS=address,
+        )
+        async with live(client, database, projection="counting") as handle:
+            with worker_processes(environment, tmp_path) as workers:
+                worker = workers.start()
+                await run(client, database, "Rebuild", "counting")
 
-            async def followed() -> bool:
-                async with database.engine.connect() as connection:
-                    found = await connection.scalar(
-                        text("SELECT count(*) FROM refold.generations WHERE away IS NOT NULL")
-                    )
-                return bool(found)
+                async def followed() -> bool:
+                    async with database.engine.connect() as connection:
+                        found = await connection.scalar(
+                            text("SELECT count(*) FROM refold.generations WHERE away IS NOT NULL")
+                        )
+                    return bool(found)
 
-            await until(followed, 120)
-            await worker.terminate()
-            workers.environment["REFOLD_CHECKPOINTS"] = address.replace(PASSWORD, wrong)
-            worker = workers.start()
-            said = await until_said(handle, address.replace(f":{PASSWORD}@", ""))
-            assert "AuthenticationError" in said
-            await worker.terminate()
-            places = {"histories": await all_kept(client), "log": workers.output.encode()}
+                await until(followed, 120)
+                proxy.be(DOWN)
+                said = await until_said(handle, address.split("?", maxsplit=1)[0].split("@")[-1])
+                if store == "redis":
+                    await worker.terminate()
+                    proxy.be(PASS)
+                    workers.environment["REFOLD_CHECKPOINTS"] = address.replace(PASSWORD, wrong)
+                    worker = workers.start()
+                    said = await until_said(handle, "AuthenticationError")
+                await worker.terminate()
+                places = {"histories": await all_kept(client), "log": workers.output.encode()}
     async with database.engine.connect() as connection:
         tables = await connection.execute(
             text(
@@ -204,13 +234,16 @@ async def test_passwords_of_stores_stay_in_the_settings(
         for table in tables.scalars().all():
             rows = await connection.execute(text(f"SELECT t::text FROM refold.{table} t"))
             places[f"refold.{table}"] = "\n".join(rows.scalars()).encode()
-    assert b"AuthenticationError" in places["histories"]
-    assert b"AuthenticationError" in places["log"]
-    assert b"redis://127.0.0.1" in places["refold.generations"]
+    # That something was looked at at all.
+    words = said.rpartition("cannot ")[2].partition(" ")[0].encode()
+    assert words in places["histories"]
+    assert b"checkpoint store" in places["log"]
+    assert address.partition("://")[0].encode() in places["refold.generations"]
+    secrets = [PASSWORD, wrong, COSMOS_KEY]
     leaked = [
         place
         for place, content in places.items()
-        for secret in (PASSWORD, wrong)
+        for secret in secrets
         if secret.encode() in content
     ]
     assert leaked == []

@@ -20,7 +20,6 @@ import pytest
 
 from refold.stack.ports import answers
 from refold.stack.process import ChildProcess
-from refold.store.checkpoints.cosmosdb import CONNECTION_STRING
 from tests.support.ports import free_port
 
 STORES = ("sql", "redis", "dynamodb", "cosmosdb")
@@ -29,7 +28,7 @@ PASSWORD = "p4ssw0rd-of-the-store"
 """Redis's password, and a part of AWS's secret key."""
 
 # The emulator takes any key; this is the one that it documents.
-_COSMOS_KEY = (
+COSMOS_KEY = (
     "C2y6yDjf5/R+ob0N8A7Cgv30VRDJIWEHLM+4QDU5DE2nQ9nDuVTqobDb4b8mGGyPMbIZnqyMsEcaGQy67XIw/Jw=="
 )
 _COSMOS_SERVER = "@vercel/cosmosdb-server@1.0.1"
@@ -57,7 +56,7 @@ def environment(store: str) -> dict[str, str]:
         }
     if store == "cosmosdb":
         account = "AccountEndpoint=https://localhost/;AccountKey="
-        return {CONNECTION_STRING: f"{account}{_COSMOS_KEY};"}
+        return {"AZURE_COSMOS_CONNECTIONSTRING": f"{account}{COSMOS_KEY};"}
     return {}
 
 
@@ -107,13 +106,19 @@ async def _make_table(endpoint: str) -> None:
 
 
 @contextmanager
-def cosmosdb_server(directory: Path) -> Iterator[str]:
-    """The address of a container in a server that speaks Cosmos DB's protocol."""
+def cosmosdb_server(directory: Path, told: int | None = None) -> Iterator[str]:
+    """The address of a container in a server that speaks Cosmos DB's protocol.
+
+    Args:
+        directory: For its log.
+        told: The port to which it sends clients; None for its own.
+    """
     program = _cosmos_program()
     port = free_port()
     # With a certificate of its own, which the client takes of an emulator on this machine.
     arguments = [program, "--port", str(port), "--host", "127.0.0.1"]
-    with _running("cosmosdb", arguments, directory, port):
+    endpoint_told = f"https://127.0.0.1:{told or port}/"
+    with _running("cosmosdb", arguments, directory, port, COSMOS_ENDPOINT=endpoint_told):
         endpoint = f"https://127.0.0.1:{port}/"
         _run(_make_container(endpoint))
         yield f"cosmosdb://127.0.0.1/refold/checkpoints?endpoint={endpoint}"
@@ -123,7 +128,8 @@ async def _make_container(endpoint: str) -> None:
     from azure.cosmos import PartitionKey
     from azure.cosmos.aio import CosmosClient
 
-    async with CosmosClient(endpoint, _COSMOS_KEY) as client:
+    # It does not go where the server sends it, as nobody may be there yet.
+    async with CosmosClient(endpoint, COSMOS_KEY, enable_endpoint_discovery=False) as client:
         database: Any = await client.create_database("refold")
         await database.create_container("checkpoints", PartitionKey("/id"))
 
@@ -148,7 +154,8 @@ def _cosmos_program() -> str:
             )
             if made.returncode:
                 pytest.skip(f"{_COSMOS_SERVER} cannot be installed: {made.stderr[-300:]}")
-            _mend(place / "node_modules/@vercel/cosmosdb-server/lib/handler/read-document.js")
+        for file, (wrong, right) in _MENDED.items():
+            _mend(place / "node_modules/@vercel/cosmosdb-server/lib" / file, wrong, right)
     return str(program)
 
 
@@ -165,11 +172,18 @@ _SERVERS: dict[str, Any] = {
 }
 
 
-def _mend(reading: Path) -> None:
-    """The server fails at an item that is not there, rather than say so."""
-    code, wrong = reading.read_text(), "if (data[path] !=="
-    assert wrong in code, "another version of the server: is it right by now?"
-    reading.write_text(code.replace(wrong, "if (!data || data[path] !=="))
+# It fails at an item that is not there, rather than say so; and it sends clients to its own port,
+# past a proxy.
+_MENDED = {
+    "handler/read-document.js": ("if (data[path] !==", "if (!data || data[path] !=="),
+    "account/index.js": (": `https://${host}:${port}/`", ": process.env.COSMOS_ENDPOINT"),
+}
+
+
+def _mend(file: Path, wrong: str, right: str) -> None:
+    code = file.read_text()
+    assert wrong in code or right in code, f"another version of the server: is {file} right by now?"
+    file.write_text(code.replace(wrong, right))
 
 
 class StoreServers:
@@ -192,9 +206,11 @@ class StoreServers:
 
 
 @contextmanager
-def _running(name: str, arguments: list[str], directory: Path, port: int) -> Iterator[None]:
+def _running(
+    name: str, arguments: list[str], directory: Path, port: int, **variables: str
+) -> Iterator[None]:
     child = ChildProcess(
-        name, arguments, log=directory / f"{name}.log", environment=dict(os.environ)
+        name, arguments, log=directory / f"{name}.log", environment={**os.environ, **variables}
     )
     try:
         end = time.monotonic() + _STARTING_SECONDS

@@ -26,8 +26,8 @@ class FaultyProxy:
         mode: What it does with new connections and with those that there are.
     """
 
-    def __init__(self, store: str, target: int) -> None:
-        self.port = free_port()
+    def __init__(self, store: str, target: int, port: int | None = None) -> None:
+        self.port = port or free_port()
         self.mode = PASS
         self._store = store
         self._target = target
@@ -76,10 +76,12 @@ class FaultyProxy:
 
 
 @asynccontextmanager
-async def faulty(store: str, address: str) -> AsyncIterator[tuple[FaultyProxy, str]]:
+async def faulty(
+    store: str, address: str, own: int | None = None
+) -> AsyncIterator[tuple[FaultyProxy, str]]:
     """A proxy before the server at an address, and the address by way of it."""
     port = address.rsplit(":", 1)[1].partition("/")[0]
-    proxy = FaultyProxy(store, int(port))
+    proxy = FaultyProxy(store, int(port), own)
     connections: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

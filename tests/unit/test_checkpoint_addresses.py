@@ -56,6 +56,7 @@ def test_a_place_is_told_without_credentials(url: str, place: str) -> None:
         ("s3cr3t", "got something that is not a URL"),
         ("redis://:s3cr3t@host:port/0", "got something that is not a URL"),
         ("mongodb://me:s3cr3t@host/db", "got one for 'mongodb'"),
+        ("postgresql://me:s3cr3t@h/d?hostaddr=1.2.3.4", "hostaddr"),
         ("cosmosdb://host/database", "a host, a database and a container"),
         ("dynamodb://?region=x", "got no host"),
         ("dynamodb://table?key=s3cr3t", "expected no options but region, endpoint, got key"),

@@ -93,7 +93,7 @@ def test_a_checkpoint_is_moved_at_least_as_often_as_asked() -> None:
 
 
 def test_a_store_is_a_storage_of_its_own() -> None:
-    assert Checkpoints().storage is None
+    assert Checkpoints().storage == SAME_DATABASE
     assert Checkpoints(store="redis") == Checkpoints(storage=SEPARATE, store="redis")
     assert Checkpoints(storage=SEPARATE).store is None
     assert made().with_checkpoints(store="sql").checkpoints.storage == SEPARATE

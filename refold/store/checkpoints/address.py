@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from refold.errors import ConfigurationError
 from refold.projection.checkpoints import SCHEMES
+from refold.runtime.database_url import parse_database_url
 
 EXAMPLES: Mapping[str, str] = {
     "sql": "postgresql://user@host:5432/database",
@@ -65,6 +66,8 @@ def parse_address(variable: str, url: str) -> Address:
             f"{variable}: expected the address of a checkpoint store, such as "
             f"{', '.join(EXAMPLES.values())}, got one for {split.scheme!r}"
         )
+    if store == "sql":
+        parse_database_url(url, variable=variable)
     path = tuple(unquote(part) for part in split.path.split("/") if part)
     options = _options(variable, store, split)
     host = split.hostname or ""

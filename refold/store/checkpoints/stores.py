@@ -116,10 +116,11 @@ class CheckpointStores:
         Raises:
             ConfigurationError: The address of the store is not configured.
         """
-        storage, store = checkpoints.storage, checkpoints.store
-        if storage == SAME_DATABASE or (storage is None and self._default is None):
+        said = "storage" in checkpoints.model_fields_set
+        storage = checkpoints.storage if said or self._default is None else SEPARATE
+        if storage == SAME_DATABASE:
             return None
-        store = store or self._default
+        store = checkpoints.store or self._default
         if store is None:
             raise ConfigurationError(
                 f"checkpoints: storage {SEPARATE!r}: expected a store, or the address of one in "
