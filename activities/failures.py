@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from temporalio.exceptions import ApplicationError
 
-from refold.errors import HandlerOverdue, PoisonEvent, RefoldError
-from refold.errors.short_failure import ShortFailure
+from refold.errors import HandlerOverdue, PoisonEvent, ProjectionBusy, RefoldError
+from refold.errors.short_failure import TRANSIENT, ShortFailure
 from refold.runtime.database import server_error
-from refold.runtime.judgement import Judgement, is_refused_row, judge, told
+from refold.runtime.judgement import Judgement, is_refused_row, judge, may_pass, told
+
+_PLACED = (HandlerOverdue, PoisonEvent, ProjectionBusy)
 
 
 def as_failure(error: Exception, given_up: str | None = None) -> ShortFailure:
@@ -19,10 +21,12 @@ def as_failure(error: Exception, given_up: str | None = None) -> ShortFailure:
             error's judgement.
     """
     final = given_up is not None or judge(error) is Judgement.FINAL
-    # The place of the event, for a reader that does not parse the message.
-    details = [error.place] if isinstance(error, (HandlerOverdue, PoisonEvent)) else []
+    # The place of the event, or the other run, for a reader that does not parse the message.
+    details = [error.place] if isinstance(error, _PLACED) else []
     if isinstance(error, ApplicationError):
         details = list(error.details)
+    elif may_pass(error):
+        details = [{**place, TRANSIENT: True} for place in details or [{}]]
     message = told(error) + (f" ({given_up})" if given_up else "")
     return ShortFailure(
         message,

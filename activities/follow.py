@@ -14,7 +14,7 @@ from refold.engine.folding.target_wait import TargetWait
 from refold.engine.lifecycle import announcements
 from refold.engine.lifecycle.counters import read_report
 from refold.errors import TargetBehind
-from refold.messages.run.life import FollowedSegment, FollowSegment
+from refold.messages.run.life import FollowedSegment, FollowSegment, Phase
 from refold.messages.run.plan import Plan
 from refold.projection.registry import Registry
 from refold.runtime.settings import Settings
@@ -105,7 +105,7 @@ class FollowActivities(StepActivities):
             async with writer.begin():
                 report = await read_report(writer, plan.run_id)
             async with announcements.sampling(self._engine) as connection:
-                await announcements.progressed(connection, plan.run_id, report)
+                await announcements.progressed(connection, plan.run_id, report, Phase.FOLLOWING)
             return FollowedSegment(
                 caught_up=follower.position >= upto,
                 position=follower.position,

@@ -11,8 +11,9 @@ from refold.activities.heartbeat import heartbeating
 from refold.engine.lifecycle import announcements
 from refold.engine.lifecycle.cleanup import clear_what_is_held, end_run
 from refold.engine.lifecycle.counters import read_report
+from refold.errors.codes import code_of
 from refold.messages.run.endings import Finished, FinishRun
-from refold.messages.run.life import ControlRun, ProgressReport, WatchProgress
+from refold.messages.run.life import ControlRun, Phase, ProgressReport, WatchProgress
 from refold.messages.run.plan import Plan
 from refold.store import generations, runs
 from refold.system_events.events import ProjectionBackfillFailed
@@ -41,7 +42,9 @@ class LifecycleActivities:
                 report = await self._report(watch.run_id)
                 if report.refolded or clock() >= end or activity.is_worker_shutdown():
                     async with announcements.sampling(self._engine) as connection:
-                        await announcements.progressed(connection, watch.run_id, report)
+                        await announcements.progressed(
+                            connection, watch.run_id, report, Phase.REFOLDING
+                        )
                     return report
                 await asyncio.sleep(min(pause, max(0.0, end - clock())))
                 pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
@@ -78,7 +81,7 @@ class LifecycleActivities:
                 run_id=finish.run_id,
                 projection=finish.projection,
                 status=finish.status,
-                error=finish.error,
+                why=finish,
                 ended_by=activity.info().workflow_run_id,
                 refused=_refused(finish),
                 keeps=finish.keeps,
@@ -107,4 +110,7 @@ def _refused(finish: FinishRun) -> ProjectionBackfillFailed | None:
         kind=activity.info().workflow_type or "",
         status=finish.status,
         error=finish.error or f"the run ended as {finish.status}",
+        error_type=finish.error_type,
+        code=code_of(finish.error_type),
+        is_transient=finish.is_transient,
     )

@@ -10,24 +10,26 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from refold.activities.heartbeat import StepActivities, heartbeating
-from refold.engine.folding.follower import Follower, take
+from refold.engine.folding.follower import WINDOW_PER_EVENT, Follower, take
 from refold.engine.folding.target_wait import TargetWait
 from refold.engine.lifecycle import announcements
 from refold.engine.lifecycle.deployment import Deployment
-from refold.engine.live import automatic_snapshots
+from refold.engine.live.apart import Apart, Storage, Taken
 from refold.engine.planning import auto_start
 from refold.engine.step import Step
-from refold.errors import Fenced, RunEnded, TargetBehind
+from refold.errors import CheckpointLost, Fenced, RunEnded, TargetBehind
 from refold.messages.live import RECENT, LiveReport, LiveSegment, LiveStatus
 from refold.messages.recorded_event import RecordedEvent, brief
 from refold.projection.declaration import Projection
+from refold.projection.registry import Registry
 from refold.requests.poison_policy import Poison
+from refold.runtime.settings import PATIENCE_SECONDS
 from refold.source.head import SettledHead
 from refold.source.wakeups import Bell, listening
 from refold.store import generations, schema, system_events
 from refold.store.generations import ACTIVE, Generation
 from refold.store.sessions.takeover import take_over
-from refold.store.snapshots import described, newest_first
+from refold.store.snapshots.listing import newest_first
 from refold.system_events.events import (
     ProjectionCheckpointRestored,
     ProjectionCheckpointSaved,
@@ -51,7 +53,24 @@ _YIELD_SECONDS = 2.0
 
 
 class LiveActivities(StepActivities):
-    """The activity that follows a projection's active generation; see `StepActivities`."""
+    """The activity that follows a projection's active generation.
+
+    Args:
+        engine: The database.
+        registry: The projections.
+        storage: Where live checkpoints are.
+        patience: See `StepActivities`.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        registry: Registry,
+        storage: Storage,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        super().__init__(engine, registry, patience)
+        self._storage = storage
 
     @activity.defn
     async def follow_live(self, segment: LiveSegment) -> LiveReport:
@@ -65,6 +84,7 @@ class LiveActivities(StepActivities):
             UnknownProjection: The projection is not registered with any worker.
             NotOnThisWorker: It is not registered with this worker, or not in the live version.
             PoisonEvent: A handler cannot take an event.
+            CheckpointStoreFailed: The store that keeps the checkpoint fails.
         """
         await self._deployment.any_version(segment.projection)
         looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -74,7 +94,9 @@ class LiveActivities(StepActivities):
             self._engine.connect() as writer,
             listening(looker) as bell,
         ):
-            live = _Live(self._engine, self._deployment, segment, looker, writer)
+            live = _Live(
+                self._engine, self._deployment, self._storage, segment, looker=looker, writer=writer
+            )
             return await live.follow(bell, beat)
 
 
@@ -85,13 +107,18 @@ class _Live:
         self,
         engine: AsyncEngine,
         deployment: Deployment,
+        storage: Storage,
         segment: LiveSegment,
+        *,
         looker: AsyncConnection,
         writer: AsyncConnection,
     ) -> None:
         self._engine = engine
         self._registry = deployment.registry
         self._deployment = deployment
+        self._storage = storage
+        # The checkpoint, when it is not beside the rows.
+        self._apart: Apart | None = None
         self._segment = segment
         self._name = segment.projection
         self._looker = looker
@@ -99,7 +126,6 @@ class _Live:
         self._head = SettledHead()
         self._target = TargetWait()
         self._events = 0
-        self._began: int | None = None
 
     async def follow(self, bell: Bell, beat: Step) -> LiveReport:
         clock = asyncio.get_running_loop().time
@@ -113,7 +139,10 @@ class _Live:
         behind_since: float | None = None
         while True:
             if follower is None:
-                follower = await self._take()
+                try:
+                    follower = await self._take()
+                except CheckpointLost as lost:
+                    return await self._nothing_to_follow(str(lost))
                 if follower is None:
                     return await self._nothing_to_follow()
             behind = follower.position < await self._head.poll(self._looker)
@@ -160,9 +189,10 @@ class _Live:
                     raise RunEnded(f"generation {active.generation} has just been replaced")
         except RunEnded:
             return await self._take()
+        taken = Taken(projection, follower.generation, follower.fence)
+        reach = batch_size * WINDOW_PER_EVENT
+        self._apart = await self._storage.settle(self._writer, taken, reach=reach)
         self._head = SettledHead(max(self._head.position, follower.position))
-        if self._began is None:
-            self._began = follower.position
         return follower
 
     async def _followed_by(self, active: Generation | None) -> Projection | None:
@@ -178,9 +208,13 @@ class _Live:
     async def _apply(self, follower: Follower) -> Follower | None:
         """Applies a batch; None when somebody else has taken the checkpoint over."""
         upto = self._target.upto(follower.position, self._head.position)
+        if self._apart is not None:
+            upto = min(upto, self._apart.record.next)
         try:
             events, _ = await follower.commit_batch(self._writer, upto)
             self._events += events
+            if self._apart is not None:
+                await self._apart.moved(follower.position)
         except TargetBehind as error:
             await self._target.behind(error, follower.position)
             return follower
@@ -192,6 +226,8 @@ class _Live:
         return follower
 
     async def _report(self, follower: Follower, *, behind: bool) -> LiveReport:
+        if self._apart is not None:
+            await self._apart.rest()
         generation = follower.generation
         newest = self._registry.get(self._name).version
         status = LiveStatus.CATCHING_UP if behind else LiveStatus.LIVE
@@ -204,7 +240,6 @@ class _Live:
             )
         if self._events:
             await self._record_checkpoint(follower.position)
-        began = follower.position if self._began is None else self._began
         return LiveReport(
             status=status,
             generation=generation.generation,
@@ -218,14 +253,7 @@ class _Live:
             note=note,
             rebuild_to=await self._rebuild_to(),
             system_events=await self._recorded(),
-            snapshots=[described(one) for one in await newest_first(self._looker, self._name)],
-            tally=await automatic_snapshots.tally(
-                self._looker,
-                self._registry.get(self._name),
-                self._segment.tally,
-                began=began,
-                position=follower.position,
-            ),
+            snapshots=await newest_first(self._looker, self._name, most=RECENT),
         )
 
     async def _rebuild_to(self) -> int | None:
@@ -260,7 +288,7 @@ class _Live:
         )
         return [brief(event) for event in found]
 
-    async def _nothing_to_follow(self) -> LiveReport:
+    async def _nothing_to_follow(self, lost: str | None = None) -> LiveReport:
         active = await generations.active(self._looker, self._name)
         note = "it has never been built: start a Rebuild"
         if active is not None:
@@ -269,6 +297,8 @@ class _Live:
                 f"the live generation was built by version {active.version}, whose handlers are "
                 f"not registered (registered: {known}): start a Rebuild"
             )
+            if active.position is None:
+                note = "its checkpoint is not known: start a Rebuild"
         return LiveReport(
             status=LiveStatus.NEEDS_REBUILD,
             generation=active.generation if active else None,
@@ -276,10 +306,10 @@ class _Live:
             position=active.position if active else None,
             events=self._events,
             at=await self._now(),
-            note=note,
+            note=lost or note,
             rebuild_to=await self._rebuild_to(),
             system_events=await self._recorded(),
-            snapshots=[described(one) for one in await newest_first(self._looker, self._name)],
+            snapshots=await newest_first(self._looker, self._name, most=RECENT),
         )
 
     async def _now(self) -> datetime:

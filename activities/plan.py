@@ -9,9 +9,12 @@ from temporalio import activity
 
 from refold.activities.heartbeat import StepActivities, heartbeating
 from refold.engine.lifecycle.lease_standing import Executions
+from refold.engine.live.apart import Storage
+from refold.engine.live.homecoming import Homecoming, IfLost, if_lost
 from refold.engine.planning import admission
 from refold.engine.planning.auto_start import require_deployed
 from refold.engine.planning.backfill import BackfillPlanner
+from refold.engine.planning.decision import as_declared
 from refold.engine.planning.rollback import RollbackPlanner
 from refold.engine.planning.snapshot import SnapshotPlanner
 from refold.engine.step import Step
@@ -31,6 +34,7 @@ class PlanningActivities(StepActivities):
         registry: The projections.
         settings: For the plans' times, and where an event names its tenant.
         executions: Whether runs that hold a projection are alive.
+        storage: Where live checkpoints are.
     """
 
     def __init__(
@@ -39,10 +43,12 @@ class PlanningActivities(StepActivities):
         registry: Registry,
         settings: Settings,
         executions: Executions,
+        storage: Storage,
     ) -> None:
         super().__init__(engine, registry, settings.deployment_seconds)
         self._executions = executions
         self._registry = registry
+        self._homecoming = Homecoming(engine, self._deployment, storage)
         self._backfills = BackfillPlanner(engine, self._deployment, settings)
         self._rollbacks = RollbackPlanner(engine, self._deployment, settings)
         self._snapshots = SnapshotPlanner(engine, self._deployment, settings)
@@ -69,7 +75,11 @@ class PlanningActivities(StepActivities):
             async with heartbeating(self._engine, begin.run_id) as beat:
                 return await self._backfills.plan(begin, beat)
         return await self._begin(
-            begin.kind, begin.run_id, begin.request, lambda beat: self._backfills.plan(begin, beat)
+            begin.kind,
+            begin.run_id,
+            begin.request,
+            if_lost(as_declared(begin, self._registry)),
+            lambda beat: self._backfills.plan(begin, beat),
         )
 
     @activity.defn
@@ -85,7 +95,11 @@ class PlanningActivities(StepActivities):
         """
         await self._deployment.any_version(begin.request.projection)
         return await self._begin(
-            "Rollback", begin.run_id, begin.request, lambda beat: self._rollbacks.plan(begin, beat)
+            "Rollback",
+            begin.run_id,
+            begin.request,
+            IfLost.FORGET,
+            lambda beat: self._rollbacks.plan(begin, beat),
         )
 
     @activity.defn
@@ -99,11 +113,20 @@ class PlanningActivities(StepActivities):
         """
         await self._deployment.any_version(begin.request.projection)
         return await self._begin(
-            "Snapshot", begin.run_id, begin.request, lambda beat: self._snapshots.plan(begin)
+            "Snapshot",
+            begin.run_id,
+            begin.request,
+            IfLost.REFUSE,
+            lambda beat: self._snapshots.plan(begin),
         )
 
     async def _begin(
-        self, kind: str, run_id: str, request: Request, plan: Callable[[Step], Awaitable[Plan]]
+        self,
+        kind: str,
+        run_id: str,
+        request: Request,
+        lost: IfLost,
+        plan: Callable[[Step], Awaitable[Plan]],
     ) -> Plan:
         """What all runs do first; one that was begun before, by another attempt, has its plan."""
         async with heartbeating(self._engine, run_id) as beat:
@@ -116,4 +139,8 @@ class PlanningActivities(StepActivities):
                 workflow_id=activity.info().workflow_id or "",
                 kind=kind,
             )
-            return known or await plan(beat)
+            if known is not None:
+                return known
+            # While the lease is held, nobody hands it out again.
+            await self._homecoming.bring(request.projection, lost)
+            return await plan(beat)

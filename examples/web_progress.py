@@ -18,12 +18,11 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from refold.errors import UnknownProjection
+from refold.errors import RefoldError, UnknownProjection
 from refold.manager.projections import (
     AlreadyRunning,
     NoRun,
     ProjectionManager,
-    RunFailed,
     StartedRun,
 )
 from refold.messages.run.status import RunStatus
@@ -99,7 +98,7 @@ async def ending(manager: ProjectionManager, run: StartedRun) -> dict[str, Any]:
     """How a run ended: its result, or why it failed."""
     try:
         return (await manager.result(run)).model_dump(mode="json", exclude_none=True)
-    except RunFailed as error:
+    except RefoldError as error:
         return {"status": RunStatus.FAILED, "error": str(error)}
 
 

@@ -1,9 +1,51 @@
 """Refold: durable backfills, rebuilds and rollbacks of the read models of event-sourced systems."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from refold.errors import RefoldError
+from refold.errors import (
+    AlreadyRunning,
+    CheckpointLost,
+    CheckpointStoreFailed,
+    ConfigurationError,
+    Fenced,
+    HandlerOverdue,
+    InvalidEventFile,
+    InvalidProjection,
+    InvalidRequest,
+    MissingRight,
+    NoRun,
+    NoSchedule,
+    NoSnapshot,
+    NotAwaited,
+    NotDeployed,
+    NoThreadLeft,
+    NotLive,
+    NotMigrated,
+    NotOnAnyWorker,
+    NotOnThisWorker,
+    PoisonEvent,
+    PredicateFailed,
+    ProjectionBusy,
+    RefoldError,
+    RowRejected,
+    RunEnded,
+    RunFailed,
+    ScheduleExists,
+    SwapRefused,
+    TargetBehind,
+    TemporalUnreachable,
+    UnknownProjection,
+    UnreadableEvent,
+    VerificationFailed,
+    VersionChanged,
+    WrongExpectedVersion,
+)
 from refold.event import Event
+from refold.messages.live import LiveStatus
+from refold.messages.run.life import BackfillResult, PartitionProgress, Phase, Progress
+from refold.messages.run.options import RunOptions
+from refold.messages.run.status import RunStatus
 from refold.predicates import predicate
 from refold.projection.backfill_policy import BackfillPolicy, backfill_from, backfill_from_beginning
 from refold.projection.checkpoints import Checkpoints
@@ -11,8 +53,9 @@ from refold.projection.declaration import Handler, Projection, Row
 from refold.projection.defaults import Defaults
 from refold.projection.snapshot_policy import Snapshots
 from refold.requests.criteria import Criteria
-from refold.requests.limits import Throttle
+from refold.requests.limits import Limits, Throttle
 from refold.requests.poison_policy import OnPoison
+from refold.requests.runs import Approval, BackfillRequest, RollbackRequest, SnapshotRequest
 from refold.system_events.events import (
     ProjectionBackfillCompleted,
     ProjectionBackfillFailed,
@@ -33,25 +76,68 @@ from refold.system_events.events import (
 from refold.system_events.handlers import SystemEventContext, SystemHandler, on_system_event
 
 if TYPE_CHECKING:
+    from refold.manager.health import ProjectionHealth, Standing
+    from refold.manager.projections import ProjectionManager
+    from refold.manager.run.started_run import StartedRun
+    from refold.source.files.event_lines import UnreadableEventFile
+    from refold.source.files.importer import ImportConflict, UnexpectedVersion
+    from refold.source.files.imports import AlreadyImported
+    from refold.source.log import NewEvent, append
     from refold.worker.plugin import RefoldPlugin
 
 __all__ = [
+    "AlreadyImported",
+    "AlreadyRunning",
+    "Approval",
     "BackfillPolicy",
+    "BackfillRequest",
+    "BackfillResult",
+    "CheckpointLost",
+    "CheckpointStoreFailed",
     "Checkpoints",
+    "ConfigurationError",
     "Criteria",
     "Defaults",
     "Event",
+    "Fenced",
     "Handler",
+    "HandlerOverdue",
+    "ImportConflict",
+    "InvalidEventFile",
+    "InvalidProjection",
+    "InvalidRequest",
+    "Limits",
+    "LiveStatus",
+    "MissingRight",
+    "NewEvent",
+    "NoRun",
+    "NoSchedule",
+    "NoSnapshot",
+    "NoThreadLeft",
+    "NotAwaited",
+    "NotDeployed",
+    "NotLive",
+    "NotMigrated",
+    "NotOnAnyWorker",
+    "NotOnThisWorker",
     "OnPoison",
+    "PartitionProgress",
+    "Phase",
+    "PoisonEvent",
+    "PredicateFailed",
+    "Progress",
     "Projection",
     "ProjectionBackfillCompleted",
     "ProjectionBackfillFailed",
     "ProjectionBackfillProgress",
     "ProjectionBackfillRequested",
     "ProjectionBackfillStarted",
+    "ProjectionBusy",
     "ProjectionCheckpointRestored",
     "ProjectionCheckpointSaved",
     "ProjectionFailed",
+    "ProjectionHealth",
+    "ProjectionManager",
     "ProjectionRestartRequested",
     "ProjectionRollbackRequested",
     "ProjectionSnapshotCreated",
@@ -60,23 +146,61 @@ __all__ = [
     "ProjectionStopped",
     "RefoldError",
     "RefoldPlugin",
+    "RollbackRequest",
     "Row",
+    "RowRejected",
+    "RunEnded",
+    "RunFailed",
+    "RunOptions",
+    "RunStatus",
+    "ScheduleExists",
+    "SnapshotRequest",
     "Snapshots",
+    "Standing",
+    "StartedRun",
+    "SwapRefused",
     "SystemEvent",
     "SystemEventContext",
     "SystemHandler",
+    "TargetBehind",
+    "TemporalUnreachable",
     "Throttle",
+    "UnexpectedVersion",
+    "UnknownProjection",
+    "UnreadableEvent",
+    "UnreadableEventFile",
+    "VerificationFailed",
+    "VersionChanged",
+    "WrongExpectedVersion",
+    "append",
     "backfill_from",
     "backfill_from_beginning",
     "on_system_event",
     "predicate",
 ]
 
+# What needs a driver or a client: it is imported when it is first asked for.
+_LATER = {
+    "AlreadyImported": "refold.source.files.imports",
+    "ImportConflict": "refold.source.files.importer",
+    "NewEvent": "refold.source.log",
+    "ProjectionHealth": "refold.manager.health",
+    "ProjectionManager": "refold.manager.projections",
+    "RefoldPlugin": "refold.worker.plugin",
+    "Standing": "refold.manager.health",
+    "StartedRun": "refold.manager.run.started_run",
+    "UnexpectedVersion": "refold.source.files.importer",
+    "UnreadableEventFile": "refold.source.files.event_lines",
+    "append": "refold.source.log",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """What few who import `refold` need: it is imported when it is first asked for."""
-    if name == "RefoldPlugin":
-        from refold.worker.plugin import RefoldPlugin
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_LATER[name]), name)
+    return found
 
-        return RefoldPlugin
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

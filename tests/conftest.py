@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from refold.projection.registry import Registry, load_registry
 from refold.runtime.garbage import calm_garbage_collector
 from refold.stack.postgres import EmbeddedPostgres
 from refold.stack.temporal import SETTINGS
+from tests.support.checkpoint_stores import STORES, StoreServers, environment
 from tests.support.databases import Database, drop_database, make_database, make_template
 from tests.support.ports import free_port
+from tests.support.stored import Stored
 from tests.support.transitions import illegal, watched_statuses
 
 REAL_EVENTS = (
@@ -104,6 +107,24 @@ def _dropped(dropping: asyncio.Task[None]) -> None:
 
 
 @pytest.fixture(scope="session")
+def store_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServers]:
+    """Servers that keep checkpoints, each started when it is first asked for."""
+    with ExitStack() as stack:
+        yield StoreServers(stack, tmp_path_factory.mktemp("stores"))
+
+
+@pytest.fixture
+def stored(
+    database: Database, store_servers: StoreServers, monkeypatch: pytest.MonkeyPatch
+) -> Stored:
+    """A database whose live projections may keep their checkpoints in stores."""
+    for store in STORES:
+        for name, value in environment(store).items():
+            monkeypatch.setenv(name, value)
+    return Stored(database, store_servers)
+
+
+@pytest.fixture(scope="session")
 async def temporal() -> AsyncIterator[WorkflowEnvironment]:
     """A Temporal server for the session."""
     async with await WorkflowEnvironment.start_local(
@@ -175,8 +196,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long begins first, so that no process is left alone with it at the end."""
-    items.sort(key=lambda item: _ORDER.get(item.nodeid.split("/")[1], 1))
+    """What takes long begins first, so that no process is left alone with it at the end.
+
+    On `refold dev` there are few events at first; all of them come with the last of its files.
+    """
+    items.sort(key=lambda item: (_ORDER.get(item.nodeid.split("/")[1], 1), _LAST in item.nodeid))
 
 
 def pytest_collection_finish() -> None:
@@ -184,4 +208,5 @@ def pytest_collection_finish() -> None:
     calm_garbage_collector()
 
 
+_LAST = "acceptance/test_real_events.py"
 _ORDER = {"acceptance": 0, "chaos": 0, "replay": 0, "unit": 2}

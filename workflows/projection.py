@@ -15,7 +15,8 @@ from refold.workflows.live.requests import Requests
 with workflow.unsafe.imports_passed_through():
     from refold.activities.live import LiveActivities
     from refold.errors import InvalidRequest
-    from refold.errors.short_failure import ShortFailure
+    from refold.errors.codes import code_of
+    from refold.errors.short_failure import TRANSIENT, ShortFailure, is_transient
     from refold.messages.live import (
         AUTO_START,
         LiveError,
@@ -220,7 +221,7 @@ class Projection(Requests):
             type=cause.type or "" if cause else type(error.cause).__name__,
             message=cause.message if cause else str(error.cause),
             at=workflow.now(),
-            **place,
+            **{**place, TRANSIENT: is_transient(error.cause)},
             attempts=attempts,
             next_attempt_at=None if pause is None else workflow.now() + pause,
         )
@@ -302,6 +303,8 @@ def _as_event(name: str, error: LiveError) -> ProjectionFailed:
     return ProjectionFailed(
         projection=name,
         error_type=error.type,
+        code=code_of(error.type),
+        is_transient=error.transient,
         message=error.message,
         position=error.position,
         event_type=error.event_type,

@@ -16,19 +16,22 @@ app = typer.Typer(help="See how far a read model is, or set it back.", no_args_i
 
 @app.command()
 def show(name: Name, *, json: Json = False) -> None:
-    """Show up to which position readers see all events."""
+    """Show up to which position readers see all events, and where the checkpoint is kept."""
 
-    async def look() -> int | None:
+    async def look() -> tuple[int | None, str | None]:
         load_settings().registry().get(name)
-        return await (await make_manager()).get_current_checkpoint(name)
+        manager = await make_manager()
+        place = await manager.get_checkpoint_place(name)
+        return await manager.get_current_checkpoint(name), place
 
-    position = finished(look())
+    position, place = finished(look())
     if json:
-        print_json({"projection": name, "position": position})
+        print_json({"projection": name, "position": position, "kept_in": place})
     elif position is None:
         console.print(f"{name}: no checkpoint: it has not been built yet")
     else:
-        console.print(f"{name}: all events up to position {position:,}, none after")
+        where = "" if place is None else f"; kept in {place}"
+        console.print(f"{name}: all events up to position {position:,}, none after{where}")
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from refold.cli.output import Json, Name, console, finished, print_json
+from refold.cli.output import Json, Name, Tenant, console, finished, print_json
 from refold.cli.runs.follow import follow_or_tell, make_manager, require_known
 from refold.cli.runs.requests import Detach, RequestedBy
 from refold.projection.dead_letters import DeadLetter
@@ -22,6 +22,7 @@ _ERROR_WIDTH = 100
 def list_(
     name: Name,
     *,
+    tenant: Tenant = None,
     trace: Annotated[bool, typer.Option("--trace", help="Show the handlers' tracebacks.")] = False,
     json: Json = False,
 ) -> None:
@@ -29,7 +30,7 @@ def list_(
 
     async def look() -> list[DeadLetter]:
         require_known(name)
-        return await (await make_manager()).get_dead_letters(name)
+        return await (await make_manager()).get_dead_letters(name, tenant=tenant)
 
     found = finished(look())
     if json:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from refold.cli.output import FAILED, Json, Name, console, finished, print_json
+from refold.cli.output import FAILED, Json, Name, Tenant, console, finished, print_json
 from refold.cli.runs.follow import make_manager, tell_if_nobody_works
 from refold.manager.health import ProjectionHealth
 from refold.runtime.settings import load_settings
@@ -31,6 +31,7 @@ def restart(name: Name, *, json: Json = False) -> None:
 def health(
     name: Annotated[str | None, typer.Argument(help="One projection; all if left out.")] = None,
     *,
+    tenant: Tenant = None,
     json: Json = False,
 ) -> None:
     """Show how live projections are; the exit status is 1 unless all are healthy."""
@@ -40,7 +41,7 @@ def health(
         wanted = list(registry) if name is None else [registry.get(name)]
         manager = await make_manager()
         await tell_if_nobody_works(manager)
-        return [await manager.get_health(p.name, p.event_types) for p in wanted]
+        return [await manager.get_health(p.name, p.event_types, tenant=tenant) for p in wanted]
 
     found = finished(look())
     if json:

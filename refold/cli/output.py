@@ -61,6 +61,9 @@ _KEPT = "\n\N{NO-BREAK SPACE}"
 console = PlainConsole(width=None if sys.stdout.isatty() else 200)
 errors = PlainConsole(stderr=True)
 
+Tenant = Annotated[
+    str | None, typer.Option(help="Count events and dead letters of this tenant only.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="The projection's name.", show_default=False)

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.cli.output import Json, console, errors, finished, print_json
+from refold.cli.output import Json, Tenant, console, errors, finished, print_json
 from refold.cli.runs.follow import approval_hint, make_manager, tell_if_nobody_works
 from refold.errors import TemporalUnreachable
 from refold.messages.run.status import RunStatus
@@ -21,6 +22,7 @@ from refold.runtime.database import make_engine
 from refold.runtime.settings import load_settings
 from refold.source.head import SettledHead
 from refold.source.log import count_events
+from refold.source.tenants import of_tenant
 from refold.store import dead_letters, generations, leases, left_behind, runs
 from refold.store.migrate import require_migrated
 
@@ -85,10 +87,11 @@ def _declaration(projection: Projection) -> dict[str, Any]:
 def status(
     name: Annotated[str | None, typer.Argument(help="One projection; all if left out.")] = None,
     *,
+    tenant: Tenant = None,
     json: Json = False,
 ) -> None:
     """Show generation, checkpoint, lag and the latest run of each projection."""
-    rows = finished(_status(name))
+    rows = finished(_status(name, tenant))
     if json:
         print_json(rows)
         return
@@ -150,8 +153,9 @@ def _run_of(run: runs.RunRecord) -> dict[str, Any]:
     }
 
 
-async def _status(name: str | None) -> list[dict[str, Any]]:
+async def _status(name: str | None, tenant: str | None) -> list[dict[str, Any]]:
     settings = load_settings()
+    among = None if tenant is None else of_tenant(tenant, settings.tenant_path)
     registry = settings.registry()
     wanted = list(registry) if name is None else [registry.get(name)]
     engine = make_engine(settings, activities=0)
@@ -161,7 +165,7 @@ async def _status(name: str | None) -> list[dict[str, Any]]:
         async with looking.connect() as connection:
             head = SettledHead()
             await head.wait(connection, seconds=1)
-            rows = [await _status_of(connection, projection, head) for projection in wanted]
+            rows = [await _status_of(connection, projection, head, among) for projection in wanted]
     finally:
         await engine.dispose()
     await _ask_workflows(rows)
@@ -194,7 +198,10 @@ async def _ask_workflows(rows: list[dict[str, Any]]) -> None:
 
 
 async def _status_of(
-    connection: AsyncConnection, projection: Projection, head: SettledHead
+    connection: AsyncConnection,
+    projection: Projection,
+    head: SettledHead,
+    among: ColumnElement[bool] | None,
 ) -> dict[str, Any]:
     active = await generations.active(connection, projection.name)
     run = await runs.latest(connection, projection.name)
@@ -203,7 +210,11 @@ async def _status_of(
     behind = None
     if position is not None:
         behind = await count_events(
-            connection, types=projection.event_types, after=position, since=projection.start_from
+            connection,
+            types=projection.event_types,
+            after=position,
+            since=projection.start_from,
+            among=among,
         )
     return {
         "projection": projection.name,
@@ -220,5 +231,5 @@ async def _status_of(
         ],
         "dead_letters": 0
         if active is None
-        else await dead_letters.count(connection, projection.name, active.generation),
+        else await dead_letters.count(connection, projection.name, active.generation, among),
     }

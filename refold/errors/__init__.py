@@ -19,13 +19,16 @@ RefoldError
 ├── PredicateFailed         an event for which a predicate cannot be worked out
 ├── UnreadableEvent         an event whose JSON or time Python cannot hold
 ├── RowRejected             the database refuses a row that the handlers made
+├── SnapshotRejected        create() or restore() of a projection's snapshots makes nothing of a row
 ├── TargetBehind            a row refers to one of a read model that is behind (now)
 ├── WrongExpectedVersion    an append to a stream that has moved on
 ├── InvalidEventFile        an event file with a line that is not an event
 ├── UnreadableEventFile     an event file that cannot be opened or unpacked (source/files)
 ├── AlreadyImported         an event file whose content was imported before (source/files)
 ├── ImportConflict          another writer appended to the same streams (source/files)
-├── RunFailed, NoRun, AlreadyRunning   what a manager's run came to (manager)
+├── RunFailed, NoRun, NotAwaited, NotLive   what a manager's call came to
+├── CheckpointStoreFailed   a store of checkpoints does not answer, or with an error (now)
+├── CheckpointLost          a store of checkpoints has lost one, or is behind
 ├── RunEnded                the run was ended from outside; its work is gone
 ├── NotDeployed             a worker without the version that builds itself (another one has it)
 ├── MissingRight            a stopped worker's session that this worker's role may not end
@@ -34,13 +37,14 @@ RefoldError
 ├── VersionChanged          another version of the projection was deployed during the run
 └── Fenced                  another attempt has taken over this work
 
-Retried are TemporalUnreachable, TargetBehind, NoThreadLeft, NotDeployed, MissingRight,
-NotOnThisWorker and Fenced; all others are final.
+Retried are TemporalUnreachable, TargetBehind, NoThreadLeft, CheckpointStoreFailed, NotDeployed,
+MissingRight, NotOnThisWorker and Fenced; all others are final.
 """
 
 from __future__ import annotations
 
 from refold.errors.base import RefoldError
+from refold.errors.checkpoints import CheckpointLost, CheckpointStoreFailed
 from refold.errors.events import (
     HandlerInterrupted,
     HandlerOverdue,
@@ -51,6 +55,7 @@ from refold.errors.events import (
     UnreadableEvent,
     WrongExpectedVersion,
 )
+from refold.errors.manager import AlreadyRunning, NoRun, NotAwaited, NotLive, RunFailed
 from refold.errors.requests import (
     InvalidRequest,
     NoSchedule,
@@ -59,7 +64,12 @@ from refold.errors.requests import (
     ScheduleExists,
     SwapRefused,
 )
-from refold.errors.rows import RowRejected, TargetBehind, VerificationFailed
+from refold.errors.rows import (
+    RowRejected,
+    SnapshotRejected,
+    TargetBehind,
+    VerificationFailed,
+)
 from refold.errors.runs import (
     RESET,
     Fenced,
@@ -80,6 +90,9 @@ from refold.errors.setup import (
 
 __all__ = [
     "RESET",
+    "AlreadyRunning",
+    "CheckpointLost",
+    "CheckpointStoreFailed",
     "ConfigurationError",
     "Fenced",
     "HandlerInterrupted",
@@ -88,10 +101,13 @@ __all__ = [
     "InvalidProjection",
     "InvalidRequest",
     "MissingRight",
+    "NoRun",
     "NoSchedule",
     "NoSnapshot",
     "NoThreadLeft",
+    "NotAwaited",
     "NotDeployed",
+    "NotLive",
     "NotMigrated",
     "NotOnAnyWorker",
     "NotOnThisWorker",
@@ -101,7 +117,9 @@ __all__ = [
     "RefoldError",
     "RowRejected",
     "RunEnded",
+    "RunFailed",
     "ScheduleExists",
+    "SnapshotRejected",
     "SwapRefused",
     "TargetBehind",
     "TemporalUnreachable",

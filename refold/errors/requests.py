@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Self
 
 from refold.errors.base import RefoldError
 
@@ -14,12 +15,14 @@ class InvalidRequest(RefoldError):
 class NoSnapshot(RefoldError):
     """A snapshot that is not there."""
 
-    def __init__(self, projection: str, there: Sequence[int], generation: int | None) -> None:
+    def __init__(
+        self, projection: str, there: Sequence[int], got: int | None, *, by: str = "generation"
+    ) -> None:
         known = ", ".join(str(number) for number in there) or "none"
-        got = "" if generation is None else f", got {generation}"
+        named = "" if got is None else f", got {got}"
         super().__init__(
-            f"projection {projection!r}: expected the generation of a snapshot, there are "
-            f"({known}){got}: `refold snapshots create {projection}` makes one"
+            f"projection {projection!r}: expected the {by} of a snapshot, there are "
+            f"({known}){named}: `refold snapshots create {projection}` makes one"
         )
 
 
@@ -45,7 +48,12 @@ class ScheduleExists(RefoldError):
 
 
 class ProjectionBusy(RefoldError):
-    """Another run holds the projection; two writers on one read model are refused."""
+    """Another run holds the projection; two writers on one read model are refused.
+
+    Attributes:
+        workflow_id: Its workflow id.
+        run_id: Its run id, as in ``refold.runs``.
+    """
 
     def __init__(
         self,
@@ -74,6 +82,18 @@ class ProjectionBusy(RefoldError):
             f"(run {run_id}){place} since {since}{silence}: wait until it ends, or cancel "
             f"{there}{gone}"
         )
+
+    @classmethod
+    def said(cls, message: str, workflow_id: str, run_id: str) -> Self:
+        """The error, in the words in which it was said before."""
+        made = cls("", workflow_id, run_id, "")
+        made.args = (message,)
+        return made
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Which run it is, as JSON has it."""
+        return {"workflow_id": self.workflow_id, "run_id": self.run_id}
 
 
 class SwapRefused(RefoldError):

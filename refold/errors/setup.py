@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 from refold.errors.base import RefoldError
 
@@ -32,3 +33,10 @@ class UnknownProjection(RefoldError):
         self.name = name
         accepted = ", ".join(sorted(known)) or "none: REFOLD_PROJECTIONS names no projection"
         super().__init__(f"projection: expected one of ({accepted}), got {name!r}")
+
+    @classmethod
+    def said(cls, name: str, message: str) -> Self:
+        """The error, in the words in which a worker has said it."""
+        made = cls(name, [])
+        made.args = (message,)
+        return made

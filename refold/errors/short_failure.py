@@ -7,8 +7,24 @@ from types import TracebackType
 from typing import Any
 
 from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import TimeoutError as TimedOut
 
 from refold.errors.words import shortened
+
+TRANSIENT = "transient"
+"""The key, in a failure's first detail, that is true when the same may work later."""
+
+
+def is_transient(failure: BaseException | None) -> bool:
+    """Whether what failed may work later though nobody mends anything.
+
+    Args:
+        failure: The cause of an activity's failure, or the failure of a workflow.
+    """
+    if not isinstance(failure, ApplicationError):
+        return isinstance(failure, TimedOut)
+    place = failure.details[0] if failure.details else None
+    return isinstance(place, dict) and place.get(TRANSIENT) is True
 
 
 class ShortFailure(ApplicationError):

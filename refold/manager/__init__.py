@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from refold.manager.projections import NoRun, NotAwaited, ProjectionManager
-from refold.manager.runs import AlreadyRunning, RunFailed, StartedRun
+from refold.errors import AlreadyRunning, NoRun, NotAwaited, NotLive, RunFailed
+from refold.manager.projections import ProjectionManager
+from refold.manager.run.started_run import StartedRun
 
 __all__ = [
     "AlreadyRunning",
     "NoRun",
     "NotAwaited",
+    "NotLive",
     "ProjectionManager",
     "RunFailed",
     "StartedRun",

@@ -28,6 +28,18 @@ class Checkpoints:
             active = await generations.active(connection, name)
         return active.position if active is not None else None
 
+    async def get_checkpoint_place(self, name: str) -> str | None:
+        """Which store keeps the checkpoint, such as ``redis://host:6379/0``.
+
+        None when it is in the database: beside its rows, or at home for a run.
+
+        Raises:
+            ConfigurationError: The manager was made without a database.
+        """
+        async with self._connection.connected() as connection:
+            active = await generations.active(connection, name)
+        return active.away["place"] if active is not None and active.away is not None else None
+
     async def reset_checkpoint(
         self, name: str, position: int, *, on_progress: OnProgress | None = None
     ) -> BackfillResult:
@@ -42,7 +54,7 @@ class Checkpoints:
             on_progress: See `result`.
 
         Raises:
-            AlreadyRunning: A rebuild is running under the same workflow id.
+            ProjectionBusy: Another run writes the projection.
             RunFailed: It failed, or was refused; the message says why.
         """
         return await self._runs.result(await self.start_reset(name, position), on_progress)
@@ -53,7 +65,7 @@ class Checkpoints:
         """Starts a `Rebuild` as of a position and returns at once.
 
         Raises:
-            AlreadyRunning: A rebuild is running under the same workflow id.
+            ProjectionBusy: Another run writes the projection.
         """
         request = BackfillRequest(projection=name, as_of=position, requested_by=requested_by)
         return await self._runs.begin("Rebuild", f"rebuild/{name}", name, request)

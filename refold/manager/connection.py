@@ -10,8 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
 from refold.errors import ConfigurationError
+from refold.manager.known import require_known
 from refold.runtime.database import make_engine
 from refold.runtime.settings import Settings
+from refold.store.deployments import queue_of
 
 
 class Connection:
@@ -21,11 +23,20 @@ class Connection:
         client: A Temporal client.
         database_url: PostgreSQL with Refold's schema; None for none.
         task_queue: The task queue of Refold's workers.
+        tenant_path: Where an event names its tenant; None for events without tenants.
     """
 
-    def __init__(self, client: Client, database_url: str | None, *, task_queue: str) -> None:
+    def __init__(
+        self,
+        client: Client,
+        database_url: str | None,
+        *,
+        task_queue: str,
+        tenant_path: str | None = None,
+    ) -> None:
         self.client = client
         self.task_queue = task_queue
+        self.tenant_path = tenant_path
         self._database_url = database_url
         self._made_engine: AsyncEngine | None = None
 
@@ -43,13 +54,27 @@ class Connection:
         """
         if self._database_url is None:
             raise ConfigurationError(
-                "ProjectionManager: expected one that was made with the database's address for "
-                "this call: ProjectionManager(client, database_url)"
+                "expected the database's address for this call, got none: set REFOLD_DATABASE_URL "
+                "for the command line, or make ProjectionManager(client, database_url)"
             )
         if self._made_engine is None:
             settings = Settings(database_url=self._database_url)
             self._made_engine = make_engine(settings, activities=0)
         return self._made_engine
+
+    @property
+    def queue(self) -> str:
+        """What its workers share, as `refold.store.deployments` has it."""
+        return queue_of(self.client.namespace, self.task_queue)
+
+    async def require_known(self, name: str) -> None:
+        """Requires that there is a projection of that name; without a database nobody knows.
+
+        Raises:
+            UnknownProjection: There is none.
+        """
+        if self.has_database:
+            await require_known(self.engine, name, self.queue)
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[AsyncConnection]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Unpack
+
 from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
-from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from refold.errors import RefoldError
+from refold.errors import InvalidRequest, NoRun, NotAwaited, RunFailed
 from refold.manager.connection import Connection
-from refold.manager.current_runs import ANSWER_TIMEOUT, CurrentRuns, NoRun
-from refold.manager.runs import RunFailed, StartedRun
+from refold.manager.current_runs import ANSWER_TIMEOUT, CurrentRuns
+from refold.manager.run.outcome import raise_failure
+from refold.manager.run.started_run import StartedRun
 from refold.messages.run.status import RunStatus
+from refold.requests.fields import LimitFields
 from refold.requests.limits import Limits
-
-
-class NotAwaited(RefoldError):
-    """An approval for a run that awaits none."""
+from refold.requests.validation import accept_limits
 
 
 class Controls:
@@ -67,30 +68,39 @@ class Controls:
         """
         return await self._signal(name, "resume")
 
-    async def set_limits(self, name: str, limits: Limits) -> Limits:
+    async def set_limits(
+        self,
+        name: str,
+        limits: Limits | Mapping[str, Any] | None = None,
+        **fields: Unpack[LimitFields],
+    ) -> Limits:
         """Changes the limits of the projection's run while it goes on.
+
+        Args:
+            name: The projection.
+            limits: The limits that are to be otherwise, as an object or a dict.
+            **fields: Instead: these limits.
 
         Returns:
             The limits that it goes by now.
 
         Raises:
+            InvalidRequest: These are no limits, or both kinds are given.
             NoRun: There is none, or it has ended.
             RunFailed: It refuses them; the message says why.
         """
+        wanted = _limits(limits, fields)
         run = await self._current_runs.current_run(name)
         handle = self._connection.client.get_workflow_handle(run.workflow_id)
         try:
             changed: Limits | None = await handle.execute_update(
                 "set_limits",
-                limits.model_dump(mode="json", exclude_none=True),
+                wanted.model_dump(mode="json", exclude_none=True),
                 result_type=Limits | None,  # type: ignore[arg-type]
                 rpc_timeout=ANSWER_TIMEOUT,
             )
         except WorkflowUpdateFailedError as error:
-            cause = error.cause
-            raise RunFailed(
-                cause.message if isinstance(cause, ApplicationError) else str(cause)
-            ) from error
+            raise_failure(name, error)
         except WorkflowUpdateRPCTimeoutOrCancelledError:
             raise RunFailed(
                 f"{run.workflow_id!r} does not answer: expected a worker on task queue "
@@ -98,7 +108,7 @@ class Controls:
             ) from None
         except RPCError as error:
             raise _ended(name, run, error) from None
-        return changed or limits
+        return changed or wanted
 
     async def _decide(self, name: str, signal: str, said: str | None) -> StartedRun:
         run = await self._current_runs.current_run(name)
@@ -120,6 +130,14 @@ class Controls:
         except RPCError as error:
             raise _ended(name, run, error) from None
         return run
+
+
+def _limits(limits: Limits | Mapping[str, Any] | None, fields: Mapping[str, Any]) -> Limits:
+    if limits is not None and fields:
+        raise InvalidRequest(f"{next(iter(fields))}: expected limits or their fields, got both")
+    if isinstance(limits, Limits):
+        return limits
+    return accept_limits([dict(limits or fields)])
 
 
 def _ended(name: str, run: StartedRun, error: RPCError) -> Exception:

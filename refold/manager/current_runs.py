@@ -9,7 +9,7 @@ from typing import Any
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from refold.errors import RefoldError
+from refold.errors import NoRun
 from refold.manager.connection import Connection
 from refold.manager.run.started_run import StartedRun
 from refold.manager.run.watching import ask_progress, watch
@@ -22,10 +22,6 @@ ANSWER_TIMEOUT = timedelta(seconds=20)
 
 KINDS = ("rebuild", "backfill", "rollback", "snapshot")
 """Of the runs that may be at a projection, as their default workflow ids begin."""
-
-
-class NoRun(RefoldError):
-    """No run of that projection is known."""
 
 
 class CurrentRuns:

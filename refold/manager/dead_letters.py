@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from refold.manager.connection import Connection
-from refold.manager.runs import Runs, StartedRun
+from refold.manager.run.started_run import StartedRun
+from refold.manager.runs import Runs
 from refold.messages.run.life import BackfillResult
 from refold.projection.dead_letters import DeadLetter
 from refold.requests.criteria import Criteria
 from refold.requests.poison_policy import OnPoison
 from refold.requests.runs import BackfillRequest
+from refold.source.tenants import of_tenant
 from refold.store import dead_letters, generations
 
 
@@ -21,17 +23,23 @@ class DeadLetters:
         self._connection = connection
         self._runs = runs
 
-    async def get_dead_letters(self, name: str) -> list[DeadLetter]:
+    async def get_dead_letters(self, name: str, *, tenant: str | None = None) -> list[DeadLetter]:
         """The dead letters of what readers query now, the oldest first.
+
+        Args:
+            name: The projection.
+            tenant: Only those of this tenant's events; None for all.
 
         Raises:
             ConfigurationError: The manager was made without a database.
+            InvalidRequest: A tenant is given, but no `tenant_path` to the manager.
         """
+        among = None if tenant is None else of_tenant(tenant, self._connection.tenant_path)
         async with self._connection.connected() as connection:
             active = await generations.active(connection, name)
             if active is None:
                 return []
-            return await dead_letters.listed(connection, name, active.generation)
+            return await dead_letters.listed(connection, name, active.generation, among)
 
     async def retry_dead_letters(self, name: str) -> BackfillResult:
         """Refolds the keys that are held, and waits for the end.
@@ -39,7 +47,7 @@ class DeadLetters:
         Keys whose events can be taken by now are right again; the others stay as they are.
 
         Raises:
-            AlreadyRunning: A backfill is running under the same workflow id.
+            ProjectionBusy: Another run writes the projection.
             RunFailed: It failed, or was refused; the message says why.
         """
         return await self._runs.result(await self.start_retry(name))
@@ -52,7 +60,7 @@ class DeadLetters:
             positions: The positions of dead letters; every fold passes over them from now on.
 
         Raises:
-            AlreadyRunning: A backfill is running under the same workflow id.
+            ProjectionBusy: Another run writes the projection.
             RunFailed: It failed, or was refused; the message says why.
         """
         return await self._runs.result(await self.start_retry(name, skip=positions))
@@ -68,7 +76,7 @@ class DeadLetters:
             requested_by: Who asks, for the record.
 
         Raises:
-            AlreadyRunning: A backfill is running under the same workflow id.
+            ProjectionBusy: Another run writes the projection.
         """
         request = BackfillRequest(
             projection=name,

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from pydantic import Field
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import WorkflowQueryFailedError
 from temporalio.service import RPCError
@@ -21,6 +21,7 @@ from refold.messages.live import LiveError, LiveStatus
 from refold.messages.run.life import Progress
 from refold.messages.step_failures import StepFailure
 from refold.source.head import SettledHead
+from refold.source.tenants import of_tenant
 from refold.store import deployments, generations, leases
 from refold.store.schema import events
 
@@ -42,6 +43,8 @@ class Standing(Message):
         frozen_by: Transactions that have kept the head from moving for half a minute or more:
             what was appended since is not read, though the lag says nothing of it.
         held_by: The workflow id of the run that holds the projection.
+        kept_in: The store that keeps the checkpoint, such as ``redis://host:6379/0``; None when it
+            is in the database. `position` is then where the last batch ended that wrote rows.
     """
 
     projection: str
@@ -53,6 +56,7 @@ class Standing(Message):
     lag_seconds: float = 0.0
     frozen_by: list[str] = Field(default_factory=list)
     held_by: str | None = None
+    kept_in: str | None = None
 
 
 class ProjectionHealth(Message):
@@ -81,21 +85,29 @@ class ProjectionHealth(Message):
 
 
 async def read_standing(
-    connection: AsyncConnection, name: str, types: Sequence[str] | None = None
+    connection: AsyncConnection,
+    name: str,
+    types: Sequence[str] | None = None,
+    among: ColumnElement[bool] | None = None,
 ) -> Standing:
     """How a projection stands.
 
     Args:
         connection: In autocommit.
         name: The projection.
-        types: The event types that it reads; None to count all.
+        types: The event types that it reads; None for those that workers have shown lately (all,
+            if none has).
+        among: The lag is that of these events only: a tenant's, say.
     """
     active = await generations.active(connection, name)
+    if types is None:
+        version = None if active is None else active.version
+        types = await deployments.event_types(connection, name, version)
     lease = await leases.holder(connection, name)
     position = active.position if active is not None else None
     head = SettledHead(position or 0)
     await head.poll(connection)
-    lag, age = await _lag(connection, position or 0, head.position, types)
+    lag, age = await _lag(connection, position or 0, head.position, types, among)
     now = datetime.now(UTC)
     return Standing(
         projection=name,
@@ -111,11 +123,16 @@ async def read_standing(
             if writer.since is not None and (now - writer.since).total_seconds() > FROZEN_SECONDS
         ],
         held_by=lease.workflow_id if lease is not None else None,
+        kept_in=active.away["place"] if active is not None and active.away is not None else None,
     )
 
 
 async def _lag(
-    connection: AsyncConnection, position: int, head: int, types: Sequence[str] | None
+    connection: AsyncConnection,
+    position: int,
+    head: int,
+    types: Sequence[str] | None,
+    among: ColumnElement[bool] | None,
 ) -> tuple[int, float]:
     age = func.extract("epoch", func.now() - func.min(events.c.recorded_at))
     statement = select(func.count(), age).where(
@@ -123,6 +140,8 @@ async def _lag(
     )
     if types is not None:
         statement = statement.where(events.c.type.in_(types))
+    if among is not None:
+        statement = statement.where(among)
     count, seconds = (await connection.execute(statement)).one()
     return count, round(float(seconds), 3) if seconds is not None else 0.0
 
@@ -172,18 +191,24 @@ class Health:
         self._connection = connection
         self._live = live
 
-    async def get_health(self, name: str, types: Sequence[str] | None = None) -> ProjectionHealth:
+    async def get_health(
+        self, name: str, types: Sequence[str] | None = None, *, tenant: str | None = None
+    ) -> ProjectionHealth:
         """How a projection is.
 
         Args:
             name: The projection.
-            types: The event types that it reads, for its lag; None to count all.
+            types: The event types that it reads, for its lag; None for those that workers have
+                shown within a day.
+            tenant: The lag is that of this tenant's events; None for that of all.
 
         Raises:
             ConfigurationError: The manager was made without a database.
+            InvalidRequest: A tenant is given, but no `tenant_path` to the manager.
         """
+        among = None if tenant is None else of_tenant(tenant, self._connection.tenant_path)
         async with self._connection.connected() as connection:
-            standing = await read_standing(connection, name, types)
+            standing = await read_standing(connection, name, types, among)
         live = await self._live.own_health(name)
         failing = await self._failing_run(name, standing.held_by)
         note = live.report.note if live.report else None
@@ -202,14 +227,20 @@ class Health:
         return [one for one in (live.failing, failing) if one is not None]
 
     async def get_all_projections(self) -> list[Standing]:
-        """How each projection stands that was ever built, by name.
+        """How each projection stands that was ever built, or that a worker has, by name.
+
+        Workers show themselves every 15 seconds, and are remembered for a day. One that was never
+        built has no generation and no position; all events that it reads are its lag.
 
         Raises:
             ConfigurationError: The manager was made without a database.
         """
         async with self._connection.connected() as connection:
-            names = await generations.projections(connection)
-            return [await read_standing(connection, name) for name in names]
+            names = {
+                *await generations.projections(connection),
+                *await deployments.registered(connection, self._connection.queue),
+            }
+            return [await read_standing(connection, name) for name in sorted(names)]
 
     async def has_workers(self) -> bool:
         """Whether a worker of the task queue has shown itself in the database lately (a minute).
@@ -218,10 +249,7 @@ class Health:
             ConfigurationError: The manager was made without a database.
         """
         async with self._connection.connected() as connection:
-            queue = deployments.queue_of(
-                self._connection.client.namespace, self._connection.task_queue
-            )
-            return await deployments.has_workers(connection, queue)
+            return await deployments.has_workers(connection, self._connection.queue)
 
     async def _failing_run(self, name: str, held_by: str | None) -> StepFailure | None:
         ids = [held_by] if held_by else [f"{kind}/{name}" for kind in KINDS]

@@ -8,7 +8,7 @@ from temporalio.client import WorkflowQueryFailedError
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-from refold.errors import RefoldError
+from refold.errors import NotLive
 from refold.manager.connection import Connection, is_running
 from refold.messages.live import LiveHealth, LiveStatus
 from refold.messages.markdown import escaped
@@ -22,10 +22,6 @@ _NOBODY_ANSWERS = (
     RPCStatusCode.CANCELLED,
     RPCStatusCode.FAILED_PRECONDITION,
 )
-
-
-class NotLive(RefoldError):
-    """No live projection of that name runs."""
 
 
 class LiveProjections:

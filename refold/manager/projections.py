@@ -7,15 +7,17 @@ from typing import Self
 
 from temporalio.client import Client
 
+from refold.errors import AlreadyRunning, NoRun, NotAwaited, RunFailed
 from refold.manager.checkpoints import Checkpoints
 from refold.manager.connection import Connection
-from refold.manager.controls import Controls, NotAwaited
-from refold.manager.current_runs import CurrentRuns, NoRun
+from refold.manager.controls import Controls
+from refold.manager.current_runs import CurrentRuns
 from refold.manager.dead_letters import DeadLetters
 from refold.manager.delegation import Delegate
 from refold.manager.health import Health
 from refold.manager.live import LiveProjections
-from refold.manager.runs import AlreadyRunning, RunFailed, Runs, StartedRun
+from refold.manager.run.started_run import StartedRun
+from refold.manager.runs import Runs
 from refold.manager.schedules import Schedules
 from refold.manager.snapshots import Snapshots
 from refold.manager.system_events import SystemEvents
@@ -53,12 +55,21 @@ class ProjectionManager:
         database_url: PostgreSQL with Refold's schema; it is asked which run holds a projection,
             and how projections stand. None to go by the default workflow ids only.
         task_queue: The task queue of Refold's workers.
+        tenant_path: Where an event names its tenant, as workers have it in REFOLD_TENANT_PATH; for
+            what is asked tenant by tenant.
     """
 
     def __init__(
-        self, client: Client, database_url: str | None = None, *, task_queue: str = "refold"
+        self,
+        client: Client,
+        database_url: str | None = None,
+        *,
+        task_queue: str = "refold",
+        tenant_path: str | None = None,
     ) -> None:
-        self._connection = connection = Connection(client, database_url, task_queue=task_queue)
+        self._connection = connection = Connection(
+            client, database_url, task_queue=task_queue, tenant_path=tenant_path
+        )
         self._runs = runs = Runs(connection)
         self._current_runs = current_runs = CurrentRuns(connection)
         self._controls = Controls(connection, current_runs)
@@ -75,6 +86,17 @@ class ProjectionManager:
 
     async def __aexit__(self, *exception: object) -> None:
         await self.close()
+
+    async def require_known(self, name: str) -> None:
+        """Requires that there is a projection of that name, as each method does that names one.
+
+        It was ever built, or a worker has shown within a day that it has it. Without a database,
+        and before any worker has shown itself, nobody knows, and nothing is refused here.
+
+        Raises:
+            UnknownProjection: There is none; the message names those that there are.
+        """
+        await self._connection.require_known(name)
 
     async def close(self) -> None:
         """Closes the connections to the database; the next call that needs some opens new ones."""
@@ -97,15 +119,18 @@ class ProjectionManager:
     get_progress = _current_runs(CurrentRuns.get_progress)
     get_diff = _current_runs(CurrentRuns.get_diff)
 
-    def get_backfill_progress(self, name: str) -> AsyncIterator[Progress]:
+    async def get_backfill_progress(self, name: str) -> AsyncIterator[Progress]:
         """The progress of the projection's run, every half second until the end.
 
         The run may have begun before the call. While no worker is there to answer, nothing comes.
 
         Raises:
             NoRun: No run of the projection is known.
+            UnknownProjection: There is no projection of that name.
         """
-        return self._current_runs.get_backfill_progress(name)
+        await self.require_known(name)
+        async for progress in self._current_runs.get_backfill_progress(name):
+            yield progress
 
     def watch(self, run: StartedRun) -> AsyncIterator[Progress]:
         """The progress of a run, every half second until the end."""
@@ -135,6 +160,7 @@ class ProjectionManager:
     # -- checkpoints and snapshots -----------------------------------------------------------
 
     get_current_checkpoint = _checkpoints(Checkpoints.get_current_checkpoint)
+    get_checkpoint_place = _checkpoints(Checkpoints.get_checkpoint_place)
     reset_checkpoint = _checkpoints(Checkpoints.reset_checkpoint)
     start_reset = _checkpoints(Checkpoints.start_reset)
 

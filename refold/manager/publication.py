@@ -8,8 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy
 
+from refold.manager.known import require_known
 from refold.messages.markdown import escaped
 from refold.store import system_events
+from refold.store.deployments import queue_of
 from refold.system_events.events import SystemEvent
 
 
@@ -32,7 +34,11 @@ async def publish(
 
     Returns:
         Its correlation id: its own, or a new one.
+
+    Raises:
+        UnknownProjection: There is no projection of that name.
     """
+    await require_known(engine, event.projection, queue_of(client.namespace, task_queue))
     made = uuid4() if key is None else uuid5(NAMESPACE_URL, key)
     correlation_id = event.correlation_id or str(made)
     correlated = event.model_copy(update={"correlation_id": correlation_id})

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Unpack
+
 from temporalio.client import WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy
-from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.exceptions import CancelledError as WorkflowCancelled
+from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from refold.errors import RefoldError
+from refold.errors import AlreadyRunning, InvalidRequest, ProjectionBusy, RunFailed
 from refold.manager.connection import Connection
+from refold.manager.run.asked import request_of
+from refold.manager.run.outcome import raise_failure
 from refold.manager.run.started_run import StartedRun
 from refold.manager.run.watching import OnProgress, telling
 from refold.messages.markdown import escaped
 from refold.messages.run.life import BackfillResult
 from refold.messages.run.preview import Preview
 from refold.messages.run.status import RunStatus
+from refold.requests.fields import BackfillFields, RollbackFields
 from refold.requests.runs import BackfillRequest, Request, RollbackRequest
 
-
-class RunFailed(RefoldError):
-    """A run ended in failure; the message is the workflow's."""
-
-
-class AlreadyRunning(RefoldError):
-    """A run with the same workflow id has not ended yet."""
-
-
 __all__ = ["AlreadyRunning", "RunFailed", "Runs", "StartedRun"]
+
+
+# What a plan can be made of beforehand.
+_PLANNED = ("Backfill", "Rebuild")
 
 
 class Runs:
@@ -38,58 +39,92 @@ class Runs:
     async def backfill(
         self,
         name: str,
-        request: BackfillRequest | None = None,
+        request: BackfillRequest | Mapping[str, Any] | None = None,
         *,
         on_progress: OnProgress | None = None,
+        **fields: Unpack[BackfillFields],
     ) -> BackfillResult:
         """Backfills a projection and waits for the end.
 
         Args:
             name: The projection.
-            request: What is asked for; the projection's own settings when left out.
+            request: What is asked for, as a request or its fields; the projection's own settings
+                when left out.
             on_progress: See `result`.
+            **fields: Instead of a request: its fields.
 
         Raises:
-            AlreadyRunning: One is running under the same workflow id.
+            InvalidRequest: It is no request, or one for another projection.
+            UnknownProjection: There is no projection of that name.
+            ProjectionBusy: Another run writes the projection.
             RunFailed: It failed, or was refused; the message says why.
         """
-        return await self.result(await self.start_backfill(name, request), on_progress)
+        return await self.result(await self.start_backfill(name, request, **fields), on_progress)
 
     async def rebuild(
         self,
         name: str,
-        request: BackfillRequest | None = None,
+        request: BackfillRequest | Mapping[str, Any] | None = None,
         *,
         on_progress: OnProgress | None = None,
+        **fields: Unpack[BackfillFields],
     ) -> BackfillResult:
         """Rebuilds a projection into a new table, swaps it in, and waits for the end.
 
         Args:
             name: The projection.
-            request: What is asked for; the projection's own settings when left out.
+            request: What is asked for, as a request or its fields; everything when left out.
             on_progress: See `result`.
+            **fields: Instead of a request: its fields.
 
         Raises:
-            AlreadyRunning: One is running under the same workflow id.
+            InvalidRequest: It is no request, or one for another projection.
+            UnknownProjection: There is no projection of that name.
+            ProjectionBusy: Another run writes the projection.
             RunFailed: It failed, or was refused; the message says why.
         """
-        return await self.result(await self.start_rebuild(name, request), on_progress)
+        return await self.result(await self.start_rebuild(name, request, **fields), on_progress)
 
-    async def start_backfill(self, name: str, request: BackfillRequest | None = None) -> StartedRun:
-        """Starts `Backfill` under its default workflow id and returns at once."""
-        return await self.begin("Backfill", f"backfill/{name}", name, request)
+    async def start_backfill(
+        self,
+        name: str,
+        request: BackfillRequest | Mapping[str, Any] | None = None,
+        **fields: Unpack[BackfillFields],
+    ) -> StartedRun:
+        """Starts `Backfill` under its default workflow id and returns at once.
 
-    async def start_rebuild(self, name: str, request: BackfillRequest | None = None) -> StartedRun:
-        """Starts `Rebuild` under its default workflow id and returns at once."""
-        return await self.begin("Rebuild", f"rebuild/{name}", name, request)
+        Raises:
+            InvalidRequest: It is no request, or one for another projection.
+            UnknownProjection: There is no projection of that name.
+            ProjectionBusy: One is running under the same workflow id.
+        """
+        wanted = request_of(BackfillRequest, name, request, fields)
+        return await self.begin("Backfill", f"backfill/{name}", name, wanted)
+
+    async def start_rebuild(
+        self,
+        name: str,
+        request: BackfillRequest | Mapping[str, Any] | None = None,
+        **fields: Unpack[BackfillFields],
+    ) -> StartedRun:
+        """Starts `Rebuild` under its default workflow id and returns at once.
+
+        Raises:
+            InvalidRequest: It is no request, or one for another projection.
+            UnknownProjection: There is no projection of that name.
+            ProjectionBusy: One is running under the same workflow id.
+        """
+        wanted = request_of(BackfillRequest, name, request, fields)
+        return await self.begin("Rebuild", f"rebuild/{name}", name, wanted)
 
     async def rollback_projection(
         self,
         name: str,
         to_version: int | None = None,
         *,
-        request: RollbackRequest | None = None,
+        request: RollbackRequest | Mapping[str, Any] | None = None,
         on_progress: OnProgress | None = None,
+        **fields: Unpack[RollbackFields],
     ) -> BackfillResult:
         """Puts a replaced generation live again, with all events since, and waits for the end.
 
@@ -98,31 +133,58 @@ class Runs:
             to_version: The version that built the generation; None for the one replaced last.
             request: Instead: all that a rollback can be asked for.
             on_progress: See `result`.
+            **fields: Instead of a request: its fields, such as ``to_generation``.
 
         Raises:
-            AlreadyRunning: One is running under the same workflow id.
+            InvalidRequest: It is no request, or one for another projection.
+            UnknownProjection: There is no projection of that name.
+            ProjectionBusy: Another run writes the projection.
             RunFailed: It failed, or was refused; the message says why.
         """
-        wanted = request or RollbackRequest(projection=name, to_version=to_version)
-        return await self.result(await self.start_rollback(name, wanted), on_progress)
+        run = await self.start_rollback(name, request, to_version=to_version, **fields)
+        return await self.result(run, on_progress)
 
-    async def start_rollback(self, name: str, request: RollbackRequest | None = None) -> StartedRun:
-        """Starts `Rollback` under its default workflow id and returns at once."""
-        wanted = request or RollbackRequest(projection=name)
+    async def start_rollback(
+        self,
+        name: str,
+        request: RollbackRequest | Mapping[str, Any] | None = None,
+        *,
+        to_version: int | None = None,
+        **fields: Unpack[RollbackFields],
+    ) -> StartedRun:
+        """Starts `Rollback` under its default workflow id and returns at once.
+
+        Raises:
+            InvalidRequest: It is no request, or one for another projection.
+            UnknownProjection: There is no projection of that name.
+            ProjectionBusy: One is running under the same workflow id.
+        """
+        wanted = request_of(RollbackRequest, name, request, {"to_version": to_version, **fields})
         return await self.begin("Rollback", f"rollback/{name}", name, wanted)
 
-    async def plan(self, kind: str, name: str, request: BackfillRequest | None = None) -> Preview:
+    async def plan(
+        self,
+        kind: str,
+        name: str,
+        request: BackfillRequest | Mapping[str, Any] | None = None,
+        **fields: Unpack[BackfillFields],
+    ) -> Preview:
         """What a backfill or rebuild would do; nothing is done.
 
         Args:
             kind: ``Backfill`` or ``Rebuild``.
             name: The projection.
             request: As for the run itself.
+            **fields: As for the run itself.
 
         Raises:
+            InvalidRequest: It is no request, or one for another projection.
+            UnknownProjection: There is no projection of that name.
             RunFailed: It would be refused; the message says why.
         """
-        whole = request or BackfillRequest(projection=name)
+        if kind not in _PLANNED:
+            raise InvalidRequest(f"kind: expected one of ({', '.join(_PLANNED)}), got {kind!r}")
+        whole = request_of(BackfillRequest, name, request, fields)
         dry = whole.model_copy(update={"dry_run": True})
         result = await self.result(await self.begin(kind, f"plan/{name}", name, dry))
         assert result.plan is not None
@@ -140,6 +202,8 @@ class Runs:
                 it raises is logged, and harms nothing.
 
         Raises:
+            UnknownProjection: No worker has a projection of that name.
+            ProjectionBusy: Another run writes the projection, under whatever workflow id.
             RunFailed: It failed, was refused, terminated or timed out.
         """
         handle = self._connection.client.get_workflow_handle(
@@ -153,14 +217,12 @@ class Runs:
                 result: BackfillResult = await handle.result()
             return result
         except WorkflowFailureError as error:
-            cause = error.cause
-            if isinstance(cause, WorkflowCancelled):
-                name = run.workflow_id.partition("/")[2]
+            name = run.workflow_id.partition("/")[2]
+            if isinstance(error.cause, WorkflowCancelled):
                 return BackfillResult(
                     status=RunStatus.CANCELLED, projection=name, run_id=run.run_id
                 )
-            message = cause.message if isinstance(cause, ApplicationError) else str(cause)
-            raise RunFailed(message) from error
+            raise_failure(name, error)
 
     async def begin(
         self, kind: str, workflow_id: str, name: str, request: Request | None
@@ -174,9 +236,9 @@ class Runs:
             request: What it is asked for; the projection and nothing else when left out.
 
         Raises:
-            AlreadyRunning: One is running under the same workflow id.
+            ProjectionBusy: One is running under the same workflow id.
         """
-        whole = (request or Request(projection=name)).model_copy(update={"projection": name})
+        whole = request or Request(projection=name)
         try:
             handle = await self._connection.client.start_workflow(
                 kind,
@@ -187,8 +249,10 @@ class Runs:
                 static_summary=f"{kind} of {escaped(name)}",
             )
         except WorkflowAlreadyStartedError as error:
-            raise AlreadyRunning(
+            raise ProjectionBusy.said(
                 f"workflow {workflow_id!r} is running already (run {error.run_id}): "
-                f"`refold watch {name}` follows it, `refold cancel {name}` stops it"
+                f"`refold watch {name}` follows it, `refold cancel {name}` stops it",
+                workflow_id,
+                error.run_id or "",
             ) from None
         return StartedRun(workflow_id, handle.first_execution_run_id or "")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Unpack
 
 from temporalio.api.common.v1 import Payload
 from temporalio.client import (
@@ -24,10 +24,12 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from refold.errors import InvalidRequest, NoSchedule, ScheduleExists
 from refold.manager.connection import Connection
+from refold.manager.run.asked import request_of
 from refold.manager.runs import Runs
 from refold.messages.markdown import escaped
 from refold.messages.schedules import ScheduleInfo
 from refold.requests.fairness import fairness_key
+from refold.requests.fields import BackfillFields
 from refold.requests.runs import BackfillRequest
 
 # Runs that were due while Temporal was down are made up for within this time; older ones are not.
@@ -49,10 +51,11 @@ class Schedules:
         self,
         name: str,
         cron: str,
-        request: BackfillRequest | None = None,
+        request: BackfillRequest | Mapping[str, Any] | None = None,
         *,
         schedule_id: str | None = None,
         time_zone: str | None = None,
+        **fields: Unpack[BackfillFields],
     ) -> ScheduleInfo:
         """Lets Temporal start a `Backfill` by the calendar.
 
@@ -67,6 +70,7 @@ class Schedules:
             request: What each run is started with; what counts from now, such as the last two
                 days, counts from the beginning of each run.
             schedule_id: ``schedule/<projection>`` when left out.
+            **fields: Instead of a request: its fields.
             time_zone: Such as ``Europe/Berlin``; UTC when left out.
 
         Raises:
@@ -74,9 +78,7 @@ class Schedules:
             InvalidRequest: Temporal cannot make anything of `cron` or `time_zone`.
             ScheduleExists: There is one of that id.
         """
-        whole = (request or BackfillRequest(projection=name)).model_copy(
-            update={"projection": name}
-        )
+        whole = request_of(BackfillRequest, name, request, fields)
         await self._runs.plan("Backfill", name, whole)
         made = schedule_id or f"schedule/{name}"
         if whole.requested_by is None:

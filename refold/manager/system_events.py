@@ -27,6 +27,7 @@ class SystemEvents:
 
         Raises:
             ConfigurationError: The manager was made without a database.
+            UnknownProjection: There is no projection of that name.
         """
         return await publish(
             self._connection.client,

@@ -15,7 +15,7 @@ from refold.messages.step_failures import StepFailure
 from refold.requests.runs import Request
 
 RECENT = 50
-"""The latest system events that a live projection's workflow knows, for its query."""
+"""Of system events, and of snapshots: so many of the latest a live projection's workflow knows."""
 
 
 AUTO_START = "auto_start"
@@ -60,6 +60,7 @@ class LiveError(Message):
         position: Of a poison event: its position.
         event_type: Its type.
         stream_id: Its stream.
+        transient: Whether it may work later though nobody mends anything.
         attempts: How often it has been tried since it last worked.
         next_attempt_at: When it is tried again without anybody's doing; None when only `restart`
             helps.
@@ -71,12 +72,15 @@ class LiveError(Message):
     position: int | None = None
     event_type: str | None = None
     stream_id: str | None = None
+    transient: bool = False
     attempts: int
     next_attempt_at: datetime | None = None
 
 
 class SnapshotTally(Message):
-    """What has been counted towards the next snapshot that a projection makes unasked.
+    """What an older worker has counted towards the next snapshot that a projection makes unasked.
+
+    A worker of this version makes it as it follows.
 
     Attributes:
         since: From this position (exclusive): of the latest snapshot, or where one was last tried.
@@ -107,8 +111,8 @@ class LiveReport(Message):
         note: Why it needs a rebuild; None when it does not.
         rebuild_to: The version that is to be built unasked; None unless the projection says so.
         system_events: What has been recorded since the segment's `known`.
-        snapshots: The projection's snapshots, the newest first.
-        tally: What counts towards the next snapshot of a projection that makes them unasked.
+        snapshots: The projection's latest snapshots, the newest first.
+        tally: See `SnapshotTally`; None from a worker of this version.
     """
 
     status: LiveStatus

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, overload
 
 from sqlalchemy import Table
 
@@ -20,7 +20,7 @@ from refold.projection.key import Key, KeyFunction, KeyPath, key_paths
 from refold.projection.schemas import require_own_place
 from refold.projection.snapshot_policy import Snapshots
 from refold.system_events.events import SystemEvent
-from refold.system_events.handlers import Handle, SystemHandler, on_system_event
+from refold.system_events.handlers import E1, E2, E3, Handle, SystemHandler, on_system_event
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
@@ -120,25 +120,94 @@ class Projection:
 
         return register
 
+    @overload
     def on_system_event(
-        self, *events: type[SystemEvent], max_attempts: int = 10
-    ) -> Callable[[Handle], SystemHandler]:
-        """Makes the decorated function a handler of these system events of this projection.
+        self, e1: type[E1], /, *, max_attempts: int = ...
+    ) -> Callable[[Handle[E1]], SystemHandler]: ...
+
+    @overload
+    def on_system_event(
+        self, e1: type[E1], /, *, handler: Handle[E1], max_attempts: int = ...
+    ) -> Projection: ...
+
+    @overload
+    def on_system_event(
+        self, e1: type[E1], e2: type[E2], /, *, max_attempts: int = ...
+    ) -> Callable[[Handle[E1 | E2]], SystemHandler]: ...
+
+    @overload
+    def on_system_event(
+        self, e1: type[E1], e2: type[E2], /, *, handler: Handle[E1 | E2], max_attempts: int = ...
+    ) -> Projection: ...
+
+    @overload
+    def on_system_event(
+        self, e1: type[E1], e2: type[E2], e3: type[E3], /, *, max_attempts: int = ...
+    ) -> Callable[[Handle[E1 | E2 | E3]], SystemHandler]: ...
+
+    @overload
+    def on_system_event(
+        self,
+        e1: type[E1],
+        e2: type[E2],
+        e3: type[E3],
+        /,
+        *,
+        handler: Handle[E1 | E2 | E3],
+        max_attempts: int = ...,
+    ) -> Projection: ...
+
+    @overload
+    def on_system_event(
+        self,
+        *events: type[SystemEvent],
+        max_attempts: int = ...,
+    ) -> Callable[[Handle[Any]], SystemHandler]: ...
+
+    @overload
+    def on_system_event(
+        self,
+        e1: type[SystemEvent],
+        e2: type[SystemEvent],
+        e3: type[SystemEvent],
+        e4: type[SystemEvent],
+        /,
+        *more: type[SystemEvent],
+        handler: Handle[Any],
+        max_attempts: int = ...,
+    ) -> Projection: ...
+
+    def on_system_event(
+        self,
+        *events: type[SystemEvent],
+        handler: Handle[Any] | None = None,
+        max_attempts: int = 10,
+    ) -> Callable[[Handle[Any]], SystemHandler] | Projection:
+        """Makes a function a handler of these system events of this projection.
 
         Unlike handlers of events it is run outside of any transaction, and may have effects: see
         `refold.on_system_event`.
+
+        Args:
+            events: Classes of system events.
+            handler: The function: then the projection is returned. When left out, what is returned
+                decorates the function.
+            max_attempts: How often it is tried with one event, from 1.
 
         Raises:
             InvalidProjection: No type is given, or something that is none.
         """
         made = on_system_event(*events, projection=self.name, max_attempts=max_attempts)
 
-        def register(handle: Handle) -> SystemHandler:
-            handler = made(handle)
-            self.system_handlers.append(handler)
-            return handler
+        def register(handle: Handle[Any]) -> SystemHandler:
+            made_of = made(handle)
+            self.system_handlers.append(made_of)
+            return made_of
 
-        return register
+        if handler is None:
+            return register
+        register(handler)
+        return self
 
     def with_checkpoints(
         self, checkpoints: Checkpoints | None = None, **settings: Any
@@ -153,9 +222,24 @@ class Projection:
         self.policies.set_own(checkpoints=as_checkpoints(own, settings))
         return self
 
-    def with_snapshots(self, snapshots: Snapshots) -> Projection:
-        """Sets when snapshots are made; returns the projection."""
-        self.policies.set_own(snapshots=snapshots)
+    def with_snapshots(self, snapshots: Snapshots | None = None, **settings: Any) -> Projection:
+        """Sets when snapshots are made; returns the projection.
+
+        Args:
+            snapshots: The settings, such as ``Snapshots.none()``.
+            **settings: Instead: those of `Snapshots.automatic`, or with ``trigger_on`` those of
+                `Snapshots.manual`.
+
+        Raises:
+            InvalidProjection: Both are given.
+        """
+        if snapshots is not None and settings:
+            raise InvalidProjection(
+                f"{self.name}: with_snapshots(): expected Snapshots or settings, got both"
+            )
+        made = Snapshots.manual if "trigger_on" in settings else Snapshots.automatic
+        own = snapshots if snapshots is not None else made(**settings)
+        self.policies.set_own(snapshots=own)
         return self
 
     def backfill_from_beginning(self, **settings: Any) -> Projection:

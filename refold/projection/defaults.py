@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from refold.errors import InvalidProjection
 from refold.projection.backfill_policy import BackfillPolicy
-from refold.projection.checkpoints import Checkpoints
+from refold.projection.checkpoints import SAME_DATABASE, Checkpoints
 from refold.projection.snapshot_policy import Snapshots
 from refold.requests.criteria import CriteriaFields
 
@@ -139,6 +139,8 @@ def _merged(kind: type[P], first: P, second: P) -> P:
         first.model_fields_set & _CRITERIA
     ):  # "from this date" and "the last 30 days" are no criteria together
         given = {name: value for name, value in given.items() if name not in _CRITERIA}
+    if _said(first).get("storage") == SAME_DATABASE:
+        given.pop("store", None)  # of the others' storage
     return kind(**{**given, **_said(first)})
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from refold.errors import RefoldError
+from refold.errors import ProjectionBusy, RefoldError
 from refold.errors.words import raised, said, shortened
 from refold.runtime.database import LOST, server_error
 
@@ -98,6 +98,11 @@ def judge(error: BaseException) -> Judgement:
     if refused is not None:
         return _judge_refusal(refused)
     return _judge_python(error)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same may work later though nobody mends anything, as when a run has ended."""
+    return judge(error) is not Judgement.FINAL or isinstance(error, ProjectionBusy)
 
 
 def _judge_refusal(refused: asyncpg.PostgresError) -> Judgement:

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 
 from refold.errors import ConfigurationError
 from refold.projection.backfill_policy import BackfillPolicy
+from refold.projection.checkpoints import SAME_DATABASE, SCHEMES, Checkpoints
 from refold.projection.defaults import Defaults
 from refold.projection.registry import Registry, load_registry
 from refold.projection.snapshot_policy import Snapshots
@@ -45,9 +46,15 @@ class Settings(BaseSettings):
             that version, is left to other workers before it fails, in seconds.
         tenant_path: Where an event names its tenant: ``metadata.tenant_id``, ``data.tenant``, or
             ``stream_id``; None for events without tenants.
+        checkpoints: Where live checkpoints are kept, unless a projection says otherwise:
+            ``same_database``, or the address of a store.
+        sql_url: The PostgreSQL that keeps checkpoints apart from their rows.
+        redis_url: The Redis that does.
+        dynamodb_url: The DynamoDB table that does: ``dynamodb://table?region=…``.
+        cosmosdb_url: The container of Cosmos DB that does: ``cosmosdb://host/database/container``.
         snapshots: When projections make snapshots that do not say so themselves, and of which no
-            `Defaults` does; JSON with the fields of `refold.Snapshots`, such as
-            ``{"strategy": "automatic", "every_n_events": 1000, "keep_last": 5}``.
+            `Defaults` does: ``none``, ``automatic``, or ``automatic:1000:5`` for one every 1,000
+            events and the last 5 kept; or JSON with the fields of `refold.Snapshots`.
         backfill: The same for backfills; JSON with fields of `refold.BackfillPolicy`.
     """
 
@@ -66,14 +73,31 @@ class Settings(BaseSettings):
     tenant_path: str | None = Field(
         default=None, pattern=r"^(stream_id|(data|metadata)(\.[^.]+)+)$"
     )
-
-    snapshots: Snapshots | None = None
+    checkpoints: str = Field(default=SAME_DATABASE, min_length=1, repr=False)
+    sql_url: str | None = Field(default=None, repr=False)
+    redis_url: str | None = Field(default=None, repr=False)
+    dynamodb_url: str | None = Field(default=None, repr=False)
+    cosmosdb_url: str | None = Field(default=None, repr=False)
+    snapshots: Annotated[Snapshots | None, NoDecode] = None
     backfill: BackfillPolicy = BackfillPolicy()
+
+    @field_validator("snapshots", mode="before")
+    @classmethod
+    def _policy(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        is_json = value.lstrip().startswith("{")
+        return Snapshots.model_validate_json(value) if is_json else Snapshots.parse(value)
 
     @property
     def defaults(self) -> Defaults:
         """What holds for projections that say nothing else, and of which no `Defaults` does."""
-        return Defaults(snapshots=self.snapshots, backfill=self.backfill)
+        store = SCHEMES.get(self.checkpoints.partition("://")[0])
+        return Defaults(
+            checkpoints=Checkpoints(store=store) if store else Checkpoints(),
+            snapshots=self.snapshots,
+            backfill=self.backfill,
+        )
 
     def registry(self) -> Registry:
         """Loads what `projections` names, with these settings behind all that is declared.
@@ -104,6 +128,16 @@ class Settings(BaseSettings):
                 "(`refold dev` starts a PostgreSQL and prints its address)"
             )
         return parse_database_url(self.database_url)
+
+    def store_urls(self) -> list[tuple[str, str, str]]:
+        """The addresses of checkpoint stores that are set: store, variable and address."""
+        urls = {
+            "sql": self.sql_url,
+            "redis": self.redis_url,
+            "dynamodb": self.dynamodb_url,
+            "cosmosdb": self.cosmosdb_url,
+        }
+        return [(store, f"REFOLD_{store.upper()}_URL", url) for store, url in urls.items() if url]
 
 
 def load_settings() -> Settings:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
-from sqlalchemy import and_, func, insert, select
+from sqlalchemy import ColumnElement, and_, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -101,6 +101,7 @@ async def count_events(
     after: int = 0,
     upto: int | None = None,
     since: datetime | None = None,
+    among: ColumnElement[bool] | None = None,
 ) -> int:
     """Counts events.
 
@@ -110,6 +111,7 @@ async def count_events(
         after: Only positions above this (exclusive).
         upto: Only positions up to this (inclusive); None for no bound.
         since: Only those recorded at this moment or later; None for no bound.
+        among: Only these; None for all.
     """
     condition = events.c.position > after
     if types is not None:
@@ -118,6 +120,8 @@ async def count_events(
         condition = and_(condition, events.c.position <= upto)
     if since is not None:
         condition = and_(condition, events.c.recorded_at >= since)
+    if among is not None:
+        condition = and_(condition, among)
     counted = await connection.scalar(select(func.count()).select_from(events).where(condition))
     assert counted is not None
     return counted

@@ -16,6 +16,7 @@ from refold.requests.criteria import Criteria
 from refold.requests.runs import BackfillRequest
 from refold.source.portions import weighed
 from refold.source.reader import keyed_events, range_of, wanted
+from refold.source.tenants import of_tenant
 from refold.store.schema import events
 
 
@@ -99,8 +100,7 @@ def selected(
     if selection.to_date is not None:
         conditions.append(events.c.recorded_at < selection.to_date)
     if selection.tenant is not None:
-        assert tenant_path is not None
-        conditions.append(_tenant(tenant_path) == selection.tenant)
+        conditions.append(of_tenant(selection.tenant, tenant_path))
     return conditions
 
 
@@ -108,15 +108,6 @@ def lacking_row(paths: Sequence[KeyPath], table: Table) -> ColumnElement[bool]:
     """The condition for events whose key has no row in a table."""
     pairs = zip(table.primary_key.columns, paths, strict=True)
     return ~exists().where(*[column == path.sql(events) for column, path in pairs])
-
-
-def _tenant(path: str) -> ColumnElement[Any]:
-    root, *steps = path.split(".")
-    if not steps:
-        return events.c.stream_id
-    json: Any = events.c[root][tuple(steps)]
-    tenant: ColumnElement[Any] = json.astext
-    return tenant
 
 
 def one_by_one(conditions: list[ColumnElement[bool]]) -> Select[Any]:

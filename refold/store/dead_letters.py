@@ -34,7 +34,7 @@ from refold.projection.declaration import Projection
 from refold.projection.key import Key
 from refold.runtime.database import raw
 from refold.store import generations
-from refold.store.schema import dead_letters, selected_keys, skipped_events
+from refold.store.schema import dead_letters, events, selected_keys, skipped_events
 
 _COLUMNS = tuple(dead_letters.c[name] for name in DeadLetter.model_fields)
 
@@ -144,15 +144,36 @@ async def held_keys(connection: AsyncConnection, projection: str, generation: in
     return HeldKeys((await connection.execute(statement)).scalars())
 
 
-async def listed(connection: AsyncConnection, projection: str, generation: int) -> list[DeadLetter]:
-    """A generation's letters, the oldest first."""
+async def listed(
+    connection: AsyncConnection,
+    projection: str,
+    generation: int,
+    among: ColumnElement[bool] | None = None,
+) -> list[DeadLetter]:
+    """A generation's letters, the oldest first; with `among`, only those of these events."""
     statement = select(*_COLUMNS).where(_of(projection, generation)).order_by(dead_letters.c.id)
+    if among is not None:
+        statement = statement.where(_position_of(among))
     return [DeadLetter(**row._mapping) for row in await connection.execute(statement)]
 
 
-async def count(connection: AsyncConnection, projection: str, generation: int) -> int:
-    """How many letters a generation has."""
+def _position_of(among: ColumnElement[bool]) -> ColumnElement[bool]:
+    return select(events.c.position).where(_SAME_POSITION, among).exists()
+
+
+_SAME_POSITION = events.c.position == dead_letters.c.position
+
+
+async def count(
+    connection: AsyncConnection,
+    projection: str,
+    generation: int,
+    among: ColumnElement[bool] | None = None,
+) -> int:
+    """How many letters a generation has; with `among`, how many of these events."""
     counted = select(func.count()).select_from(dead_letters).where(_of(projection, generation))
+    if among is not None:
+        counted = counted.where(_position_of(among))
     return await connection.scalar(counted) or 0
 
 

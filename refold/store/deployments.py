@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from sqlalchemy import delete, func, or_, select
@@ -26,22 +26,42 @@ def queue_of(namespace: str, task_queue: str) -> str:
 
 
 async def show(
-    connection: AsyncConnection, worker: str, queue: str, versions: Iterable[tuple[str, int]]
+    connection: AsyncConnection,
+    worker: str,
+    queue: str,
+    versions: Mapping[tuple[str, int], Sequence[str]],
 ) -> None:
-    """Shows that a worker is there, and what it has: projections, each in a version."""
-    has = sorted(set(versions))
-    if not has:
+    """Shows that a worker is there, and what it has.
+
+    Args:
+        connection: In a transaction.
+        worker: Which one.
+        queue: See `queue_of`.
+        versions: The event types that each projection reads, by its name and version.
+    """
+    if not versions:
         return
     statement = insert(deployments).values(
         [
-            {"worker": worker, "queue": queue, "projection": name, "version": version}
-            for name, version in has
+            {
+                "worker": worker,
+                "queue": queue,
+                "projection": name,
+                "version": version,
+                "event_types": list(types),
+            }
+            for (name, version), types in sorted(versions.items())
         ]
     )
+    excluded = statement.excluded
     await connection.execute(
         statement.on_conflict_do_update(
             index_elements=list(deployments.primary_key),
-            set_={"seen_at": func.now(), "queue": queue},
+            set_={
+                "seen_at": func.now(),
+                "queue": queue,
+                "event_types": excluded.event_types,
+            },
         )
     )
 
@@ -98,6 +118,47 @@ async def ever_seen(connection: AsyncConnection, projection: str) -> bool:
         )
     )
     return bool(await connection.scalar(select(there)))
+
+
+async def is_known(connection: AsyncConnection, projection: str) -> bool:
+    """Whether a projection of that name was ever built, or a worker has had it within a day."""
+    there = or_(
+        *(
+            select(table.c.projection).where(table.c.projection == projection).exists()
+            for table in (generations, deployments)
+        )
+    )
+    return bool(await connection.scalar(select(there)))
+
+
+async def registered(connection: AsyncConnection, queue: str) -> list[str]:
+    """The projections that workers of a task queue have had within a day, by name."""
+    statement = select(deployments.c.projection).distinct().where(deployments.c.queue == queue)
+    return list((await connection.execute(statement.order_by("projection"))).scalars())
+
+
+async def event_types(
+    connection: AsyncConnection, projection: str, version: int | None
+) -> list[str] | None:
+    """The event types that a projection reads, as a worker has shown within a day.
+
+    Args:
+        connection: Any connection.
+        projection: Which one.
+        version: In this version; in its highest if no worker has that, or None is given.
+
+    Returns:
+        None when no worker has shown it.
+    """
+    wanted = deployments.c.version == (-1 if version is None else version)
+    statement = (
+        select(deployments.c.event_types)
+        .where(deployments.c.projection == projection, deployments.c.event_types.is_not(None))
+        .order_by(wanted.desc(), deployments.c.version.desc(), deployments.c.seen_at.desc())
+        .limit(1)
+    )
+    found: list[str] | None = await connection.scalar(statement)
+    return found
 
 
 async def forget(connection: AsyncConnection) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refold.system_events.acceptance import accept_event
 from refold.system_events.events import (
     BUILT_IN,
     ProjectionBackfillCompleted,
@@ -21,7 +22,6 @@ from refold.system_events.events import (
     ProjectionStopped,
     SystemEvent,
     SystemHandlerFailed,
-    accept_event,
     as_event,
     own_fields,
 )

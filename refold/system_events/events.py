@@ -19,10 +19,12 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from refold.errors import InvalidRequest
+from refold.errors.codes import UNLISTED
 from refold.messages.recorded_event import RecordedEvent
+from refold.messages.run.life import BackfillResult, Phase
+from refold.messages.run.options import RunOptions
+from refold.requests.instants import Instant
 from refold.requests.runs import BackfillRequest, RollbackRequest
-from refold.requests.validation import accept_request
 
 
 class SystemEvent(BaseModel):
@@ -62,6 +64,8 @@ class ProjectionFailed(SystemEvent):
 
     Attributes:
         error_type: Such as ``PoisonEvent``.
+        code: Its stable code, such as ``RF301``; see docs/errors.md.
+        is_transient: Whether it may work later though nobody mends anything.
         message: What happened.
         position: Of a poison event: its position.
         event_type: Its type.
@@ -72,6 +76,8 @@ class ProjectionFailed(SystemEvent):
     """
 
     error_type: str
+    code: str = UNLISTED
+    is_transient: bool = False
     message: str
     position: int | None = None
     event_type: str | None = None
@@ -142,11 +148,13 @@ class ProjectionBackfillStarted(_OfRun):
     Attributes:
         generation: The generation that it writes.
         total_events: Events that it is going to fold.
+        options: What it goes by: the request, with what the projection declares.
         requested_by: Who asked for it, if anybody said.
     """
 
     generation: int
     total_events: int
+    options: RunOptions = RunOptions()
     requested_by: str | None = None
 
 
@@ -156,10 +164,18 @@ class ProjectionBackfillProgress(_OfRun):
     Attributes:
         events_processed: Events folded and committed.
         total_events: Events known to be folded in all.
+        percent_complete: From 0 to 100; 100 only when completed.
+        phase: What it is doing.
+        events_per_second: Since the last of these events, or since the start.
+        estimated_seconds_remaining: None as long as nothing can be said.
     """
 
     events_processed: int
     total_events: int
+    percent_complete: float = 0.0
+    phase: Phase = Phase.REFOLDING
+    events_per_second: float = 0.0
+    estimated_seconds_remaining: float | None = None
 
 
 class ProjectionBackfillCompleted(_OfRun):
@@ -170,12 +186,18 @@ class ProjectionBackfillCompleted(_OfRun):
         generation: The generation that readers query now.
         position: Its checkpoint.
         events_processed: Events folded, counting each once.
+        from_date: The first moment of the events that were selected; None for no such bound.
+        to_date: The moment before which they were recorded (exclusive); None for no such bound.
+        result: The run's result; None of a run of an older version.
     """
 
     status: str
     generation: int | None = None
     position: int | None = None
     events_processed: int = 0
+    from_date: Instant | None = None
+    to_date: Instant | None = None
+    result: BackfillResult | None = None
 
 
 class ProjectionBackfillFailed(SystemEvent):
@@ -186,12 +208,18 @@ class ProjectionBackfillFailed(SystemEvent):
         kind: The workflow type.
         status: ``failed`` or ``cancelled``; ``undone`` when what stood there was brought back.
         error: Why.
+        error_type: Such as ``PoisonEvent``; ``Cancelled`` of a run that was cancelled.
+        code: Its stable code, such as ``RF301``; see docs/errors.md.
+        is_transient: Whether the same may work later though nobody mends anything.
     """
 
     run_id: str | None = None
     kind: str
     status: str
     error: str
+    error_type: str = ""
+    code: str = UNLISTED
+    is_transient: bool = False
 
 
 class SystemHandlerFailed(SystemEvent):
@@ -287,34 +315,3 @@ def as_event(recorded: RecordedEvent, kind: type[S]) -> S:
         },
         extra="ignore",
     )
-
-
-E = TypeVar("E", bound=ProjectionRequest)
-
-
-def accept_event(given: Any, kind: type[E], projection: str, *, default_id: str) -> E:
-    """An event that asks for something, as it came in a signal.
-
-    Args:
-        given: Its fields; the projection may be left out.
-        kind: The event's class.
-        projection: The projection that was signalled.
-        default_id: Its correlation id, if it has none.
-
-    Raises:
-        InvalidRequest: It is not such an event, or one for another projection.
-    """
-    if not isinstance(given, dict):
-        raise InvalidRequest(
-            f"{kind.__name__}: expected one JSON object with its fields, got {given!r:.100}"
-        )
-    named = {name: value for name, value in given.items() if value is not None}
-    event = accept_request(
-        [{"projection": projection, "correlation_id": default_id, **named}], kind
-    )
-    if event.projection != projection:
-        raise InvalidRequest(
-            f"projection: expected {projection!r}, whose workflow was signalled, got "
-            f"{event.projection!r}: signal projection/{event.projection}"
-        )
-    return event

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from refold.errors import InvalidProjection
 from refold.system_events.events import SystemEvent
@@ -39,7 +39,11 @@ class SystemEventContext(ABC):
         """
 
 
-Handle = Callable[[Any, SystemEventContext], Awaitable[None] | None]
+E1 = TypeVar("E1", bound=SystemEvent)
+E2 = TypeVar("E2", bound=SystemEvent)
+E3 = TypeVar("E3", bound=SystemEvent)
+
+Handle = Callable[[E1, SystemEventContext], Awaitable[None] | None]
 """A function of a system event and its context; it may be plain or async."""
 
 
@@ -58,7 +62,7 @@ class SystemHandler:
 
     name: str
     events: tuple[type[SystemEvent], ...]
-    handle: Handle = field(repr=False)
+    handle: Handle[Any] = field(repr=False)
     projection: str | None = None
     max_attempts: int = 10
 
@@ -72,12 +76,45 @@ class SystemHandler:
         return {kind.__name__: kind for kind in self.events}
 
 
+@overload
+def on_system_event(
+    e1: type[E1], /, *, projection: str | None = ..., max_attempts: int = ...
+) -> Callable[[Handle[E1]], SystemHandler]: ...
+
+
+@overload
+def on_system_event(
+    e1: type[E1], e2: type[E2], /, *, projection: str | None = ..., max_attempts: int = ...
+) -> Callable[[Handle[E1 | E2]], SystemHandler]: ...
+
+
+@overload
+def on_system_event(
+    e1: type[E1],
+    e2: type[E2],
+    e3: type[E3],
+    /,
+    *,
+    projection: str | None = ...,
+    max_attempts: int = ...,
+) -> Callable[[Handle[E1 | E2 | E3]], SystemHandler]: ...
+
+
+@overload
+def on_system_event(
+    *events: type[SystemEvent],
+    projection: str | None = ...,
+    max_attempts: int = ...,
+) -> Callable[[Handle[Any]], SystemHandler]: ...
+
+
 def on_system_event(
     *events: type[SystemEvent], projection: str | None = None, max_attempts: int = 10
-) -> Callable[[Handle], SystemHandler]:
+) -> Callable[[Handle[Any]], SystemHandler]:
     """Makes the decorated function a handler of these system events.
 
-    It must be found where projections are: in a module that REFOLD_PROJECTIONS names.
+    It must be found where projections are: in a module that REFOLD_PROJECTIONS names. A type
+    checker sees whether the function takes these events.
 
     Args:
         events: Classes of system events, Refold's or the application's own.
@@ -97,7 +134,7 @@ def on_system_event(
     if max_attempts < 1:
         raise InvalidProjection(f"max_attempts: expected 1 or more, got {max_attempts}")
 
-    def register(handle: Handle) -> SystemHandler:
+    def register(handle: Handle[Any]) -> SystemHandler:
         name = f"{handle.__module__}:{handle.__qualname__}"
         return SystemHandler(name, events, handle, projection, max_attempts)
 

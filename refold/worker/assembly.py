@@ -21,9 +21,11 @@ from refold.activities.snapshot import SnapshotActivities
 from refold.activities.swap import SwapActivities
 from refold.activities.system_events import SystemEventActivities
 from refold.activities.verification import VerifyActivities
+from refold.engine.live.apart import Storage
 from refold.manager.publication import publish
 from refold.projection.registry import Registry
 from refold.runtime.settings import Settings
+from refold.store.checkpoints.stores import CheckpointStores
 from refold.worker.chores.auto_start import AutoStart
 from refold.worker.chores.chore import Chore
 from refold.worker.chores.dispatch import Dispatch
@@ -42,7 +44,11 @@ MAX_ACTIVITIES = 10
 
 
 def make_activities(
-    client: Client, engine: AsyncEngine, registry: Registry, settings: Settings
+    client: Client,
+    engine: AsyncEngine,
+    registry: Registry,
+    settings: Settings,
+    stores: CheckpointStores,
 ) -> list[Callable[..., Any]]:
     """All activities.
 
@@ -51,10 +57,12 @@ def make_activities(
         engine: The database.
         registry: The projections.
         settings: For the task queue and the lengths of things.
+        stores: Where live checkpoints may be.
     """
+    storage = Storage(stores)
     patience = settings.deployment_seconds
     executions = TemporalExecutions(client)
-    planning = PlanningActivities(engine, registry, settings, executions)
+    planning = PlanningActivities(engine, registry, settings, executions, storage)
     snapshotting = SnapshotActivities(engine, registry, patience)
     refolding = RefoldActivities(engine, registry, settings)
     following = FollowActivities(engine, registry, settings)
@@ -63,7 +71,7 @@ def make_activities(
     swapping = SwapActivities(engine, registry, patience)
     retention = RetentionActivities(engine, registry)
     lifecycle = LifecycleActivities(engine)
-    live = LiveActivities(engine, registry, patience)
+    live = LiveActivities(engine, registry, storage, patience)
     recording = SystemEventActivities(engine)
     delivery = DeliveryActivities(
         engine,

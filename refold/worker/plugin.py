@@ -20,6 +20,7 @@ from refold.projection.registry import Registry
 from refold.runtime.database import make_engine
 from refold.runtime.payloads import forgiving, forgiving_converter, with_pydantic
 from refold.runtime.settings import Settings, load_settings
+from refold.store.checkpoints.stores import CheckpointStores
 from refold.store.deployments import queue_of
 from refold.worker.assembly import (
     MAX_ACTIVITIES,
@@ -51,6 +52,7 @@ class _Part:
     engine: AsyncEngine
     registry: Registry
     settings: Settings
+    stores: CheckpointStores
     gate: Gate
 
 
@@ -118,7 +120,9 @@ class RefoldPlugin(SimplePlugin):
             RefoldError: The settings or the projections cannot work.
         """
         part = self._part_of(config)
-        activities = make_activities(part.client, part.engine, part.registry, part.settings)
+        activities = make_activities(
+            part.client, part.engine, part.registry, part.settings, part.stores
+        )
         names = [activity.__name__ for activity in activities]
         around = make_interceptors(part.engine, part.registry, part.settings)
         config["client"] = part.client
@@ -155,15 +159,19 @@ class RefoldPlugin(SimplePlugin):
         Raises:
             RefoldError: The database can never be worked with as configured, or is not migrated.
         """
-        if not self._chores:
-            return await super().run_worker(worker, next)
         part = self._parts[worker.client.namespace, worker.task_queue]
+        if not self._chores:
+            try:
+                return await super().run_worker(worker, next)
+            finally:
+                await part.stores.close()
         beside = asyncio.create_task(self._beside(part, worker))
         try:
             await super().run_worker(worker, next)
         finally:
             beside.cancel()
             await asyncio.wait([beside])
+            await part.stores.close()
             if self._engine is None:
                 await part.engine.dispose()
         if not beside.cancelled() and (error := beside.exception()) is not None:
@@ -179,12 +187,15 @@ class RefoldPlugin(SimplePlugin):
             registry = self._registry
             if registry is None:
                 registry = settings.registry()
+            stores = CheckpointStores(settings)
+            stores.require(registry)
             places = config.get("max_concurrent_activities") or MAX_ACTIVITIES + len(registry)
             self._parts[place] = _Part(
                 forgiving(client),
                 self._engine or make_engine(settings, activities=places),
                 registry,
                 settings,
+                stores,
                 Gate(is_open=not self._chores),
             )
         return self._parts[place]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import islice
 
 import psutil
 import pytest
@@ -55,10 +57,30 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevStack]:
 
 
 @pytest.fixture(scope="package")
-def shop_events(dev: DevStack) -> int:
-    """Imports the real events; returns how many."""
+def shop_events(dev: DevStack, tmp_path_factory: pytest.TempPathFactory) -> int:
+    """Imports the first of the real events; returns how many: enough for most tests."""
+    return _imported(dev, tmp_path_factory, 0, _SOME)
+
+
+@pytest.fixture(scope="package")
+def all_shop_events(
+    dev: DevStack, shop_events: int, tmp_path_factory: pytest.TempPathFactory
+) -> int:
+    """Imports the others, too; returns how many there are then."""
+    return shop_events + _imported(dev, tmp_path_factory, _SOME, None)
+
+
+_SOME = 15_000
+
+
+def _imported(
+    dev: DevStack, tmp_path_factory: pytest.TempPathFactory, first: int, end: int | None
+) -> int:
     if not REAL_EVENTS.exists():
         pytest.skip(f"{REAL_EVENTS} is not here")
-    imported = dev.refold("events", "import", str(REAL_EVENTS), "--json", timeout=120)
+    part = tmp_path_factory.mktemp("shop") / f"from-{first}.ndjson"
+    with gzip.open(REAL_EVENTS) as whole, part.open("wb") as some:
+        some.writelines(islice(whole, first, end))
+    imported = dev.refold("events", "import", str(part), "--json", timeout=120)
     assert imported.status == 0, imported.err
     return int(imported.json()["events"])

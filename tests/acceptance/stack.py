@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.forked import ForkedProcess, refold
 from tests.support.processes import ROOT, clean_environment
 
 BESIDE = Path(sys.executable).parent
@@ -45,7 +48,24 @@ class DevStack:
         return self.variables["REFOLD_DATABASE_URL"]
 
     def refold(self, *arguments: str, timeout: float = 60) -> Ended:
-        """Runs `refold` with these arguments to its end."""
+        """Runs `refold` with these arguments to its end, in a process of its own."""
+        with tempfile.TemporaryDirectory() as directory:
+            files = Path(directory) / "out", Path(directory) / "err"
+            process = ForkedProcess(
+                refold,
+                arguments,
+                directory=ROOT,
+                environment=clean_environment(**self.variables),
+                output=files,
+            )
+            try:
+                status = process.wait(timeout)
+            finally:
+                process.send(signal.SIGKILL)
+            return Ended(status, *(file.read_text() for file in files))
+
+    def installed(self, *arguments: str, timeout: float = 60) -> Ended:
+        """The same, by the command that is installed: it imports everything first."""
         return self._run(BESIDE / "refold", arguments, timeout)
 
     def temporal(self, *arguments: str, timeout: float = 60) -> Ended:

@@ -16,6 +16,7 @@ from refold.runtime.database import make_engine
 from refold.runtime.settings import Settings
 from tests.acceptance.stack import DevStack
 from tests.support.runs import assert_oracle
+from tests.support.soaking import mostly_soak
 
 NAMES = ["order-summary", "customer-summary", "product-sales"]
 
@@ -32,15 +33,15 @@ async def fetch(engine: AsyncEngine, statement: str) -> tuple[object, ...]:
         return tuple((await connection.execute(text(statement))).one())
 
 
-def test_all_events_are_imported(dev: DevStack, shop_events: int) -> None:
-    assert shop_events == 110_229
+def test_all_events_are_imported(dev: DevStack, all_shop_events: int) -> None:
+    assert all_shop_events == 110_229
     counted = dev.refold("events", "count", "--json")
     assert (counted.status, counted.json()) == (0, {"events": 110_229})
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mostly_soak(*NAMES, suite=1))
 async def test_rebuild_by_temporals_command_line(
-    dev: DevStack, shop_events: int, engine: AsyncEngine, shop: Registry, name: str
+    dev: DevStack, all_shop_events: int, engine: AsyncEngine, shop: Registry, name: str
 ) -> None:
     workflow_id = f"rebuild/{name}"
     started = dev.start("Rebuild", workflow_id, json.dumps({"projection": name}))
@@ -61,7 +62,7 @@ async def test_rebuild_by_temporals_command_line(
 
 
 async def test_figures_are_those_of_the_shops_books(
-    dev: DevStack, shop_events: int, engine: AsyncEngine
+    dev: DevStack, all_shop_events: int, engine: AsyncEngine
 ) -> None:
     for name in ("order-summary", "customer-summary"):
         rebuilt = dev.refold("rebuild", name)
@@ -106,7 +107,7 @@ def test_bad_input_fails_at_once(dev: DevStack, inputs: list[str], expected: str
     assert described["workflowExecutionInfo"]["status"].endswith("FAILED")
 
 
-def test_progress_never_goes_back_and_stays_fresh(dev: DevStack, shop_events: int) -> None:
+def test_progress_never_goes_back_and_stays_fresh(dev: DevStack, all_shop_events: int) -> None:
     workflow_id = "watched"
     request = {"projection": "product-sales", "batch_size": 20, "max_concurrency": 2}
     assert dev.start("Rebuild", workflow_id, json.dumps(request)).status == 0

@@ -56,10 +56,8 @@ def _ids(dev: DevStack, count: int) -> list[str]:
     ("arguments", "status", "expected"),
     [
         (["add", "nope", *NIGHTLY], FAILED, "expected one of"),
-        (["add", NAME, "--cron", "at three"], FAILED, "cron: expected minute, hour"),
-        (["add", NAME], USAGE, "--cron"),
-        (["add", NAME, *NIGHTLY, "--full", "--last-days", "1"], USAGE, "got both"),
         (["add", NAME, *NIGHTLY, "--approval", "manual"], FAILED, "expected with is_atomic"),
+        (["add", NAME, "--cron", "at three"], FAILED, "cron: expected minute, hour"),
         (["remove", "nope"], FAILED, "there are (none), got 'nope'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,

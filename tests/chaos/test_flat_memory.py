@@ -41,7 +41,7 @@ async def test_an_hour_of_three_live_projections(
     environment = worker_environment(client, database, REFOLD_PROJECTIONS="tests.support.trio")
     for short in ("REFOLD_HEARTBEAT_TIMEOUT_SECONDS", "REFOLD_SEGMENT_SECONDS"):
         del environment[short]
-    with worker_processes(environment, tmp_path) as processes:
+    with worker_processes(environment, tmp_path, fresh=True) as processes:
         worker = processes.start()
         async with AsyncExitStack() as stack:
             for projection in TRIO:

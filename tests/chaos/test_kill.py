@@ -23,6 +23,7 @@ from tests.support.counting import (
 from tests.support.databases import Database
 from tests.support.processes import WorkerProcesses, worker_environment, worker_processes
 from tests.support.runs import assert_oracle, leftovers, run, start, working, write
+from tests.support.soaking import soak
 from tests.support.watching import batches, undone, until_batches
 
 KEYS = 600
@@ -62,7 +63,7 @@ def chance_of(name: str) -> random.Random:
         pytest.param(12, id="12 kills", marks=pytest.mark.soak),
     ],
 )
-@pytest.mark.parametrize("kind", ["Rebuild", "Backfill"])
+@pytest.mark.parametrize("kind", ["Rebuild", *soak("Backfill")])
 async def test_every_event_is_folded_though_workers_are_killed(
     client: Client, database: Database, tmp_path: Path, kind: str, kills: int
 ) -> None:

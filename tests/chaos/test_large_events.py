@@ -52,7 +52,7 @@ async def test_the_memory_of_a_worker_is_bounded(
     for short in ("REFOLD_HEARTBEAT_TIMEOUT_SECONDS", "REFOLD_SEGMENT_SECONDS"):
         del environment[short]
     imported = await import_events(database, tmp_path, part)
-    with worker_processes(environment, tmp_path) as processes:
+    with worker_processes(environment, tmp_path, fresh=True) as processes:
         test = LargeEvents(client, database, projections, processes.start().pid)
         await test.runs("rebuild", "Rebuild")
         await repeat(database, part)

@@ -17,6 +17,7 @@ from tests.support.databases import Database, make_database, make_template
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, clean_environment, worker_environment, worker_processes
 from tests.support.runs import assert_oracle, leftovers, start, until, write
+from tests.support.soaking import soak
 from tests.support.watching import undone, until_batches
 
 KEYS = 300
@@ -83,9 +84,11 @@ async def test_worker_outlives_postgres_away_at_its_start_and_in_a_rebuild(
     ("url", "expected"),
     [
         (None, "REFOLD_DATABASE_URL is not set"),
-        ("", "REFOLD_DATABASE_URL is not set"),
-        ("no address at all", "something that is not a URL"),
-        ("mysql://me:secret@127.0.0.1/shop", "got one for 'mysql'"),
+        *soak(
+            ("", "REFOLD_DATABASE_URL is not set"),
+            ("no address at all", "something that is not a URL"),
+            ("mysql://me:secret@127.0.0.1/shop", "got one for 'mysql'"),
+        ),
         ("{server}/no_such_database", 'database "no_such_database" does not exist'),
         ("postgresql://nobody:secret@{address}/refold", 'role "nobody" does not exist'),
     ],

@@ -13,6 +13,7 @@ from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
 from tests.support.runs import assert_oracle, leftovers, rows_of, run, start, until, working, write
+from tests.support.soaking import soak
 from tests.support.versions import doubled
 
 
@@ -89,9 +90,11 @@ async def test_approved_table_has_followed_the_head_meanwhile(
 @pytest.mark.parametrize(
     ("limits", "waits"),
     [
-        ({"max_changed_percent": 10}, False),
         ({"max_changed_percent": 9.9}, True),
-        ({"max_removed_rows": 0, "approval": "auto"}, False),
+        *soak(
+            ({"max_changed_percent": 10}, False),
+            ({"max_removed_rows": 0, "approval": "auto"}, False),
+        ),
     ],
 )
 async def test_limits_decide_whether_anybody_is_asked(

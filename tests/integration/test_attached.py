@@ -18,6 +18,7 @@ from tests.support.attachments import CARRIED, FUNCTION, REFUSED
 from tests.support.catalogue import snapshot
 from tests.support.counters import counters
 from tests.support.databases import Database
+from tests.support.soaking import mostly_soak
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ async def start(database: Database, statements: list[str], role: str) -> Project
     return projection
 
 
-@pytest.mark.parametrize("kind", CARRIED)
+@pytest.mark.parametrize("kind", mostly_soak(*CARRIED, suite=9))
 async def test_it_is_carried_over_and_back(database: Database, role: str, kind: str) -> None:
     statements, word = CARRIED[kind]
     projection = await start(database, statements, role)

@@ -20,6 +20,7 @@ from refold.store.schema import events
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.runs import assert_oracle, events_upto, run, working, write
+from tests.support.soaking import soak
 
 LIGHT, CHUNK, BATCH = 200, 4000, 9000
 
@@ -102,7 +103,7 @@ async def test_a_batch_is_bounded_and_the_next_goes_on_behind_it(
     assert found == right
 
 
-@pytest.mark.parametrize("batch_size", [3, 100_000])
+@pytest.mark.parametrize("batch_size", [100_000, *soak(3)])
 async def test_rows_are_the_fold_of_events_of_all_sizes(
     client: Client, database: Database, batch_size: int
 ) -> None:

@@ -23,7 +23,7 @@ ADDED = {
     "exclusion": "ALTER TABLE people ADD CONSTRAINT mine EXCLUDE USING btree (email WITH =)",
 }
 
-SOME = ("unique index of an expression", "check")
+SOME = ("unique index of an expression",)
 
 
 def people() -> Projection:

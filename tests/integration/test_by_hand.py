@@ -16,6 +16,7 @@ from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
 from tests.support.runs import assert_oracle, leftovers, rows_of, run, start, until, working, write
+from tests.support.soaking import mostly_soak
 from tests.support.versions import reshaped
 
 
@@ -133,7 +134,7 @@ BY_HAND = {
 }
 
 
-@pytest.mark.parametrize("kind", BY_HAND)
+@pytest.mark.parametrize("kind", mostly_soak(*BY_HAND, suite=1))
 async def test_what_another_version_cannot_have_is_refused_at_once(
     client: Client, database: Database, kind: str
 ) -> None:

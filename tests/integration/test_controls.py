@@ -22,6 +22,7 @@ from tests.support.counting import counted_events, counting
 from tests.support.databases import Database
 from tests.support.processes import worker_environment, worker_processes
 from tests.support.runs import assert_oracle, leftovers, queue, run, start, until, working, write
+from tests.support.soaking import soak
 from tests.support.steering import processed, progress_of, spread, until_status
 
 
@@ -161,7 +162,7 @@ async def test_wrong_limits_are_refused(
         await asyncio.wait_for(handle.result(), 30)
 
 
-@pytest.mark.parametrize(("target", "expected"), [(1e-6, 40), (3600.0, 900)])
+@pytest.mark.parametrize(("target", "expected"), [(1e-6, 40), *soak((3600.0, 900))])
 async def test_batches_adapt_to_the_time_they_take(
     client: Client, database: Database, target: float, expected: int
 ) -> None:

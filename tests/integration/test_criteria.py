@@ -149,10 +149,10 @@ async def corrupt(real: Shop, projection: Projection, selected: set[Key], seed: 
         await connection.execute(insert(table).values(stray))
 
 
-# Those in the suite, by whether they are atomic: by dates, positions, a predicate, and in full.
+# Those in the suite, by whether they are atomic: by dates, positions and a predicate.
 QUICK = {
-    False: ("date_range", "last_n_events", "custom_predicate", "full_rebuild"),
-    True: ("event_number_range", "custom_predicate"),
+    False: ("date_range", "custom_predicate"),
+    True: ("event_number_range",),
 }
 
 

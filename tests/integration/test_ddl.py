@@ -22,6 +22,7 @@ from tests.support.attachments import FUNCTION
 from tests.support.catalogue import snapshot
 from tests.support.counters import counters
 from tests.support.databases import Database
+from tests.support.soaking import mostly_soak
 
 __all__ = ["role"]
 
@@ -209,7 +210,7 @@ class Pair:
         await carry_out(self.connection, swap)
 
 
-@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize("story", mostly_soak(*STORIES, suite=4))
 async def test_what_was_done_by_hand_since_the_preparation_is_true_after_the_swap(
     database: Database, role: str, story: str
 ) -> None:

@@ -18,6 +18,7 @@ from refold.engine.lifecycle.cleanup import end_run
 from refold.engine.lifecycle.plans import plan_of
 from refold.engine.planning.preview import preview
 from refold.errors import Fenced, RunEnded
+from refold.messages.run.endings import Why
 from refold.messages.run.plan import Plan, RunStep
 from refold.messages.run.preview import Preview
 from refold.messages.run.status import RunStatus
@@ -111,7 +112,7 @@ async def test_generation_numbers_are_never_used_again(database: Database) -> No
         run_id="first",
         projection="counters",
         status=RunStatus.FAILED,
-        error="swept",
+        why=Why(error="swept"),
     )
     second = await begun(database, projection, "second")
     assert (first.generation, second.generation) == (1, 2)
@@ -132,7 +133,11 @@ async def test_a_step_needs_the_plan_of_a_run_that_goes_on(database: Database) -
     with pytest.raises(RunEnded, match="run no-such: expected its plan"):
         await plan_of(database.engine, RunStep(run_id="no-such"))
     await end_run(
-        database.engine, run_id="run", projection="counters", status=RunStatus.FAILED, error="x"
+        database.engine,
+        run_id="run",
+        projection="counters",
+        status=RunStatus.FAILED,
+        why=Why(error="x"),
     )
     with pytest.raises(RunEnded, match="expected a run that goes on, it ended as failed"):
         await plan_of(database.engine, step)
@@ -180,7 +185,7 @@ async def test_a_swap_that_comes_first_is_not_undone_by_the_end_of_its_run(
                 run_id="r2",
                 projection="counters",
                 status=RunStatus.FAILED,
-                error="ended",
+                why=Why(error="ended"),
             )
         )
         await until(lambda: _is_waiting(database))
@@ -219,7 +224,7 @@ async def test_planning_that_comes_too_late_leaves_no_keys(
             run_id=arguments[2].run_id,
             projection="counters",
             status=RunStatus.FAILED,
-            error="terminated",
+            why=Why(error="terminated"),
         )
         return found
 

@@ -26,6 +26,7 @@ from tests.support.letters import (
 )
 from tests.support.live import ended_after
 from tests.support.runs import assert_oracle, leftovers, queue, rows_of, run, start, working, write
+from tests.support.soaking import soak
 
 
 async def test_one_of_a_thousand_streams_is_poisoned_and_healed(
@@ -235,7 +236,7 @@ async def test_a_retry_folds_only_the_keys_that_are_held(
         assert (result.status, result.events_processed) == ("completed", 0)
 
 
-@pytest.mark.parametrize("is_atomic", [False, True])
+@pytest.mark.parametrize("is_atomic", [False, *soak(True)])
 async def test_repairing_some_keys_releases_and_holds_only_these(
     client: Client, database: Database, is_atomic: bool
 ) -> None:

@@ -11,9 +11,10 @@ from tests.support.databases import Database
 from tests.support.events import some
 from tests.support.histories import steps_of
 from tests.support.runs import assert_oracle, start, until, working, write
+from tests.support.soaking import soak
 
 
-@pytest.mark.parametrize("unmanaged", [False, True])
+@pytest.mark.parametrize("unmanaged", [False, *soak(True)])
 async def test_it_is_folded_before_it_is_verified(
     client: Client, database: Database, unmanaged: bool
 ) -> None:

@@ -25,6 +25,7 @@ from tests.support.databases import Database
 from tests.support.letters import failed
 from tests.support.many import run_all
 from tests.support.runs import assert_oracle, leftovers, run, start, working, write
+from tests.support.soaking import mostly_soak, soak
 
 Make = Callable[[MetaData, Table], list[Any]]
 """The columns and constraints of the table that refers."""
@@ -214,7 +215,7 @@ def tree(*, deferred: bool) -> Projection:
     return made
 
 
-@pytest.mark.parametrize("deferred", [False, True])
+@pytest.mark.parametrize("deferred", [True, *soak(False)])
 async def test_a_table_may_refer_to_itself(
     client: Client, database: Database, *, deferred: bool
 ) -> None:
@@ -260,7 +261,7 @@ IMPOSSIBLE: dict[str, tuple[Make, str]] = {
 }
 
 
-@pytest.mark.parametrize("what", IMPOSSIBLE)
+@pytest.mark.parametrize("what", mostly_soak(*IMPOSSIBLE, suite=2))
 async def test_what_cannot_be_made_is_refused_before_any_work(
     client: Client, database: Database, what: str
 ) -> None:

@@ -19,6 +19,7 @@ from tests.support.histories import kept
 from tests.support.letters import failed, letters
 from tests.support.live import live, until_status
 from tests.support.runs import run, start, working, write
+from tests.support.soaking import mostly_soak
 from tests.unit.test_peoples_code import RAISED
 
 HUGE = "é" * 4_000_000
@@ -68,7 +69,7 @@ CASES: dict[str, tuple[Projection, tuple[str, str, dict[str, Any]]]] = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", mostly_soak(*CASES, suite=3))
 async def test_a_run_ends_with_a_few_words(client: Client, database: Database, name: str) -> None:
     projection, bad = CASES[name]
     await write(database.engine, [*SMALL, bad])

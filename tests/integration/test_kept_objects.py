@@ -10,7 +10,9 @@ from temporalio.client import Client
 from temporalio.testing import ActivityEnvironment
 
 from refold.activities.live import LiveActivities
+from refold.engine.live.apart import Storage
 from refold.messages.live import LiveSegment
+from refold.store.checkpoints.stores import CheckpointStores
 from refold.worker.chores.garbage import Garbage
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
@@ -29,7 +31,8 @@ async def test_objects_do_not_grow_with_the_segments_of_a_live_projection(
     await write(database.engine, some(keys=10, each=1))
     async with working(client, database, registry):
         await run(client, database, "Rebuild", "counters")
-    following = LiveActivities(database.engine, registry)
+    storage = Storage(CheckpointStores(database.settings))
+    following = LiveActivities(database.engine, registry, storage)
     await segments(following, database)
     before = census()
     await segments(following, database)

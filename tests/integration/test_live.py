@@ -15,8 +15,8 @@ from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import Worker
 
 from refold import Event, Projection, Row
+from refold.errors import NotLive
 from refold.manager.health import judged, read_standing
-from refold.manager.live import NotLive
 from refold.manager.projections import ProjectionManager
 from refold.messages.live import LiveReport, LiveSegment, LiveStatus
 from refold.projection.registry import Registry

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from temporalio.client import Client
 
-from refold.errors import ConfigurationError
+from refold.errors import ConfigurationError, ProjectionBusy
 from refold.manager.projections import (
     AlreadyRunning,
     NoRun,
@@ -136,7 +136,9 @@ async def test_a_run_is_cancelled_with_a_reason(client: Client, database: Databa
         with pytest.raises(AlreadyRunning, match="refold watch counters"):
             await manager.start_backfill("counters", wanted)
         await until_awaited(manager)
-        with pytest.raises(RunFailed, match="is being written by workflow 'backfill/counters'"):
+        with pytest.raises(
+            ProjectionBusy, match="is being written by workflow 'backfill/counters'"
+        ):
             await manager.rebuild("counters")
         await manager.cancel_backfill("counters", "wrong version deployed")
         result = await manager.result(run)
@@ -176,7 +178,7 @@ async def test_one_manager_asks_over_the_same_connections_until_it_is_closed(
     async def sessions() -> set[int]:
         statement = text(
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
-            "AND pid <> pg_backend_pid() AND query LIKE '%refold.generations%'"
+            "AND pid <> pg_backend_pid() AND query LIKE '%refold.%'"
         )
         async with database.engine.connect() as connection:
             return set((await connection.scalars(statement)).all())

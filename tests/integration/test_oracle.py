@@ -35,7 +35,7 @@ def as_events(drawn: list[tuple[str, str | None, int]]) -> list[tuple[str, str, 
 
 
 @settings(
-    max_examples=5,
+    max_examples=3,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -22,6 +22,7 @@ from tests.support.databases import Database
 from tests.support.events import some
 from tests.support.ports import free_port
 from tests.support.runs import assert_oracle, queue, run, until, write
+from tests.support.soaking import soak
 from tests.support.team import Greeting, greet
 
 
@@ -55,7 +56,7 @@ async def present(database: Database) -> list[tuple[str, int]]:
         return [tuple(row) for row in found]
 
 
-@pytest.mark.parametrize("place", ["client", "worker"])
+@pytest.mark.parametrize("place", ["client", *soak("worker")])
 async def test_a_teams_worker_rebuilds_beside_its_own_work(
     client: Client, database: Database, place: str
 ) -> None:

@@ -18,6 +18,7 @@ from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
 from tests.support.runs import assert_oracle, leftovers, run, start, working, write
+from tests.support.soaking import soak
 
 
 async def tasks(client: Client, handle: WorkflowHandle[Any, Any]) -> list[int]:
@@ -53,7 +54,7 @@ async def refused(client: Client, handle: WorkflowHandle[Any, Any], run_id: str)
     return failed.value.cause.message
 
 
-@pytest.mark.parametrize("kind", ["Rebuild", "Backfill", "Rollback", "Snapshot"])
+@pytest.mark.parametrize("kind", ["Rebuild", "Snapshot", *soak("Backfill", "Rollback")])
 async def test_a_completed_run_that_is_reset_is_refused_wherever_it_is_reset_to(
     client: Client, database: Database, kind: str
 ) -> None:

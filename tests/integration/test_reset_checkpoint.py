@@ -46,7 +46,7 @@ def by_function(**policy: int) -> Projection:
 
 
 @pytest.mark.parametrize("position", [137, *soak(0, 1, 201, 261)])
-@pytest.mark.parametrize("make", [counters, by_function])
+@pytest.mark.parametrize("make", [counters, *soak(by_function)])
 async def test_readers_get_the_read_model_as_of_a_position(
     client: Client, database: Database, make: Any, position: int
 ) -> None:

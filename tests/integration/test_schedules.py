@@ -19,7 +19,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError
 
-from refold.errors import InvalidRequest, NoSchedule, ScheduleExists
+from refold.errors import InvalidRequest, NoSchedule, ScheduleExists, UnknownProjection
 from refold.manager.projections import ProjectionManager, RunFailed
 from refold.messages.schedules import ScheduleInfo
 from refold.requests.criteria import Criteria
@@ -146,7 +146,7 @@ async def test_what_could_not_be_carried_out_is_refused_at_once(
     client: Client, database: Database
 ) -> None:
     async with managed(client, database) as manager:
-        with pytest.raises(RunFailed, match="expected one of"):
+        with pytest.raises(UnknownProjection, match="expected one of"):
             await manager.add_schedule("nope", NIGHTLY)
         in_place = BackfillRequest(projection="counters", approval=Approval.MANUAL)
         with pytest.raises(RunFailed, match="approval: expected with is_atomic only"):

@@ -18,6 +18,7 @@ from tests.support.counters import registry_of
 from tests.support.databases import Database
 from tests.support.letters import failed
 from tests.support.runs import leftovers, run, start, working, write
+from tests.support.soaking import mostly_soak
 
 
 def marks(table: str = "marks", *, schema: str | None = None, version: int = 1) -> Projection:
@@ -79,12 +80,6 @@ def registry(projection: Projection) -> Registry:
     return registry_of(projection)
 
 
-def mostly_soak(*values: str, suite: int) -> list[Any]:
-    """All of them, the first few also in the suite."""
-    late = [pytest.param(value, marks=pytest.mark.soak) for value in values[suite:]]
-    return [*values[:suite], *late]
-
-
 @pytest.mark.parametrize("table", mostly_soak("partitions", "marks", "events", suite=1))
 async def test_a_role_called_refold_makes_no_table_among_refolds_own(
     client: Client, database: Database, table: str
@@ -115,7 +110,7 @@ async def test_a_role_called_refold_makes_no_table_among_refolds_own(
     "path",
     mostly_soak(
         *("''", "app, public", '"$user"', "app", "refold", "pg_catalog", "no_such_schema"),
-        suite=2,
+        suite=1,
     ),
 )
 async def test_a_path_that_changes_leads_the_next_generation_nowhere_else(

@@ -19,6 +19,7 @@ from refold.source import slices
 from refold.source.reader import in_key_order, read_events, read_window
 from refold.source.slices import Bounds, key_bounds, slice_totals
 from tests.support.databases import Database
+from tests.support.soaking import soak
 
 ALL = 50_000  # every position here, and still no sample
 
@@ -79,7 +80,7 @@ async def check(
     return keys
 
 
-@pytest.mark.parametrize("wanted", [1, 2, 3, 7, 64])
+@pytest.mark.parametrize("wanted", [7, *soak(1, 2, 3, 64)])
 @pytest.mark.parametrize(
     ("projection", "ks"),
     [

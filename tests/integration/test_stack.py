@@ -24,6 +24,7 @@ from refold.stack.ports import Ports, choose_ports, is_free
 from refold.stack.postgres import EmbeddedPostgres
 from refold.stack.process import ChildProcess
 from refold.stack.workers import Workers
+from tests.support.soaking import soak
 
 DRIVER = """
 import sys
@@ -192,7 +193,7 @@ def test_killed_parent_takes_its_children_and_data_persists(place: Place) -> Non
         assert not again.env_file.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, *soak(signal.SIGTERM)])
 def test_signal_during_the_start_stops_in_order(tmp_path: Path, number: signal.Signals) -> None:
     place = Place(tmp_path / "data", free_port_base())
     with driving(place) as driver:

@@ -13,6 +13,7 @@ from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
 from tests.support.runs import assert_oracle, leftovers, rows_of, run, start, until, working, write
+from tests.support.soaking import soak
 from tests.support.versions import reshaped
 
 
@@ -128,7 +129,7 @@ async def test_view_of_a_column_that_goes_away_is_refused_before_any_work(
     assert await leftovers(database.engine) == []
 
 
-@pytest.mark.parametrize("kind", ["Rebuild", "Rollback"])
+@pytest.mark.parametrize("kind", ["Rebuild", *soak("Rollback")])
 async def test_materialized_view_is_refused_by_name_before_any_work(
     client: Client, database: Database, kind: str
 ) -> None:

@@ -47,6 +47,16 @@ async def test_a_run_records_its_life_with_its_correlation_id(
         "generation": 1,
         "total_events": 200,
         "requested_by": "ann",
+        "options": {
+            "criteria": "full_rebuild",
+            "is_atomic": True,
+            "batch_size": 7,
+            "max_concurrency": 4,
+            "approval": "auto",
+            "rollback_on_failure": False,
+            "create_backup": False,
+            "requested_by": "ann",
+        },
     }
     assert completed.data == {
         "run_id": result.run_id,
@@ -55,6 +65,9 @@ async def test_a_run_records_its_life_with_its_correlation_id(
         "generation": 1,
         "position": 200,
         "events_processed": 200,
+        "from_date": None,
+        "to_date": None,
+        "result": result.model_dump(mode="json"),
     }
 
 
@@ -67,6 +80,8 @@ async def test_a_run_that_fails_records_why(client: Client, database: Database) 
     assert (failed.type, failed.correlation_id) == ("ProjectionBackfillFailed", "c-2")
     assert (failed.data["status"], failed.data["kind"]) == ("failed", "Rebuild")
     assert "event 201 (Broken of stream 'bad')" in failed.data["error"]
+    assert (failed.data["error_type"], failed.data["code"]) == ("PoisonEvent", "RF301")
+    assert failed.data["is_transient"] is False
 
 
 async def test_a_run_that_is_cancelled_records_the_reason(
@@ -82,6 +97,7 @@ async def test_a_run_that_is_cancelled_records_the_reason(
     failed = (await recorded(database))[-1]
     assert (failed.type, failed.data["status"]) == ("ProjectionBackfillFailed", "cancelled")
     assert failed.data["error"] == "not today"
+    assert (failed.data["error_type"], failed.data["code"]) == ("Cancelled", "RF510")
 
 
 async def test_snapshots_and_checkpoints_that_are_restored_are_recorded(
@@ -146,7 +162,8 @@ async def test_a_live_projection_records_its_life(client: Client, database: Data
     ]
     restored = [e for e in await recorded(database) if e.type == "ProjectionCheckpointRestored"]
     assert [event.data["position"] for event in restored] == [200, 400]
-    assert failed.data["error_type"] == "PoisonEvent"
+    assert (failed.data["error_type"], failed.data["code"]) == ("PoisonEvent", "RF301")
+    assert failed.data["is_transient"] is False
     assert failed.data["retry_attempt"] == 0
     place = (failed.data["position"], failed.data["event_type"], failed.data["stream_id"])
     assert place == (401, "Broken", "bad")

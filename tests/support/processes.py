@@ -14,6 +14,7 @@ from temporalio.client import Client
 
 from refold.stack.process import ChildProcess
 from tests.support.databases import Database
+from tests.support.forked import ForkedProcess, worker
 from tests.support.runs import queue
 
 ROOT = Path(__file__).parents[2]
@@ -51,17 +52,30 @@ def worker_environment(client: Client, database: Database, **variables: str) -> 
 
 
 class WorkerProcess:
-    """One `python worker.py`; its output goes to a log of its own."""
+    """One `python worker.py`; its output goes to a log of its own.
 
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
+    Args:
+        environment: All of its variables.
+        log: The file for its output.
+        fresh: Whether it is to import everything itself: for those whose memory is measured.
+    """
+
+    def __init__(self, environment: dict[str, str], log: Path, *, fresh: bool = False) -> None:
         self.log = log
-        self._child = ChildProcess(
-            "worker",
-            [sys.executable, str(ROOT / "worker.py")],
-            log=log,
-            environment=environment,
-            cwd=ROOT,
-        )
+        self._child: ChildProcess | ForkedProcess
+        if fresh:
+            self._child = ChildProcess(
+                "worker",
+                [sys.executable, str(ROOT / "worker.py")],
+                log=log,
+                environment=environment,
+                cwd=ROOT,
+            )
+        else:
+            log.touch()
+            self._child = ForkedProcess(
+                worker, directory=ROOT, environment=environment, output=(log, log)
+            )
 
     @property
     def output(self) -> str:
@@ -111,15 +125,18 @@ class WorkerProcess:
 class WorkerProcesses:
     """Starts worker processes with one environment, each with its own log."""
 
-    def __init__(self, environment: dict[str, str], directory: Path) -> None:
+    def __init__(
+        self, environment: dict[str, str], directory: Path, *, fresh: bool = False
+    ) -> None:
         self.environment = environment
+        self._fresh = fresh
         self._directory = directory
         self.started: list[WorkerProcess] = []
 
     def start(self) -> WorkerProcess:
         """Starts one more, without waiting for it to be ready."""
         log = self._directory / f"worker-{len(self.started) + 1}.log"
-        process = WorkerProcess(self.environment, log)
+        process = WorkerProcess(self.environment, log, fresh=self._fresh)
         self.started.append(process)
         return process
 
@@ -130,9 +147,11 @@ class WorkerProcesses:
 
 
 @contextmanager
-def worker_processes(environment: dict[str, str], directory: Path) -> Iterator[WorkerProcesses]:
+def worker_processes(
+    environment: dict[str, str], directory: Path, *, fresh: bool = False
+) -> Iterator[WorkerProcesses]:
     """Worker processes that are killed when the context ends, however it ends."""
-    processes = WorkerProcesses(environment, directory)
+    processes = WorkerProcesses(environment, directory, fresh=fresh)
     try:
         yield processes
     finally:

@@ -12,5 +12,10 @@ def soak(*values: Any) -> list[Any]:
     return [pytest.param(*_parts(value), marks=pytest.mark.soak) for value in values]
 
 
+def mostly_soak(*values: Any, suite: int) -> list[Any]:
+    """All of the values, the first few also in the suite."""
+    return [*values[:suite], *soak(*values[suite:])]
+
+
 def _parts(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)

@@ -16,7 +16,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from refold.activities.failures import as_failure
-from refold.errors import Fenced, InvalidRequest, PoisonEvent
+from refold.errors import Fenced, InvalidRequest, PoisonEvent, ProjectionBusy, TargetBehind
+from refold.errors.short_failure import is_transient
 from refold.runtime.judgement import Judgement, judge, judge_state, told
 
 SECRET = "s3cr3t"
@@ -229,3 +230,20 @@ async def test_no_trace_leaves_with_a_failure() -> None:
     assert made.stack_trace == ""
     assert not made.HasField("cause")
     assert made.message.startswith("ValueError: inner")
+
+
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        (InvalidRequest("no"), False),
+        (PoisonEvent("p", 1, "T", "s", "x"), False),
+        (ProjectionBusy("p", "w", "r", "now"), True),
+        (TargetBehind("p", 3, "other", 2), True),
+        (ConnectionResetError("gone"), True),
+        (RuntimeError("nobody knows"), True),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_failure_tells_whether_the_same_may_work_later(error: Exception, transient: bool) -> None:
+    assert is_transient(as_failure(error)) is transient
+    assert is_transient(as_failure(error, given_up="tried for a minute")) is transient

@@ -13,8 +13,13 @@ from typing import Any
 import pytest
 
 import refold
+from refold.errors import RefoldError
+from refold.errors.codes import CODES, UNLISTED
 from refold.manager.projections import ProjectionManager
+from tools.api_pages import PAGES
+from tools.api_reference import Reference, examples, needed_examples
 
+ROOT = Path(__file__).parents[2]
 INTEGRATION = Path(__file__).parents[1] / "integration"
 PUBLIC = (Path(__file__).parents[2] / "docs/public-api.md").read_text()
 
@@ -93,3 +98,55 @@ def test_the_manager_is_whole() -> None:
 def test_every_method_of_the_manager_is_tried(method: str) -> None:
     tests = [path.read_text() for path in INTEGRATION.glob("*.py")]
     assert any(f".{method}(" in text for text in tests), method
+
+
+def _error_types() -> set[str]:
+    """All errors that Refold raises on purpose, wherever they are defined."""
+    for name in _MODULES:
+        importlib.import_module(name)
+    found: set[str] = set()
+    waiting: list[type[RefoldError]] = [RefoldError]
+    while waiting:
+        for kind in waiting.pop().__subclasses__():
+            if kind.__module__.startswith("refold."):
+                found.add(kind.__name__)
+                waiting.append(kind)
+    return found
+
+
+# A run's failure has the code of what it failed at; the stack's errors have none.
+WITHOUT_CODE = {"RunFailed", "AlreadyRunning"}
+
+
+def test_each_error_has_a_code_of_its_own_with_cause_and_cure() -> None:
+    page = (ROOT / "docs/errors.md").read_text()
+    rows = re.findall(r"^\| `(RF\d{3})` \| `?([\w ]+)`? \| (.+) \| (.+) \|$", page, re.MULTILINE)
+    assert {kind: code for code, kind, *_ in rows} == {**CODES, "any other": UNLISTED}
+    assert len({code for code, *_ in rows}) == len(rows)
+    assert all(cause.strip() and cure.strip() for *_, cause, cure in rows)
+    lacking = {kind for kind in _error_types() - WITHOUT_CODE if kind not in CODES}
+    assert lacking == set(), (
+        "give each a code in refold/errors/codes.py and a row in docs/errors.md"
+    )
+
+
+# -- the reference ---------------------------------------------------------------------------
+
+
+def test_the_reference_is_up_to_date() -> None:
+    for name, text in Reference().pages().items():
+        page = ROOT / "docs/api" / name
+        assert page.read_text() == text, f"docs/api/{name}: `make api` writes it anew"
+
+
+def test_the_reference_has_all_that_can_be_imported() -> None:
+    told = [name for page in PAGES for name in page.names]
+    assert len({*told}) == len(told)
+    errors = {name for name in refold.__all__ if name in CODES or name == "RefoldError"}
+    errors |= WITHOUT_CODE
+    assert {*told} | errors == {*refold.__all__}, "tools/api_pages.py says what is on which page"
+
+
+def test_each_call_has_an_example() -> None:
+    there = {name for name, _ in examples()}
+    assert {*needed_examples()} - there == set(), "write them in examples/api/"

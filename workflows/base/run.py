@@ -10,7 +10,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from refold.workflows.base.controlled import Controlled
-from refold.workflows.base.run_end import Undone, fail, has_ended, message_of
+from refold.workflows.base.run_end import Undone, fail, has_ended, message_of, why_of
 from refold.workflows.base.steps import step, uncancelled
 
 with workflow.unsafe.imports_passed_through():
@@ -19,7 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from refold.errors import InvalidRequest
     from refold.errors.short_failure import ShortFailure
     from refold.messages.run.controls import Controls
-    from refold.messages.run.endings import DropGenerations, Finished, FinishRun
+    from refold.messages.run.endings import DropGenerations, Finished, FinishRun, Why
     from refold.messages.run.life import BackfillResult, Continued, Phase, Progress
     from refold.messages.run.plan import Plan
     from refold.messages.run.preview import Preview
@@ -229,7 +229,7 @@ class Run(Controlled, Generic[R]):
         unkept = plan.backup is not None and not plan.keep_backup
         await self._drop(request, [plan.backup] if unkept and plan.backup is not None else [])
         try:
-            finished = await self._finish(request, self.worked, None)
+            finished = await self._finish(request, self.worked, Why())
         except ActivityError as error:
             self._settle(RunStatus.FAILED)
             fail(error, None)
@@ -249,7 +249,8 @@ class Run(Controlled, Generic[R]):
             reason = f"{reason}; {undone.said}" if reason else undone.said
             status = RunStatus.UNDONE if undone.done else RunStatus.FAILED
         self._enter(Phase.CLEANING_UP)
-        finished = await self._finish(request, status, reason)
+        why = why_of(error, reason, cancelled=cancelled)
+        finished = await self._finish(request, status, why)
         if not cancelled:
             fail(error, undone)
         if undone is not None and not undone.done:
@@ -288,13 +289,13 @@ class Run(Controlled, Generic[R]):
             # What it was asked for is done; workers try again to drop what is beyond its time.
             self._undropped = f"what need not be kept is still there: {message_of(refused)}"
 
-    async def _finish(self, request: R, status: RunStatus, error: str | None) -> Finished:
+    async def _finish(self, request: R, status: RunStatus, why: Why) -> Finished:
         plan = self._plan
         finish = FinishRun(
             run_id=self._run_id,
             projection=request.projection,
             status=status,
-            error=error or None,
+            **why.model_dump(),
             correlation_id=request.correlation_id,
             keeps=self._kept(plan) if plan is not None and status is self.worked else None,
         )
@@ -311,7 +312,9 @@ class Run(Controlled, Generic[R]):
             self._meter.phase = Phase.DONE
             self._meter.waiting_for = []
             self._settle(RunStatus.FAILED)
-            done = "it has done what it was asked for" if status is self.worked else error or status
+            done = why.error or status
+            if status is self.worked:
+                done = "it has done what it was asked for"
             raise ShortFailure(
                 f"{done}; but it cannot end: {message_of(refused)}: it holds its projection until "
                 "workers, which try every 15 seconds, can end it",

@@ -10,7 +10,9 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from refold.errors import RESET
-    from refold.errors.short_failure import ShortFailure
+    from refold.errors.codes import CANCELLED
+    from refold.errors.short_failure import ShortFailure, is_transient
+    from refold.messages.run.endings import Why
 
 
 @dataclass
@@ -21,9 +23,26 @@ class Undone:
     said: str
 
 
+def _cause_of(error: BaseException) -> BaseException:
+    return error.cause if isinstance(error, ActivityError) and error.cause else error
+
+
+def why_of(error: BaseException, said: str | None, *, cancelled: bool) -> Why:
+    """Why a run ended as it did, for the record.
+
+    Args:
+        error: What it ended with.
+        said: The same in a sentence, and what became of undoing it.
+        cancelled: Whether it was cancelled.
+    """
+    cause = _cause_of(error)
+    kind = CANCELLED if cancelled else getattr(cause, "type", None) or type(cause).__name__
+    return Why(error=said or None, error_type=kind, is_transient=is_transient(cause))
+
+
 def message_of(error: BaseException) -> str:
     """What an activity's own error says, rather than that the activity has failed."""
-    cause = error.cause if isinstance(error, ActivityError) and error.cause else error
+    cause = _cause_of(error)
     message = str(getattr(cause, "message", cause))
     if getattr(cause, "type", None) == "RunEnded" and _was_reset():
         return f"{message}; the workflow was reset after its end: {RESET}"

@@ -16,17 +16,18 @@ from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 from refold.workflows.live.record import Recording
 
 with workflow.unsafe.imports_passed_through():
-    from refold.errors import InvalidRequest
+    from refold.errors import InvalidRequest, ProjectionBusy
+    from refold.errors.codes import code_of
     from refold.messages.recorded_event import RecordedEvent
     from refold.requests.fairness import fairness_key
     from refold.requests.runs import BackfillRequest, Request, RollbackRequest
+    from refold.system_events.acceptance import accept_event
     from refold.system_events.events import (
         ProjectionBackfillFailed,
         ProjectionBackfillRequested,
         ProjectionRequest,
         ProjectionRestartRequested,
         ProjectionRollbackRequested,
-        accept_event,
     )
 
 E = TypeVar("E", bound=ProjectionRequest)
@@ -112,6 +113,7 @@ class Requests(Recording):
                 correlation_id if isinstance(correlation_id, str) else None,
                 str(error),
                 key,
+                InvalidRequest.__name__,
             )
             return None
         return event if await self._record(event, key) else None
@@ -152,18 +154,29 @@ class Requests(Recording):
         except WorkflowAlreadyStartedError:
             why = f"workflow {workflow_id!r} is running already: wait until it ends, or cancel it"
             if asked:
-                await self._refuse(kind, request.correlation_id, why, workflow.uuid4().hex)
+                await self._refuse(
+                    kind,
+                    request.correlation_id,
+                    why,
+                    workflow.uuid4().hex,
+                    ProjectionBusy.__name__,
+                )
             return False
         self._watch(self._learn_the_end(child))
         return True
 
-    async def _refuse(self, kind: str, correlation_id: str | None, why: str, key: str) -> None:
+    async def _refuse(
+        self, kind: str, correlation_id: str | None, why: str, key: str, error_type: str
+    ) -> None:
         failed = ProjectionBackfillFailed(
             projection=self._name,
             correlation_id=correlation_id,
             kind=kind,
             status="failed",
             error=why,
+            error_type=error_type,
+            code=code_of(error_type),
+            is_transient=error_type == ProjectionBusy.__name__,
         )
         await self._record(failed, key)
 

@@ -30,7 +30,10 @@ async def make_manager() -> ProjectionManager:
     """A manager on the configured Temporal and database, closed when the command has ended."""
     settings = load_settings()
     manager = ProjectionManager(
-        await connect(), settings.database_url, task_queue=settings.task_queue
+        await connect(),
+        settings.database_url,
+        task_queue=settings.task_queue,
+        tenant_path=settings.tenant_path,
     )
     at_end(manager.close)
     return manager

@@ -11,12 +11,16 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from refold.messages.run.life import ProgressReport
+from refold.errors.codes import code_of
+from refold.messages.run.endings import Why
+from refold.messages.run.life import BackfillResult, Phase, ProgressReport
+from refold.messages.run.options import RunOptions
 from refold.messages.run.plan import Plan
 from refold.messages.run.status import WORKED, RunStatus
-from refold.requests.runs import Request
+from refold.requests.runs import BackfillRequest, Request
 from refold.runtime.database import server_error
-from refold.store import generations, partitions, runs, schema, system_events
+from refold.store import dead_letters, generations, partitions, runs, schema, system_events
+from refold.store.generations import Generation
 from refold.store.runs import RunRecord
 from refold.store.sessions.takeover import take_over
 from refold.system_events.events import (
@@ -33,6 +37,8 @@ from refold.system_events.events import (
 # Progress is recorded no more often than this, and only once in so much of the work.
 _PROGRESS_SECONDS = 5.0
 _PROGRESS_SHARE = 0.01
+# It is not complete before its end.
+_ALMOST = 99.9
 
 
 async def clear_the_way(engine: AsyncEngine, projection: str) -> None:
@@ -69,12 +75,31 @@ async def started(connection: AsyncConnection, plan: Plan, kind: str, request: R
         kind=kind,
         generation=plan.generation,
         total_events=plan.total_events,
+        options=_options(plan, request),
         requested_by=request.requested_by,
     )
     await system_events.record(connection, event, key=f"{plan.run_id}/started", run_id=plan.run_id)
 
 
-async def progressed(connection: AsyncConnection, run_id: str, report: ProgressReport) -> None:
+def _options(plan: Plan, request: Request) -> RunOptions:
+    asked = RunOptions.model_validate(request.model_dump(exclude_none=True))
+    if not isinstance(request, BackfillRequest):
+        return asked
+    goes_by = {
+        "is_atomic": plan.atomic,
+        "batch_size": plan.batch_size,
+        "max_concurrency": plan.max_concurrency,
+        "events_per_second": plan.pacing.events_per_second,
+        "approval": plan.approval if plan.atomic else None,
+        "rollback_on_failure": plan.rollback_on_failure,
+        "create_backup": plan.backup is not None and plan.keep_backup,
+    }
+    return asked.model_copy(update=goes_by)
+
+
+async def progressed(
+    connection: AsyncConnection, run_id: str, report: ProgressReport, phase: Phase
+) -> None:
     """Records how far a run has come, now and then."""
     run = await runs.get(connection, run_id, lock=True)
     if run is None or run.plan is None or run.ended_at is not None:
@@ -83,11 +108,14 @@ async def progressed(connection: AsyncConnection, run_id: str, report: ProgressR
     total = max(done, int(run.plan["total_events"]))
     kind = ProjectionBackfillProgress.__name__
     last = await system_events.latest_of_run(connection, run.projection, run_id, kind)
+    # When the rate is measured from, and how much had been done by then.
+    since, before = run.started_at, 0
     if last is not None:
-        seconds = (datetime.now(UTC) - last.recorded_at).total_seconds()
-        more = done - int(last.data["events_processed"])
-        if seconds < _PROGRESS_SECONDS or more < _PROGRESS_SHARE * total:
+        since, before = last.recorded_at, int(last.data["events_processed"])
+        seconds = (datetime.now(UTC) - since).total_seconds()
+        if seconds < _PROGRESS_SECONDS or done - before < _PROGRESS_SHARE * total:
             return
+    rate = (done - before) / max((datetime.now(UTC) - since).total_seconds(), 0.001)
     event = ProjectionBackfillProgress(
         projection=run.projection,
         correlation_id=run.request.get("correlation_id"),
@@ -95,6 +123,10 @@ async def progressed(connection: AsyncConnection, run_id: str, report: ProgressR
         kind=run.kind,
         events_processed=done,
         total_events=total,
+        percent_complete=round(min(_ALMOST, 100 * done / total), 1) if total else 0.0,
+        phase=phase,
+        events_per_second=round(rate, 1),
+        estimated_seconds_remaining=round((total - done) / rate, 1) if rate > 0 else None,
     )
     await system_events.record(connection, event, run_id=run_id)
 
@@ -106,11 +138,11 @@ async def count_events(connection: AsyncConnection, run: RunRecord) -> int:
 
 
 async def ended(
-    connection: AsyncConnection, run: RunRecord, status: RunStatus, error: str | None, events: int
+    connection: AsyncConnection, run: RunRecord, status: RunStatus, why: Why, events: int
 ) -> None:
     """Records how a run ended, at the end of the transaction that ends it; the first one stands."""
     correlation_id = run.request.get("correlation_id")
-    if status not in WORKED or error is not None:
+    if status not in WORKED or why.error is not None:
         await failed(
             connection,
             ProjectionBackfillFailed(
@@ -119,11 +151,15 @@ async def ended(
                 run_id=run.run_id,
                 kind=run.kind,
                 status=status,
-                error=error or f"the run ended as {status}",
+                error=why.error or f"the run ended as {status}",
+                error_type=why.error_type,
+                code=code_of(why.error_type),
+                is_transient=why.is_transient,
             ),
         )
         return
     active = await generations.active(connection, run.projection)
+    plan = None if run.plan is None else Plan.model_validate(run.plan)
     event = ProjectionBackfillCompleted(
         projection=run.projection,
         correlation_id=correlation_id,
@@ -133,16 +169,47 @@ async def ended(
         generation=active.generation if active else None,
         position=active.position if active else None,
         events_processed=events,
+        from_date=run.request.get("from_date"),
+        to_date=run.request.get("to_date"),
+        result=(await _written(connection, run, plan, active)).model_copy(
+            update={"status": status, "events_processed": events}
+        ),
     )
     await system_events.record(connection, event, key=_end(run.run_id), run_id=run.run_id)
-    await _restored(connection, run, event)
+    await _restored(connection, run, plan, event)
+
+
+async def _written(
+    connection: AsyncConnection, run: RunRecord, plan: Plan | None, active: Generation | None
+) -> BackfillResult:
+    """What the run's workflow returns, as far as the database knows what it has written."""
+    written = active
+    is_snapshot = plan is not None and plan.copies is not None and not plan.atomic
+    if plan is not None and is_snapshot:
+        written = await generations.get(connection, run.projection, plan.generation)
+    letters = 0
+    if written is not None:
+        letters = await dead_letters.count(connection, run.projection, written.generation)
+    return BackfillResult(
+        status=RunStatus.COMPLETED,
+        projection=run.projection,
+        run_id=run.run_id,
+        generation=written.generation if written else None,
+        position=written.position if written else None,
+        is_snapshot=is_snapshot,
+        in_place=plan is not None and not plan.atomic,
+        note=None if plan is None else plan.note,
+        dead_letters=letters,
+    )
 
 
 async def _restored(
-    connection: AsyncConnection, run: RunRecord, completed: ProjectionBackfillCompleted
+    connection: AsyncConnection,
+    run: RunRecord,
+    plan: Plan | None,
+    completed: ProjectionBackfillCompleted,
 ) -> None:
     """Records what a run that worked has done to snapshots and checkpoints."""
-    plan = Plan.model_validate(run.plan) if run.plan is not None else None
     about = {"projection": run.projection, "correlation_id": completed.correlation_id}
     done: SystemEvent | None = None
     if plan is None or completed.position is None:

@@ -10,11 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from refold.engine.lifecycle import announcements
 from refold.errors import RunEnded
+from refold.messages.run.endings import Why
 from refold.messages.run.status import WORKED, RunStatus
 from refold.runtime.judgement import told
-from refold.store import generations, leases, partitions, runs, schema, selected_keys, snapshots
+from refold.store import generations, leases, partitions, runs, schema, selected_keys
 from refold.store.leases import Lease
 from refold.store.sessions.takeover import take_over
+from refold.store.snapshots import copies
 from refold.store.tables import read_models
 from refold.system_events.events import ProjectionBackfillFailed
 
@@ -27,7 +29,7 @@ async def end_run(
     run_id: str,
     projection: str,
     status: RunStatus,
-    error: str | None,
+    why: Why,
     ended_by: str | None = None,
     refused: ProjectionBackfillFailed | None = None,
     keeps: int | None = None,
@@ -43,7 +45,7 @@ async def end_run(
         run_id: The run.
         projection: What it wrote.
         status: How it ended.
-        error: Why, if it did not complete.
+        why: Why, if it did not complete.
         ended_by: The workflow execution that ends it; None when none is left that could.
         refused: What to record of a run that was refused before it had its lease.
         keeps: A generation of its own that is finished and becomes a snapshot.
@@ -65,16 +67,16 @@ async def end_run(
         await selected_keys.remove(connection, run_id)
         for generation in await _built_by(connection, projection, run_id):
             if generation.generation == keeps:
-                await snapshots.freeze(connection, projection, keeps)
+                await copies.freeze(connection, projection, keeps)
             else:
                 await _drop_or_leave(connection, generation)
         if keeps is not None:
             await _require_snapshot(connection, projection, keeps)
         await _fence_in_place(connection, run_id, projection)
-        await runs.end(connection, run_id, status, error, ended_by=ended_by)
+        await runs.end(connection, run_id, status, why.error, ended_by=ended_by)
         await leases.release(connection, run_id)
         if run is not None:
-            await announcements.ended(connection, run, status, error, events)
+            await announcements.ended(connection, run, status, why, events)
         elif refused is not None:
             await announcements.failed(connection, refused)
 
@@ -160,5 +162,5 @@ async def give_up(engine: AsyncEngine, lease: Lease) -> None:
         run_id=lease.run_id,
         projection=lease.projection,
         status=RunStatus.FAILED,
-        error=why,
+        why=Why(error=why, error_type=RunEnded.__name__),
     )

@@ -165,7 +165,7 @@ class BackfillPlanner(Planner):
             if bounds is not None:
                 await partitions.create(connection, plan.run_id, bounds, totals)
 
-        return await self._record(plan, begin.kind, request, write)
+        return await self._record(plan, begin.kind, asked, write)
 
     async def _active(
         self, connection: AsyncConnection, begin: BeginRun, live: str

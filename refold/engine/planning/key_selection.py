@@ -9,7 +9,6 @@ from sqlalchemy import ColumnElement, or_
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from refold.engine.folding import poison_events
-from refold.errors import InvalidRequest
 from refold.messages.run.selection import Selection
 from refold.predicates import NamedPredicate, Predicate, parse_predicate
 from refold.projection.declaration import Projection
@@ -23,6 +22,7 @@ from refold.source.push_down import pushed_down
 from refold.source.reader import as_events, key_columns
 from refold.source.selection import count_selected, lacking_row, one_by_one, selected
 from refold.source.slices import raise_misfit
+from refold.source.tenants import require_path
 from refold.store import selected_keys
 from refold.store.schema import events
 from refold.store.tables.read_models import physical
@@ -51,11 +51,8 @@ class KeySelection:
         Raises:
             InvalidRequest: The predicate cannot be evaluated, or events name no tenant.
         """
-        if asked.tenant is not None and self._tenant_path is None:
-            raise InvalidRequest(
-                f"tenant: expected events that name their tenant, got {asked.tenant!r}: set "
-                "REFOLD_TENANT_PATH to where they do, such as metadata.tenant_id"
-            )
+        if asked.tenant is not None:
+            require_path(asked.tenant, self._tenant_path)
         if asked.predicate is not None:
             return parse_predicate(asked.predicate)
         if asked.predicate_name is not None:

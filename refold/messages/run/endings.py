@@ -58,14 +58,27 @@ class DropGenerations(Message):
     also: list[int] = Field(default_factory=list)
 
 
-class FinishRun(Message):
+class Why(Message):
+    """Why a run did not do what it was asked for.
+
+    Attributes:
+        error: In a sentence; None of a run that worked, or of which nobody said.
+        error_type: What kind of error it is; empty of a run that worked.
+        is_transient: Whether the same may work later though nobody mends anything.
+    """
+
+    error: str | None = None
+    error_type: str = ""
+    is_transient: bool = False
+
+
+class FinishRun(Why):
     """Tells `finish_run` how a run ended.
 
     Attributes:
         run_id: The run.
         projection: The projection.
         status: How it ended.
-        error: Why, if it did not complete.
         correlation_id: What a run that was refused answers to.
         keeps: The generation that it has made and that becomes a snapshot; None for none.
     """
@@ -73,7 +86,6 @@ class FinishRun(Message):
     run_id: str
     projection: str
     status: RunStatus
-    error: str | None = None
     correlation_id: str | None = None
     keeps: int | None = None
 

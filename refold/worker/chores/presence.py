@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.store import deployments
 from refold.worker.chores.chore import Looked
@@ -28,11 +29,11 @@ class Presence:
         self._engine = engine
         self._queue = queue
         self._worker = f"{socket.gethostname()}/{uuid4().hex[:8]}"
-        self._has = [
-            (projection.name, version)
+        self._has = {
+            (projection.name, version): _types(registry.version(projection.name, version))
             for projection in registry
             for version in registry.versions(projection.name)
-        ]
+        }
 
     async def run_once(self) -> Looked:
         """Shows it once more; see `Chore`."""
@@ -44,3 +45,7 @@ class Presence:
         """Shows that the worker ends."""
         async with self._engine.begin() as connection:
             await deployments.leave(connection, self._worker)
+
+
+def _types(projection: Projection | None) -> list[str]:
+    return [] if projection is None else projection.event_types

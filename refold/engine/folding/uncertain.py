@@ -1,0 +1,143 @@
+"""Keys of which it is not known whether a batch has written them: folded anew, whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from refold.engine.folding import poison_events
+from refold.engine.folding.refolded_rows import RefoldedRows, Target
+from refold.engine.folding.rows_before import rows_before
+from refold.errors import PoisonEvent
+from refold.event import Event
+from refold.messages.run.plan import Plan
+from refold.projection.declaration import Projection, Row
+from refold.projection.key import Key
+from refold.requests.poison_policy import Poison
+from refold.runtime.database import raw
+from refold.runtime.threads import Hand, in_thread
+from refold.source.portions import portions_of
+from refold.source.reader import as_events, in_key_order, in_position_order
+from refold.store import dead_letters
+from refold.store.generations import Generation
+from refold.store.schema import events
+from refold.store.tables.read_models import physical
+from refold.store.tables.rows import RowStore
+
+
+async def refold_keys(
+    connection: AsyncConnection, projection: Projection, generation: Generation, after: int
+) -> int:
+    """Puts the keys right that events in (after, the generation's position] name.
+
+    Their rows become the fold of their events up to that position, whatever stood there: it does
+    not matter whether a batch had been written. Keys that are held for dead letters stay. A key
+    that is a function costs a look at all events.
+
+    Args:
+        connection: In the transaction that holds the generation's row.
+        projection: In the version that built it.
+        generation: The generation, whose position is settled.
+        after: Events up to here (inclusive) are certainly in the rows.
+
+    Returns:
+        How many keys these were.
+
+    Raises:
+        PoisonEvent: A handler cannot take an event.
+    """
+    upto = generation.position
+    assert upto is not None
+    poison = projection.backfill.poison(Poison())
+    passed = await poison_events.passed_over(connection, projection, generation.generation)
+    work = _Work(projection, set(), sets_aside=poison.sets_aside)
+    wanted = in_position_order(
+        types=projection.event_types, upto=upto, since=projection.start_from, passed_over=passed
+    )
+    async for texts in portions_of(connection, wanted.where(events.c.position > after)):
+        await in_thread(work.note, texts, hand=work.hand)
+    work.keys -= await dead_letters.held_among(
+        connection, projection.name, generation.generation, list(work.keys)
+    )
+    if not work.keys:
+        return 0
+    work.rows = dict.fromkeys(sorted(work.keys, key=str))
+    if projection.key_paths is not None:
+        wanted = in_key_order(
+            projection,
+            after=0,
+            upto=upto,
+            low=None,
+            high=None,
+            among=list(work.keys),
+            passed_over=passed,
+        )
+    async for texts in portions_of(connection, wanted):
+        await in_thread(work.fold, texts, hand=work.hand)
+    rows = RowStore(physical(projection, generation.schema_name))
+    plan = _plan(projection, generation, poison)
+    target = Target(plan, projection, generation, rows, upto, None, passed)
+    before = await rows_before(connection, projection, generation.generation, rows)
+    letters = await RefoldedRows(connection, target, upto, before=before).put(work.rows)
+    await dead_letters.add(
+        await raw(connection),
+        projection.name,
+        generation.generation,
+        letters,
+        most=poison_events.most_letters(poison),
+        run_id=None,
+    )
+    if before is not None:
+        await before.keep(upto)
+    return len(work.keys)
+
+
+class _Work:
+    """The keys, and their rows so far."""
+
+    def __init__(self, projection: Projection, keys: set[Key], *, sets_aside: bool) -> None:
+        self.keys = keys
+        self.rows: dict[Key, Row | None] = {}
+        self.hand = Hand(projection.name)
+        self._projection = projection
+        self._sets_aside = sets_aside
+
+    def note(self, texts: Sequence[str]) -> None:
+        for event in self.hand.each(as_events(texts)):
+            self.keys.update(self._keys_of(event))
+
+    def fold(self, texts: Sequence[str]) -> None:
+        rows = self._projection.rows
+        for event in self.hand.each(as_events(texts)):
+            for key in self._keys_of(event):
+                if key in self.keys:
+                    self.rows[key] = rows.apply(self.rows[key], event, rows.key_fields(key))
+
+    def _keys_of(self, event: Event) -> Iterable[Key]:
+        try:
+            return self._projection.rows.keys_of(event)
+        except PoisonEvent:
+            if not self._sets_aside:
+                raise
+            return []  # it was set aside as it was followed
+
+
+def _plan(projection: Projection, generation: Generation, poison: Poison) -> Plan:
+    """What putting rows in place goes by: the generation, and what is done with poison events."""
+    position = generation.position or 0
+    return Plan(
+        run_id="",
+        projection=projection.name,
+        version=projection.version,
+        generation=generation.generation,
+        atomic=False,
+        position=position,
+        head=position,
+        partitions=0,
+        max_concurrency=1,
+        batch_size=projection.backfill.batch_size,
+        total_events=0,
+        heartbeat_seconds=0,
+        poison=poison,
+    )

@@ -1,0 +1,87 @@
+"""What a user's type checker sees: mypy --strict, without the plugin of pydantic.
+
+The documented calls pass; a handler of the wrong event does not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mypy import api
+
+BEFORE = """
+from refold import (
+    Event, Projection, ProjectionBackfillCompleted, ProjectionFailed, ProjectionStarted, Row,
+    SystemEventContext, on_system_event,
+)
+
+def declare(p: Projection) -> None:
+"""
+
+RIGHT = """
+    @on_system_event(ProjectionFailed)
+    async def one(event: ProjectionFailed, context: SystemEventContext) -> None: ...
+
+    @on_system_event(ProjectionFailed, ProjectionStarted, projection="p", max_attempts=3)
+    def two(event: ProjectionFailed | ProjectionStarted, context: SystemEventContext) -> None: ...
+
+    @p.on_system_event(ProjectionFailed, ProjectionStarted, ProjectionBackfillCompleted)
+    def three(
+        event: ProjectionFailed | ProjectionStarted | ProjectionBackfillCompleted,
+        context: SystemEventContext,
+    ) -> None: ...
+
+    def alert(event: ProjectionFailed, context: SystemEventContext) -> None:
+        print(event.message)
+
+    built: Projection = p.on_system_event(ProjectionFailed, handler=alert).with_snapshots(
+        every_n_events=1000, keep_last=5
+    )
+"""
+
+WRONG = [
+    """
+    @on_system_event(ProjectionFailed)
+    def wrong(event: ProjectionStarted, context: SystemEventContext) -> None: ...
+""",
+    """
+    @p.on_system_event(ProjectionFailed, ProjectionStarted)
+    def wrong(event: ProjectionFailed, context: SystemEventContext) -> None: ...
+""",
+    """
+    def started(event: ProjectionStarted, context: SystemEventContext) -> None: ...
+
+    p.on_system_event(ProjectionFailed, handler=started)
+""",
+]
+
+
+ROOT = Path(__file__).parents[2]
+# All calls of the reference, a project of their own.
+DOCUMENTED = sorted((ROOT / "examples/api").glob("*.py"))
+
+
+def checked(tmp_path: Path, *bodies: str) -> dict[str, str]:
+    """What mypy says of each body, and of the documented calls."""
+    names = [str(path) for path in DOCUMENTED]
+    for number, body in enumerate(bodies):
+        file = tmp_path / f"case{number}.py"
+        file.write_text(BEFORE + body)
+        names.append(str(file))
+    config = tmp_path / "mypy.ini"
+    config.write_text("[mypy]\nstrict = true\nfollow_imports = silent\n")
+    cache = str(tmp_path / "cache")
+    output, _, _ = api.run(["--config-file", str(config), "--cache-dir", cache, *names])
+    return {
+        Path(name).stem: "\n".join(line for line in output.splitlines() if name in line)
+        for name in names
+    }
+
+
+def test_documented_calls_pass_and_a_handler_of_the_wrong_event_does_not(tmp_path: Path) -> None:
+    said = checked(tmp_path, RIGHT, *WRONG)
+    for path in DOCUMENTED:
+        assert said.pop(path.stem) == ""
+    assert said.pop("case0") == ""
+    for name, words in said.items():
+        assert "incompatible type" in words or "No overload variant" in words, (name, words)
