@@ -1,4 +1,4 @@
-"""snapshots: makes, lists, restores and drops frozen copies of a read model."""
+"""snapshots: makes, lists, restores and drops what a read model was at some positions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from refold.cli.runs.requests import Detach, RequestedBy
 from refold.messages.snapshots import SnapshotInfo
 from refold.requests.runs import SnapshotRequest
 
-app = typer.Typer(help="Frozen copies of a read model.", no_args_is_help=True)
+app = typer.Typer(help="A read model as it was at some positions.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -55,18 +55,32 @@ def restore(
     name: Name,
     *,
     generation: Annotated[
-        int | None, typer.Option(min=1, help="Which snapshot; the newest if left out.")
+        int | None, typer.Option(min=1, help="Which copy; the newest snapshot if left out.")
+    ] = None,
+    position: Annotated[
+        int | None, typer.Option(min=0, help="Or: which snapshot, by its position.")
+    ] = None,
+    as_version: Annotated[
+        int | None, typer.Option(min=1, help="The version that takes it, by its restore=.")
     ] = None,
     requested_by: RequestedBy = None,
     detach: Detach = False,
     json: Json = False,
 ) -> None:
-    """Put a copy of a snapshot live, with all events since; the snapshot stays."""
+    """Put the rows of a snapshot live, with all events since; the snapshot stays."""
+    if generation is not None and position is not None:
+        raise typer.BadParameter("expected one of --generation and --position, got both")
 
     async def go() -> None:
         require_known(name)
         manager = await make_manager()
-        run = await manager.start_restore(name, generation, requested_by=requested_by)
+        run = await manager.start_restore(
+            name,
+            generation,
+            position=position,
+            as_version=as_version,
+            requested_by=requested_by,
+        )
         await follow_or_tell(manager, name, run, detach=detach, json=json)
 
     finished(go())
@@ -76,30 +90,50 @@ def restore(
 def drop(
     name: Name,
     *,
-    generation: Annotated[int, typer.Option(min=1, help="Which snapshot.", show_default=False)],
+    generation: Annotated[
+        int | None, typer.Option(min=1, help="Which copy.", show_default=False)
+    ] = None,
+    position: Annotated[
+        int | None,
+        typer.Option(min=0, help="Or: which one that is kept as changes.", show_default=False),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Drop a snapshot for good."""
+    if (generation is None) == (position is None):
+        raise typer.BadParameter("expected one of --generation and --position")
 
     async def go() -> None:
         require_known(name)
-        await (await make_manager()).drop_snapshot(name, generation)
+        await (await make_manager()).drop_snapshot(name, generation, position=position)
 
     finished(go())
+    named = {"position": position} if generation is None else {"generation": generation}
     if json:
-        print_json({"projection": name, "generation": generation, "dropped": True})
+        print_json({"projection": name, **named, "dropped": True})
     else:
-        console.print(f"{name}: snapshot, generation {generation}, is dropped")
+        ((what, number),) = named.items()
+        console.print(f"{name}: snapshot, {what} {number}, is dropped")
 
 
 def _show(found: list[SnapshotInfo]) -> None:
-    table = Table("generation", "version", "position", "rows", "created", box=None)
+    table = Table(
+        *("position", "kept as", "generation", "version", "rows", "made by", "created"), box=None
+    )
     for snapshot in found:
         table.add_row(
+            f"{snapshot.position:,}",
+            snapshot.kept_as,
             str(snapshot.generation),
             str(snapshot.version),
-            f"{snapshot.position:,}",
-            f"{snapshot.rows:,}",
+            "" if snapshot.rows is None else f"{snapshot.rows:,}",
+            _made_by(snapshot),
             f"{snapshot.created_at:%Y-%m-%d %H:%M:%S}",
         )
     console.print(table)
+
+
+def _made_by(snapshot: SnapshotInfo) -> str:
+    if snapshot.kept_as == "copy":
+        return "a request"
+    return snapshot.trigger or "number of events"

@@ -53,8 +53,8 @@ class Settings(BaseSettings):
         dynamodb_url: The DynamoDB table that does: ``dynamodb://table?region=…``.
         cosmosdb_url: The container of Cosmos DB that does: ``cosmosdb://host/database/container``.
         snapshots: When projections make snapshots that do not say so themselves, and of which no
-            `Defaults` does; JSON with the fields of `refold.Snapshots`, such as
-            ``{"strategy": "automatic", "every_n_events": 1000, "keep_last": 5}``.
+            `Defaults` does: ``none``, ``automatic``, or ``automatic:1000:5`` for one every 1,000
+            events and the last 5 kept; or JSON with the fields of `refold.Snapshots`.
         backfill: The same for backfills; JSON with fields of `refold.BackfillPolicy`.
     """
 
@@ -78,8 +78,16 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(default=None, repr=False)
     dynamodb_url: str | None = Field(default=None, repr=False)
     cosmosdb_url: str | None = Field(default=None, repr=False)
-    snapshots: Snapshots | None = None
+    snapshots: Annotated[Snapshots | None, NoDecode] = None
     backfill: BackfillPolicy = BackfillPolicy()
+
+    @field_validator("snapshots", mode="before")
+    @classmethod
+    def _policy(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        is_json = value.lstrip().startswith("{")
+        return Snapshots.model_validate_json(value) if is_json else Snapshots.parse(value)
 
     @property
     def defaults(self) -> Defaults:

@@ -16,6 +16,8 @@ import refold
 from refold.errors import RefoldError
 from refold.errors.codes import CODES, UNLISTED
 from refold.manager.projections import ProjectionManager
+from tools.api_pages import PAGES
+from tools.api_reference import Reference, examples, needed_examples
 
 ROOT = Path(__file__).parents[2]
 INTEGRATION = Path(__file__).parents[1] / "integration"
@@ -126,3 +128,25 @@ def test_each_error_has_a_code_of_its_own_with_cause_and_cure() -> None:
     assert lacking == set(), (
         "give each a code in refold/errors/codes.py and a row in docs/errors.md"
     )
+
+
+# -- the reference ---------------------------------------------------------------------------
+
+
+def test_the_reference_is_up_to_date() -> None:
+    for name, text in Reference().pages().items():
+        page = ROOT / "docs/api" / name
+        assert page.read_text() == text, f"docs/api/{name}: `make api` writes it anew"
+
+
+def test_the_reference_has_all_that_can_be_imported() -> None:
+    told = [name for page in PAGES for name in page.names]
+    assert len({*told}) == len(told)
+    errors = {name for name in refold.__all__ if name in CODES or name == "RefoldError"}
+    errors |= WITHOUT_CODE
+    assert {*told} | errors == {*refold.__all__}, "tools/api_pages.py says what is on which page"
+
+
+def test_each_call_has_an_example() -> None:
+    there = {name for name, _ in examples()}
+    assert {*needed_examples()} - there == set(), "write them in examples/api/"

@@ -1,0 +1,1 @@
+"""Each call of the public API in use: docs/api/ shows these, and a test runs them."""

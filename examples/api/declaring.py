@@ -1,0 +1,191 @@
+"""Projections and their settings: one function for each call."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from sqlalchemy import Column, MetaData, Numeric, Table, Text
+
+from refold import (
+    BackfillPolicy,
+    Checkpoints,
+    Criteria,
+    Defaults,
+    Event,
+    OnPoison,
+    Projection,
+    ProjectionBackfillCompleted,
+    ProjectionFailed,
+    Row,
+    Snapshots,
+    SystemEventContext,
+    backfill_from,
+    backfill_from_beginning,
+    on_system_event,
+    predicate,
+)
+
+
+def _revenue(backfill: BackfillPolicy | None = None) -> Projection:
+    table = Table(
+        "revenue",
+        MetaData(),
+        Column("sku", Text, primary_key=True),
+        Column("total", Numeric(14, 2), nullable=False),
+    )
+    return Projection("revenue", table=table, key="data.sku", backfill=backfill)
+
+
+def projection() -> None:
+    """A read model: a table, its key, its settings."""
+    table = Table(
+        "customer_revenue",
+        MetaData(),
+        Column("customer_id", Text, primary_key=True),
+        Column("total", Numeric(14, 2), nullable=False),
+    )
+    customer_revenue = Projection(
+        "customer-revenue",
+        version=2,
+        table=table,
+        key="metadata.customer_id",
+        backfill=BackfillPolicy(auto_start=True, rollback_on_failure=True),
+        snapshots=Snapshots.automatic(every_n_events=1000, keep_last=5),
+    )
+    print(customer_revenue.event_types)
+
+
+def projection_on() -> None:
+    """A handler: the row so far and the event in, the row after in return."""
+    revenue = _revenue()
+
+    @revenue.on("ItemAdded")
+    def added(row: Row | None, event: Event) -> Row:
+        before = row["total"] if row else Decimal(0)
+        return {"total": before + Decimal(event.data["price"])}
+
+    @revenue.on("ItemDiscontinued")
+    def gone(row: Row | None, event: Event) -> None:
+        return None
+
+
+def projection_fold() -> None:
+    """The fold in plain Python, for tests."""
+    revenue = _revenue()
+
+    @revenue.on("ItemAdded")
+    def added(row: Row | None, event: Event) -> Row:
+        return {"total": Decimal(event.data["price"])}
+
+    event = Event(
+        position=1,
+        stream_id="order-1",
+        version=1,
+        type="ItemAdded",
+        data={"sku": "tea", "price": "4.50"},
+        metadata={},
+        recorded_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    assert revenue.fold([event]) == {"tea": {"sku": "tea", "total": Decimal("4.50")}}
+
+
+def event() -> None:
+    """An event, as handlers get it."""
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    print(Event(1, "order-1", 1, "ItemAdded", {"sku": "tea"}, {"source": "web-api"}, at))
+
+
+def projection_on_system_event() -> None:
+    """As a decorator, or as a builder."""
+
+    def alert(event: ProjectionFailed, context: SystemEventContext) -> None:
+        print(event.code, event.message, event.is_transient)
+
+    revenue = _revenue().on_system_event(ProjectionFailed, handler=alert)
+
+    @revenue.on_system_event(ProjectionBackfillCompleted)
+    async def note(event: ProjectionBackfillCompleted, context: SystemEventContext) -> None:
+        print(event.result, context.correlation_id)
+
+
+def projection_with_checkpoints() -> None:
+    """How often the checkpoint is moved."""
+    _revenue().with_checkpoints(every_n_events=100)
+
+
+def projection_with_snapshots() -> None:
+    """When snapshots are made."""
+    _revenue().with_snapshots(every_n_events=1000, keep_last=5)
+    _revenue().with_snapshots(Snapshots.none())
+
+
+def projection_backfill_from_beginning() -> None:
+    """It builds itself from all events."""
+    _revenue().backfill_from_beginning(max_concurrency=2)
+
+
+def projection_backfill_from() -> None:
+    """It builds itself from the events since a date."""
+    _revenue().backfill_from("2026-01-01", batch_size=500)
+
+
+def backfill_policy() -> None:
+    """What backfills of a projection do unless their request says otherwise."""
+    policy = BackfillPolicy(
+        criteria=Criteria.LAST_N_DAYS,
+        last_n=30,
+        on_poison=OnPoison.SET_ASIDE,
+        create_backup=True,
+        retained_generations=3,
+    )
+    print(_revenue(backfill=policy).backfill.kept_generations)
+
+
+def backfill_from_policy() -> None:
+    """A policy, from a date."""
+    print(backfill_from("2026-01-01").start_from)
+
+
+def backfill_from_beginning_policy() -> None:
+    """A policy, from the beginning."""
+    print(backfill_from_beginning(max_concurrency=8).auto_start)
+
+
+def checkpoints() -> None:
+    """At least once in a hundred events."""
+    print(Checkpoints(every_n_events=100))
+
+
+def snapshots() -> None:
+    """Automatic, at certain events, or none."""
+    print(Snapshots.automatic(every_n_events=1000, keep_last=5))
+    print(Snapshots.manual(trigger_on="CustomerMilestoneReached"))
+    print(Snapshots.none())
+
+
+def defaults() -> None:
+    """For all projections, as an object of their module."""
+    print(Defaults(backfill=BackfillPolicy(batch_size=2000), snapshots=Snapshots.none()))
+
+
+def named_predicate() -> None:
+    """A predicate in Python, which requests name."""
+
+    @predicate("web-orders")
+    def web_orders(event: Event) -> bool:
+        return event.type.startswith("Order") and event.metadata.get("source") == "web-api"
+
+    print(web_orders)
+
+
+def system_event_handler() -> None:
+    """A handler for all projections; its type says which events it takes."""
+
+    @on_system_event(ProjectionFailed, ProjectionBackfillCompleted)
+    async def tell(
+        event: ProjectionFailed | ProjectionBackfillCompleted, context: SystemEventContext
+    ) -> None:
+        print(event.projection, context.id, context.delivery_attempt)
+
+    print(tell.name)

@@ -1,0 +1,80 @@
+"""Which page of the reference tells of which public name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of docs/api/.
+
+    Attributes:
+        file: Its file's name, without ``.md``.
+        title: Its heading.
+        about: What it tells of, in a sentence.
+        names: What is importable from `refold`, in the order in which it is told.
+    """
+
+    file: str
+    title: str
+    about: str
+    names: tuple[str, ...]
+
+
+PAGES = (
+    Page(
+        "manager",
+        "The manager",
+        "All that can be asked of projections from Python.",
+        ("ProjectionManager", "StartedRun"),
+    ),
+    Page(
+        "declarations",
+        "Declarations",
+        "Projections and their settings.",
+        (
+            *("Projection", "Event", "Handler", "Row"),
+            *("BackfillPolicy", "backfill_from", "backfill_from_beginning", "Checkpoints"),
+            *("Snapshots", "Defaults", "OnPoison", "predicate"),
+        ),
+    ),
+    Page(
+        "requests",
+        "Requests",
+        "What runs are asked for.",
+        (
+            *("BackfillRequest", "Criteria", "Approval", "Limits", "Throttle"),
+            *("RollbackRequest", "SnapshotRequest"),
+        ),
+    ),
+    Page(
+        "results",
+        "Results",
+        "What runs and projections say of themselves.",
+        (
+            *("BackfillResult", "Progress", "PartitionProgress", "RunStatus", "Phase"),
+            *("RunOptions", "LiveStatus", "Standing", "ProjectionHealth"),
+        ),
+    ),
+    Page(
+        "system-events",
+        "System events and their handlers",
+        "What is recorded of projections and runs, and what may be asked for by event.",
+        (
+            *("on_system_event", "SystemHandler", "SystemEventContext", "SystemEvent"),
+            *("ProjectionBackfillRequested", "ProjectionRollbackRequested"),
+            *("ProjectionRestartRequested", "ProjectionStarted", "ProjectionStopped"),
+            *("ProjectionFailed", "ProjectionCheckpointSaved", "ProjectionCheckpointRestored"),
+            *("ProjectionBackfillStarted", "ProjectionBackfillProgress"),
+            *("ProjectionBackfillCompleted", "ProjectionBackfillFailed"),
+            *("ProjectionSnapshotCreated", "ProjectionSnapshotRestored"),
+        ),
+    ),
+    Page(
+        "processes",
+        "Events and workers",
+        "Writing to the embedded event store, and Refold in a worker of your own.",
+        ("append", "NewEvent", "RefoldPlugin"),
+    ),
+)
