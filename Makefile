@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install api demo dev unit test soak load live slow lint bench lock clean
+.PHONY: help install api demo dev unit test soak load live slow snapshots lint bench lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ live: $(READY) ## how soon an append is visible in a live read model
 
 slow: $(READY) ## two quick projections beside one whose handler is slow
 	$(BIN)/python -m bench.slow_handlers
+
+snapshots: $(READY) ## what automatic snapshots cost a live read model, and what they take
+	$(BIN)/python -m bench.snapshots
 
 soak: $(READY) ## long randomised runs; the seed is printed
 	$(BIN)/python -m pytest -m soak -s

@@ -14,7 +14,6 @@ from refold.engine.folding.follower import WINDOW_PER_EVENT, Follower, take
 from refold.engine.folding.target_wait import TargetWait
 from refold.engine.lifecycle import announcements
 from refold.engine.lifecycle.deployment import Deployment
-from refold.engine.live import automatic_snapshots
 from refold.engine.live.apart import Apart, Storage, Taken
 from refold.engine.planning import auto_start
 from refold.engine.step import Step
@@ -30,7 +29,7 @@ from refold.source.wakeups import Bell, listening
 from refold.store import generations, schema, system_events
 from refold.store.generations import ACTIVE, Generation
 from refold.store.sessions.takeover import take_over
-from refold.store.snapshots import described, newest_first
+from refold.store.snapshots.listing import newest_first
 from refold.system_events.events import (
     ProjectionCheckpointRestored,
     ProjectionCheckpointSaved,
@@ -127,7 +126,6 @@ class _Live:
         self._head = SettledHead()
         self._target = TargetWait()
         self._events = 0
-        self._began: int | None = None
 
     async def follow(self, bell: Bell, beat: Step) -> LiveReport:
         clock = asyncio.get_running_loop().time
@@ -195,8 +193,6 @@ class _Live:
         reach = batch_size * WINDOW_PER_EVENT
         self._apart = await self._storage.settle(self._writer, taken, reach=reach)
         self._head = SettledHead(max(self._head.position, follower.position))
-        if self._began is None:
-            self._began = follower.position
         return follower
 
     async def _followed_by(self, active: Generation | None) -> Projection | None:
@@ -244,7 +240,6 @@ class _Live:
             )
         if self._events:
             await self._record_checkpoint(follower.position)
-        began = follower.position if self._began is None else self._began
         return LiveReport(
             status=status,
             generation=generation.generation,
@@ -258,14 +253,7 @@ class _Live:
             note=note,
             rebuild_to=await self._rebuild_to(),
             system_events=await self._recorded(),
-            snapshots=[described(one) for one in await newest_first(self._looker, self._name)],
-            tally=await automatic_snapshots.tally(
-                self._looker,
-                self._registry.get(self._name),
-                self._segment.tally,
-                began=began,
-                position=follower.position,
-            ),
+            snapshots=await newest_first(self._looker, self._name, most=RECENT),
         )
 
     async def _rebuild_to(self) -> int | None:
@@ -321,7 +309,7 @@ class _Live:
             note=lost or note,
             rebuild_to=await self._rebuild_to(),
             system_events=await self._recorded(),
-            snapshots=[described(one) for one in await newest_first(self._looker, self._name)],
+            snapshots=await newest_first(self._looker, self._name, most=RECENT),
         )
 
     async def _now(self) -> datetime:

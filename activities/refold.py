@@ -103,7 +103,10 @@ class RefoldActivities(StepActivities):
                 pace.starts()
                 while texts is not None:
                     folding = fold.feed(decoded(texts, fold.hand))
-                    while batch := await in_thread(next, folding, None, hand=fold.hand):
+                    while not fold.is_fed:
+                        batch = await in_thread(next, folding, None, hand=fold.hand)
+                        if batch is None:
+                            break
                         fold.hand.renew()
                         told = await work.write(batch, done=False)
                         beat.show(partition=partition.partition, events=work.events)

@@ -7,6 +7,7 @@ from temporalio import activity
 
 from refold.activities.heartbeat import heartbeating
 from refold.engine.lifecycle.retention import drop_expired
+from refold.engine.live.automatic_snapshots import drop_beyond
 from refold.messages.run.endings import DropGenerations
 from refold.projection.registry import Registry
 
@@ -34,6 +35,11 @@ class RetentionActivities:
         known = order.projection in self._registry
         policy = self._registry.get(order.projection).backfill if known else None
         async with heartbeating(self._engine, order.run_id):
-            return await drop_expired(
+            dropped = await drop_expired(
                 self._engine, order.projection, policy, run_id=order.run_id, also=order.also
             )
+            if known:
+                # With its table the run has brought snapshots along.
+                keep = self._registry.get(order.projection).snapshots.keep_last
+                await drop_beyond(self._engine, order.projection, keep, run_id=order.run_id)
+        return dropped

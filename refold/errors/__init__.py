@@ -19,6 +19,7 @@ RefoldError
 ├── PredicateFailed         an event for which a predicate cannot be worked out
 ├── UnreadableEvent         an event whose JSON or time Python cannot hold
 ├── RowRejected             the database refuses a row that the handlers made
+├── SnapshotRejected        create() or restore() of a projection's snapshots makes nothing of a row
 ├── TargetBehind            a row refers to one of a read model that is behind (now)
 ├── WrongExpectedVersion    an append to a stream that has moved on
 ├── InvalidEventFile        an event file with a line that is not an event
@@ -63,7 +64,12 @@ from refold.errors.requests import (
     ScheduleExists,
     SwapRefused,
 )
-from refold.errors.rows import RowRejected, TargetBehind, VerificationFailed
+from refold.errors.rows import (
+    RowRejected,
+    SnapshotRejected,
+    TargetBehind,
+    VerificationFailed,
+)
 from refold.errors.runs import (
     RESET,
     Fenced,
@@ -113,6 +119,7 @@ __all__ = [
     "RunEnded",
     "RunFailed",
     "ScheduleExists",
+    "SnapshotRejected",
     "SwapRefused",
     "TargetBehind",
     "TemporalUnreachable",

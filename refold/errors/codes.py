@@ -47,6 +47,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "RowRejected": "RF401",
         "TargetBehind": "RF402",
         "VerificationFailed": "RF403",
+        "SnapshotRejected": "RF404",
         "RunEnded": "RF501",
         "VersionChanged": "RF502",
         "Fenced": "RF503",

@@ -15,12 +15,14 @@ class InvalidRequest(RefoldError):
 class NoSnapshot(RefoldError):
     """A snapshot that is not there."""
 
-    def __init__(self, projection: str, there: Sequence[int], generation: int | None) -> None:
+    def __init__(
+        self, projection: str, there: Sequence[int], got: int | None, *, by: str = "generation"
+    ) -> None:
         known = ", ".join(str(number) for number in there) or "none"
-        got = "" if generation is None else f", got {generation}"
+        named = "" if got is None else f", got {got}"
         super().__init__(
-            f"projection {projection!r}: expected the generation of a snapshot, there are "
-            f"({known}){got}: `refold snapshots create {projection}` makes one"
+            f"projection {projection!r}: expected the {by} of a snapshot, there are "
+            f"({known}){named}: `refold snapshots create {projection}` makes one"
         )
 
 

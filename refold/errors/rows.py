@@ -13,6 +13,10 @@ class RowRejected(RefoldError):
     """The database refused a row, for instance by a check constraint of the read model."""
 
 
+class SnapshotRejected(RefoldError):
+    """A row of which a projection's `create` or `restore` makes nothing that can be used."""
+
+
 class TargetBehind(RefoldError):
     """A row refers to one of another read model that has not come as far; it may soon."""
 

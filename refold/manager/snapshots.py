@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Unpack
 
-from refold.errors import NoSnapshot, RunFailed
+from refold.errors import InvalidRequest, NoSnapshot, RunFailed
 from refold.errors.codes import CANCELLED
 from refold.manager.connection import Connection
 from refold.manager.run.asked import request_of
@@ -15,9 +15,12 @@ from refold.manager.runs import Runs
 from refold.messages.run.life import BackfillResult
 from refold.messages.run.status import RunStatus
 from refold.messages.snapshots import SnapshotInfo
+from refold.projection.declaration import Projection, Row
+from refold.projection.key import Key
 from refold.requests.fields import RequestFields
 from refold.requests.runs import RollbackRequest, SnapshotRequest
-from refold.store import snapshots
+from refold.store import generations
+from refold.store.snapshots import copies, kept, listing, rebuilt
 
 
 class Snapshots:
@@ -64,22 +67,55 @@ class Snapshots:
             ConfigurationError: The manager was made without a database.
         """
         async with self._connection.connected() as connection:
-            return [
-                snapshots.described(one) for one in await snapshots.newest_first(connection, name)
-            ]
+            return await listing.newest_first(connection, name)
+
+    async def read_snapshot(self, projection: Projection, position: int) -> dict[Key, Row]:
+        """The rows of a snapshot by key, all in memory; nothing is changed.
+
+        Args:
+            projection: In the version that made the snapshot.
+            position: The snapshot's.
+
+        Raises:
+            ConfigurationError: The manager was made without a database.
+            InvalidRequest: Another version made the snapshot.
+            NoSnapshot: There is none of that position.
+        """
+        name = projection.name
+        found = await self._snapshot(name, None, position)
+        if found.version != projection.version:
+            raise InvalidRequest(
+                f"projection {name!r}: expected version {found.version}, which made the snapshot "
+                f"of position {position}, got version {projection.version}"
+            )
+        engine = self._connection.engine.execution_options(isolation_level="REPEATABLE READ")
+        async with engine.begin() as connection:
+            source = await generations.get(connection, name, found.generation)
+            snapshot = None
+            if found.kept_as == "changes":
+                of_it = await kept.newest_first(connection, name)
+                snapshot = next((one for one in of_it if one.described == found), None)
+            if source is None or (found.kept_as == "changes" and snapshot is None):
+                raise NoSnapshot(name, [], position, by="position")  # it has just been dropped
+            return await rebuilt.read(connection, projection, source, snapshot)
 
     async def restore_from_snapshot(
         self,
         name: str,
         generation: int | None = None,
         *,
+        position: int | None = None,
+        as_version: int | None = None,
         on_progress: OnProgress | None = None,
     ) -> BackfillResult:
-        """Puts a copy of a snapshot live, with all events since, and waits for the end.
+        """Puts the rows of a snapshot live, with all events since, and waits for the end.
 
         Args:
             name: The projection.
-            generation: The snapshot's; None for the newest.
+            generation: Of a snapshot that is a copy, its number.
+            position: Or: the position of any snapshot. With neither, the newest is restored.
+            as_version: The version that takes it, by its `restore`; by default the version that
+                made it if it is registered, else the newest.
             on_progress: See `result`.
 
         Raises:
@@ -88,38 +124,71 @@ class Snapshots:
             ProjectionBusy: Another run writes the projection.
             RunFailed: It failed, or was refused; the message says why.
         """
-        return await self._runs.result(await self.start_restore(name, generation), on_progress)
+        started = await self.start_restore(
+            name, generation, position=position, as_version=as_version
+        )
+        return await self._runs.result(started, on_progress)
 
     async def start_restore(
-        self, name: str, generation: int | None = None, *, requested_by: str | None = None
+        self,
+        name: str,
+        generation: int | None = None,
+        *,
+        position: int | None = None,
+        as_version: int | None = None,
+        requested_by: str | None = None,
     ) -> StartedRun:
-        """Starts a `Rollback` to a snapshot and returns at once.
+        """Starts a `Rollback` to a snapshot and returns at once; see `restore_from_snapshot`.
 
         Raises:
             ConfigurationError: The manager was made without a database.
             NoSnapshot: There is none such.
             ProjectionBusy: Another run writes the projection.
         """
-        found = await self._snapshot(name, generation)
-        request = RollbackRequest(
-            projection=name, to_generation=found.generation, requested_by=requested_by
-        )
+        found = await self._snapshot(name, generation, position)
+        named: dict[str, int] = {"to_generation": found.generation}
+        if found.kept_as == "changes" or position is not None:
+            named = {"to_snapshot": found.position}
+        if as_version is not None:
+            named["as_version"] = as_version
+        request = RollbackRequest(projection=name, requested_by=requested_by, **named)
         return await self._runs.begin("Rollback", f"rollback/{name}", name, request)
 
-    async def drop_snapshot(self, name: str, generation: int) -> None:
+    async def drop_snapshot(
+        self, name: str, generation: int | None = None, *, position: int | None = None
+    ) -> None:
         """Drops a snapshot.
+
+        Args:
+            name: The projection.
+            generation: Of a snapshot that is a copy, its number.
+            position: Or: the position of one that is kept as changes.
 
         Raises:
             ConfigurationError: The manager was made without a database.
+            InvalidRequest: Neither is given, or both.
             NoSnapshot: There is none such.
             ProjectionBusy: A run holds the projection: it may be about to copy it.
         """
+        if (generation is None) == (position is None):
+            raise InvalidRequest("drop_snapshot: expected either a generation or a position")
         async with self._connection.engine.begin() as connection:
-            await snapshots.drop(connection, name, generation)
+            if position is not None:
+                await kept.drop(connection, name, position)
+            elif generation is not None:
+                await copies.drop(connection, name, generation)
 
-    async def _snapshot(self, name: str, generation: int | None) -> SnapshotInfo:
+    async def _snapshot(
+        self, name: str, generation: int | None, position: int | None = None
+    ) -> SnapshotInfo:
+        if generation is not None and position is not None:
+            raise InvalidRequest("a snapshot: expected one of generation and position, got both")
         there = await self.get_snapshots(name)
         for one in there:
-            if generation in (None, one.generation):
+            copied = generation == one.generation and one.kept_as == "copy"
+            if copied or position == one.position or (generation is None and position is None):
                 return one
-        raise NoSnapshot(name, [one.generation for one in there], generation)
+        if position is not None:
+            raise NoSnapshot(name, [one.position for one in there], position, by="position")
+        numbers = [one.generation for one in there if one.kept_as == "copy"]
+        raise NoSnapshot(name, numbers, generation)

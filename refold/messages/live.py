@@ -15,7 +15,7 @@ from refold.messages.step_failures import StepFailure
 from refold.requests.runs import Request
 
 RECENT = 50
-"""The latest system events that a live projection's workflow knows, for its query."""
+"""Of system events, and of snapshots: so many of the latest a live projection's workflow knows."""
 
 
 AUTO_START = "auto_start"
@@ -78,7 +78,9 @@ class LiveError(Message):
 
 
 class SnapshotTally(Message):
-    """What has been counted towards the next snapshot that a projection makes unasked.
+    """What an older worker has counted towards the next snapshot that a projection makes unasked.
+
+    A worker of this version makes it as it follows.
 
     Attributes:
         since: From this position (exclusive): of the latest snapshot, or where one was last tried.
@@ -109,8 +111,8 @@ class LiveReport(Message):
         note: Why it needs a rebuild; None when it does not.
         rebuild_to: The version that is to be built unasked; None unless the projection says so.
         system_events: What has been recorded since the segment's `known`.
-        snapshots: The projection's snapshots, the newest first.
-        tally: What counts towards the next snapshot of a projection that makes them unasked.
+        snapshots: The projection's latest snapshots, the newest first.
+        tally: See `SnapshotTally`; None from a worker of this version.
     """
 
     status: LiveStatus

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from refold.messages.live import LiveHealth
 from refold.messages.markdown import code, escaped, table
+from refold.messages.snapshots import SnapshotInfo
 
 
 def as_markdown(health: LiveHealth) -> str:
@@ -14,6 +15,7 @@ def as_markdown(health: LiveHealth) -> str:
             ["generation", "none" if report.generation is None else str(report.generation)],
             ["checkpoint", "none" if report.position is None else f"{report.position:,}"],
             ["head", f"{report.head:,}"],
+            *([["latest snapshot", _snapshot(report.snapshots[0])]] if report.snapshots else []),
             ["as of", f"{report.at:%Y-%m-%d %H:%M:%S %Z}"],
         ]
     lines = [f"### {escaped(health.projection)}", "", *table(["status", health.status], rows)]
@@ -33,3 +35,7 @@ def as_markdown(health: LiveHealth) -> str:
         lines += ["", escaped(f"{error.type}: {error.message}")]
         lines += ["", f"attempts: {error.attempts}; {when}"]
     return "\n".join(lines)
+
+
+def _snapshot(latest: SnapshotInfo) -> str:
+    return f"{latest.position:,}, kept as {'a copy' if latest.kept_as == 'copy' else 'changes'}"

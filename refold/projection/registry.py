@@ -99,12 +99,6 @@ class Registry:
                 f"{projection.name}: expected at least one handler: decorate a function with "
                 '@projection.on("EventType")'
             )
-        unread = [one for one in projection.snapshots.trigger_on if one not in projection.handlers]
-        if unread:
-            raise InvalidProjection(
-                f"{projection.name}: snapshots: trigger_on: expected event types with a handler "
-                f"({', '.join(projection.event_types)}), got {', '.join(unread)}"
-            )
 
     def _require_own_tables(self) -> None:
         """Refuses two projections on one table: they would undo each other's rows."""

@@ -138,6 +138,11 @@ class RollbackRequest(Request):
         projection: The projection's name.
         to_generation: The retained generation to put live, or a snapshot: then a copy of it is,
             and the snapshot stays. When left out, the one replaced last; never a snapshot.
+        to_snapshot: Or: a snapshot by its position, of either kind; the one made last, if there are
+            several.
+        as_version: With a snapshot that is kept as changes: the version that takes it. Another one
+            than made it takes what `create` has kept, by its own `restore`. When left out, the
+            version that made it if it is registered, else the newest.
         to_version: Or: the generation replaced last among those that this version built.
         allow_stale: Put it live even if its version's handlers are not registered: as it is, at
             its old checkpoint, without the events since.
@@ -147,12 +152,20 @@ class RollbackRequest(Request):
 
     to_generation: Annotated[int, Field(ge=1), _Number] | None = None
     to_version: Annotated[int, Field(ge=0), _Number] | None = None
+    to_snapshot: Position | None = None
+    as_version: Annotated[int, Field(ge=1), _Number] | None = None
     allow_stale: bool = False
 
     @model_validator(mode="after")
     def _agrees(self) -> RollbackRequest:
         if self.to_generation is not None and self.to_version is not None:
             raise ValueError("to_version: expected one of to_generation and to_version, got both")
+        if self.to_snapshot is not None and (self.to_generation, self.to_version) != (None, None):
+            raise ValueError(
+                "to_snapshot: expected one of to_generation, to_version and to_snapshot, got two"
+            )
+        if self.as_version is not None and self.to_snapshot is None:
+            raise ValueError("as_version: expected with to_snapshot only")
         return self
 
 

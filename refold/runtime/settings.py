@@ -45,7 +45,7 @@ class Settings(BaseSettings):
         deployment_seconds: How long a step of a projection that a worker does not have, or not in
             that version, is left to other workers before it fails, in seconds.
         events: Where the events are: ``module:name`` of an `EventSource`, or of a function without
-            arguments that makes one; None for ``refold.events``.
+            arguments that makes one; None for Refold's own table.
         tenant_path: Where an event names its tenant: ``metadata.tenant_id``, ``data.tenant``, or
             ``stream_id``; None for events without tenants.
         checkpoints: Where live checkpoints are kept, unless a projection says otherwise:
@@ -55,8 +55,8 @@ class Settings(BaseSettings):
         dynamodb_url: The DynamoDB table that does: ``dynamodb://table?region=…``.
         cosmosdb_url: The container of Cosmos DB that does: ``cosmosdb://host/database/container``.
         snapshots: When projections make snapshots that do not say so themselves, and of which no
-            `Defaults` does; JSON with the fields of `refold.Snapshots`, such as
-            ``{"strategy": "automatic", "every_n_events": 1000, "keep_last": 5}``.
+            `Defaults` does: ``none``, ``automatic``, or ``automatic:1000:5`` for one every 1,000
+            events and the last 5 kept; or JSON with the fields of `refold.Snapshots`.
         backfill: The same for backfills; JSON with fields of `refold.BackfillPolicy`.
     """
 
@@ -81,8 +81,16 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(default=None, repr=False)
     dynamodb_url: str | None = Field(default=None, repr=False)
     cosmosdb_url: str | None = Field(default=None, repr=False)
-    snapshots: Snapshots | None = None
+    snapshots: Annotated[Snapshots | None, NoDecode] = None
     backfill: BackfillPolicy = BackfillPolicy()
+
+    @field_validator("snapshots", mode="before")
+    @classmethod
+    def _policy(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        is_json = value.lstrip().startswith("{")
+        return Snapshots.model_validate_json(value) if is_json else Snapshots.parse(value)
 
     @property
     def defaults(self) -> Defaults:

@@ -7,13 +7,15 @@ when its turn comes, together with no more than fits in a portion.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
 import asyncpg
+from asyncpg.cursor import Cursor
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -45,6 +47,9 @@ PORTION_EVENTS = 1000
 
 PORTION_BYTES = 4 << 20
 """So many bytes of JSON come at a time; one event that is larger comes alone."""
+
+# What is read ahead and not wanted any more has so long to come.
+_ENDING_SECONDS = 2.0
 
 # Lighter events are not counted one by one: a thousand of them fit in a batch.
 _LIGHT_BYTES = 8 << 10
@@ -86,10 +91,24 @@ async def in_portions(
 ) -> AsyncIterator[list[str]]:
     """The events of `weighed` records, as JSON; heavy ones are read in place of their markers."""
     texts = list(map(_TEXT, records))
-    # A marker comes before all JSON, in order of characters.
-    if not min(texts, default="").startswith("!"):
+    if not _has_heavy(texts):
         yield texts
         return
+    async for portion in _filled(driver, texts):
+        yield portion
+
+
+_TEXT = itemgetter(0)
+
+
+def _has_heavy(texts: Sequence[str]) -> bool:
+    # A marker comes before all JSON, in order of characters.
+    return min(texts, default="").startswith("!")
+
+
+async def _filled(
+    driver: asyncpg.Connection[Any], texts: Sequence[str]
+) -> AsyncIterator[list[str]]:
     portion: list[str | _Marker] = []
     total = 0
     for json in texts:
@@ -101,9 +120,6 @@ async def in_portions(
         portion.append(marker or json)
         total += size
     yield await _loaded(driver, portion)
-
-
-_TEXT = itemgetter(0)
 
 
 @dataclass(frozen=True)
@@ -143,12 +159,16 @@ async def portions_of(
     connection: AsyncConnection, statement: Select[Any], *, fetch: int = PORTION_EVENTS
 ) -> AsyncIterator[list[str]]:
     """Runs a statement of `weighed` behind a cursor, in the caller's transaction."""
-    sql, arguments = compiled(statement)
     driver = await raw(connection)
-    cursor = await (await driver.prepare(sql)).cursor(*arguments)
+    cursor = await _cursor(driver, statement)
     while records := await cursor.fetch(min(fetch, PORTION_EVENTS)):
         async for portion in in_portions(driver, records):
             yield portion
+
+
+async def _cursor(driver: asyncpg.Connection[Any], statement: Select[Any]) -> Cursor[Any]:
+    sql, arguments = compiled(statement)
+    return await (await driver.prepare(sql)).cursor(*arguments)
 
 
 @asynccontextmanager
@@ -158,10 +178,50 @@ async def stream(
     """Runs a statement behind a cursor, as lists of at most `fetch` events, as JSON.
 
     The connection is in a transaction of its own until the context ends: all is one snapshot.
+    While a list is in use, PostgreSQL makes the next one.
     """
     async with connection.begin():
         await connection.execute(_READS)
-        yield portions_of(connection, statement, fetch=fetch)
+        async with aclosing(_ahead(connection, statement, min(fetch, PORTION_EVENTS))) as portions:
+            yield portions
+
+
+async def _ahead(
+    connection: AsyncConnection, statement: Select[Any], fetch: int
+) -> AsyncGenerator[list[str], None]:
+    """`portions_of`, reading ahead by one list; for a connection that nobody else uses."""
+    driver = await raw(connection)
+    cursor = await _cursor(driver, statement)
+    records = await cursor.fetch(fetch)
+    while records:
+        texts = list(map(_TEXT, records))
+        del records  # as large as their texts
+        if _has_heavy(texts):
+            # These are read on the same connection, and fill the memory that there is for a batch.
+            async for portion in _filled(driver, texts):
+                yield portion
+            records = await cursor.fetch(fetch)
+            continue
+        coming = asyncio.ensure_future(cursor.fetch(fetch))
+        try:
+            await asyncio.sleep(0)  # it asks for them now, as the loop may stand still soon
+            yield texts
+            records = await coming
+        finally:
+            await _end(coming)
+
+
+async def _end(coming: asyncio.Future[Any]) -> None:
+    """Leaves the connection to others, also when what was asked for is not wanted any more."""
+    try:
+        if not coming.done():
+            await asyncio.wait([coming], timeout=_ENDING_SECONDS)
+    finally:
+        if not coming.done():
+            coming.cancel()
+            await asyncio.wait([coming])
+        if not coming.cancelled():
+            coming.exception()
 
 
 @dataclass

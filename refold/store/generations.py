@@ -10,10 +10,17 @@ from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.errors import Fenced, RunEnded
-from refold.store.schema import dead_letters, generations, leases
+from refold.store.schema import (
+    dead_letters,
+    generations,
+    leases,
+    snapshot_changes,
+    snapshot_rows,
+    snapshots,
+)
 
 BUILDING, ACTIVE, RETAINED, DISCARDED = "building", "active", "retained", "discarded"
-SNAPSHOT = "snapshot"
+SNAPSHOT, BASE = "snapshot", "base"
 
 UNMANAGED = 0
 """The version of a table that was there before Refold: what built it is not known."""
@@ -49,8 +56,8 @@ class Generation:
         projection: Whose.
         generation: Its number, from 1.
         version: The projection's version that built it; `UNMANAGED` for a table found in place.
-        status: ``building``, ``active`` (what readers query), ``retained``, ``snapshot`` or
-            ``discarded``.
+        status: ``building``, ``active`` (what readers query), ``retained``, ``snapshot``, ``base``
+            (only snapshots need it) or ``discarded``.
         schema_name: The schema that holds the table now.
         table_name: The table.
         position: Its checkpoint: every settled event up to here is in it, none after; None while
@@ -62,6 +69,10 @@ class Generation:
         swapped_at: When it last went live, or was last replaced.
         away: The store that has the checkpoint; None when it is here. While it is away, `position`
             is where the last batch that wrote rows ended: a hint for people, and a bound.
+        changes_kept_to: The checkpoint up to which its changes were kept for its snapshots; None
+            when it has had none.
+        counted_events: How many events were counted since the latest snapshot; None when they
+            never were.
     """
 
     projection: str
@@ -77,6 +88,8 @@ class Generation:
     created_at: datetime
     swapped_at: datetime | None
     away: Away | None = None
+    changes_kept_to: int | None = None
+    counted_events: int | None = None
 
 
 _COLUMNS = tuple(generations.c[name] for name in Generation.__dataclass_fields__)
@@ -223,10 +236,22 @@ async def advance(
     old: int,
     new: int,
     fence: int,
+    changes_kept: bool = False,
+    counted_events: int | None = None,
 ) -> None:
     """Moves the checkpoint from the position that was read, under the token that was taken.
 
     This must come first in the transaction that writes the rows: from here on nobody else can.
+
+    Args:
+        connection: In a transaction.
+        projection: Whose.
+        generation: Which one.
+        old: The checkpoint as it was read.
+        new: The checkpoint as it will be.
+        fence: The token.
+        changes_kept: Whether the transaction keeps what it changes for the generation's snapshots.
+        counted_events: How many events there will be since the latest of these, if they count.
 
     Raises:
         Fenced: The checkpoint is elsewhere or another token was taken.
@@ -234,7 +259,12 @@ async def advance(
     statement = update(generations).where(
         row_of(projection, generation), generations.c.position == old, generations.c.fence == fence
     )
-    if (await connection.execute(statement.values(position=new))).rowcount != 1:
+    values = {"position": new}
+    if changes_kept:
+        values["changes_kept_to"] = new
+    if counted_events is not None:
+        values["counted_events"] = counted_events
+    if (await connection.execute(statement.values(values))).rowcount != 1:
         raise Fenced(
             f"checkpoint of {projection!r} generation {generation}: expected position {old} under "
             f"fence {fence}; another attempt has moved it"
@@ -297,5 +327,20 @@ async def discard(connection: AsyncConnection, projection: str, generation: int)
     await connection.execute(
         statement.values(status=DISCARDED, position=None, discarded_at=func.now())
     )
-    letters = (dead_letters.c.projection == projection) & (dead_letters.c.generation == generation)
-    await connection.execute(delete(dead_letters).where(letters))
+    for table in (dead_letters, snapshots, snapshot_changes, snapshot_rows):
+        of_it = (table.c.projection == projection) & (table.c.generation == generation)
+        await connection.execute(delete(table).where(of_it))
+
+
+async def set_base(connection: AsyncConnection, projection: str, generation: int) -> None:
+    """Keeps a generation for its snapshots only: nobody rolls back to it any more."""
+    statement = update(generations).where(row_of(projection, generation))
+    await connection.execute(statement.values(status=BASE))
+
+
+async def set_kept(
+    connection: AsyncConnection, projection: str, generation: int, *, position: int, counted: int
+) -> None:
+    """Records how far changes are kept, and how many events count towards the next snapshot."""
+    statement = update(generations).where(row_of(projection, generation))
+    await connection.execute(statement.values(changes_kept_to=position, counted_events=counted))

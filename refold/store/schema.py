@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Boolean,
     Column,
@@ -90,6 +91,8 @@ generations = Table(
     Column("swapped_at", DateTime(timezone=True)),
     Column("discarded_at", DateTime(timezone=True)),
     Column("away", _JSON),
+    Column("changes_kept_to", BigInteger),
+    Column("counted_events", BigInteger),
     Index(None, "projection", "status", "generation"),
     Index(None, "run_id", postgresql_where=text("status <> 'discarded'")),
     Index(
@@ -103,6 +106,8 @@ generations = Table(
 
 `away` says which store has the checkpoint, if one does: `position` is then only how far batches
 may have written.
+`changes_kept_to` is the checkpoint up to which its changes have been kept for its snapshots, and
+`counted_events` how many events were counted since the latest of them; NULL where there are none.
 """
 
 _PLANNED_VERSION = "(plan ->> 'version')::integer"
@@ -196,6 +201,56 @@ skipped_events = Table(
     _now("skipped_at"),
 )
 """Events that every fold of a projection passes over."""
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("projection", Text, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("trigger", Text),
+    Column("last_change", BigInteger, nullable=False, server_default="0"),
+    Column("last_letter", BigInteger, nullable=False, server_default="0"),
+    Column("has_json", Boolean, nullable=False, server_default=text("false")),
+    Column(
+        "created_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=func.clock_timestamp(),
+    ),
+    UniqueConstraint("projection", "generation", "position"),
+)
+"""Snapshots that are no copies: a generation at a position, with what has changed in it since.
+
+`trigger` is the type of the event that made it due, NULL for one that was due by number;
+`last_change` the last change that was kept before it, `last_letter` the last dead letter that there
+was; `has_json` whether `snapshot_rows` goes with it.
+"""
+
+snapshot_changes = Table(
+    "snapshot_changes",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("projection", Text, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    # As it was written: jsonb would refuse some texts, and cost more.
+    Column("changes", JSON, nullable=False),
+    Index(None, "projection", "generation", "id"),
+)
+"""Rows as they were at `position`, before a batch changed them; see `refold.store.snapshots`."""
+
+snapshot_rows = Table(
+    "snapshot_rows",
+    metadata,
+    Column("projection", Text, primary_key=True),
+    Column("generation", Integer, primary_key=True, autoincrement=False),
+    Column("key", JSONB, primary_key=True),
+    Column("data", JSON, nullable=False),
+)
+"""What a projection's `create` makes of each row of a generation, for other versions."""
 
 leases = Table(
     "leases",

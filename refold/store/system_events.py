@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 from hashlib import sha256
+from typing import Any
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import Text, bindparam, delete, func, insert, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -48,32 +50,55 @@ async def record(
     Returns:
         False when it had been recorded before.
     """
-    key = None if key is None else _short(key)
+    if key is None:
+        await connection.execute(_RECORD, _values(event, run_id))
+        return True
+    key = _short(key)
     statement = upsert(system_event_counters).values(projection=event.projection, last=1)
     counted = statement.on_conflict_do_update(
         index_elements=[system_event_counters.c.projection],
         set_={"last": system_event_counters.c.last + 1},
     ).returning(system_event_counters.c.last)
-    if key is not None and await _is_known(connection, event.projection, key):
+    if await _is_known(connection, event.projection, key):
         return False
     async with connection.begin_nested() as savepoint:
         number = await connection.scalar(counted)
         # Now that others wait: somebody may have been faster.
-        if key is not None and await _is_known(connection, event.projection, key):
+        if await _is_known(connection, event.projection, key):
             await savepoint.rollback()
             return False
         await connection.execute(
-            insert(system_events).values(
-                projection=event.projection,
-                number=number,
-                type=type(event).__name__,
-                data=storable(own_fields(event)),
-                correlation_id=storable(event.correlation_id),
-                run_id=run_id,
-                key=key,
-            )
+            insert(system_events).values(**_values(event, run_id), number=number, key=key)
         )
     return True
+
+
+def _values(event: SystemEvent, run_id: str | None) -> dict[str, Any]:
+    return {
+        "projection": event.projection,
+        "type": type(event).__name__,
+        "data": storable(own_fields(event)),
+        "correlation_id": storable(event.correlation_id),
+        "run_id": run_id,
+    }
+
+
+# One round trip, as a live projection may record many.
+_RECORD = text(
+    """
+    WITH counted AS (
+        INSERT INTO refold.system_event_counters AS c (projection, last) VALUES (:projection, 1)
+        ON CONFLICT (projection) DO UPDATE SET last = c.last + 1 RETURNING last)
+    INSERT INTO refold.system_events (projection, number, type, data, correlation_id, run_id)
+    SELECT :projection, last, :type, :data, :correlation_id, :run_id FROM counted
+    """
+).bindparams(
+    bindparam("projection", type_=Text),
+    bindparam("type", type_=Text),
+    bindparam("data", type_=JSONB),
+    bindparam("correlation_id", type_=Text),
+    bindparam("run_id", type_=Text),
+)
 
 
 def _short(key: str) -> str:

@@ -16,6 +16,7 @@ from refold.runtime.database import make_engine
 from refold.runtime.garbage import calm_garbage_collector
 from refold.runtime.settings import Settings, load_settings
 from refold.runtime.temporal import wait_until_connected
+from refold.store.checkpoints.stores import CheckpointStores
 from refold.worker.assembly import MAX_ACTIVITIES
 from refold.worker.plugin import RefoldPlugin
 from refold.worker.readiness import wait_until_ready
@@ -31,6 +32,7 @@ async def run_worker(settings: Settings) -> None:
     """
     keep_little()
     registry = settings.registry()
+    CheckpointStores(settings).require(registry)  # at once, whether or not the database is there
     engine = make_engine(settings, activities=MAX_ACTIVITIES + len(registry))
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -38,6 +38,12 @@ def test_snapshot_reset_and_restore(dev: DevStack, shop_events: int) -> None:
     assert restored.json()["status"] == "rolled_back"
     assert restored.json()["position"] == shop_events
     assert str(snapshot["generation"]) in dev.refold("snapshots", "list", NAME).out
+    printed = dev.refold("snapshots", "rows", NAME, "--position", str(shop_events))
+    assert printed.status == DONE, printed.err
+    assert len(printed.out.splitlines()) == listed["rows"]
+    again = dev.refold("snapshots", "restore", NAME, "--position", str(shop_events), "--json")
+    assert again.status == DONE, again.err
+    assert again.json()["generation"] == restored.json()["generation"] + 1
     number = ("--generation", str(snapshot["generation"]))
     dropped = dev.refold("snapshots", "drop", NAME, *number, "--json")
     assert dropped.status == DONE, dropped.err
@@ -68,6 +74,7 @@ def test_snapshot_by_temporals_command_line(dev: DevStack, shop_events: int) -> 
     ("arguments", "status", "expected"),
     [
         (["snapshots", "create", "nope"], FAILED, "expected one of"),
+        (["snapshots", "restore", "order-summary", "--position", "9"], FAILED, "got 9"),
         (["snapshots", "drop", "order-summary", "--generation", "9999"], FAILED, "got 9999"),
         (["checkpoint", "reset", "nope", "--position", "1"], FAILED, "expected one of"),
     ],

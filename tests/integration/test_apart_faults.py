@@ -77,14 +77,15 @@ async def test_a_store_that_fails_is_heard_of_and_rows_stay_right(  # noqa: PLR0
                 place = (await stored.active()).away
                 assert place is not None
                 async with appending(database):
-                    for fault in [DOWN, ERRORS, SILENT]:
+                    # To find out that nobody answers takes seconds, several times.
+                    for fault in [DOWN, ERRORS] + ([SILENT] if seconds > 5 else []):
                         proxy.be(fault)
                         said = await until_said(handle, place["place"])
                         assert said.startswith("following fails and is tried again")
                         await asyncio.sleep(seconds)
                         proxy.be(PASS)
                         await until_well(handle)
-                    await _slow(proxy, database)
+                    await _slow(proxy, stored)
                 await until_position(database, await last(database))
                 await assert_oracle(database.engine, projection)
 
@@ -104,15 +105,20 @@ async def behind_proxy(
         yield found
 
 
-async def _slow(proxy: FaultyProxy, database: Database) -> None:
+async def _slow(proxy: FaultyProxy, stored: Stored) -> None:
+    """Goes on though each answer takes most of a second: it is followed, only slower."""
+    before = (await stored.active()).position or 0
     proxy.be(SLOW)
-    before = await last(database)
 
     async def moves() -> bool:
-        return await last(database) > before
+        async with stored.database.engine.connect() as connection:
+            moved = await connection.scalar(
+                text("SELECT count(*) FROM refold.generations WHERE position > :before + 20"),
+                {"before": before},
+            )
+        return bool(moved)
 
     await until(moves)
-    await asyncio.sleep(2)
     proxy.be(PASS)
 
 
@@ -262,3 +268,27 @@ async def test_an_answer_that_is_late_is_an_error_not_a_wait_without_end(
         with pytest.raises(CheckpointStoreFailed, match="no answer within 1 s"):
             await kept.create("late", Record(1, 2, 3))
         await stores.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("mongodb://me:s3cr3t@host/db", "REFOLD_CHECKPOINTS: expected the address of a checkpoint"),
+        ("dynamodb://table?key=s3cr3t", "REFOLD_CHECKPOINTS: expected no options but region"),
+    ],
+)
+async def test_a_worker_with_an_address_that_is_none_ends_at_once(
+    client: Client, database: Database, tmp_path: Path, address: str, said: str
+) -> None:
+    environment = worker_environment(
+        client,
+        database,
+        REFOLD_PROJECTIONS="tests.support.counting",
+        REFOLD_CHECKPOINTS=address,
+        REFOLD_DATABASE_URL="postgresql://nobody@127.0.0.1:9/nowhere",
+    )
+    with worker_processes(environment, tmp_path) as workers:
+        worker = workers.start()
+        assert await worker.ended() == 1
+    assert said in workers.output
+    assert "s3cr3t" not in workers.output

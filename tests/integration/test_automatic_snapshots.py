@@ -1,4 +1,4 @@
-"""Snapshots that a live projection makes unasked, and how many of them are kept."""
+"""Snapshots that a projection makes unasked: of which moments, and how many of them it keeps."""
 
 from __future__ import annotations
 
@@ -7,132 +7,182 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 
+import pytest
 from sqlalchemy import text
 from temporalio.client import Client
 
 from refold import Checkpoints, Event, Projection, Row, Snapshots
-from refold.engine.live.automatic_snapshots import drop_expired_snapshots, tally
+from refold.engine.live.automatic_snapshots import drop_expired_snapshots
 from refold.manager.projections import ProjectionManager
-from refold.messages.live import SnapshotTally
 from refold.projection.snapshot_policy import MADE_BY_ITSELF
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
-from tests.support.live import ended_after, live, until_position
-from tests.support.runs import assert_oracle, run, until, working, write
+from tests.support.live import live, recorded, until_position
+from tests.support.runs import assert_oracle, checkpoint, leftovers, run, working, write
+from tests.support.snapshots import assert_all_kept, kept_positions, kept_snapshots, until_kept
 
-TRIGGER = [("s1", "Removed", {"key": "k001"})]
+REMOVED = ("s1", "Removed", {"key": "k001"})
+MILESTONE = ("m", "MilestoneReached", {"key": "k001"})
 
 
 @asynccontextmanager
 async def built(client: Client, database: Database, projection: Projection) -> AsyncIterator[None]:
     """A worker, and a read model of 200 events."""
     await write(database.engine, some())
-    async with (
-        ended_after(client, "snapshot/counters"),
-        working(client, database, registry_of(projection)),
-    ):
+    async with working(client, database, registry_of(projection)):
         await run(client, database, "Rebuild", "counters")
         yield
-
-
-async def positions(database: Database) -> list[int]:
-    """Of the snapshots, the oldest first."""
-    async with database.engine.connect() as connection:
-        found = await connection.execute(
-            text(
-                "SELECT position FROM refold.generations WHERE status = 'snapshot' "
-                "ORDER BY generation"
-            )
-        )
-        return list(found.scalars())
-
-
-async def until_snapshots(database: Database, *expected: int) -> None:
-    async def there() -> bool:
-        return await positions(database) == list(expected)
-
-    await until(there, 30)
-
-
-async def counted(
-    database: Database, projection: Projection, before: SnapshotTally | None, **at: int
-) -> tuple[int, int, int, bool]:
-    """The next tally: since, upto, events, due."""
-    async with database.engine.connect() as connection:
-        found = await tally(connection, projection, before, **{"began": 0, **at})
-    assert found is not None
-    return found.since, found.upto, found.events, found.due
 
 
 async def test_one_is_made_each_time_so_many_events_have_been_applied(
     client: Client, database: Database
 ) -> None:
     projection = counters().with_snapshots(Snapshots.automatic(every_n_events=150))
+    async with built(client, database, projection):
+        assert await kept_positions(database) == [200]  # by the run that has built it
+        async with live(client, database) as handle:
+            await write(database.engine, some(each=4, start_at=300))
+            await until_position(database, 360)
+            assert await kept_positions(database) == [200, 350]
+            manager = ProjectionManager(client, database.url)
+            newest = (await manager.get_snapshots("counters"))[0]
+            assert (newest.position, newest.version, newest.kept_as) == (350, 1, "changes")
+            assert newest.trigger is None
+            created = [e for e in await recorded(database) if e.type == "ProjectionSnapshotCreated"]
+            assert [event.data["position"] for event in created] == [350]
+            await handle.signal("restart")
+            await write(database.engine, some(each=4, start_at=300))  # counted on from there
+            await until_kept(database, 200, 350, 500)
+    await assert_oracle(database.engine, projection)
+    assert await assert_all_kept(database, projection) == [200, 350, 500]
+
+
+async def test_many_events_at_once_make_as_many_snapshots_as_few_at_a_time(
+    client: Client, database: Database
+) -> None:
+    policy = Snapshots.automatic(every_n_events=130, keep_last=None)
+    projection = counters().with_snapshots(policy)
+    async with built(client, database, projection):
+        await write(database.engine, some(each=25, start_at=300))  # 1,000, in one batch of 1,000
+        # The same in a run, without a live projection.
+        await run(client, database, "Backfill", "counters", criteria="incremental_update")
+        positions = await assert_all_kept(database, projection)
+        assert positions == [200, *range(330, 1201, 130)]
+        async with live(client, database):
+            await write(database.engine, some(each=25, start_at=7))
+            await until_position(database, 2200)
+        assert await assert_all_kept(database, projection) == [200, *range(330, 2201, 130)]
+    await assert_oracle(database.engine, projection)
+    assert await leftovers(database.engine) == []
+
+
+async def test_snapshot_is_of_the_moment_of_the_event_that_makes_it_due(
+    client: Client, database: Database
+) -> None:
+    types = ["Removed", "MilestoneReached"]  # the second has no handler
+    projection = counters().with_snapshots(Snapshots.manual(trigger_on=types))
+    await write(database.engine, [REMOVED, MILESTONE])  # before it was built
     async with built(client, database, projection), live(client, database):
-        await until_snapshots(database, 200)
-        await write(database.engine, some(each=4, start_at=300))
-        await until_snapshots(database, 200, 360)
-        manager = ProjectionManager(client, database.url)
-        newest = (await manager.get_snapshots("counters"))[0]
-        assert (newest.position, newest.version) == (360, 1)
-        async with database.engine.connect() as connection:
-            asked = await connection.execute(text("SELECT requested_by, kind FROM refold.runs"))
-            assert (MADE_BY_ITSELF, "Snapshot") in [tuple(row) for row in asked]
+        await until_position(database, 202)
+        await write(
+            database.engine,
+            [
+                *(MILESTONE, *some(keys=50, each=1, start_at=5)),
+                *(REMOVED, REMOVED, *some(keys=50, each=1, start_at=8)),
+            ],
+        )
+        await until_position(database, 305)
+    there = await kept_snapshots(database)
+    assert [(one.position, one.trigger) for one in there] == [
+        (203, "MilestoneReached"),
+        (254, "Removed"),
+        (255, "Removed"),
+    ]
+    await assert_all_kept(database, projection)
     await assert_oracle(database.engine, projection)
 
 
-async def test_one_is_made_when_an_event_that_triggers_it_has_been_applied(
+async def test_exactly_so_many_are_kept_at_any_time(client: Client, database: Database) -> None:
+    projection = counters().with_snapshots(Snapshots.automatic(every_n_events=10, keep_last=3))
+    async with built(client, database, projection):
+        await run(client, database, "Snapshot", "counters")  # somebody's own
+        await write(database.engine, some(each=25, start_at=300))
+        async with live(client, database):
+            await until_position(database, 1200)
+        assert await assert_all_kept(database, projection) == [1180, 1190, 1200]
+        manager = ProjectionManager(client, database.url)
+        kinds = [(one.position, one.kept_as) for one in await manager.get_snapshots("counters")]
+        assert kinds == [(n, "changes") for n in (1200, 1190, 1180)] + [(200, "copy")]
+        async with database.engine.connect() as connection:
+            oldest = await connection.scalar(
+                text("SELECT min(position) FROM refold.snapshot_changes")
+            )
+            assert oldest == 1180
+        projection.with_snapshots(Snapshots.automatic(every_n_events=10, keep_last=1))
+        await drop_expired_snapshots(database.engine, projection)
+        assert await assert_all_kept(database, projection) == [1200]
+
+
+async def test_a_rebuilt_table_goes_on_with_the_snapshots_of_the_one_before(
     client: Client, database: Database
 ) -> None:
-    projection = counters().with_snapshots(Snapshots.manual(trigger_on="Removed"))
-    await write(database.engine, TRIGGER)  # before it was live
-    async with built(client, database, projection), live(client, database):
-        await write(database.engine, some(each=1, start_at=300))
-        await until_position(database, 241)
-        assert await positions(database) == []
-        await write(database.engine, TRIGGER)
-        await until_snapshots(database, 242)
-
-
-async def test_each_position_is_counted_once(client: Client, database: Database) -> None:
-    projection = counters().with_snapshots(Snapshots.automatic(every_n_events=150))
+    policy = Snapshots.automatic(every_n_events=100, keep_last=3)
+    projection = counters(retained_generations=0).with_snapshots(policy)
     async with built(client, database, projection):
-        first = await counted(database, projection, None, position=100)
-        assert first == (0, 100, 100, False)
-        before = SnapshotTally(since=0, upto=100, events=100)
-        assert await counted(database, projection, before, position=149) == (0, 149, 149, False)
-        assert await counted(database, projection, before, position=200) == (0, 200, 150, True)
-        # What was counted is not looked at again.
-        ahead = SnapshotTally(since=0, upto=190, events=7)
-        assert await counted(database, projection, ahead, position=200) == (0, 200, 17, False)
-        # Set back, it begins anew; so it does after any snapshot.
-        assert await counted(database, projection, before, position=50) == (50, 50, 0, False)
-        await run(client, database, "Snapshot", "counters")
-        assert await counted(database, projection, before, position=200) == (200, 200, 0, False)
+        await write(database.engine, some(each=5, start_at=300))
+        await run(client, database, "Backfill", "counters", criteria="incremental_update")
+        assert await kept_positions(database) == [200, 300, 400]
+        await run(client, database, "Rebuild", "counters")
+        # Its time as a generation to roll back to is over; its snapshots need it.
+        assert await _statuses(database) == [(1, "base"), (2, "active")]
+        assert await assert_all_kept(database, projection) == [200, 300, 400]
+        await write(database.engine, some(each=5, start_at=300))
+        await run(client, database, "Backfill", "counters", criteria="incremental_update")
+        there = await kept_snapshots(database)
+        assert [(s.position, s.generation) for s in there] == [(400, 1), (500, 2), (600, 2)]
+        await assert_all_kept(database, projection)
+        back = await run(client, database, "Rollback", "counters", to_snapshot=400)
+        assert (back.status, back.generation, back.events_processed) == ("rolled_back", 3, 200)
+        await assert_oracle(database.engine, projection)
+        await write(database.engine, some(each=5, start_at=300))
+        await run(client, database, "Backfill", "counters", criteria="incremental_update")
+        await drop_expired_snapshots(database.engine, projection)
+        assert await assert_all_kept(database, projection) == [600, 700, 800]
+        assert await _statuses(database) == [(1, "discarded"), (2, "base"), (3, "active")]
+    assert await leftovers(database.engine) == []
 
 
-async def test_it_waits_while_a_run_holds_the_projection(
-    client: Client, database: Database
+async def test_changes_that_another_worker_has_not_kept_end_the_snapshots_before(
+    client: Client, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     projection = counters().with_snapshots(Snapshots.automatic(every_n_events=100))
     async with built(client, database, projection):
-        holding = "INSERT INTO refold.leases VALUES ('counters', 'r', 'w', 'n')"
+        await write(database.engine, some(each=3, start_at=300))
+        await run(client, database, "Backfill", "counters", criteria="incremental_update")
+        assert await kept_positions(database) == [200, 300]
         async with database.engine.begin() as connection:
-            await connection.execute(text(holding))
-        assert await counted(database, projection, None, position=200) == (0, 200, 100, False)
-        async with database.engine.begin() as connection:
-            await connection.execute(text("DELETE FROM refold.leases"))
-        assert await counted(database, projection, None, position=200) == (0, 200, 100, True)
-        assert await _no_tally(database, counters())
+            # As a worker of a version before does.
+            await connection.execute(text("UPDATE refold.generations SET changes_kept_to = 310"))
+        await write(database.engine, some(each=1, start_at=300))
+        await run(client, database, "Backfill", "counters", criteria="incremental_update")
+        assert "does not keep what it changes" in caplog.text
+        assert await assert_all_kept(database, projection) == [320]
+        assert await checkpoint(database.engine, projection) == 360
 
 
-async def _no_tally(database: Database, projection: Projection) -> bool:
-    async with database.engine.connect() as connection:
-        return await tally(connection, projection, None, began=0, position=200) is None
+async def test_a_failed_run_takes_its_snapshots_along(client: Client, database: Database) -> None:
+    projection = counters().with_snapshots(Snapshots.automatic(every_n_events=100, keep_last=1))
+    async with built(client, database, projection):
+        assert await kept_positions(database) == [200]
+        await write(database.engine, [*some(each=5), ("bad", "Broken", {"key": "k001"})])
+        with pytest.raises(Exception):  # noqa: B017, PT011 how it ends is others' business
+            await run(client, database, "Rebuild", "counters")
+        assert await assert_all_kept(database, projection) == [200]
+    assert await leftovers(database.engine) == []
 
 
-async def test_the_latest_are_kept_and_those_that_somebody_asked_for(
+async def test_the_latest_copies_are_kept_that_an_older_version_has_made_unasked(
     client: Client, database: Database
 ) -> None:
     projection = counters().with_snapshots(Snapshots.automatic(keep_last=2))
@@ -145,6 +195,14 @@ async def test_the_latest_are_kept_and_those_that_somebody_asked_for(
         assert [one.generation for one in left] == [6, 5, 3]
         projection.with_snapshots(Snapshots.automatic(keep_last=None))
         assert await drop_expired_snapshots(database.engine, projection) == []
+
+
+async def _statuses(database: Database) -> list[tuple[int, str]]:
+    async with database.engine.connect() as connection:
+        found = await connection.execute(
+            text("SELECT generation, status FROM refold.generations ORDER BY generation")
+        )
+        return [(row.generation, row.status) for row in found]
 
 
 async def test_the_checkpoint_is_moved_as_often_as_asked(

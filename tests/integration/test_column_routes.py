@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from sqlalchemy import Column, MetaData, Table, Text, text
 from temporalio.client import Client
 
-from refold import BackfillPolicy, Event, Projection, Row
+from refold import BackfillPolicy, Event, Projection, Row, Snapshots
 from refold.manager.projections import ProjectionManager
 from refold.requests.poison_policy import OnPoison
 from refold.store import generations
@@ -62,6 +62,7 @@ def everything(rows: Sequence[Row], *, mended: bool = False) -> Projection:
             *columns(),
         ),
         key="data.id",
+        snapshots=Snapshots.automatic(every_n_events=5, keep_last=None),
         backfill=BackfillPolicy(
             batch_size=2, partitions=2, on_poison=OnPoison.SET_ASIDE, max_dead_letters=9
         ),
@@ -160,6 +161,10 @@ async def by_all_routes(client: Client, database: Database, rows: Sequence[Row])
         async with working(client, database, registry_of(routes.projection), **short):
             await manager.retry_dead_letters("everything")
             retried = await routes.check()
+            oldest = (await manager.get_snapshots("everything"))[-1]
+            assert oldest.kept_as == "changes"
+            await manager.restore_from_snapshot("everything", position=oldest.position)
+            assert await routes.check() == retried, "restored from changes"
             async with database.engine.begin() as connection:
                 await connection.execute(text("""UPDATE "every thing" SET r = 7, trace = ''"""))
                 await connection.execute(text("""DELETE FROM "every thing" WHERE id = 'c'"""))

@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.engine.planning import auto_start
 from refold.messages.live import AUTO_START, auto_start_id
-from refold.store import generations, history, leases, runs, snapshots
+from refold.store import generations, history, leases, runs
+from refold.store.snapshots import copies
 from refold.worker.chores.history import History
 from tests.support.counters import counters
 from tests.support.databases import Database
@@ -150,7 +151,7 @@ async def test_what_is_still_asked_about_stays(database: Database) -> None:
 
 LOOKS: dict[str, Callable[[AsyncConnection], Awaitable[Any]]] = {
     "active": lambda c: generations.active(c, "a"),
-    "snapshots": lambda c: snapshots.newest_first(c, "a"),
+    "snapshots": lambda c: copies.newest_first(c, "a"),
     "retained": lambda c: generations.replaced(c, "a"),
     "highest": lambda c: generations.highest(c, "a"),
     "left building": generations.left_building,

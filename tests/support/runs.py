@@ -190,7 +190,7 @@ async def leftovers(engine: AsyncEngine) -> list[str]:
                 SELECT 'schema ' || nspname FROM pg_namespace
                 WHERE nspname LIKE 'refold\\_%' AND nspname NOT IN
                       (SELECT schema_name FROM refold.generations
-                       WHERE status IN ('retained', 'snapshot'))
+                       WHERE status IN ('retained', 'snapshot', 'base'))
                 UNION ALL SELECT 'generation ' || generation FROM refold.generations
                           WHERE status = 'building'
                 UNION ALL SELECT 'lease ' || projection FROM refold.leases

@@ -148,7 +148,7 @@ def test_a_letter_says_what_and_where() -> None:
     assert letter.error == "ValueError: nothing to see"
     assert letter.trace is not None
     assert 'raise ValueError("nothing to see")' in letter.trace
-    assert "in feed" not in letter.trace
+    assert "in _fed" not in letter.trace
 
 
 @given(st.lists(NUMBERS, max_size=6))

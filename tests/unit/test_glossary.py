@@ -84,7 +84,7 @@ def test_statuses_are_those_of_the_code(section: str, known: type[StrEnum]) -> N
 
 def test_the_statuses_of_a_generation_are_those_of_the_code() -> None:
     said = [name for row in _rows(GLOSSARY, "Statuses of a generation") for name in _names(row[0])]
-    known = ("BUILDING", "ACTIVE", "RETAINED", "SNAPSHOT", "DISCARDED")
+    known = ("BUILDING", "ACTIVE", "RETAINED", "SNAPSHOT", "BASE", "DISCARDED")
     assert said == [getattr(generations, name) for name in known]
 
 

@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from sqlalchemy import Column, MetaData, Table, Text
 
 from refold import BackfillPolicy, Checkpoints, Event, Projection, Row, Snapshots
-from refold.errors import InvalidProjection
+from refold.errors import ConfigurationError, InvalidProjection
 from refold.projection.checkpoints import SAME_DATABASE, SEPARATE
 from refold.projection.registry import Registry
+from refold.runtime.settings import load_settings
 
 
 def made(**settings: Any) -> Projection:
@@ -29,7 +30,7 @@ def made(**settings: Any) -> Projection:
 def test_left_alone_nothing_is_copied_and_every_batch_moves_the_checkpoint() -> None:
     projection = made()
     assert projection.snapshots == Snapshots.none()
-    assert projection.snapshots.counted(projection.event_types) is None
+    assert not projection.snapshots.by_itself
     assert projection.checkpoints == Checkpoints()
     assert projection.checkpoints.batch_size(1000) == 1000
 
@@ -113,25 +114,53 @@ def test_a_storage_that_cannot_be_is_refused(settings: dict[str, Any], message: 
         made().with_checkpoints(**settings)
 
 
-def test_what_counts_towards_a_snapshot() -> None:
-    types = ["Closed", "Opened"]
-    assert Snapshots.automatic().counted(types) == (types, 1000)
-    assert Snapshots.automatic().keep_last == 5
-    assert Snapshots.manual().counted(types) is None
-    assert Snapshots.manual(trigger_on="Closed").counted(types) == (["Closed"], 1)
-    assert Snapshots.manual(trigger_on=types, keep_last=3).keep_last == 3
+def test_what_makes_a_snapshot_due() -> None:
+    automatic = Snapshots.automatic()
+    assert (automatic.every_n_events, automatic.keep_last) == (1000, 5)
+    assert automatic.by_itself
+    assert not Snapshots.manual().by_itself
+    assert Snapshots.manual(trigger_on="Closed").trigger_on == ("Closed",)
+    both = Snapshots.manual(trigger_on=["Closed", "Opened"], keep_last=3)
+    assert (both.trigger_on, both.keep_last) == (("Closed", "Opened"), 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "policy"),
+    [
+        ("none", Snapshots.none()),
+        ("automatic", Snapshots.automatic()),
+        (" automatic:200 ", Snapshots.automatic(200)),
+        ("automatic:200:9", Snapshots.automatic(200, 9)),
+        ("automatic:200:all", Snapshots.automatic(200, None)),
+    ],
+)
+def test_a_policy_in_words(words: str, policy: Snapshots) -> None:
+    assert Snapshots.parse(words) == policy
+
+
+@pytest.mark.parametrize("words", ["", "on", "automatic:0", "automatic:5:0", "automatic:5:1001"])
+def test_other_words_are_refused(words: str) -> None:
+    with pytest.raises(ValueError, match="expected none, automatic, automatic:EVERY"):
+        Snapshots.parse(words)
+
+
+def test_one_setting_turns_snapshots_on_for_all_that_do_not_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REFOLD_SNAPSHOTS", "automatic:50")
+    silent = made()
+    registry = Registry([silent], environment=load_settings().defaults)
+    assert registry.get("kept").snapshots == Snapshots.automatic(50)
+    silent.with_snapshots(Snapshots.none())
+    assert not silent.snapshots.by_itself
+    monkeypatch.setenv("REFOLD_SNAPSHOTS", "often")
+    with pytest.raises(ConfigurationError, match=r"REFOLD_SNAPSHOTS: .*expected none, automatic"):
+        load_settings()
 
 
 @pytest.mark.parametrize("settings", [{"every_n_events": 0}, {"keep_last": 0}])
-def test_numbers_that_cannot_be_are_refused(settings: dict[str, int]) -> None:
+def test_numbers_that_cannot_be_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="greater than or equal to 1"):
         Snapshots.automatic(**settings)
     with pytest.raises(ValidationError):
         Checkpoints(every_n_events=0)
-
-
-def test_an_event_that_triggers_must_be_read() -> None:
-    Registry([made(snapshots=Snapshots.manual(trigger_on="Closed"))])
-    wrong = made(snapshots=Snapshots.manual(trigger_on=["Closed", "Forgotten"]))
-    with pytest.raises(InvalidProjection, match=r"\(Closed, Opened\), got Forgotten"):
-        Registry([wrong])

@@ -10,10 +10,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from refold.engine.folding.applying import Applied, Applying, Keyed
+from refold.engine.folding.moments import Moments, take_moments
 from refold.engine.folding.poison_events import most_letters
 from refold.engine.folding.refused_rows import Tracing
 from refold.engine.folding.row_bounds import fitting
-from refold.errors import PoisonEvent, RunEnded
+from refold.errors import RunEnded
 from refold.event import Event
 from refold.messages.run.plan import Plan
 from refold.projection.dead_letters import Letter
@@ -23,7 +25,7 @@ from refold.requests.poison_policy import Poison
 from refold.runtime.database import raw
 from refold.runtime.threads import PIECE_SECONDS, Hand, in_thread
 from refold.source.portions import BatchReader, after_gap
-from refold.source.reader import as_events, in_position_order, read_at
+from refold.source.reader import in_position_order, read_at
 from refold.store import dead_letters, generations, runs
 from refold.store.generations import ACTIVE, BUILDING, RETAINED, Generation
 from refold.store.tables.changes import Change, Changes
@@ -34,29 +36,6 @@ from refold.store.tables.rows import RowStore
 # One statement looks at this many positions a wanted event, so that a rare type does not scan the
 # whole log at once.
 WINDOW_PER_EVENT = 50
-
-
-@dataclass
-class _Keyed:
-    """Events in order, each with its keys."""
-
-    events: list[Event] = field(default_factory=list)
-    keys: list[list[Key]] = field(default_factory=list)
-    letters: list[Letter] = field(default_factory=list)
-
-    @property
-    def all_keys(self) -> list[Key]:
-        """Each key once."""
-        return list(dict.fromkeys(key for keys in self.keys for key in keys))
-
-
-@dataclass
-class _Applied:
-    """How many events have been applied, and to which keys: up to which position."""
-
-    events: int = 0
-    keys: dict[Key, int] = field(default_factory=dict)
-    letters: list[Letter] = field(default_factory=list)
 
 
 @dataclass
@@ -73,6 +52,7 @@ class Follower:
         poison: What is done with poison events.
         run_id: The run that follows; None for the live projection.
         skipped: Positions of events that are passed over.
+        moments: Which moments are kept as snapshots.
         reader: How many events it reads at a time.
     """
 
@@ -85,8 +65,10 @@ class Follower:
     poison: Poison
     run_id: str | None
     skipped: Sequence[int]
+    moments: Moments
     reader: BatchReader = field(default_factory=BatchReader)
     _careful: bool = False
+    _at_most: int | None = None
 
     async def commit_batch(self, connection: AsyncConnection, upto: int) -> tuple[int, int]:
         """Applies the next events in a transaction of its own.
@@ -127,12 +109,14 @@ class Follower:
             told = 0
             if self.run_id is not None:
                 told = await runs.add_followed(connection, self.run_id, events)
+        self.moments.settle()
         return events, told
 
     async def apply_batch(self, connection: AsyncConnection, upto: int) -> int:
         """Applies the next events in the caller's transaction, the checkpoint first.
 
-        No more than a batch may have, in number and in bytes, and in the time that it takes.
+        No more than a batch may have, in number and in bytes, and in the time that it takes; and
+        none after one with which a snapshot is due.
 
         Args:
             connection: In a transaction.
@@ -146,29 +130,36 @@ class Follower:
             PoisonEvent: An event that a handler cannot take.
             TargetBehind: A row refers to one of a read model that has not come as far.
         """
-        return await self._apply(connection, upto, careful=True)
+        events = await self._apply(connection, upto, careful=True)
+        self.moments.settle()
+        return events
 
     async def _apply(self, connection: AsyncConnection, upto: int, *, careful: bool) -> int:
         old = self.position
+        self.moments.begin()
         window = min(upto, old + self.batch_size * WINDOW_PER_EVENT)
         statement = in_position_order(
-            types=self.projection.event_types,
+            types=self.moments.types,
             upto=window,
             since=self.projection.start_from,
             passed_over=self.skipped,
         )
-        read = await self.reader.read(connection, statement, after=old, limit=self.batch_size)
+        limit = self.moments.limit(min(self.batch_size, self._at_most or self.batch_size))
+        read = await self.reader.read(connection, statement, after=old, limit=limit)
         hand = Hand(self.projection.name, self._piece_seconds)
-        keyed = _Keyed()
+        applying = Applying(self.projection, self.poison, self.moments)
+        keyed = Keyed()
         if read.texts:
-            keyed = await in_thread(self._keyed, read.texts, hand, hand=hand)
+            keyed = await in_thread(applying.keyed, read.texts, hand, hand=hand)
             fit = await fitting(connection, self.rows, keyed.keys)
             del keyed.events[fit:], keyed.keys[fit:]
         new = window if read.texts else await after_gap(connection, window, upto)
-        if not read.all or len(keyed.events) < len(read.texts):
+        due = self.moments.due(keyed.events)
+        if due or not read.all or len(keyed.events) < len(read.texts):
             new = keyed.events[-1].position
+        self._expect(len(keyed.events), cut=len(keyed.events) < len(read.texts))
         # Only under this lock are the rows safe to read: an in-place refold may be at them.
-        await self._advance(connection, old, new)
+        await self._advance(connection, old, new, keyed.events)
         held = await dead_letters.held_among(
             connection, self.projection.name, self.generation.generation, keyed.all_keys
         )
@@ -177,14 +168,19 @@ class Follower:
         current.update(await self.rows.read(connection, keys))
         before = dict(current)
         hand.renew()
-        applied = _Applied()
+        applied = Applied()
         if keyed.events:
-            applied = await in_thread(self._applied, keyed, current, held, hand, hand=hand)
+            applied = await in_thread(applying.applied, keyed, current, held, hand, hand=hand)
         if applied.events < len(keyed.events):
-            cut = keyed.events[applied.events - 1].position
-            await self._advance(connection, new, cut)
-            new = cut
+            del keyed.events[applied.events :], keyed.keys[applied.events :]
+            cut = keyed.events[-1].position
+            await self._advance(connection, new, cut, keyed.events)
+            new, due = cut, self.moments.due(keyed.events)
         refused = await self._put(connection, keyed, applied, before, current, careful=careful)
+        last = keyed.events[-1] if keyed.events else None
+        if self.moments.marked:
+            written = {key: (before[key], current[key]) for key in applied.keys}
+            await self.moments.keep(connection, old, written, last)
         await dead_letters.add(
             await raw(connection),
             self.projection.name,
@@ -197,14 +193,23 @@ class Follower:
             most=most_letters(self.poison),
             run_id=self.run_id,
         )
+        if due:
+            await self.moments.make(connection, new, last)
         self.position = new
         return applied.events
+
+    def _expect(self, events: int, *, cut: bool) -> None:
+        """Reads about as many events next time as could be applied this time."""
+        if cut:
+            self._at_most = max(10, 2 * events)
+        elif self._at_most is not None:
+            self._at_most = 2 * self._at_most if self._at_most < self.batch_size else None
 
     async def _put(
         self,
         connection: AsyncConnection,
-        keyed: _Keyed,
-        applied: _Applied,
+        keyed: Keyed,
+        applied: Applied,
         before: dict[Key, Row | None],
         current: dict[Key, Row | None],
         *,
@@ -238,10 +243,13 @@ class Follower:
             if not self.poison.sets_aside:
                 raise traced.poison
             await changes.put([Change(key, traced.row)])
+            current[key] = traced.row
             letters.append(traced.letter(key))
         return letters
 
-    async def _advance(self, connection: AsyncConnection, old: int, new: int) -> None:
+    async def _advance(
+        self, connection: AsyncConnection, old: int, new: int, events: list[Event]
+    ) -> None:
         await generations.advance(
             connection,
             self.projection.name,
@@ -249,56 +257,13 @@ class Follower:
             old=old,
             new=new,
             fence=self.fence,
+            **self.moments.on_the_way(events),
         )
 
     @property
     def _piece_seconds(self) -> float:
         """After how long a batch ends, however many events are left."""
         return min(PIECE_SECONDS, self.projection.checkpoints.every_seconds or PIECE_SECONDS)
-
-    def _keyed(self, texts: Sequence[str], hand: Hand) -> _Keyed:
-        """The events with their keys, and those whose key does not fit, if they are set aside."""
-        keyed = _Keyed()
-        for event in hand.each(as_events(texts)):
-            keys: list[Key] = []
-            try:
-                keys = self.projection.rows.keys_of(event)
-            except PoisonEvent as poison:
-                keyed.letters.append(self._letter(poison, None))
-            keyed.events.append(event)
-            keyed.keys.append(keys)
-            if hand.due:
-                break
-        return keyed
-
-    def _applied(
-        self, keyed: _Keyed, current: dict[Key, Row | None], held: set[Key], hand: Hand
-    ) -> _Applied:
-        """Applies events to the rows of their keys, as many as there is time for."""
-        applied = _Applied()
-        for event, keys in zip(keyed.events, keyed.keys, strict=True):
-            for key in keys:
-                if key in held:
-                    continue
-                hand.begin(event)
-                fields = self.projection.rows.key_fields(key)
-                try:
-                    current[key] = self.projection.rows.apply(current[key], event, fields)
-                except PoisonEvent as poison:
-                    applied.letters.append(self._letter(poison, key))
-                    held.add(key)
-                else:
-                    applied.keys[key] = event.position
-            applied.events += 1
-            if hand.due:
-                break
-        hand.event = None
-        return applied
-
-    def _letter(self, poison: PoisonEvent, key: Key | None) -> Letter:
-        if not self.poison.sets_aside:
-            raise poison
-        return Letter.of(poison, key=key)
 
 
 async def take_follower(
@@ -339,8 +304,9 @@ async def take(
     position = generation.position
     # Skipped later are events that it has passed: those of dead letters.
     skipped = await dead_letters.skipped(connection, projection.name, after=position)
+    moments = await take_moments(connection, projection, generation, rows)
     return Follower(
-        projection, generation, fence, rows, position, batch_size, poison, run_id, skipped
+        projection, generation, fence, rows, position, batch_size, poison, run_id, skipped, moments
     )
 
 

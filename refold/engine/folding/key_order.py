@@ -58,10 +58,10 @@ class Batch:
 class KeyOrderFold:
     """Folds records in key order, one key after another.
 
-    A batch ends at the first key boundary at or after `batch_size` events or `BATCH_BYTES`. A key
-    that alone has more than that is cut, and so is one that is in hand when the batch has taken its
-    time: the batch then carries its row so far, so that a crash costs at most one batch, however
-    large a key or slow a handler is.
+    A batch ends at the first key boundary at or after `batch_size` events or `BATCH_BYTES`. It ends
+    within a key, too: with a chunk that completes it, so that a chunk of its size is one batch, or
+    when it has taken its time. Then it carries the key's row so far. So a crash costs at most one
+    batch, however large a key or slow a handler is.
 
     Args:
         projection: Whose handlers fold.
@@ -73,6 +73,7 @@ class KeyOrderFold:
     Attributes:
         batch_size: Events that a batch aims at; may be changed between two batches.
         hand: The event in hand, and whether the batch has taken its time.
+        is_fed: Whether all of the chunk that was fed last is folded: no other batch comes of it.
     """
 
     def __init__(
@@ -95,14 +96,18 @@ class KeyOrderFold:
         self._row: Row | None = carry.row if carry else None
         self._sets_aside = sets_aside
         self._held: Letter | None = carry.held if carry else None
-        self._key_events = 0
+        self.is_fed = True
 
     def feed(self, events: Iterable[Sequence[Any]]) -> Iterator[Batch]:
-        """Folds events (see `refold.source.reader.decoded`), yielding full batches.
+        """Folds a chunk of events (see `refold.source.reader.decoded`), yielding full batches.
 
         Raises:
             PoisonEvent: An event that a handler cannot take.
         """
+        self.is_fed = False
+        return self._fed(events)
+
+    def _fed(self, events: Iterable[Sequence[Any]]) -> Iterator[Batch]:
         # The loop that a rebuild spends its time in: it does what `Projection.apply` does, with
         # fewer calls. What is rare, a poison event, leaves it and comes back.
         rows, new, instant = self._projection.rows, tuple.__new__, datetime.fromisoformat
@@ -119,7 +124,7 @@ class KeyOrderFold:
                     if key != stored:
                         self._row = row
                         self._batch.events += counted
-                        self._key_events = counted = 0
+                        counted = 0
                         self._finish_key()
                         self._begin_key(key)
                         stored = key
@@ -137,7 +142,7 @@ class KeyOrderFold:
                     if hand.due:
                         hand.event = None
                         self._batch.events += counted
-                        self._key_events = counted = 0
+                        counted = 0
                         yield self._take(Carry(self._key, position, row))
                 break
             except BaseException as error:  # `exit()` in a handler is no end of ours
@@ -153,9 +158,8 @@ class KeyOrderFold:
         hand.event = None
         self._row = row
         self._batch.events += counted
-        self._key_events += counted
-        if self._key_events >= self.batch_size or hand.due or hand.size >= BATCH_BYTES:
-            self._key_events = 0
+        self.is_fed = True
+        if self._batch.events >= self.batch_size or hand.due or hand.size >= BATCH_BYTES:
             yield self._take(Carry(self._key, position, row, self._held))
 
     def _begin_key(self, stored: Any) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.engine.folding import poison_events
 from refold.engine.folding.key_order import Batch, Carry
 from refold.engine.folding.refolded_rows import RefoldedRows, Target
+from refold.engine.folding.rows_before import rows_before
 from refold.errors import PoisonEvent
 from refold.messages.run.life import RefoldedSegment
 from refold.projection.dead_letters import Letter
@@ -208,6 +209,11 @@ class PartitionWork:
     async def _replace(self, batch: Batch, upto_key: Key | None, position: int) -> None:
         """Puts the keys up to `upto_key` right in a table that has rows, as of its checkpoint."""
         rows, plan, projection = self._target.rows, self._target.plan, self._target.projection
+        before = None
+        if not plan.atomic:
+            before = await rows_before(self._writer, projection, plan.generation, rows)
+        if before is not None:
+            await before.note_letters()
         released = await poison_events.release(
             self._writer, projection, plan, self._done_key, upto_key
         )
@@ -217,16 +223,21 @@ class PartitionWork:
         if position > self._target.position:
             letters += await self._fold_tail(folded, letters, position, upto_key)
         there = {key: row for key, row in folded.items() if row is not None}
-        if self._target.among is None:
-            # Rows of keys that no event names are strays, too.
-            await rows.delete_others(self._writer, self._done_key, upto_key, list(there))
-        elif self._strays:
-            await rows.delete_others(
-                self._writer, self._done_key, upto_key, list(there), among=self._strays
+        # Rows of keys that no event names are strays, too.
+        among = None if self._target.among is None else self._strays
+        if among is None or among:
+            deleted = await rows.delete_others(
+                *(self._writer, self._done_key, upto_key, list(there)),
+                among=among,
+                returning=before is not None,
             )
-        refolded = RefoldedRows(self._writer, self._target, position)
+            if before is not None:
+                before.note_deleted(deleted)
+        refolded = RefoldedRows(self._writer, self._target, position, before=before)
         letters = await refolded.put(folded, letters)
         await self._set_aside(await raw(self._writer), letters, replaced=released)
+        if before is not None:
+            await before.keep(position)
 
     async def _fold_tail(
         self,

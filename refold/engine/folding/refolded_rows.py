@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.engine.folding import poison_events
 from refold.engine.folding.refused_rows import Traced, Tracing
+from refold.engine.folding.rows_before import RowsBefore
 from refold.event import Event
 from refold.messages.run.plan import Plan
 from refold.projection.dead_letters import Letter, letter_key
@@ -68,10 +69,17 @@ class RefoldedRows:
         target: Where the rows go, and which events they are folded from.
         position: The last position that is folded (inclusive).
         bare: Whether the table has no primary key yet, and none of these rows.
+        before: Is told of each key before its row is written.
     """
 
     def __init__(
-        self, connection: AsyncConnection, target: Target, position: int, *, bare: bool = False
+        self,
+        connection: AsyncConnection,
+        target: Target,
+        position: int,
+        *,
+        bare: bool = False,
+        before: RowsBefore | None = None,
     ) -> None:
         self._connection = connection
         self._projection = target.projection
@@ -83,6 +91,7 @@ class RefoldedRows:
             connection, self._changes, target.projection, target.generation, rows.name
         )
         self._bare = bare
+        self._before = before
         self._passed_over: list[int] | None = None
 
     async def put(
@@ -101,6 +110,7 @@ class RefoldedRows:
         Raises:
             PoisonEvent: A row is refused, and its event is not set aside.
         """
+        await self._note(folded)
         refused = await self._changes.put([Change(key, row) for key, row in folded.items()])
         if refused and not self._bare:
             refused = await self._with_holders(folded, refused)
@@ -139,6 +149,7 @@ class RefoldedRows:
         if len(others) != 1:
             return None
         (other,) = others
+        await self._note([other])
         current = (await self._rows.read(self._connection, [other])).get(other)
         found: Traced | None = None
         with suppress(_GivesIn):
@@ -179,11 +190,16 @@ class RefoldedRows:
             new -= await self._held(new)
             if not any(why.taken for why in refused.values()) or (held_by and not new):
                 break
+            await self._note(new)
             others |= await self._folded(sorted(new, key=str))
             # A claim that no key holds any more was settled by another partition meanwhile.
             again = [Change(key, row) for key, row in (mine | others).items()]
             refused = await self._changes.put(again)
         return {key: why for key, why in refused.items() if key in mine}
+
+    async def _note(self, keys: Iterable[Key]) -> None:
+        if self._before is not None:
+            await self._before.note(keys)
 
     async def _holders(self, row: Row | None, why: RefusedRow) -> set[Key]:
         if row is None or why.constraint is None or not why.taken:

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.engine.folding import poison_events
 from refold.engine.folding.refolded_rows import RefoldedRows, Target
+from refold.engine.folding.rows_before import rows_before
 from refold.errors import PoisonEvent
 from refold.event import Event
 from refold.messages.run.plan import Plan
@@ -79,7 +80,8 @@ async def refold_keys(
     rows = RowStore(physical(projection, generation.schema_name))
     plan = _plan(projection, generation, poison)
     target = Target(plan, projection, generation, rows, upto, None, passed)
-    letters = await RefoldedRows(connection, target, upto).put(work.rows)
+    before = await rows_before(connection, projection, generation.generation, rows)
+    letters = await RefoldedRows(connection, target, upto, before=before).put(work.rows)
     await dead_letters.add(
         await raw(connection),
         projection.name,
@@ -88,6 +90,8 @@ async def refold_keys(
         most=poison_events.most_letters(poison),
         run_id=None,
     )
+    if before is not None:
+        await before.keep(upto)
     return len(work.keys)
 
 

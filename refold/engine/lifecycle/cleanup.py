@@ -13,9 +13,10 @@ from refold.errors import RunEnded
 from refold.messages.run.endings import Why
 from refold.messages.run.status import WORKED, RunStatus
 from refold.runtime.judgement import told
-from refold.store import generations, leases, partitions, runs, schema, selected_keys, snapshots
+from refold.store import generations, leases, partitions, runs, schema, selected_keys
 from refold.store.leases import Lease
 from refold.store.sessions.takeover import take_over
+from refold.store.snapshots import copies
 from refold.store.tables import read_models
 from refold.system_events.events import ProjectionBackfillFailed
 
@@ -66,7 +67,7 @@ async def end_run(
         await selected_keys.remove(connection, run_id)
         for generation in await _built_by(connection, projection, run_id):
             if generation.generation == keeps:
-                await snapshots.freeze(connection, projection, keeps)
+                await copies.freeze(connection, projection, keeps)
             else:
                 await _drop_or_leave(connection, generation)
         if keeps is not None:

@@ -15,6 +15,7 @@ from refold.projection.backfill_policy import BackfillPolicy
 from refold.runtime.judgement import told
 from refold.store import generations, leases
 from refold.store.generations import RETAINED, Generation
+from refold.store.snapshots import kept
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,8 @@ async def drop_expired(
 ) -> list[int]:
     """Drops a projection's retained generations beyond their time.
 
-    One that is locked, or has something attached, stays until a later time. While another run
+    One that is locked, or has something attached, stays until a later time; one that snapshots
+    need stays for these only, and nobody rolls back to it any more. While another run
     holds the projection nothing is dropped: it may be about to put one of them live.
 
     Args:
@@ -97,6 +99,10 @@ async def _drop(engine: AsyncEngine, generation: Generation, run_id: str | None)
         if lease is not None and lease.run_id != run_id:
             return False
         if known is None or known.status != RETAINED:
+            return False
+        if await kept.count(connection, known.projection, known.generation):
+            # It goes with the last of its snapshots.
+            await generations.set_base(connection, known.projection, known.generation)
             return False
         await drop(connection, known)
         return True

@@ -1,66 +1,22 @@
-"""Snapshots that a live projection makes unasked: when one is due, and which are kept."""
+"""Snapshots that a projection makes unasked: which are kept, and what need not be kept for them."""
 
 from __future__ import annotations
 
-from sqlalchemy import select
+import asyncpg
+from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from refold.engine.lifecycle.cleanup import drop
 from refold.engine.lifecycle.retention import Left, log_left
 from refold.errors import NoSnapshot, ProjectionBusy
-from refold.messages.live import SnapshotTally
 from refold.projection.declaration import Projection
 from refold.projection.snapshot_policy import MADE_BY_ITSELF
-from refold.source.event_counts import count_of_types
-from refold.store import leases, snapshots
-from refold.store.generations import Generation
+from refold.runtime.database import raw, server_error
+from refold.store import generations, leases
+from refold.store.generations import BASE, Generation
 from refold.store.schema import runs
-
-
-async def tally(
-    connection: AsyncConnection,
-    projection: Projection,
-    before: SnapshotTally | None,
-    *,
-    began: int,
-    position: int,
-) -> SnapshotTally | None:
-    """Counts the events applied since the latest snapshot, each position of the log once.
-
-    Args:
-        connection: In autocommit.
-        projection: In its highest version.
-        before: What was counted before; None at first.
-        began: The checkpoint when the segment began.
-        position: The checkpoint now.
-
-    Returns:
-        None when the projection makes no snapshots unasked.
-    """
-    counted = projection.snapshots.counted(projection.event_types)
-    if counted is None:
-        return None
-    types, every = counted
-    if before is None:
-        # Events that trigger one do so when they are applied, not whenever they are found.
-        since = began if projection.snapshots.trigger_on else 0
-        before = SnapshotTally(since=since, upto=since)
-    newest = max(
-        (s.position or 0 for s in await snapshots.newest_first(connection, projection.name)),
-        default=0,
-    )
-    if newest > before.since:
-        before = SnapshotTally(since=newest, upto=newest)
-    if position < before.upto:  # set back
-        before = SnapshotTally(since=position, upto=position)
-    events = before.events + await count_of_types(
-        connection, types, after=before.upto, upto=position, most=every - before.events
-    )
-    # While somebody writes the projection it waits: the run would be refused.
-    free = await leases.holder(connection, projection.name) is None
-    return SnapshotTally(
-        since=before.since, upto=position, events=events, due=events >= every and free
-    )
+from refold.store.snapshots import copies, kept
 
 
 async def drop_expired_snapshots(
@@ -68,21 +24,24 @@ async def drop_expired_snapshots(
 ) -> list[int]:
     """Drops snapshots that the projection has made unasked, but for the latest ones.
 
-    Nothing is dropped while a run holds the projection, as it may be about to copy one of them.
+    Followers do so themselves as they make them; this is for those that a run has brought along,
+    for a policy that has changed, and for the copies that older versions made. Generations that
+    were kept for snapshots only are dropped with the last of them.
 
     Returns:
         The generations that were dropped.
     """
     keep = projection.snapshots.keep_last
+    await drop_beyond(engine, projection.name, keep)
+    dropped = await _drop_bases(engine, projection.name, left)
     if keep is None:
-        return []
+        return dropped
     async with engine.connect() as connection:
-        own = await _made_by_itself(connection, projection.name)
-    dropped = []
+        own = await _copies_made_by_itself(connection, projection.name)
     for one in own[keep:]:
         try:
             async with engine.begin() as connection:
-                await snapshots.drop(connection, projection.name, one.generation)
+                await copies.drop(connection, projection.name, one.generation)
         except (NoSnapshot, ProjectionBusy):
             continue  # another worker was first; or it is for later
         except DBAPIError as error:
@@ -92,8 +51,50 @@ async def drop_expired_snapshots(
     return dropped
 
 
-async def _made_by_itself(connection: AsyncConnection, name: str) -> list[Generation]:
-    there = await snapshots.newest_first(connection, name)
+async def drop_beyond(
+    engine: AsyncEngine, name: str, keep: int | None, *, run_id: str | None = None
+) -> None:
+    """Drops snapshots that are kept as changes, but for the latest; see `kept.drop_beyond`.
+
+    When somebody has locked them, that is for later.
+    """
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+            await kept.drop_beyond(await raw(connection), name, keep, run_id=run_id)
+    except DBAPIError as error:
+        if not isinstance(server_error(error), asyncpg.LockNotAvailableError):
+            raise
+    except asyncpg.LockNotAvailableError:
+        return
+
+
+async def _drop_bases(engine: AsyncEngine, name: str, left: Left) -> list[int]:
+    async with engine.connect() as connection:
+        needed = await kept.with_any(connection, name)
+        bases = await generations.of_status(connection, name, BASE)
+    dropped = []
+    for base in bases:
+        if base.generation in needed:
+            continue
+        try:
+            async with engine.begin() as connection:
+                await connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+                still = await generations.get(connection, name, base.generation, lock=True)
+                if still is None or still.status != BASE:
+                    continue
+                if await leases.holder(connection, name) is not None:
+                    continue  # a run may have just begun to restore the last of its snapshots
+                await drop(connection, still)
+        except DBAPIError as error:
+            left(base, error)
+            continue
+        dropped.append(base.generation)
+    return dropped
+
+
+async def _copies_made_by_itself(connection: AsyncConnection, name: str) -> list[Generation]:
+    there = await copies.newest_first(connection, name)
     asked = select(runs.c.run_id).where(
         runs.c.run_id.in_([one.run_id for one in there]), runs.c.requested_by == MADE_BY_ITSELF
     )

@@ -12,7 +12,8 @@ from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
 from refold.requests.runs import Request
 from refold.runtime.settings import Settings
-from refold.store import leases, runs, snapshots
+from refold.store import leases, runs
+from refold.store.snapshots import copies
 
 
 class Planner:
@@ -65,5 +66,5 @@ class Planner:
 
 async def make_copy(connection: AsyncConnection, plan: Plan, projection: Projection) -> None:
     """Makes the empty generation that a plan copies another one to."""
-    made = await snapshots.create_copy(connection, projection, run_id=plan.run_id)
+    made = await copies.create_copy(connection, projection, run_id=plan.run_id)
     assert made.generation == plan.generation, "the lease keeps others from making any"

@@ -8,14 +8,17 @@ from refold.engine.planning.head import settled_head
 from refold.engine.planning.measurement import count_between
 from refold.engine.planning.planner import Planner, make_copy
 from refold.engine.planning.preview import preview
+from refold.engine.planning.snapshot_target import Source, named_snapshot, taking
 from refold.engine.step import Step
 from refold.errors import InvalidRequest
 from refold.messages.run.life import BeginRollback
 from refold.messages.run.plan import Plan
+from refold.projection.declaration import Projection
 from refold.requests.poison_policy import Poison
 from refold.requests.runs import RollbackRequest
-from refold.store import generations, snapshots
+from refold.store import generations
 from refold.store.generations import RETAINED, SNAPSHOT, UNMANAGED, Generation
+from refold.store.snapshots import copies, kept
 from refold.store.swap.swap import require_none_refused
 from refold.store.tables import read_models
 
@@ -33,27 +36,29 @@ class RollbackPlanner(Planner):
         """
         request = begin.request
         async with self._engine.connect() as connection:
-            target = await _target(connection, request)
+            source = await named_snapshot(connection, request)
+            source = source or Source(await _target(connection, request))
+            target = source.generation
             if not await read_models.exists(connection, target.schema_name, target.table_name):
                 raise InvalidRequest(
                     f"generation {target.generation} of {request.projection!r}: expected its table "
                     f"{target.schema_name}.{target.table_name} to be there, somebody has dropped "
                     "it: roll back to another, or start a Rebuild"
                 )
-            if target.status == RETAINED:
+            if target.status == RETAINED and source.kept is None:
                 self._require_enabled(target)
             active = await generations.active(connection, request.projection)
-            projection = await self._deployment.version(request.projection, target.version)
-            copied = target.status == SNAPSHOT
+            projection = await taking(self._deployment, request, source)
+            copied = source.copied
             stale = projection is None or target.position is None
             if stale and (copied or not request.allow_stale):
-                raise InvalidRequest(self._why_stale(request, target))
+                raise InvalidRequest(self._why_stale(request, source))
             # Of a version that is not registered only the table's name matters: all have the same.
             projection = projection or self._registry.get(request.projection)
             head = await settled_head(self._engine, target, beat)
             behind = 0
             if not stale:
-                position = target.position or 0
+                position = source.position or 0
                 behind = await count_between(connection, projection, position, head)
             number = target.generation
             if copied:
@@ -64,7 +69,7 @@ class RollbackPlanner(Planner):
                 version=projection.version,
                 generation=number,
                 atomic=True,
-                position=target.position or 0,
+                position=source.position or 0,
                 head=head,
                 partitions=0,
                 max_concurrency=1,
@@ -72,10 +77,12 @@ class RollbackPlanner(Planner):
                 total_events=behind,
                 heartbeat_seconds=self._settings.heartbeat_timeout_seconds,
                 swap_patience_seconds=self._settings.swap_patience_seconds,
-                note=_note(target, stale=stale),
+                note=_note(source, projection, stale=stale),
                 restores=not copied,
                 stale=stale,
                 copies=target.generation if copied else None,
+                snapshot=None if source.kept is None else source.kept.id,
+                snapshot_version=None if source.version == projection.version else source.version,
                 poison=projection.backfill.poison(Poison()),
             )
             shown = await preview(connection, projection, plan, active, exact=False)
@@ -85,11 +92,17 @@ class RollbackPlanner(Planner):
         async def write(connection: AsyncConnection) -> None:
             # Retention looks at the lease under this lock before it drops a generation.
             still = await generations.get(connection, plan.projection, target.generation, lock=True)
-            if still is None or still.status != target.status:
-                why = "" if target.status == SNAPSHOT else ", its time was over"
+            gone = still is None or still.status == generations.DISCARDED
+            if source.kept is None:
+                gone = gone or (still is not None and still.status != target.status)
+            else:
+                # Retention looks for the plan under this lock before it drops a snapshot.
+                gone = gone or await kept.get(connection, source.kept.id, lock=True) is None
+            if gone:
+                why = "" if copied else ", its time was over"
                 raise InvalidRequest(
-                    f"generation {target.generation} of {plan.projection!r} has just been "
-                    f"dropped{why}: roll back to another"
+                    f"{source} of {plan.projection!r} has just been dropped{why}: roll back to "
+                    "another"
                 )
             if plan.copies is not None:
                 await make_copy(connection, plan, projection)
@@ -103,14 +116,15 @@ class RollbackPlanner(Planner):
                 "declares enable_rollback=False: roll back to a snapshot, or leave that out"
             )
 
-    def _why_stale(self, request: RollbackRequest, target: Generation) -> str:
+    def _why_stale(self, request: RollbackRequest, source: Source) -> str:
         known = ", ".join(str(v) for v in self._registry.versions(request.projection))
-        what = f"generation {target.generation} of {request.projection!r}"
-        if target.status == SNAPSHOT:
+        target, what = source.generation, f"{source} of {request.projection!r}"
+        if source.copied:
+            other = "" if source.kept is None else ", or give create= and restore= to its snapshots"
             return (
-                f"{what} is a snapshot of version {target.version}, whose handlers are not "
-                f"registered (registered: {known}): register that version beside the present one; "
-                "a snapshot cannot be put live without them, with allow_stale neither"
+                f"{what} is a snapshot of version {source.version}, whose handlers are not "
+                f"registered (registered: {known}): register that version beside the present one"
+                f"{other}; a snapshot cannot be put live without them, with allow_stale neither"
             )
         if target.version == UNMANAGED:
             why = f"{what} was there before Refold: nothing is known that could bring it up to date"
@@ -132,7 +146,7 @@ async def _target(connection: AsyncConnection, request: RollbackRequest) -> Gene
         InvalidRequest: There is none such; the message lists those there are.
     """
     retained = await generations.replaced(connection, request.projection)
-    frozen = await snapshots.newest_first(connection, request.projection)
+    frozen = await copies.newest_first(connection, request.projection)
     named = [g for g in frozen if g.generation == request.to_generation]
     return named[0] if named else _chosen(request, retained, frozen)
 
@@ -169,7 +183,13 @@ def _listed(found: list[Generation]) -> str:
     return ", ".join(f"{g.generation} (version {g.version})" for g in found) or "none"
 
 
-def _note(target: Generation, *, stale: bool) -> str | None:
+def _note(source: Source, projection: Projection, *, stale: bool) -> str | None:
+    target = source.generation
+    if source.kept is not None:
+        other = ""
+        if source.version != projection.version:
+            other = f", made by version {source.version} and taken by version {projection.version}"
+        return f"the snapshot of position {source.position}{other}; the snapshot stays"
     if target.status == SNAPSHOT:
         return (
             f"a copy of the snapshot, generation {target.generation}, of position "

@@ -49,6 +49,10 @@ class Plan(Message):
         stale: It is swapped in at `position`, without the events since.
         copies: The generation whose rows and checkpoint the one that is written begins with; None
             when it does not begin as a copy.
+        snapshot: The snapshot of that generation, by its id, whose rows are copied; None when the
+            generation is copied as it is.
+        snapshot_version: The version that made these rows, when it is another one: then this
+            version's `restore` makes its own of what `create` has kept.
         backup: The generation that holds what stood there before an in-place run; None for none.
         rollback_on_failure: Bring the backup back when the run does not complete.
         keep_backup: Keep the backup when the run completes.
@@ -80,6 +84,8 @@ class Plan(Message):
     restores: bool = False
     stale: bool = False
     copies: int | None = None
+    snapshot: int | None = None
+    snapshot_version: int | None = None
     backup: int | None = None
     rollback_on_failure: bool = False
     keep_backup: bool = False

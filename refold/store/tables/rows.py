@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from refold.projection.columns.kind import same
 from refold.projection.declaration import Row
 from refold.projection.key import Key
 from refold.store.tables.read_models import quoted
@@ -51,6 +52,11 @@ class RowStore:
             (index, binder)
             for index, kind in enumerate(self._kinds.values())
             if (binder := driver_binder(kind)) is not None
+        ]
+        self._freezers = [
+            (index, kind)
+            for index, kind in enumerate(self._kinds.values())
+            if kind.freeze is not same or kind.takes_none
         ]
         self._upsert = self._make_upsert()
 
@@ -83,6 +89,15 @@ class RowStore:
             parts = tuple(row[name] for name in names)
             found[parts[0] if len(parts) == 1 else parts] = row
         return found
+
+    def row_of(self, record: Sequence[Any]) -> Row:
+        """The row of a record that a select of the table has given."""
+        return dict(zip(self._names, record, strict=True))
+
+    def key_of(self, row: Row) -> Key:
+        """A row's key."""
+        parts = tuple(row[str(column.name)] for column in self._key)
+        return parts[0] if len(parts) == 1 else parts
 
     async def sizes(self, connection: AsyncConnection, keys: Sequence[Key]) -> dict[Key, int]:
         """The bytes of these keys' rows as text, by key; nothing when no row is large.
@@ -146,10 +161,14 @@ class RowStore:
         keep: Sequence[Key],
         *,
         among: Sequence[Key] | None = None,
-    ) -> None:
+        returning: bool = False,
+    ) -> dict[Key, Row]:
         """Deletes the rows with low < key <= high (None: no bound), except those to keep.
 
         With `among`, only rows of these keys.
+
+        Returns:
+            The rows that were deleted, by key, if asked for; else nothing.
         """
         condition = [] if among is None else [self._among(among)]
         if low is not None:
@@ -158,7 +177,13 @@ class RowStore:
             condition.append(self._compared() <= self._literal(high))
         if keep:
             condition.append(~self._among(keep))
-        await connection.execute(delete(self.table).where(*condition))
+        statement = delete(self.table).where(*condition)
+        if not returning:
+            await connection.execute(statement)
+            return {}
+        deleted = await connection.execute(statement.returning(*self.table.columns))
+        rows = [self.row_of(record) for record in deleted]
+        return {self.key_of(row): row for row in rows}
 
     # -- statements --------------------------------------------------------------------------
 
@@ -209,7 +234,7 @@ class RowStore:
             values[index] = binder(values[index])
         return tuple(values)
 
-    # -- an unfinished row, between two batches ----------------------------------------------
+    # -- rows as JSON ------------------------------------------------------------------------
 
     def freeze(self, row: Row | None) -> Any:
         """A row as JSON, exact for every type; None for no row."""
@@ -228,3 +253,29 @@ class RowStore:
             name: None if frozen[name] is None and not kind.takes_none else kind.thaw(frozen[name])
             for name, kind in self._kinds.items()
         }
+
+    def frozen(self, row: Row) -> list[Any]:
+        """A row as a JSON array, exact for every type, in the order of `written`."""
+        values = [*self._values(row)] if len(self._names) > 1 else [row[self._names[0]]]
+        for index, kind in self._freezers:
+            if values[index] is not None or kind.takes_none:
+                values[index] = kind.freeze(values[index])
+        return values
+
+    def thawed(self, names: Sequence[str], values: Sequence[Any]) -> Row:
+        """The values of these columns of which `frozen`, or `frozen_key`, made JSON."""
+        kinds = self._kinds
+        return {
+            name: None if value is None and not kinds[name].takes_none else kinds[name].thaw(value)
+            for name, value in zip(names, values, strict=True)
+        }
+
+    def frozen_key(self, key: Key) -> list[Any]:
+        """A key as a JSON array of its parts, exact for every type."""
+        parts = key if len(self._key) > 1 else (key,)
+        kinds = [self._kinds[str(column.name)] for column in self._key]
+        return [kind.freeze(part) for kind, part in zip(kinds, parts, strict=True)]
+
+    def thawed_key(self, frozen: Sequence[Any]) -> Key:
+        """The key of which `frozen_key` made JSON."""
+        return self.key_of(self.thawed([str(column.name) for column in self._key], frozen))

@@ -1,4 +1,4 @@
-"""Snapshots: frozen copies of a generation, each with its checkpoint."""
+"""Snapshots that are copies: generations that are frozen, each with its checkpoint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from refold.store.tables import read_models
 
 
 async def newest_first(connection: AsyncConnection, projection: str) -> list[Generation]:
-    """A projection's snapshots, the newest first."""
+    """A projection's copies, the newest first."""
     return list(reversed(await of_status(connection, projection, SNAPSHOT)))
 
 
