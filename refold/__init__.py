@@ -83,6 +83,10 @@ if TYPE_CHECKING:
     from refold.source.files.importer import ImportConflict, UnexpectedVersion
     from refold.source.files.imports import AlreadyImported
     from refold.source.log import NewEvent, append
+    from refold.source.port.event_source import EventSource
+    from refold.source.settled.in_order import InOrder
+    from refold.source.settled.locks import Locks
+    from refold.source.settled.marked import Marked
     from refold.worker.plugin import RefoldPlugin
 
 __all__ = [
@@ -99,15 +103,19 @@ __all__ = [
     "Criteria",
     "Defaults",
     "Event",
+    "EventSource",
     "Fenced",
     "Handler",
     "HandlerOverdue",
     "ImportConflict",
+    "InOrder",
     "InvalidEventFile",
     "InvalidProjection",
     "InvalidRequest",
     "Limits",
     "LiveStatus",
+    "Locks",
+    "Marked",
     "MissingRight",
     "NewEvent",
     "NoRun",
@@ -182,7 +190,11 @@ __all__ = [
 # What needs a driver or a client: it is imported when it is first asked for.
 _LATER = {
     "AlreadyImported": "refold.source.files.imports",
+    "EventSource": "refold.source.port.event_source",
     "ImportConflict": "refold.source.files.importer",
+    "InOrder": "refold.source.settled.in_order",
+    "Locks": "refold.source.settled.locks",
+    "Marked": "refold.source.settled.marked",
     "NewEvent": "refold.source.log",
     "ProjectionHealth": "refold.manager.health",
     "ProjectionManager": "refold.manager.projections",

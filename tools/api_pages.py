@@ -74,7 +74,7 @@ PAGES = (
     Page(
         "processes",
         "Events and workers",
-        "Writing to the embedded event store, and Refold in a worker of your own.",
-        ("append", "NewEvent", "RefoldPlugin"),
+        "Where events are, writing to Refold's own table, and Refold in a worker of your own.",
+        ("EventSource", "Locks", "InOrder", "Marked", "append", "NewEvent", "RefoldPlugin"),
     ),
 )

@@ -2,11 +2,61 @@
 
 from __future__ import annotations
 
+from sqlalchemy import BigInteger, Column, DateTime, MetaData, Table, Text, Uuid, select
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from refold import NewEvent, RefoldPlugin, WrongExpectedVersion, append
+from refold import (
+    EventSource,
+    InOrder,
+    Locks,
+    Marked,
+    NewEvent,
+    RefoldPlugin,
+    WrongExpectedVersion,
+    append,
+)
+
+
+def event_source() -> EventSource:
+    """An application's own table of events; REFOLD_EVENTS names the object that is returned."""
+    log = Table(
+        "app_events",
+        MetaData(),
+        Column("id", BigInteger, primary_key=True),
+        Column("account", Uuid, nullable=False),
+        Column("kind", Text),
+        Column("payload", JSONB),
+        Column("created_at", DateTime(timezone=True)),
+    )
+    return EventSource(
+        select(log).where(log.c.kind.not_like("internal.%")),
+        position=log.c.id,
+        stream_id=log.c.account,
+        type=log.c.kind,
+        type_prefix="shop.",
+        data=log.c.payload,
+        metadata={"account": log.c.account},
+        recorded_at=log.c.created_at,
+    )
+
+
+def locks() -> Locks:
+    """Positions come from a sequence that no column's default names."""
+    return Locks(sequences=["shop.event_numbers"])
+
+
+def in_order() -> InOrder:
+    """All writers take the same lock before they draw a position."""
+    return InOrder()
+
+
+def marked() -> Marked:
+    """The event store keeps a high-water mark."""
+    progress = Table("progress", MetaData(), Column("name", Text), Column("last", BigInteger))
+    return Marked(select(progress.c.last).where(progress.c.name == "HighWaterMark"))
 
 
 async def append_events(engine: AsyncEngine) -> None:

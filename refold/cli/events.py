@@ -10,13 +10,15 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColu
 from rich.progress import Progress as Bar
 
 from refold.cli.output import Json, console, errors, finished, print_json
+from refold.errors import ConfigurationError
 from refold.runtime.database import make_engine
 from refold.runtime.settings import load_settings
 from refold.source.files.importer import ImportProgress, ImportResult, import_events
 from refold.source.log import count_events
+from refold.source.port.current import event_source
 from refold.store.migrate import require_migrated
 
-app = typer.Typer(help="The embedded event store.", no_args_is_help=True)
+app = typer.Typer(help="Events, and where they are.", no_args_is_help=True)
 
 
 @app.command("import")
@@ -57,6 +59,12 @@ def import_file(
 
 
 async def _import(file: str, *, again: bool, skip_existing: bool) -> ImportResult:
+    source = event_source()
+    if not source.is_own:
+        raise ConfigurationError(
+            f"REFOLD_EVENTS: expected Refold's own table to import into, got {source!r}: events "
+            "are appended there by its application; unset REFOLD_EVENTS to import into the other"
+        )
     engine = make_engine(load_settings(), activities=0)
     bar = Bar(
         TextColumn("importing"),
@@ -93,7 +101,7 @@ async def _import(file: str, *, again: bool, skip_existing: bool) -> ImportResul
 
 @app.command("count")
 def count(*, json: Json = False) -> None:
-    """Count the events in the store."""
+    """Count the events of the source."""
     counted = finished(_count())
     if json:
         print_json({"events": counted})

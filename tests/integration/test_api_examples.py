@@ -105,6 +105,13 @@ async def test_the_example_does_what_it_says(
     await assert_oracle(shop.engine, order_summary)
 
 
+def test_event_sources_are_made() -> None:
+    assert repr(serving.event_source()) == "EventSource(app_events)"
+    assert serving.locks().sequences == ("shop.event_numbers",)
+    assert serving.in_order()
+    assert "HighWaterMark" in str(serving.marked().mark.compile().params)
+
+
 async def test_events_are_written_and_a_worker_of_their_own_serves(
     client: Client, database: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:

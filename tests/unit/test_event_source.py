@@ -1,0 +1,206 @@
+"""What an event source takes and refuses, and that nobody else knows where events are."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Integer,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    Uuid,
+    func,
+    select,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import JSONB
+
+from refold import ConfigurationError, EventSource, InvalidRequest, Projection
+from refold.predicates import parse_predicate
+from refold.runtime.settings import Settings
+from refold.source.port import current
+from refold.source.port.requirements import require_keys_seen
+from refold.source.push_down import pushed_down
+from refold.source.tenants import of_tenant
+
+ROOT = Path(__file__).parents[2]
+
+log = Table(
+    "log",
+    MetaData(),
+    Column("id", BigInteger, primary_key=True),
+    Column("code", Numeric),
+    Column("stream", Uuid),
+    Column("kind", Text),
+    Column("body", JSONB),
+    Column("blob", Text),
+    Column("at", DateTime(timezone=True)),
+)
+
+
+def source(selected: Any = log, **changes: Any) -> EventSource:
+    given: dict[str, Any] = {"position": log.c.id, "type": log.c.kind, "data": log.c.body}
+    return EventSource(selected, **(given | changes))
+
+
+def sql(expression: Any) -> str:
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    return str(expression.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+
+
+# -- nobody else knows -------------------------------------------------------------------------
+
+
+def test_no_function_outside_of_the_source_knows_the_table_of_events() -> None:
+    knowing = [
+        f"{path.relative_to(ROOT)}: {found}"
+        for place in ("refold", "activities", "workflows")
+        for path in sorted((ROOT / place).rglob("*.py"))
+        if "refold/source" not in str(path) and "migrations" not in path.parts
+        for found in _named(path)
+    ]
+    assert knowing == []
+
+
+def _named(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found += re.findall(r"refold\.events\b", node.value)
+        if isinstance(node, ast.ImportFrom) and node.module == "refold.store.schema":
+            found += [alias.name for alias in node.names if alias.name == "events"]
+        if isinstance(node, ast.Attribute) and node.attr == "events":
+            found += ["schema.events"] if getattr(node.value, "id", "") == "schema" else []
+    return found
+
+
+def test_refolds_own_table_is_read_as_it_is() -> None:
+    assert current.OWN.is_own
+    assert current.OWN.events is current.OWN.tables[0]
+    assert current.OWN.before == 0
+
+
+# -- what it takes -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"position": log.c.code}, "position: expected a column of whole numbers"),
+        ({"data": log.c.stream}, "data: expected a column of jsonb, json, text or bytea"),
+        ({"metadata": log.c.at}, "metadata: expected a column of jsonb, json, text or bytea"),
+        ({"selected": select(log).limit(5)}, "got one with LIMIT"),
+        ({"selected": select(log).distinct()}, "got one with DISTINCT"),
+        ({"selected": select(log.c.id).group_by(log.c.id)}, "got one with GROUP BY"),
+        ({"selected": select(func.now())}, "expected a Table among what is selected from"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(changes: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ConfigurationError, match=expected):
+        source(**changes)
+
+
+def test_a_stream_that_may_be_missing_is_empty_and_others_are_compared_as_stored() -> None:
+    required = Table("t", MetaData(), Column("s", Uuid, nullable=False), Column("n", Integer))
+    optional = source(stream_id=log.c.stream)
+    assert "coalesce(CAST(log.stream AS TEXT), '')" in sql(optional.statement)
+    plain = EventSource(
+        required, position=required.c.n, stream_id=required.c.s, type=log.c.kind, data=log.c.body
+    )
+    assert "t.s AS stream_id" in sql(plain.statement)
+
+
+def test_types_are_translated_in_constants() -> None:
+    mapped = source(type_prefix="Elixir.Shop.")
+    assert mapped.stored_types(["Placed"]) == ["Elixir.Shop.Placed"]
+    assert mapped.type_of("Elixir.Shop.Placed") == "Placed"
+    with current.using(mapped):
+        for predicate, expected in (
+            ("event.type == 'Placed'", "= 'Elixir.Shop.Placed'"),
+            ("event.type in ['A', 'B']", "= 'Elixir.Shop.B'"),
+            ("event.type.startsWith('Pl')", "LIKE 'Elixir.Shop.Pl' || '%%'"),
+            ("event.type < 'C'", "< 'Elixir.Shop.C'"),
+        ):
+            pushed = pushed_down(parse_predicate(predicate))
+            assert pushed.exact
+            assert expected in sql(pushed.conditions[0])
+        # Its constant might reach into the prefix.
+        pushed = pushed_down(parse_predicate("event.type.endsWith('p.Placed')"))
+        assert (pushed.exact, pushed.conditions) == (False, [])
+
+
+def test_what_sql_cannot_see_is_not_asked_of_it() -> None:
+    hidden = source(data=log.c.blob, decode=lambda raw: {"raw": raw})
+    with current.using(hidden):
+        for predicate in (
+            "event.data.n == 1",
+            "event.recorded_at > timestamp('2026-01-01T00:00:00Z')",
+        ):
+            pushed = pushed_down(parse_predicate(predicate))
+            assert (pushed.exact, pushed.conditions) == (False, [])
+        with pytest.raises(InvalidRequest, match="a tenant that SQL can see"):
+            of_tenant("acme", "data.tenant")
+        with pytest.raises(InvalidRequest, match="set REFOLD_TENANT_PATH"):
+            of_tenant("acme", None)
+
+
+def test_a_projection_that_sql_cannot_serve_is_refused_by_name() -> None:
+    table = Table("rows", MetaData(), Column("id", Text, primary_key=True))
+    projection = Projection("rows", table=table, key="data.id")
+    require_keys_seen(source(), [projection])
+    hidden = source(data=log.c.blob, decode=lambda raw: {"raw": raw})
+    with pytest.raises(
+        ConfigurationError, match=r"^rows: key: .* got 'data.id'.*decoded in Python"
+    ):
+        require_keys_seen(hidden, [projection])
+
+
+# -- where it is found -------------------------------------------------------------------------
+
+here = source(name="here")
+number = 5
+
+
+def makes() -> EventSource:
+    return source(name="made")
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("nowhere.at_all:source", "No module named 'nowhere'"),
+        (f"{__name__}:missing", "has no attribute 'missing'"),
+        (f"{__name__}:number", "which is int"),
+    ],
+)
+def test_a_place_without_a_source_is_named(place: str, expected: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^REFOLD_EVENTS: .*{expected}"):
+        current.load_source(place)
+
+
+def test_a_process_reads_one_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(current, "_used", None)
+    monkeypatch.setenv("REFOLD_EVENTS", f"{__name__}:here")
+    assert current.event_source() is here
+    assert current.use_source(Settings()) is here
+    with pytest.raises(ConfigurationError, match=r"expected one event source for a process"):
+        current.use_source(Settings(events=f"{__name__}:makes"))
+    with current.using(source(name="of a test")) as other:
+        assert current.event_source() is other
+    assert current.event_source() is here
+
+
+def test_a_function_may_make_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(current, "_used", None)
+    found = current.use_source(Settings(events=f"{__name__}:makes"))
+    assert repr(found) == "EventSource(made)"
+    assert current.use_source(Settings(events=f"{__name__}:makes")) is found
