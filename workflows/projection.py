@@ -165,7 +165,14 @@ class Projection(Requests):
         if self._started:
             self._started = False
             await self._record(ProjectionStopped(projection=self._name), workflow.uuid4().hex)
-        await workflow.wait_condition(lambda: not self._stopped or self._is_long)
+        await workflow.wait_condition(
+            lambda: not self._stopped or self._is_long or self._unknown is not None
+        )
+        if self._stopped and self._unknown is not None:
+            # Whoever has asked by event is answered; it was only begun to carry that out.
+            await workflow.wait_condition(workflow.all_handlers_finished)
+            self._settle(LiveStatus.FAILED)
+            raise ShortFailure(self._unknown, type="UnknownProjection", non_retryable=True)
 
     async def _follow(self, seconds: float) -> LiveReport | None:
         """Follows for one segment; None when it was interrupted, or failed."""

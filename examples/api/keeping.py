@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from projections.order_summary import order_summary
 from refold import (
     NoSnapshot,
     NotLive,
@@ -109,6 +110,13 @@ async def restore_from_snapshot(manager: ProjectionManager) -> None:
     """A copy of the newest one goes live, with all events since."""
     result = await manager.restore_from_snapshot("order-summary")
     print(result.status, result.position)
+
+
+async def read_snapshot(manager: ProjectionManager) -> None:
+    """The rows as they were, without restoring them."""
+    newest = (await manager.get_snapshots("order-summary"))[0]
+    rows = await manager.read_snapshot(order_summary, newest.position)
+    print(len(rows))
 
 
 async def start_restore(manager: ProjectionManager) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
+import orjson
 import typer
 from rich.table import Table
 
@@ -12,6 +13,7 @@ from refold.cli.runs.follow import follow_or_tell, make_manager, require_known
 from refold.cli.runs.requests import Detach, RequestedBy
 from refold.messages.snapshots import SnapshotInfo
 from refold.requests.runs import SnapshotRequest
+from refold.runtime.settings import load_settings
 
 app = typer.Typer(help="A read model as it was at some positions.", no_args_is_help=True)
 
@@ -84,6 +86,27 @@ def restore(
         await follow_or_tell(manager, name, run, detach=detach, json=json)
 
     finished(go())
+
+
+@app.command()
+def rows(
+    name: Name,
+    *,
+    position: Annotated[int, typer.Option(min=0, help="Which snapshot.", show_default=False)],
+) -> None:
+    """Print the rows of a snapshot, one JSON object a line, in order of their keys."""
+
+    async def look() -> list[dict[str, Any]]:
+        registry = load_settings().registry()
+        known = registry.get(name)
+        manager = await make_manager()
+        made = next((s for s in await manager.get_snapshots(name) if s.position == position), None)
+        version = None if made is None else registry.version(name, made.version)
+        found = await manager.read_snapshot(version or known, position)
+        return [found[key] for key in sorted(found, key=str)]
+
+    for row in finished(look()):
+        print(orjson.dumps(row, default=str).decode())
 
 
 @app.command()

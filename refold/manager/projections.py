@@ -167,6 +167,7 @@ class ProjectionManager:
     create_snapshot = _snapshots(Snapshots.create_snapshot)
     start_snapshot = _snapshots(Snapshots.start_snapshot)
     get_snapshots = _snapshots(Snapshots.get_snapshots)
+    read_snapshot = _snapshots(Snapshots.read_snapshot)
     restore_from_snapshot = _snapshots(Snapshots.restore_from_snapshot)
     start_restore = _snapshots(Snapshots.start_restore)
     drop_snapshot = _snapshots(Snapshots.drop_snapshot)

@@ -15,9 +15,12 @@ from refold.manager.runs import Runs
 from refold.messages.run.life import BackfillResult
 from refold.messages.run.status import RunStatus
 from refold.messages.snapshots import SnapshotInfo
+from refold.projection.declaration import Projection, Row
+from refold.projection.key import Key
 from refold.requests.fields import RequestFields
 from refold.requests.runs import RollbackRequest, SnapshotRequest
-from refold.store.snapshots import copies, kept, listing
+from refold.store import generations
+from refold.store.snapshots import copies, kept, listing, rebuilt
 
 
 class Snapshots:
@@ -65,6 +68,36 @@ class Snapshots:
         """
         async with self._connection.connected() as connection:
             return await listing.newest_first(connection, name)
+
+    async def read_snapshot(self, projection: Projection, position: int) -> dict[Key, Row]:
+        """The rows of a snapshot by key, all in memory; nothing is changed.
+
+        Args:
+            projection: In the version that made the snapshot.
+            position: The snapshot's.
+
+        Raises:
+            ConfigurationError: The manager was made without a database.
+            InvalidRequest: Another version made the snapshot.
+            NoSnapshot: There is none of that position.
+        """
+        name = projection.name
+        found = await self._snapshot(name, None, position)
+        if found.version != projection.version:
+            raise InvalidRequest(
+                f"projection {name!r}: expected version {found.version}, which made the snapshot "
+                f"of position {position}, got version {projection.version}"
+            )
+        engine = self._connection.engine.execution_options(isolation_level="REPEATABLE READ")
+        async with engine.begin() as connection:
+            source = await generations.get(connection, name, found.generation)
+            snapshot = None
+            if found.kept_as == "changes":
+                of_it = await kept.newest_first(connection, name)
+                snapshot = next((one for one in of_it if one.described == found), None)
+            if source is None or (found.kept_as == "changes" and snapshot is None):
+                raise NoSnapshot(name, [], position, by="position")  # it has just been dropped
+            return await rebuilt.read(connection, projection, source, snapshot)
 
     async def restore_from_snapshot(
         self,

@@ -38,6 +38,9 @@ def test_snapshot_reset_and_restore(dev: DevStack, shop_events: int) -> None:
     assert restored.json()["status"] == "rolled_back"
     assert restored.json()["position"] == shop_events
     assert str(snapshot["generation"]) in dev.refold("snapshots", "list", NAME).out
+    printed = dev.refold("snapshots", "rows", NAME, "--position", str(shop_events))
+    assert printed.status == DONE, printed.err
+    assert len(printed.out.splitlines()) == listed["rows"]
     again = dev.refold("snapshots", "restore", NAME, "--position", str(shop_events), "--json")
     assert again.status == DONE, again.err
     assert again.json()["generation"] == restored.json()["generation"] + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from tests.support.counters import counters, registry_of, siblings
 from tests.support.databases import Database
 from tests.support.events import some
 from tests.support.frozen import failure
-from tests.support.live import live, until_position
+from tests.support.live import live, until_position, until_status
 from tests.support.runs import (
     assert_oracle,
     events_upto,
@@ -40,6 +41,7 @@ from tests.support.snapshots import (
     rows_at,
 )
 from tests.support.soaking import soak
+from tests.support.stored import Stored, apart
 
 INCREMENTAL = {"criteria": "incremental_update"}
 LATEST = {"criteria": "last_n_events", "last_n": 40}
@@ -210,6 +212,8 @@ async def test_restored_by_python_and_dropped(client: Client, database: Database
         await write(database.engine, some(each=4))
         await run(client, database, "Backfill", "counters", **INCREMENTAL)
         assert [one.position for one in await manager.get_snapshots("counters")] == [300, 200]
+        upto = await events_upto(database.engine, projection, 200)
+        assert await manager.read_snapshot(projection, 200) == projection.fold(upto)
         newest = await manager.restore_from_snapshot("counters")
         assert (newest.status, newest.position, newest.events_processed) == ("rolled_back", 360, 60)
         assert newest.note is not None
@@ -252,3 +256,34 @@ async def test_snapshot_that_is_being_restored_stays_until_that_is_done(
             await asyncio.wait_for(handle.result(), 60)
         assert await assert_all_kept(database, projection) == [270, 280]
     await assert_oracle(database.engine, projection)
+
+
+async def test_keys_that_are_uncertain_are_folded_anew_and_snapshots_stay(
+    client: Client, database: Database, stored: Stored
+) -> None:
+    projection = apart("sql").with_snapshots(Snapshots.automatic(every_n_events=90))
+    await write(database.engine, some())
+    async with working(client, database, registry_of(projection), **stored.of("sql")):
+        await run(client, database, "Rebuild", "counters")
+        async with live(client, database) as handle:
+            await stored.until_away("sql")
+            await write(database.engine, some(start_at=7))
+            await until_position(database, 400)
+            assert await assert_all_kept(database, projection) == [200, 290, 380]
+            await handle.signal("stop")
+            await until_status(handle, "stopped")
+            async with database.engine.begin() as connection:
+                await connection.execute(text("UPDATE counters SET sum = 1"))
+            before = [
+                await rows_at(database, projection, s) for s in await kept_snapshots(database)
+            ]
+            async with stored.record() as (store, name, record):
+                assert record is not None
+                behind = replace(record, position=360, next=400)
+                assert await store.advance(name, record, behind)
+            await handle.signal("start")
+            await write(database.engine, some(keys=1, each=1))
+            await until_position(database, 401)
+            assert await assert_oracle(database.engine, projection)
+            after = [await rows_at(database, projection, s) for s in await kept_snapshots(database)]
+            assert after == before

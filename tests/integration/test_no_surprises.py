@@ -10,7 +10,8 @@ from datetime import date
 from typing import Any
 
 import pytest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
 from refold import ProjectionBackfillRequested, ProjectionStopped
@@ -114,6 +115,25 @@ async def test_without_a_database_a_worker_refuses_the_name(
                 await manager.rebuild("nowhere")
             assert (refused.value.name, refused.value.code) == ("nowhere", "RF105")
             await manager.close()
+
+
+async def test_what_is_asked_by_event_of_a_name_that_nobody_knows_leaves_nothing_running(
+    client: Client, database: Database
+) -> None:
+    """Nobody has shown what there is: it is taken, answered, and ends."""
+    async with (
+        ended_after(client, *NOWHERE),
+        working(client, database, registry_of(counters())),
+        ProjectionManager(client, database.url, task_queue=queue(database)) as manager,
+    ):
+        await manager.publish(ProjectionBackfillRequested(projection="nowhere"))
+        handle = client.get_workflow_handle("projection/nowhere")
+        with pytest.raises(WorkflowFailureError) as failed:
+            await asyncio.wait_for(handle.result(), 60)
+        assert isinstance(failed.value.cause, ApplicationError)
+        assert failed.value.cause.type == "UnknownProjection"
+        answer = (await manager.get_system_events("nowhere"))[-1]
+        assert (answer.type, answer.data["code"]) == ("ProjectionBackfillFailed", "RF105")
 
 
 # -- arguments -------------------------------------------------------------------------------

@@ -158,7 +158,11 @@ def test_refold_commands_and_their_options_exist(page: Path) -> None:
             assert rest, f"{_name(page)}: refold {' '.join(words)}"
             assert rest[0] in command.commands, f"{_name(page)}: refold {' '.join(words)}"
             command = command.commands[rest.pop(0)]
-        known = {option for parameter in command.params for option in parameter.opts}
+        known = {
+            option
+            for parameter in command.params
+            for option in [*parameter.opts, *parameter.secondary_opts]
+        }
         for word in rest:
             if word.startswith("--"):
                 assert word in known, f"{_name(page)}: refold {' '.join(words)}"

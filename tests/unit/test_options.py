@@ -82,6 +82,10 @@ def requested(*options: str) -> dict[str, Any]:
             {"is_atomic": True, "create_backup": True, "rollback_on_failure": True},
         ),
         (
+            "--no-create-backup --no-rollback-on-failure",
+            {"create_backup": False, "rollback_on_failure": False},
+        ),
+        (
             "--batch-size 7 --max-concurrency 2 --events-per-second 0 --target-batch-seconds 0.5",
             {
                 "batch_size": 7,

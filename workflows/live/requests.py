@@ -10,13 +10,18 @@ from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import Priority, WorkflowIDReusePolicy
-from temporalio.exceptions import ActivityError, FailureError, WorkflowAlreadyStartedError
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    FailureError,
+    WorkflowAlreadyStartedError,
+)
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
 from refold.workflows.live.record import Recording
 
 with workflow.unsafe.imports_passed_through():
-    from refold.errors import InvalidRequest, ProjectionBusy
+    from refold.errors import InvalidRequest, ProjectionBusy, UnknownProjection
     from refold.errors.codes import code_of
     from refold.messages.recorded_event import RecordedEvent
     from refold.requests.fairness import fairness_key
@@ -50,6 +55,7 @@ class Requests(Recording):
         self._stops = 0
         # What it waits for may be there now.
         self._run_ended = False
+        self._unknown: str | None = None
         self._watching: set[asyncio.Task[None]] = set()
 
     def restart(self, *said: Any) -> None:
@@ -181,11 +187,21 @@ class Requests(Recording):
         await self._record(failed, key)
 
     async def _learn_the_end(self, child: Any) -> None:
-        with suppress(FailureError):  # the run has recorded it, with its reason
+        try:
             await child
+        except FailureError as error:  # the run has recorded it, with its reason
+            self._note_unknown(error)
         self._run_ended = True
         with suppress(ActivityError):  # the next segment brings it
             await self._catch_up()
+
+    def _note_unknown(self, error: FailureError) -> None:
+        """Notes that no worker has the projection: then nobody need wait for more of it."""
+        cause = error.cause
+        if not isinstance(cause, ApplicationError) or cause.type != UnknownProjection.__name__:
+            return
+        if workflow.patched("unknown-ends"):
+            self._unknown = cause.message
 
     def _begin_waiting_for_restart(self) -> None:
         self._watch(self._restart_then(self._restart_at))

@@ -119,18 +119,25 @@ def where_to(
         bool, typer.Option("--atomic", help="Build a new table and swap it in.")
     ] = False,
     rollback_on_failure: Annotated[
-        bool,
-        typer.Option("--rollback-on-failure", help="Bring back what stood there if the run fails."),
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--rollback-on-failure/--no-rollback-on-failure",
+            help="Bring back what stood there if the run fails; else as the projection declares.",
+        ),
+    ] = None,
     create_backup: Annotated[
-        bool, typer.Option("--create-backup", help="Keep what stood there, to roll back to.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--create-backup/--no-create-backup",
+            help="Keep what stood there, to roll back to; else as the projection declares.",
+        ),
+    ] = None,
 ) -> Fields:
     """Whether a run is atomic, or in place with a way back; a `Rebuild` is always atomic."""
     return {
         "is_atomic": atomic or None,
-        "rollback_on_failure": rollback_on_failure or None,
-        "create_backup": create_backup or None,
+        "rollback_on_failure": rollback_on_failure,
+        "create_backup": create_backup,
     }
 
 

@@ -53,20 +53,32 @@ async def fill(
     count = 0
     async with _staged(connection, projection, source, kept, copy.schema_name) as parts:
         for part in (parts.unchanged, parts.changed):
-            made = await connection.execute(text(f"INSERT INTO {into} ({parts.columns}) {part}"))
+            made = await connection.exec_driver_sql(f"INSERT INTO {into} ({parts.columns}) {part}")
             count += made.rowcount
     return count
 
 
 async def read(
-    connection: AsyncConnection, projection: Projection, source: Generation, kept: Kept
+    connection: AsyncConnection, projection: Projection, source: Generation, kept: Kept | None
 ) -> dict[Key, Row]:
-    """The rows of a snapshot by key, all in memory; see `fill`."""
+    """The rows of a snapshot by key, all in memory; see `fill`.
+
+    It needs the right to make a temporary table.
+
+    Args:
+        connection: In a transaction whose statements all see one state.
+        projection: In the version that built the rows.
+        source: The generation that the snapshot is of, or is.
+        kept: The snapshot; None for one that is a copy.
+    """
     rows = RowStore(read_models.physical(projection, source.schema_name))
+    if kept is None:
+        records = await connection.execute(select(rows.table))
+        return {rows.key_of(row): row for row in map(rows.row_of, records)}
     found: dict[Key, Row] = {}
     async with _staged(connection, projection, source, kept, _TEMPORARY) as parts:
         for part in (parts.unchanged, parts.changed):
-            statement = text(part).columns(*rows.table.columns)
+            statement = text(part.replace(":", "\\:")).columns(*rows.table.columns)
             for record in await connection.execute(select(statement.subquery())):
                 row = rows.row_of(record)
                 found[rows.key_of(row)] = row
