@@ -9,6 +9,7 @@ from sqlalchemy import text
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
+from refold import Snapshots
 from refold.manager.projections import ProjectionManager
 from refold.messages.live import LiveHealth
 from refold.store.checkpoints.record import Record
@@ -30,8 +31,17 @@ from tests.support.runs import (
     working,
     write,
 )
+from tests.support.snapshots import assert_all_kept
 from tests.support.soaking import soak
 from tests.support.stored import Stored, apart, appending
+
+
+class Died(Exception):
+    """A worker's end between the commit of its rows and the write of its checkpoint."""
+
+
+def die() -> None:
+    raise Died
 
 
 async def until_note(handle: Live, *words: str) -> None:
@@ -235,12 +245,6 @@ async def test_keys_of_which_nothing_is_certain_are_folded_anew(
         await run(client, database, "Rebuild", projection.name)
     settings = database.settings.model_copy(update=stored.settings)
 
-    class Died(Exception):
-        pass
-
-    def die() -> None:
-        raise Died
-
     following = Following(database.engine, projection, settings)
     await following.catch_up()
     await write(database.engine, some(keys=9, start_at=3))
@@ -283,4 +287,26 @@ async def test_a_worker_with_another_address_says_where_the_checkpoint_is(
         # The store was given up for good: a rebuild needs nothing of it.
         await run(client, database, "Rebuild", "counters")
         assert (await stored.active()).away is None
+        assert await assert_oracle(database.engine, projection)
+
+
+async def test_snapshots_of_what_was_uncertain_are_of_their_moments(
+    client: Client, database: Database, stored: Stored
+) -> None:
+    policy = Snapshots.automatic(every_n_events=70, keep_last=None)
+    projection = apart("redis").with_snapshots(policy)
+    await write(database.engine, some())
+    settings = database.settings.model_copy(update=stored.of("redis"))
+    async with working(client, database, registry_of(projection), **stored.settings):
+        await run(client, database, "Rebuild", "counters")
+        for number in range(5):
+            await write(database.engine, some(keys=30, each=1, start_at=number))
+            with pytest.raises(Died):
+                await Following(database.engine, projection, settings, between=die).catch_up()
+        await Following(database.engine, projection, settings).catch_up()
+        await assert_oracle(database.engine, projection)
+        assert len(await assert_all_kept(database, projection)) >= 3
+        await ProjectionManager(client, database.url, task_queue=queue(database)).create_snapshot(
+            "counters"
+        )
         assert await assert_oracle(database.engine, projection)
