@@ -51,14 +51,9 @@ async def refold_keys(
     poison = projection.backfill.poison(Poison())
     passed = await poison_events.passed_over(connection, projection, generation.generation)
     work = _Work(projection, set(), sets_aside=poison.sets_aside)
-    wanted = in_position_order(
-        types=projection.event_types,
-        upto=upto,
-        after=after,
-        since=projection.start_from,
-        passed_over=passed,
-    )
-    async for texts in portions_of(connection, wanted):
+    types, since = projection.event_types, projection.start_from
+    recent = in_position_order(types=types, upto=upto, after=after, since=since, passed_over=passed)
+    async for texts in portions_of(connection, recent):
         await in_thread(work.note, texts, hand=work.hand)
     work.keys -= await dead_letters.held_among(
         connection, projection.name, generation.generation, list(work.keys)
@@ -66,6 +61,7 @@ async def refold_keys(
     if not work.keys:
         return 0
     work.rows = dict.fromkeys(sorted(work.keys, key=str))
+    wanted = in_position_order(types=types, upto=upto, since=since, passed_over=passed)
     if projection.key_paths is not None:
         wanted = in_key_order(
             projection,
