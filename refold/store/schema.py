@@ -214,6 +214,7 @@ snapshots = Table(
     Column("last_change", BigInteger, nullable=False, server_default="0"),
     Column("last_letter", BigInteger, nullable=False, server_default="0"),
     Column("has_json", Boolean, nullable=False, server_default=text("false")),
+    Column("compacted_records", BigInteger, nullable=False, server_default="0"),
     Column(
         "created_at",
         DateTime(timezone=True),
@@ -226,7 +227,8 @@ snapshots = Table(
 
 `trigger` is the type of the event that made it due, NULL for one that was due by number;
 `last_change` the last change that was kept before it, `last_letter` the last dead letter that there
-was; `has_json` whether `snapshot_rows` goes with it.
+was; `has_json` whether `snapshot_rows` goes with it; `compacted_records` how many changes there
+were after it when these were last made fewer.
 """
 
 snapshot_changes = Table(

@@ -7,13 +7,17 @@ import random
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 from sqlalchemy import text
 from temporalio.client import Client
 
-from refold import Snapshots
+from refold import Row, Snapshots
+from refold.engine.live.automatic_snapshots import compact_changes
 from refold.errors import NoSnapshot
 from refold.manager.projections import ProjectionManager
+from refold.store.snapshots import json_rows
+from refold.store.snapshots.kept import Kept
 from tests.support.counters import counters, registry_of, siblings
 from tests.support.databases import Database
 from tests.support.events import some
@@ -227,6 +231,60 @@ async def test_restored_by_python_and_dropped(client: Client, database: Database
         with pytest.raises(NoSnapshot, match=r"\(300\), got 200"):
             await manager.drop_snapshot("counters", position=200)
     await assert_oracle(database.engine, projection)
+
+
+@pytest.mark.parametrize("way", ["counters", "halves"])
+async def test_changes_between_two_snapshots_are_made_fewer(
+    client: Client, database: Database, way: str
+) -> None:
+    projection = next(one for one in (counters(), *siblings()) if one.name == way)
+    projection.with_snapshots(Snapshots.manual("Marked", create=_kept_of))
+    removed = [("s1", "Removed", {"key": "k001"}), ("x", "Marked", {"key": "x"})]
+    await write(database.engine, [*some(), *removed])
+    registry = registry_of(projection)
+    async with working(client, database, registry):
+        await run(client, database, "Rebuild", way)
+        for number in range(3):
+            new = some(keys=50, each=2, start_at=number)
+            await write(database.engine, [*removed, *new])
+            for _ in range(4):  # each time somebody follows, it is forgotten what was kept
+                await write(database.engine, some(keys=9, each=1))
+                await run(client, database, "Backfill", way, **INCREMENTAL)
+            before = await _number_of_changes(database)
+            fewer = await compact_changes(database.engine, registry, way, at_least=2)
+            assert fewer > 0
+            assert await _number_of_changes(database) == before - fewer
+            await assert_all_kept(database, projection)
+            for snapshot in await kept_snapshots(database, way):
+                assert await _json_of(database, snapshot) == {
+                    orjson.dumps([key]).decode(): _kept_of(row)["count"]
+                    for key, row in (await rows_at(database, projection, snapshot)).items()
+                }
+        assert await compact_changes(database.engine, registry, way, at_least=2) == 0
+    await assert_oracle(database.engine, projection)
+
+
+def _kept_of(row: Row) -> dict[str, Any]:
+    return {"count": row["count"]}
+
+
+async def _number_of_changes(database: Database) -> int:
+    async with database.engine.connect() as connection:
+        found = await connection.scalar(text("SELECT count(*) FROM refold.snapshot_changes"))
+    return int(found or 0)
+
+
+async def _json_of(database: Database, snapshot: Kept) -> dict[str, Any]:
+    """What `create` made of each row of a snapshot."""
+    async with database.engine.connect() as connection, connection.begin() as transaction:
+        await connection.execute(text("CREATE SCHEMA looking"))
+        found = {
+            orjson.dumps(key).decode(): orjson.loads(made)["count"]
+            async for some_rows in json_rows.as_of(connection, snapshot, "looking")
+            for key, made in some_rows
+        }
+        await transaction.rollback()
+    return found
 
 
 async def test_snapshot_that_is_being_restored_stays_until_that_is_done(

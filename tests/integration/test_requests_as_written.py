@@ -19,6 +19,7 @@ from tests.support.counters import counters, registry_of, siblings
 from tests.support.databases import Database
 from tests.support.events import some
 from tests.support.runs import NOON, assert_oracle, leftovers, rows_of, run, working, write
+from tests.support.soaking import soak
 
 SPACE = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 
@@ -29,7 +30,7 @@ async def sql(database: Database, *statements: str) -> None:
             await connection.execute(text(statement))
 
 
-@pytest.mark.parametrize("kind", ["Backfill", "Rebuild"])
+@pytest.mark.parametrize("kind", ["Backfill", *soak("Rebuild")])
 async def test_the_example_of_the_specification(
     client: Client, database: Database, kind: str
 ) -> None:

@@ -12,10 +12,10 @@ from temporalio.exceptions import ApplicationError
 
 from refold import BackfillPolicy, Event, Projection, Row
 from refold.errors import PoisonEvent
-from refold.manager.projections import ProjectionManager
 from refold.projection.dead_letters import DeadLetter
 from refold.projection.key import Key
 from refold.requests.poison_policy import OnPoison
+from refold.store import dead_letters, generations
 from tests.support.counters import counters
 from tests.support.databases import Database
 from tests.support.runs import checkpoint, events_upto, rows_of
@@ -74,9 +74,12 @@ def mended(**policy: Any) -> Projection:
 
 
 async def letters(database: Database, projection: str = "counters") -> list[DeadLetter]:
-    """The letters of the active generation, with any connection."""
-    manager = ProjectionManager(None, database.url)  # type: ignore[arg-type]
-    return await manager.get_dead_letters(projection)
+    """The letters of the active generation."""
+    async with database.engine.connect() as connection:
+        active = await generations.active(connection, projection)
+        if active is None:
+            return []
+        return await dead_letters.listed(connection, projection, active.generation)
 
 
 async def held(database: Database, projection: str = "counters") -> dict[Any, int]:

@@ -11,12 +11,15 @@ from refold.engine.lifecycle.cleanup import drop
 from refold.engine.lifecycle.retention import Left, log_left
 from refold.errors import NoSnapshot, ProjectionBusy
 from refold.projection.declaration import Projection
+from refold.projection.registry import Registry
 from refold.projection.snapshot_policy import MADE_BY_ITSELF
 from refold.runtime.database import raw, server_error
 from refold.store import generations, leases
 from refold.store.generations import BASE, Generation
 from refold.store.schema import runs
 from refold.store.snapshots import copies, kept
+from refold.store.snapshots.compaction import AT_LEAST, compact
+from refold.store.tables.rows import RowStore
 
 
 async def drop_expired_snapshots(
@@ -67,6 +70,26 @@ async def drop_beyond(
             raise
     except asyncpg.LockNotAvailableError:
         return
+
+
+async def compact_changes(
+    engine: AsyncEngine, registry: Registry, name: str, *, at_least: int = AT_LEAST
+) -> int:
+    """Makes the changes that are kept for snapshots fewer; returns how many records are gone."""
+    async with engine.connect() as connection:
+        having = await kept.with_any(connection, name)
+        known = {one.generation: one for one in await generations.of_projection(connection, name)}
+    fewer = 0
+    for number in having:
+        projection = registry.version(name, known[number].version) if number in known else None
+        if projection is None:
+            continue
+        rows = RowStore(projection.table)
+        async with engine.begin() as connection:
+            await connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+            driver = await raw(connection)
+            fewer += await compact(driver, name, number, rows, at_least=at_least)
+    return fewer
 
 
 async def _drop_bases(engine: AsyncEngine, name: str, left: Left) -> list[int]:

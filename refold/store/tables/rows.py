@@ -7,6 +7,7 @@ from operator import itemgetter
 from typing import Any
 
 import asyncpg
+import orjson
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
@@ -69,6 +70,11 @@ class RowStore:
     def written(self) -> list[str]:
         """The columns that are written; others are computed by PostgreSQL."""
         return list(self._names)
+
+    @property
+    def columns_as_json(self) -> str:
+        """The columns that are written, as the text of a JSON array."""
+        return orjson.dumps(self._names).decode()
 
     @property
     def key_names(self) -> list[str]:

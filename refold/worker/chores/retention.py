@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from refold.engine.lifecycle.retention import Left, drop_expired
-from refold.engine.live.automatic_snapshots import drop_expired_snapshots
+from refold.engine.live.automatic_snapshots import compact_changes, drop_expired_snapshots
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.store.generations import Generation
@@ -66,10 +66,15 @@ class Retention(_Dropping):
 
 
 class SnapshotRetention(_Dropping):
-    """Drops snapshots that projections have made by themselves, but for the latest ones."""
+    """Drops snapshots that projections have made by themselves, but for the latest ones.
+
+    What is kept for the others is made fewer.
+    """
 
     name = "snapshot retention"
     _what, _all = "snapshot", "snapshots"
 
     async def _drop(self, projection: Projection, left: Left) -> list[int]:
-        return await drop_expired_snapshots(self._engine, projection, left=left)
+        dropped = await drop_expired_snapshots(self._engine, projection, left=left)
+        await compact_changes(self._engine, self._registry, projection.name)
+        return dropped
