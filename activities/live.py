@@ -143,6 +143,11 @@ class _Live:
                     follower = await self._take()
                 except CheckpointLost as lost:
                     return await self._nothing_to_follow(str(lost))
+                except Fenced:  # as a rule a run is just bringing the checkpoint home
+                    if clock() >= end or activity.is_worker_shutdown():
+                        raise
+                    await asyncio.sleep(_YIELD_SECONDS)
+                    continue
                 if follower is None:
                     return await self._nothing_to_follow()
             behind = follower.position < await self._head.poll(self._looker)

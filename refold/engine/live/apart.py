@@ -127,9 +127,11 @@ class Storage:
         """
         assert taken.projection is not None
         wanted = self._stores.declared(taken.projection.checkpoints)
+        there = taken.generation.away
+        if wanted is None and there is None:
+            return None
         held = await leases.holder(connection, taken.generation.projection) is not None
         await connection.rollback()
-        there = taken.generation.away
         if there is not None:
             stays = wanted is not None and wanted.place == there["place"] and not held
             if stays:
