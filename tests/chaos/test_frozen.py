@@ -179,6 +179,7 @@ async def test_a_live_projection_is_taken_over_wherever_its_worker_froze(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(900)  # it waits up to 300 s twice
 async def test_deliveries_are_taken_over_from_a_frozen_worker(
     client: Client, database: Database, tmp_path: Path
 ) -> None:
