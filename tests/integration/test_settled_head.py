@@ -10,19 +10,47 @@ from typing import Any, cast
 
 import asyncpg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.source.head import SettledHead
+from refold.source.port.current import events
 from refold.source.settled.strategy import Writer
 from refold.stack.postgres import EmbeddedPostgres
 from tests.support.databases import Database, drop_database, make_database
-from tests.support.settling import Reader, reading, session, write
+from tests.support.settling import (
+    BEHIND_VIEW,
+    DRAWN_EARLY,
+    IN_OWN,
+    IN_PARTITIONS,
+    MARKED,
+    ONE_BY_ONE,
+    Kept,
+    Reader,
+    keeping,
+    reading,
+    session,
+    write,
+)
 from tests.support.soaking import soak
 
 
+def _name(kept: Kept) -> str:
+    return kept.name
+
+
+@pytest.fixture(params=[IN_OWN, DRAWN_EARLY, IN_PARTITIONS, BEHIND_VIEW], ids=_name, autouse=True)
+async def kept(request: pytest.FixtureRequest, database: Database) -> AsyncIterator[Kept]:
+    """A log whose head settles by locks, however its writers write."""
+    made: Kept = request.param
+    async with session(database) as connection:
+        await connection.execute(made.ddl)
+    with keeping(made):
+        yield made
+
+
 @pytest.fixture
-async def reader(database: Database) -> AsyncIterator[Reader]:
+async def reader(database: Database, kept: Kept) -> AsyncIterator[Reader]:
     async with reading(database) as reader:
         yield reader
 
@@ -39,9 +67,9 @@ async def other(database: Database) -> AsyncIterator[asyncpg.Connection[Any]]:
         yield connection
 
 
-async def test_an_empty_log_is_settled(reader: Reader) -> None:
+async def test_an_empty_log_is_settled(reader: Reader, kept: Kept) -> None:
     assert await reader.look() == []
-    assert reader.head.position == 0
+    assert reader.head.position == kept.source.before
     assert reader.head.waiting_for == []
 
 
@@ -126,22 +154,23 @@ async def test_a_gap_whose_writer_died_does_not_hold(
 
 
 async def test_a_transaction_that_has_not_written_does_not_hold(
-    reader: Reader, one: asyncpg.Connection[Any], other: asyncpg.Connection[Any]
+    reader: Reader, kept: Kept, one: asyncpg.Connection[Any], other: asyncpg.Connection[Any]
 ) -> None:
     idle = one.transaction(isolation="repeatable_read")
     await idle.start()
-    await one.fetch("SELECT * FROM refold.events")
-    await one.fetch("SELECT * FROM refold.events FOR SHARE")
+    await one.fetch(f"SELECT * FROM {kept.table}")
+    await one.fetch(f"SELECT * FROM {kept.table} FOR SHARE")
     written = await write(other)
     assert await reader.look() == [written]
     await idle.rollback()
 
 
 async def test_a_writer_in_another_database_does_not_hold(
-    reader: Reader, template: EmbeddedPostgres, one: asyncpg.Connection[Any]
+    reader: Reader, kept: Kept, template: EmbeddedPostgres, one: asyncpg.Connection[Any]
 ) -> None:
     elsewhere = await make_database(template)
     async with session(elsewhere) as stranger:
+        await stranger.execute(kept.ddl)
         await stranger.execute("BEGIN")
         await write(stranger)
         assert await reader.look() == [] == reader.head.waiting_for
@@ -269,7 +298,7 @@ async def test_waiting_ends_when_the_time_is_up(
 
 async def committed(database: Database) -> list[int]:
     async with database.engine.connect() as connection:
-        rows = await connection.execute(text("SELECT position FROM refold.events ORDER BY 1"))
+        rows = await connection.execute(select(events().c.position).order_by(events().c.position))
         return list(rows.scalars())
 
 
@@ -325,3 +354,66 @@ async def test_concurrent_writers_are_read_once_and_in_order(
     assert looks > 1
     assert reader.seen == await committed(database)
     assert len(reader.seen) == sum(events for plan in plans for events, commits in plan if commits)
+
+
+# -- a position that is drawn with one statement, and used with a later one --------------------
+
+
+@pytest.mark.parametrize("kept", [DRAWN_EARLY], ids=_name, indirect=True)
+async def test_a_position_that_was_drawn_before_the_insert_is_not_passed(
+    reader: Reader, one: asyncpg.Connection[Any], other: asyncpg.Connection[Any]
+) -> None:
+    await one.execute("BEGIN")
+    drawn = await one.fetchval("SELECT nextval('early_n_seq')")
+    after = await write(other)
+    for _ in range(3):
+        assert await reader.look() == []
+    assert [writer.pid for writer in reader.head.waiting_for] == [one.get_server_pid()]
+    await one.execute("INSERT INTO early VALUES ($1, 'T', '{}')", drawn)
+    await one.execute("COMMIT")
+    assert await reader.look() == [drawn, after]
+
+
+@pytest.mark.parametrize("kept", [DRAWN_EARLY], ids=_name, indirect=True)
+async def test_a_position_drawn_in_a_savepoint_that_was_rolled_back_is_waited_for(
+    reader: Reader, one: asyncpg.Connection[Any], other: asyncpg.Connection[Any]
+) -> None:
+    await one.execute("BEGIN")
+    await one.execute("SAVEPOINT s")
+    drawn = await one.fetchval("SELECT nextval('early_n_seq')")
+    await one.execute("ROLLBACK TO SAVEPOINT s")
+    after = await write(other)
+    assert await reader.look() == []
+    await one.execute("INSERT INTO early VALUES ($1, 'T', '{}')", drawn)
+    await one.execute("COMMIT")
+    assert await reader.look() == [drawn, after]
+
+
+# -- other strategies --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [ONE_BY_ONE], ids=_name, indirect=True)
+async def test_writers_one_after_another_are_read_in_their_order_without_a_look_at_locks(
+    database: Database, reader: Reader
+) -> None:
+    await test_concurrent_writers_are_read_once_and_in_order(database, reader)
+    assert reader.head.waiting_for == []
+
+
+@pytest.mark.parametrize("kept", [MARKED], ids=_name, indirect=True)
+async def test_nothing_is_read_beyond_the_mark(
+    reader: Reader, one: asyncpg.Connection[Any], other: asyncpg.Connection[Any]
+) -> None:
+    assert await reader.look() == []
+    await one.execute("BEGIN")
+    first, second = await write(one), await write(other)
+    assert await reader.look() == []
+    await other.execute("INSERT INTO mark VALUES (0)")
+    assert await reader.look() == []
+    await one.execute("COMMIT")
+    third = await write(other)
+    await other.execute("UPDATE mark SET up_to = $1", second)
+    assert await reader.look() == [first, second]
+    await other.execute("UPDATE mark SET up_to = $1", third + 10)
+    assert await reader.look() == [third]
+    assert reader.head.position == third + 10
