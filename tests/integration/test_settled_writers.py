@@ -1,0 +1,189 @@
+"""The settled head with many writers, early positions, and the strategies beside locks."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import select
+
+from refold.source.port.current import events
+from tests.support.databases import Database
+from tests.support.settling import (
+    BEHIND_VIEW,
+    DRAWN_EARLY,
+    IN_OWN,
+    IN_PARTITIONS,
+    MARKED,
+    ONE_BY_ONE,
+    Kept,
+    Reader,
+    keeping,
+    reading,
+    session,
+    write,
+)
+from tests.support.soaking import soak
+
+
+def _name(kept: Kept) -> str:
+    return kept.name
+
+
+@pytest.fixture(params=[IN_OWN, DRAWN_EARLY, IN_PARTITIONS, BEHIND_VIEW], ids=_name, autouse=True)
+async def kept(request: pytest.FixtureRequest, database: Database) -> AsyncIterator[Kept]:
+    """A log whose head settles by locks, however its writers write."""
+    made: Kept = request.param
+    async with session(database) as connection:
+        await connection.execute(made.ddl)
+    with keeping(made):
+        yield made
+
+
+@pytest.fixture
+async def reader(database: Database, kept: Kept) -> AsyncIterator[Reader]:
+    async with reading(database) as reader:
+        yield reader
+
+
+@pytest.fixture
+async def one(database: Database) -> AsyncIterator[asyncpg.Connection[Any]]:
+    async with session(database) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def other(database: Database) -> AsyncIterator[asyncpg.Connection[Any]]:
+    async with session(database) as connection:
+        yield connection
+
+
+# -- many writers ------------------------------------------------------------------------------
+
+
+async def committed(database: Database) -> list[int]:
+    async with database.engine.connect() as connection:
+        rows = await connection.execute(select(events().c.position).order_by(events().c.position))
+        return list(rows.scalars())
+
+
+@pytest.mark.parametrize("seed", [0, 1, *soak(2, 3)])
+async def test_any_interleaving_is_read_once_and_in_order(
+    database: Database, reader: Reader, seed: int
+) -> None:
+    """One step at a time: begin, write, commit, roll back or look, as chance has it."""
+    chance = random.Random(seed)
+    async with AsyncExitStack() as stack:
+        writers = [await stack.enter_async_context(session(database)) for _ in range(5)]
+        for _ in range(250):
+            writer = chance.choice(writers)
+            if chance.random() < 0.25:
+                await reader.look()
+            elif not writer.is_in_transaction():
+                await writer.execute("BEGIN")
+            elif chance.random() < 0.5:
+                await write(writer)
+            else:
+                await writer.execute("COMMIT" if chance.random() < 0.7 else "ROLLBACK")
+        for writer in writers:
+            await writer.execute("COMMIT" if writer.is_in_transaction() else "SELECT 1")
+    await reader.look()
+    await reader.look()
+    expected = await committed(database)
+    assert len(expected) > 20
+    assert reader.seen == expected
+
+
+async def test_concurrent_writers_are_read_once_and_in_order(
+    database: Database, reader: Reader
+) -> None:
+    chance = random.Random(20)
+    plans = [[(chance.randint(1, 4), chance.random() < 0.8) for _ in range(20)] for _ in range(6)]
+
+    async def work(plan: list[tuple[int, bool]]) -> None:
+        async with session(database) as writer:
+            for events, commits in plan:
+                await writer.execute("BEGIN")
+                for _ in range(events):
+                    await write(writer)
+                await writer.execute("COMMIT" if commits else "ROLLBACK")
+
+    working = asyncio.gather(*[work(plan) for plan in plans])
+    looks = 0
+    while not working.done():
+        await reader.look()
+        looks += 1
+    await working
+    await reader.look()
+    await reader.look()
+    assert looks > 1
+    assert reader.seen == await committed(database)
+    assert len(reader.seen) == sum(events for plan in plans for events, commits in plan if commits)
+
+
+# -- a position that is drawn with one statement, and used with a later one --------------------
+
+
+@pytest.mark.parametrize("kept", [DRAWN_EARLY], ids=_name, indirect=True)
+async def test_a_position_that_was_drawn_before_the_insert_is_not_passed(
+    reader: Reader, one: asyncpg.Connection[Any], other: asyncpg.Connection[Any]
+) -> None:
+    await one.execute("BEGIN")
+    drawn = await one.fetchval("SELECT nextval('early_n_seq')")
+    after = await write(other)
+    for _ in range(3):
+        assert await reader.look() == []
+    assert [writer.pid for writer in reader.head.waiting_for] == [one.get_server_pid()]
+    await one.execute("INSERT INTO early VALUES ($1, 'T', '{}')", drawn)
+    await one.execute("COMMIT")
+    assert await reader.look() == [drawn, after]
+
+
+@pytest.mark.parametrize("kept", [DRAWN_EARLY], ids=_name, indirect=True)
+async def test_a_position_drawn_in_a_savepoint_that_was_rolled_back_is_waited_for(
+    reader: Reader, one: asyncpg.Connection[Any], other: asyncpg.Connection[Any]
+) -> None:
+    await one.execute("BEGIN")
+    await one.execute("SAVEPOINT s")
+    drawn = await one.fetchval("SELECT nextval('early_n_seq')")
+    await one.execute("ROLLBACK TO SAVEPOINT s")
+    after = await write(other)
+    assert await reader.look() == []
+    await one.execute("INSERT INTO early VALUES ($1, 'T', '{}')", drawn)
+    await one.execute("COMMIT")
+    assert await reader.look() == [drawn, after]
+
+
+# -- other strategies --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [ONE_BY_ONE], ids=_name, indirect=True)
+async def test_writers_one_after_another_are_read_in_their_order_without_a_look_at_locks(
+    database: Database, reader: Reader
+) -> None:
+    await test_concurrent_writers_are_read_once_and_in_order(database, reader)
+    assert reader.head.waiting_for == []
+
+
+@pytest.mark.parametrize("kept", [MARKED], ids=_name, indirect=True)
+async def test_nothing_is_read_beyond_the_mark(
+    reader: Reader, one: asyncpg.Connection[Any], other: asyncpg.Connection[Any]
+) -> None:
+    assert await reader.look() == []
+    await one.execute("BEGIN")
+    first, second = await write(one), await write(other)
+    assert await reader.look() == []
+    await other.execute("INSERT INTO mark VALUES (0)")
+    assert await reader.look() == []
+    await one.execute("COMMIT")
+    third = await write(other)
+    await other.execute("UPDATE mark SET up_to = $1", second)
+    assert await reader.look() == [first, second]
+    await other.execute("UPDATE mark SET up_to = $1", third + 10)
+    assert await reader.look() == [third]
+    assert reader.head.position == third + 10
