@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from refold.manager.health import ProjectionHealth, Standing
     from refold.manager.projections import ProjectionManager
     from refold.manager.run.started_run import StartedRun
+    from refold.source import stores as stores
     from refold.source.files.event_lines import UnreadableEventFile
     from refold.source.files.importer import ImportConflict, UnexpectedVersion
     from refold.source.files.imports import AlreadyImported
@@ -208,6 +209,8 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "stores":
+        return import_module("refold.source.stores")
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(_LATER[name]), name)

@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import asyncpg
 import orjson
+import pytest
 from sqlalchemy import Column, DateTime, Integer, MetaData, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -31,11 +33,13 @@ class Shape:
 
     Attributes:
         name: For the test's name.
-        ddl: What makes it.
+        ddl: What makes it; or the file among the given ones that does.
         source: What makes the `EventSource`.
         insert: Writes events; their positions are the shape's own.
         keeps: What an event is once it is read: shapes do not keep all.
-        positions: How positions grow, from the first; None when the database draws them.
+        positions: How positions grow, from the first.
+        drawn: Selects the positions, when the database draws them instead.
+        sees_data: Whether SQL can see into the data.
     """
 
     name: str
@@ -44,6 +48,8 @@ class Shape:
     insert: Callable[[asyncpg.Connection[Any], Sequence[Event]], Awaitable[None]]
     keeps: Callable[[Event], Event] = lambda event: event
     positions: Callable[[int], int] = lambda number: number + 1
+    drawn: str | None = None
+    sees_data: bool = True
 
 
 def made(shape: Shape, count: int, *, seed: int = 0, start: int = 0) -> list[Event]:
@@ -53,7 +59,7 @@ def made(shape: Shape, count: int, *, seed: int = 0, start: int = 0) -> list[Eve
     found = []
     for number in range(start + count):
         n = chance.randrange(12)
-        stream = str(uuid.UUID(int=n + 1))
+        stream = str(uuid.UUID(int=n + 101))
         versions[stream] = versions.get(stream, 0) + 1
         event = Event(
             shape.positions(number),
@@ -136,6 +142,10 @@ class Log:
         new = made(self.shape, count, seed=seed, start=self.made)
         async with _driver(self.database) as driver, driver.transaction():
             await self.shape.insert(driver, new)
+            if self.shape.drawn is not None:
+                last = await driver.fetch(f"{self.shape.drawn} ORDER BY 1 DESC LIMIT {count}")
+                drawn = sorted(record[0] for record in last)
+                new = [e._replace(position=n) for e, n in zip(new, drawn, strict=True)]
         self.made += count
         self.events += [self.shape.keeps(event) for event in new]
 
@@ -161,7 +171,13 @@ class Log:
 async def log_of(shape: Shape, database: Database) -> AsyncIterator[Log]:
     """A log of a shape, in a database."""
     log = Log(shape, database)
-    await log.execute(shape.ddl)
+    ddl = shape.ddl
+    if ddl.endswith(".sql"):
+        file = Path(__file__).parents[3] / "shared/reference/event-stores" / ddl
+        if not file.exists():
+            pytest.skip(f"{file} is not here")
+        ddl = file.read_text()
+    await log.execute(ddl)
     yield log
 
 

@@ -118,7 +118,7 @@ class EventSource:
         columns: dict[str, ColumnElement[Any]] = {
             "position": _whole(position, "position"),
             "stream_id": _stream(stream_id),
-            "version": literal_column("0", Integer) if version is None else version,
+            "version": _version(version),
             "type": type if isinstance(type.type, Text | String) else cast(type, Text),
             "data": body.asked,
             "metadata": about.asked,
@@ -227,6 +227,13 @@ def _stream(column: ColumnElement[Any] | None) -> ColumnElement[Any]:
         text = column if isinstance(column.type, String) else cast(column, Text)
         return func.coalesce(text, literal_column("''"), type_=Text)
     return column if isinstance(column.type, String | Uuid | Integer) else cast(column, Text)
+
+
+def _version(column: ColumnElement[Any] | None) -> ColumnElement[Any]:
+    none = literal_column("0", Integer)
+    if column is None:
+        return none
+    return func.coalesce(column, none) if getattr(column, "nullable", False) else column
 
 
 def _time(column: ColumnElement[Any] | None) -> ColumnElement[Any]:
