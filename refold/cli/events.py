@@ -1,7 +1,8 @@
-"""events import, events count: the embedded event store."""
+"""events import, events count, events check."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -9,10 +10,11 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from refold.cli.output import Json, console, errors, finished, print_json
+from refold.cli.output import FAILED, Json, console, errors, finished, print_json
 from refold.errors import ConfigurationError
 from refold.runtime.database import make_engine
 from refold.runtime.settings import load_settings
+from refold.source.checking.check import EventsReport, check_events
 from refold.source.files.importer import ImportProgress, ImportResult, import_events
 from refold.source.log import count_events
 from refold.source.port.current import event_source
@@ -107,6 +109,47 @@ def count(*, json: Json = False) -> None:
         print_json({"events": counted})
     else:
         console.print(f"{counted:,}")
+
+
+@app.command("check")
+def check(*, json: Json = False) -> None:
+    """Say where events are read from, what will be slow, and what is refused.
+
+    Exits with 1 when something is refused. Workers look at the same when they start.
+    """
+    report = finished(_check())
+    if json:
+        print_json(report)
+    else:
+        for line in _told(report):
+            console.print(line, soft_wrap=True)
+    if report.refused:
+        raise typer.Exit(FAILED)
+
+
+def _told(report: EventsReport) -> Iterator[str]:
+    yield f"{report.source}: settles by {report.settles}, head {report.head}"
+    yield from (f"  {line}" for line in [*report.tables, *report.sequences])
+    yield from (f"  {name}: {kind}" for name, kind in report.columns.items())
+    yield from (f"  open: {writer}" for writer in report.writing)
+    for event in report.events:
+        yield "  event " + ", ".join(f"{name} {value}" for name, value in event.items())
+    for slow in report.slow:
+        yield f"slow: {slow.what}" + (f"\n  {slow.statement};" if slow.statement else "")
+    yield from (f"mind: {line}" for line in report.mind)
+    yield from (f"refused: {line}" for line in report.refused)
+    if not report.refused:
+        yield "it can be read"
+
+
+async def _check() -> EventsReport:
+    engine = make_engine(load_settings(), activities=0)
+    try:
+        looking = engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with looking.connect() as connection:
+            return await check_events(connection)
+    finally:
+        await engine.dispose()
 
 
 async def _count() -> int:

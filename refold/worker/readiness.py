@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from refold.errors import ConfigurationError
 from refold.runtime.database import DATABASE_ERRORS, check_reachable
 from refold.runtime.judgement import Judgement, judge, told
+from refold.source.checking.check import require_readable
 from refold.store.migrate import require_migrated
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,8 @@ async def wait_until_ready(engine: AsyncEngine) -> None:
     A server that is lost again in the midst of it, as in a failover, is waited for, too.
 
     Raises:
-        ConfigurationError: It answers, and will never let us in as configured.
+        ConfigurationError: It answers, and will never let us in as configured, or the event source
+            cannot be read.
         NotMigrated: It has not the schema that this code needs.
         DBAPIError: It answers, and does not show its schema to this role.
     """
@@ -34,7 +36,10 @@ async def wait_until_ready(engine: AsyncEngine) -> None:
         try:
             await check_reachable(engine)
             answered = True
-            return await require_migrated(engine)
+            await require_migrated(engine)
+            looking = engine.execution_options(isolation_level="AUTOCOMMIT")
+            async with looking.connect() as connection:
+                return await require_readable(connection)
         except ConfigurationError:
             raise
         except DATABASE_ERRORS as error:

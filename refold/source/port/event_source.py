@@ -75,6 +75,8 @@ class EventSource:
         tables: All tables that are selected from.
         is_own: Whether it is Refold's own table.
         sampled_table: The table that the positions are in; None when that is not known.
+        position: As it was given.
+        recorded_at: As it was given.
         has_tenant: Whether a column says whose event it is.
         has_times: Whether SQL knows when events were recorded.
         sees_data: Whether SQL can see into the events' data.
@@ -115,6 +117,7 @@ class EventSource:
         # Where the events' own rows are, if that is one table: of it, a few pages can be drawn.
         table = getattr(position, "table", None)
         self.sampled_table = table if isinstance(table, Table) else None
+        self.position, self.recorded_at = position, recorded_at
         columns: dict[str, ColumnElement[Any]] = {
             "position": _whole(position, "position"),
             "stream_id": _stream(stream_id),
