@@ -65,6 +65,7 @@ MORE: dict[str, tuple[Any, ...]] = {
     "reset_checkpoint": (5,),
     "start_reset": (5,),
     "drop_snapshot": (1,),
+    "read_snapshot": (1,),
     "add_schedule": ("@daily",),
     "skip_dead_letters": ([1],),
 }
