@@ -68,9 +68,9 @@ MORE: dict[str, tuple[Any, ...]] = {
     "add_schedule": ("@daily",),
     "skip_dead_letters": ([1],),
 }
-# Those that name no projection, or a run that has been started.
+# Those that name no projection, take one itself, or a run that has been started.
 NAMELESS = {"close", "get_all_projections", "has_workers", "remove_schedule", "result", "watch"}
-NAMELESS |= {"get_progress", "publish"}
+NAMELESS |= {"get_progress", "publish", "read_snapshot"}
 
 
 def named() -> list[str]:
