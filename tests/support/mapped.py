@@ -140,13 +140,17 @@ class Log:
     async def append(self, count: int, *, seed: int = 0) -> None:
         """Appends the next events."""
         new = made(self.shape, count, seed=seed, start=self.made)
+        await self.insert(new)
+        self.made += count
+
+    async def insert(self, new: list[Event]) -> None:
+        """Appends these events."""
         async with _driver(self.database) as driver, driver.transaction():
             await self.shape.insert(driver, new)
             if self.shape.drawn is not None:
-                last = await driver.fetch(f"{self.shape.drawn} ORDER BY 1 DESC LIMIT {count}")
+                last = await driver.fetch(f"{self.shape.drawn} ORDER BY 1 DESC LIMIT {len(new)}")
                 drawn = sorted(record[0] for record in last)
                 new = [e._replace(position=n) for e, n in zip(new, drawn, strict=True)]
-        self.made += count
         self.events += [self.shape.keeps(event) for event in new]
 
     async def execute(self, statement: str, *arguments: Any) -> None:
