@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 
-from refold import ConfigurationError, EventSource, InvalidRequest, Projection
+from refold import ConfigurationError, EventSource, InvalidRequest, Projection, UnreadableEvent
 from refold.predicates import parse_predicate
 from refold.runtime.settings import Settings
 from refold.source.port import current
@@ -204,3 +205,54 @@ def test_a_function_may_make_it(monkeypatch: pytest.MonkeyPatch) -> None:
     found = current.use_source(Settings(events=f"{__name__}:makes"))
     assert repr(found) == "EventSource(made)"
     assert current.use_source(Settings(events=f"{__name__}:makes")) is found
+
+
+# -- what comes of it in Python ----------------------------------------------------------------
+
+
+def _travelled(data: Any, metadata: Any = None, at: str | None = None) -> list[Any]:
+    return [7, "s", 1, "Shop.Placed", data, metadata, at]
+
+
+def test_what_is_missing_is_empty_and_old() -> None:
+    read = source(type_prefix="Shop.").fields.read(_travelled(None))
+    assert read[3:] == ["Placed", {}, {}, "1970-01-01T00:00:00+00:00"]
+
+
+def test_numbers_in_text_are_exact() -> None:
+    read = source(data=log.c.blob).fields.read(_travelled('{"n": 12345678901234567890.125}'))
+    assert str(read[4]["n"]) == "12345678901234567890.125"
+
+
+@pytest.mark.parametrize("secret", ["{", "[" * 100_000, "no JSON"])
+def test_what_is_no_json_is_named_without_what_it_holds(secret: str) -> None:
+    with pytest.raises(UnreadableEvent, match=r"^event 7: its data cannot be read") as failed:
+        source(data=log.c.blob).fields.read(_travelled(secret))
+    assert "no JSON" not in str(failed.value)
+
+
+def test_what_decode_raises_is_an_unreadable_event() -> None:
+    def decode(raw: str) -> dict[str, Any]:
+        raise RuntimeError(f"the key does not fit {raw}")
+
+    with pytest.raises(UnreadableEvent, match=r"event 7: its data .* \(RuntimeError\)") as failed:
+        source(data=log.c.blob, decode=decode).fields.read(_travelled("secret"))
+    assert "secret" not in str(failed.value)
+
+
+def test_a_time_may_come_from_the_data_and_must_have_a_zone() -> None:
+    def at(data: Any) -> datetime:
+        return datetime.fromisoformat(data["at"])
+
+    mapped = source(recorded_at=at)
+    assert not mapped.has_times
+    read = mapped.fields.read(_travelled({"at": "2026-01-01T12:00:00+02:00"}))
+    assert read[6] == "2026-01-01T12:00:00+02:00"
+    for wrong in ({"at": "2026-01-01T12:00:00"}, {}):
+        with pytest.raises(UnreadableEvent, match="finds no time in its data"):
+            mapped.fields.read(_travelled(wrong))
+
+
+def test_a_time_that_is_null_is_not_guessed() -> None:
+    with pytest.raises(UnreadableEvent, match="expected a recorded_at, got NULL"):
+        source(recorded_at=log.c.at).fields.read(_travelled({}))
