@@ -48,7 +48,15 @@ async def test_what_is_found_is_told(database: Database) -> None:
     report = await looked(database, stores.message_db())
     [table] = report.tables
     assert table.startswith("message_store.messages: table, not counted; may write: postgres")
-    assert report.columns["recorded_at"] == "timestamp with time zone"
+    assert report.columns == {
+        "position": "bigint",
+        "stream_id": "text",
+        "version": "bigint",
+        "type": "text",
+        "data": "jsonb",
+        "metadata": "jsonb",
+        "recorded_at": "timestamp with time zone",
+    }
     assert report.events[0]["data"] == ["key", "n", "t"]
     assert report.head == log.events[-1].position
     assert {slow.statement for slow in report.slow} == {
