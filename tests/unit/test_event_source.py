@@ -219,6 +219,13 @@ def test_what_is_missing_is_empty_and_old() -> None:
     assert read[3:] == ["Placed", {}, {}, "1970-01-01T00:00:00+00:00"]
 
 
+def test_metadata_that_is_no_object_is_named() -> None:
+    mapped = source(metadata={"*": log.c.body, "kind": log.c.kind})
+    assert mapped.fields.read(_travelled({}, [{"a": 1}, {"kind": "k"}]))[5] == {"a": 1, "kind": "k"}
+    with pytest.raises(UnreadableEvent, match=r"^event 7: expected metadata .* got a list of 2"):
+        mapped.fields.read(_travelled({}, [[1, 2], {}]))
+
+
 def test_numbers_in_text_are_exact() -> None:
     read = source(data=log.c.blob).fields.read(_travelled('{"n": 12345678901234567890.125}'))
     assert str(read[4]["n"]) == "12345678901234567890.125"

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Integer, Text, cast, func, literal_column
 
 from refold.errors import UnreadableEvent
-from refold.errors.words import raised
+from refold.errors.words import described, raised
 from refold.source.port.bodies import bytes_of, travelling
 
 _EPOCH = datetime.fromtimestamp(0, UTC).isoformat()
@@ -105,12 +105,17 @@ class Fields:
             UnreadableEvent: Its data or metadata are not what they are said to be.
         """
         position = event[0]
-        event[3] = event[3].removeprefix(self._type_prefix)
+        event[3] = (event[3] or "").removeprefix(self._type_prefix)
         event[4] = data = _object(event[4], self._read_data, "data", position)
         metadata, more = event[5], None
         if self._more is not None:
             metadata, more = metadata
         metadata = _object(metadata, self._read_metadata, "metadata", position)
+        if not isinstance(metadata, dict):
+            raise UnreadableEvent(
+                f"event {position}: expected metadata that is a JSON object, got "
+                f"{described(metadata)}: take the column out of the EventSource's `metadata`"
+            )
         event[5] = {**metadata, **more} if more else metadata
         if self._time_of is not None:
             event[6] = self._time(data, position)
