@@ -111,6 +111,11 @@ class Settings(BaseSettings):
         """
         return load_registry(self.projections, self.defaults)
 
+    @field_validator("events", mode="before")
+    @classmethod
+    def _none_if_empty(cls, value: object) -> object:
+        return None if value == "" else value
+
     @field_validator("projections", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

@@ -157,19 +157,20 @@ async def test_without_temporal_each_chore_says_so_once_and_the_others_go_on(
     async with working(client, database, registry_of(PROJECTION)):
         await run(client, database, "Rebuild", "counters")
         run_id = await awaiting(client, database)
-        stopped = ProjectionStopped(projection="counters")
-        async with database.engine.begin() as connection:
-            await system_events.record(connection, stopped)
-        await execute(
-            database, "UPDATE refold.system_events SET recorded_at = now() - interval '31 days'"
-        )
-        # A client that has never reached its server; one that has lost it gets RPC errors.
-        nowhere = await Client.connect("127.0.0.1:1", lazy=True)
-        chores = make_chores(nowhere, database.engine, registry_of(PROJECTION), database.settings)
-        caretaker = Caretaker(database.engine, [])
-        for _ in range(2):
-            for chore in chores:
-                await caretaker.see_to(chore)
+    # The worker is gone, so nothing more is recorded of the run.
+    stopped = ProjectionStopped(projection="counters")
+    async with database.engine.begin() as connection:
+        await system_events.record(connection, stopped)
+    await execute(
+        database, "UPDATE refold.system_events SET recorded_at = now() - interval '31 days'"
+    )
+    # A client that has never reached its server; one that has lost it gets RPC errors.
+    nowhere = await Client.connect("127.0.0.1:1", lazy=True)
+    chores = make_chores(nowhere, database.engine, registry_of(PROJECTION), database.settings)
+    caretaker = Caretaker(database.engine, [])
+    for _ in range(2):
+        for chore in chores:
+            await caretaker.see_to(chore)
     said = [record.getMessage() for record in caplog.records if record.name == "refold.worker"]
     reason = "Temporal does not answer (never connected)"
     assert said == [f"sweep: counters run {run_id}: {reason}"]
