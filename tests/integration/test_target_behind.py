@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from sqlalchemy import MetaData
 from temporalio.client import Client, WorkflowHandle
 
+from refold.engine.folding.refused_rows import Tracing
 from refold.manager.health import judged
 from refold.manager.projections import ProjectionManager
 from refold.messages.live import LiveHealth, LiveStatus
@@ -126,3 +128,32 @@ async def test_followers_wait_and_say_so(client: Client, database: Database) -> 
         for one in (referred, followed, backfilled):
             await assert_oracle(database.engine, one)
     assert await leftovers(database.engine) == []
+
+
+async def test_a_target_that_comes_as_far_in_between_is_waited_for_too(
+    client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row is refused, then the other read model comes, then it is asked how far it is."""
+    metadata = MetaData()
+    referred = customers(metadata)
+    orders_ = orders(metadata, lambda m, t: [column("customers.customer_id")], name="orders")
+    require = Tracing._require_not_behind
+    came: list[bool] = []
+
+    async def late(self: Tracing, *arguments: Any) -> None:
+        if not came:
+            came.append(True)
+            await run_all(
+                client, database, "Backfill", ["customers"], criteria="incremental_update"
+            )
+        await require(self, *arguments)
+
+    monkeypatch.setattr(Tracing, "_require_not_behind", late)
+    await write(database.engine, EVENTS)
+    async with working(client, database, registry_of(referred, orders_)):
+        await run_all(client, database, "Rebuild", ["customers"])
+        await run_all(client, database, "Rebuild", ["orders"])
+        await write(database.engine, LATER)
+        await run_all(client, database, "Backfill", ["orders"], criteria="incremental_update")
+    assert came
+    await assert_oracle(database.engine, orders_)

@@ -112,7 +112,9 @@ class Tracing:
                 high, why = middle, refused
         event = events[high - 1]
         if why.sqlstate == _REFERS:
-            await self._require_not_behind(event, why)
+            hand = Hand(self._projection.name)
+            row = await in_thread(self._folded, key, before, events[:high], hand, hand=hand)
+            await self._require_not_behind(event, why, Change(key, row))
         poison = PoisonEvent(
             self._projection.name, event.position, event.type, event.stream_id, self._reason(why)
         )
@@ -137,14 +139,18 @@ class Tracing:
         )
         return why.reason(self._projection, by_hand=by_hand)
 
-    async def _require_not_behind(self, event: Event, why: RefusedRow) -> None:
+    async def _require_not_behind(self, event: Event, why: RefusedRow, change: Change) -> None:
         parameters = {
             "name": why.constraint,
             "projection": self._projection.name,
             "table": self._table,
         }
-        for other in await self._connection.execute(_ENDS, parameters):
-            if other.position < event.position:
-                raise TargetBehind(
-                    self._projection.name, event.position, other.projection, other.position
-                )
+        others = (await self._connection.execute(_ENDS, parameters)).all()
+        behind = [other for other in others if other.position < event.position]
+        # One may have come as far between the refusal and this look: then the row is taken now.
+        if others and not behind and await self._changes.would_be_refused(change) is None:
+            behind = list(others)
+        if behind:
+            raise TargetBehind(
+                self._projection.name, event.position, behind[0].projection, behind[0].position
+            )
