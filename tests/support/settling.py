@@ -91,6 +91,11 @@ class Kept:
 _kept: list[Kept] = []
 
 
+def name_of(kept: Kept) -> str:
+    """What a way of keeping the log is called, for the ids of tests."""
+    return kept.name
+
+
 @contextmanager
 def keeping(kept: Kept) -> Iterator[Kept]:
     """Makes a log the one that is written and read."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import asyncpg
-import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.source.head import SettledHead
@@ -15,49 +14,11 @@ from refold.source.settled.strategy import Writer
 from refold.stack.postgres import EmbeddedPostgres
 from tests.support.databases import Database, drop_database, make_database
 from tests.support.settling import (
-    BEHIND_VIEW,
-    DRAWN_EARLY,
-    IN_OWN,
-    IN_PARTITIONS,
     Kept,
     Reader,
-    keeping,
-    reading,
     session,
     write,
 )
-
-
-def _name(kept: Kept) -> str:
-    return kept.name
-
-
-@pytest.fixture(params=[IN_OWN, DRAWN_EARLY, IN_PARTITIONS, BEHIND_VIEW], ids=_name, autouse=True)
-async def kept(request: pytest.FixtureRequest, database: Database) -> AsyncIterator[Kept]:
-    """A log whose head settles by locks, however its writers write."""
-    made: Kept = request.param
-    async with session(database) as connection:
-        await connection.execute(made.ddl)
-    with keeping(made):
-        yield made
-
-
-@pytest.fixture
-async def reader(database: Database, kept: Kept) -> AsyncIterator[Reader]:
-    async with reading(database) as reader:
-        yield reader
-
-
-@pytest.fixture
-async def one(database: Database) -> AsyncIterator[asyncpg.Connection[Any]]:
-    async with session(database) as connection:
-        yield connection
-
-
-@pytest.fixture
-async def other(database: Database) -> AsyncIterator[asyncpg.Connection[Any]]:
-    async with session(database) as connection:
-        yield connection
 
 
 async def test_an_empty_log_is_settled(reader: Reader, kept: Kept) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -15,53 +14,15 @@ from sqlalchemy import select
 from refold.source.port.current import events
 from tests.support.databases import Database
 from tests.support.settling import (
-    BEHIND_VIEW,
     DRAWN_EARLY,
-    IN_OWN,
-    IN_PARTITIONS,
     MARKED,
     ONE_BY_ONE,
-    Kept,
     Reader,
-    keeping,
-    reading,
+    name_of,
     session,
     write,
 )
 from tests.support.soaking import soak
-
-
-def _name(kept: Kept) -> str:
-    return kept.name
-
-
-@pytest.fixture(params=[IN_OWN, DRAWN_EARLY, IN_PARTITIONS, BEHIND_VIEW], ids=_name, autouse=True)
-async def kept(request: pytest.FixtureRequest, database: Database) -> AsyncIterator[Kept]:
-    """A log whose head settles by locks, however its writers write."""
-    made: Kept = request.param
-    async with session(database) as connection:
-        await connection.execute(made.ddl)
-    with keeping(made):
-        yield made
-
-
-@pytest.fixture
-async def reader(database: Database, kept: Kept) -> AsyncIterator[Reader]:
-    async with reading(database) as reader:
-        yield reader
-
-
-@pytest.fixture
-async def one(database: Database) -> AsyncIterator[asyncpg.Connection[Any]]:
-    async with session(database) as connection:
-        yield connection
-
-
-@pytest.fixture
-async def other(database: Database) -> AsyncIterator[asyncpg.Connection[Any]]:
-    async with session(database) as connection:
-        yield connection
-
 
 # -- many writers ------------------------------------------------------------------------------
 
@@ -129,7 +90,7 @@ async def test_concurrent_writers_are_read_once_and_in_order(
 # -- a position that is drawn with one statement, and used with a later one --------------------
 
 
-@pytest.mark.parametrize("kept", [DRAWN_EARLY], ids=_name, indirect=True)
+@pytest.mark.parametrize("kept", [DRAWN_EARLY], ids=name_of, indirect=True)
 async def test_a_position_that_was_drawn_before_the_insert_is_not_passed(
     reader: Reader, one: asyncpg.Connection[Any], other: asyncpg.Connection[Any]
 ) -> None:
@@ -144,7 +105,7 @@ async def test_a_position_that_was_drawn_before_the_insert_is_not_passed(
     assert await reader.look() == [drawn, after]
 
 
-@pytest.mark.parametrize("kept", [DRAWN_EARLY], ids=_name, indirect=True)
+@pytest.mark.parametrize("kept", [DRAWN_EARLY], ids=name_of, indirect=True)
 async def test_a_position_drawn_in_a_savepoint_that_was_rolled_back_is_waited_for(
     reader: Reader, one: asyncpg.Connection[Any], other: asyncpg.Connection[Any]
 ) -> None:
@@ -162,7 +123,7 @@ async def test_a_position_drawn_in_a_savepoint_that_was_rolled_back_is_waited_fo
 # -- other strategies --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kept", [ONE_BY_ONE], ids=_name, indirect=True)
+@pytest.mark.parametrize("kept", [ONE_BY_ONE], ids=name_of, indirect=True)
 async def test_writers_one_after_another_are_read_in_their_order_without_a_look_at_locks(
     database: Database, reader: Reader
 ) -> None:
@@ -170,7 +131,7 @@ async def test_writers_one_after_another_are_read_in_their_order_without_a_look_
     assert reader.head.waiting_for == []
 
 
-@pytest.mark.parametrize("kept", [MARKED], ids=_name, indirect=True)
+@pytest.mark.parametrize("kept", [MARKED], ids=name_of, indirect=True)
 async def test_nothing_is_read_beyond_the_mark(
     reader: Reader, one: asyncpg.Connection[Any], other: asyncpg.Connection[Any]
 ) -> None:

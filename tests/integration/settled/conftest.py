@@ -1,0 +1,51 @@
+"""A log that is kept in each of several ways, its reader, and two who append to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.support.databases import Database
+from tests.support.settling import (
+    BEHIND_VIEW,
+    DRAWN_EARLY,
+    IN_OWN,
+    IN_PARTITIONS,
+    Kept,
+    Reader,
+    keeping,
+    name_of,
+    reading,
+    session,
+)
+
+
+@pytest.fixture(params=[IN_OWN, DRAWN_EARLY, IN_PARTITIONS, BEHIND_VIEW], ids=name_of, autouse=True)
+async def kept(request: pytest.FixtureRequest, database: Database) -> AsyncIterator[Kept]:
+    """A log whose head settles by locks, however its writers write."""
+    made: Kept = request.param
+    async with session(database) as connection:
+        await connection.execute(made.ddl)
+    with keeping(made):
+        yield made
+
+
+@pytest.fixture
+async def reader(database: Database, kept: Kept) -> AsyncIterator[Reader]:
+    async with reading(database) as reader:
+        yield reader
+
+
+@pytest.fixture
+async def one(database: Database) -> AsyncIterator[asyncpg.Connection[Any]]:
+    async with session(database) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def other(database: Database) -> AsyncIterator[asyncpg.Connection[Any]]:
+    async with session(database) as connection:
+        yield connection
