@@ -21,10 +21,19 @@ from tests.support.counters import registry_of
 from tests.support.counting import counted_events
 from tests.support.databases import Database
 from tests.support.events import some
-from tests.support.faulty_proxy import DOWN, ERRORS, PASS, SILENT, SLOW, FaultyProxy, faulty
+from tests.support.faulty_proxy import (
+    DOWN,
+    ERRORS,
+    PASS,
+    SILENT,
+    SLOW,
+    FaultyProxy,
+    bound,
+    faulty,
+    port_of,
+)
 from tests.support.histories import all_kept
 from tests.support.live import Live, live, until_position
-from tests.support.ports import free_port
 from tests.support.processes import worker_environment, worker_processes
 from tests.support.runs import assert_oracle, last, run, start, until, working, write
 from tests.support.soaking import soak
@@ -96,9 +105,9 @@ async def behind_proxy(
 ) -> AsyncIterator[tuple[FaultyProxy, str]]:
     """A proxy before a store, and the store's address by way of it."""
     if store == "cosmosdb":  # its clients go where the server sends them
-        port = free_port()
-        with cosmosdb_server(directory, told=port) as own:
-            async with faulty(store, own, port) as found:
+        own = bound()
+        with cosmosdb_server(directory, told=port_of(own)) as address:
+            async with faulty(store, address, own) as found:
                 yield found
         return
     async with faulty(store, stored.of(store)[f"{store}_url"]) as found:

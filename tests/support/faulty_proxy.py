@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-
-from tests.support.ports import free_port
 
 PASS, DOWN, SLOW, SILENT, ERRORS = "pass", "down", "slow", "silent", "errors"
 
@@ -26,8 +25,7 @@ class FaultyProxy:
         mode: What it does with new connections and with those that there are.
     """
 
-    def __init__(self, store: str, target: int, port: int | None = None) -> None:
-        self.port = port or free_port()
+    def __init__(self, store: str, target: int) -> None:
         self.mode = PASS
         self._store = store
         self._target = target
@@ -75,13 +73,33 @@ class FaultyProxy:
         self._open.discard(writer)
 
 
+def bound() -> socket.socket:
+    """A socket with a port that nobody else gets from now on."""
+    own = socket.socket()
+    own.bind(("127.0.0.1", 0))
+    return own
+
+
+def port_of(own: socket.socket) -> int:
+    """A socket's port."""
+    port: int = own.getsockname()[1]
+    return port
+
+
 @asynccontextmanager
 async def faulty(
-    store: str, address: str, own: int | None = None
+    store: str, address: str, own: socket.socket | None = None
 ) -> AsyncIterator[tuple[FaultyProxy, str]]:
-    """A proxy before the server at an address, and the address by way of it."""
+    """A proxy before the server at an address, and the address by way of it.
+
+    Args:
+        store: The store.
+        address: Where its server is.
+        own: A port of the proxy's own, as `bound` gives one; another one when left out.
+    """
     port = address.rsplit(":", 1)[1].partition("/")[0]
-    proxy = FaultyProxy(store, int(port), own)
+    proxy = FaultyProxy(store, int(port))
+    own = own or bound()
     connections: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -89,9 +107,9 @@ async def faulty(
         connections.add(task)
         task.add_done_callback(connections.discard)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", proxy.port)
+    server = await asyncio.start_server(accept, sock=own)
     try:
-        yield proxy, address.replace(f":{port}", f":{proxy.port}")
+        yield proxy, address.replace(f":{port}", f":{port_of(own)}")
     finally:
         server.close()
         for task in connections:
