@@ -52,6 +52,7 @@ from refold.projection.checkpoints import Checkpoints
 from refold.projection.declaration import Handler, Projection, Row
 from refold.projection.defaults import Defaults
 from refold.projection.snapshot_policy import Snapshots
+from refold.projection.sql.declaration import SqlProjection
 from refold.requests.criteria import Criteria
 from refold.requests.limits import Limits, Throttle
 from refold.requests.poison_policy import OnPoison
@@ -165,6 +166,7 @@ __all__ = [
     "ScheduleExists",
     "SnapshotRequest",
     "Snapshots",
+    "SqlProjection",
     "Standing",
     "StartedRun",
     "SwapRefused",

@@ -34,7 +34,7 @@ PAGES = (
         "Declarations",
         "Projections and their settings.",
         (
-            *("Projection", "Event", "Handler", "Row"),
+            *("Projection", "SqlProjection", "Event", "Handler", "Row"),
             *("BackfillPolicy", "backfill_from", "backfill_from_beginning", "Checkpoints"),
             *("Snapshots", "Defaults", "OnPoison", "predicate"),
         ),

@@ -51,7 +51,7 @@ def projections(
             str(item["version"]),
             item["table"],
             item["key"],
-            ", ".join(item["event_types"]),
+            "all" if item["event_types"] is None else ", ".join(item["event_types"]),
         )
     console.print(table)
     for item in listed:

@@ -43,6 +43,9 @@ class Projection:
 
     What is left out of the last three is as the deployment's `Defaults` say.
 
+    Attributes:
+        lookups: Tables beside the events that rows depend on; only one said in SQL has any.
+
     Raises:
         InvalidProjection: The declaration cannot work; the message says why.
     """
@@ -88,6 +91,7 @@ class Projection:
         self.key_paths: tuple[KeyPath, ...] | None = None if callable(rule) else rule
         self.handlers: dict[str, Handler] = {}
         self.system_handlers: list[SystemHandler] = []
+        self.lookups: tuple[str, ...] = ()
         try:
             self.rows = RowFold(name, table, rule, self.handlers)
         except InvalidProjection as wrong:
@@ -286,8 +290,8 @@ class Projection:
         return self.backfill.start_from
 
     @property
-    def event_types(self) -> list[str]:
-        """The event types that are read, sorted."""
+    def event_types(self) -> list[str] | None:
+        """The event types that are read, sorted; None for all."""
         return sorted(self.handlers)
 
     def fold(self, events: Iterable[Event]) -> dict[Key, Row]:
