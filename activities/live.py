@@ -185,7 +185,7 @@ class _Live:
         await take_over(self._engine, schema.generations, row, spares_work=True)
         try:
             async with self._writer.begin():
-                batch_size = projection.checkpoints.batch_size(projection.backfill.batch_size)
+                batch_size = projection.checkpoints.batch_size(projection.batch_size)
                 poison = projection.backfill.poison(Poison())
                 follower = await take(
                     self._writer, projection, active.generation, batch_size, poison

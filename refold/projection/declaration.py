@@ -290,6 +290,11 @@ class Projection:
         return self.backfill.start_from
 
     @property
+    def batch_size(self) -> int:
+        """Events in one transaction, if a request does not say otherwise."""
+        return self.backfill.batch_size
+
+    @property
     def event_types(self) -> list[str] | None:
         """The event types that are read, sorted; None for all."""
         return sorted(self.handlers)

@@ -68,9 +68,7 @@ def since_removed(events: Any) -> Select[Any]:
         .group_by(events.c.key)
         .subquery()
     )
-    place = func.row_number().over(
-        partition_by=events.c.key, order_by=events.c.position.desc()
-    )
+    place = func.row_number().over(partition_by=events.c.key, order_by=events.c.position.desc())
     left = (
         select(events.c.key, n.label("n"), place.label("place"))
         .select_from(events.outerjoin(removed, removed.c.key == events.c.key))

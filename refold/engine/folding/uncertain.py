@@ -156,7 +156,7 @@ def _plan(projection: Projection, generation: Generation, poison: Poison) -> Pla
         head=position,
         partitions=0,
         max_concurrency=1,
-        batch_size=projection.backfill.batch_size,
+        batch_size=projection.batch_size,
         total_events=0,
         heartbeat_seconds=0,
         poison=poison,

@@ -24,6 +24,7 @@ from refold.engine.planning.key_selection import KeySelection
 from refold.engine.planning.measurement import count_between, measure
 from refold.engine.planning.planner import Planner
 from refold.engine.planning.preview import preview
+from refold.engine.sql.trial import require_select
 from refold.engine.step import Step
 from refold.errors import InvalidRequest, RunEnded
 from refold.messages.run.life import BeginRun
@@ -117,7 +118,7 @@ class BackfillPlanner(Planner):
                 head=head,
                 partitions=len(bounds or ()),
                 max_concurrency=request.max_concurrency or policy.max_concurrency,
-                batch_size=request.batch_size or policy.batch_size,
+                batch_size=request.batch_size or projection.batch_size,
                 total_events=sum(totals) + beyond,
                 heartbeat_seconds=self._settings.heartbeat_timeout_seconds,
                 swap_patience_seconds=self._settings.swap_patience_seconds,
@@ -207,6 +208,7 @@ async def _require_usable(
         lacks = await read_models.missing_rights(connection, live)
         require_none_refused(lacks, projection.table.fullname)
         await require_possible(connection, projection)
+    await require_select(connection, projection)
 
 
 async def _with_others(

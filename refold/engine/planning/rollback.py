@@ -73,7 +73,7 @@ class RollbackPlanner(Planner):
                 head=head,
                 partitions=0,
                 max_concurrency=1,
-                batch_size=projection.backfill.batch_size,
+                batch_size=projection.batch_size,
                 total_events=behind,
                 heartbeat_seconds=self._settings.heartbeat_timeout_seconds,
                 swap_patience_seconds=self._settings.swap_patience_seconds,

@@ -40,7 +40,7 @@ class SnapshotPlanner(Planner):
                 head=position,
                 partitions=0,
                 max_concurrency=1,
-                batch_size=projection.backfill.batch_size,
+                batch_size=projection.batch_size,
                 total_events=0,
                 heartbeat_seconds=self._settings.heartbeat_timeout_seconds,
                 copies=active.generation,

@@ -20,7 +20,7 @@ from refold.projection.sql.key_of_select import declared_events, path_of
 from refold.projection.sql.merging import Merge, merges_of
 
 BATCH_SIZE = 5_000_000
-"""Events in one statement of a rebuild, unless the projection says otherwise."""
+"""Events in one statement of a rebuild, unless somebody says otherwise: about ten seconds."""
 
 
 class SqlProjection(Projection):
@@ -51,9 +51,8 @@ class SqlProjection(Projection):
             column beside the key ``"sum"``, ``"min"``, ``"max"``, ``"first"``, ``"last"``, or a
             function of the old and the new SQL expression. When left out, the keys of new events
             are computed anew from all of their events.
-        backfill: How it is backfilled and rebuilt. Its `batch_size` is 5,000,000 if left out,
-            whatever `Defaults` say: each batch of a rebuild is a statement that may read the whole
-            log.
+        backfill: How it is backfilled and rebuilt. A batch of a rebuild is a statement that may
+            read the whole log, so where nobody says a `batch_size` it has up to 5,000,000 events.
         checkpoints: As of a `Projection`.
         snapshots: As of a `Projection`.
 
@@ -92,7 +91,7 @@ class SqlProjection(Projection):
             version=version,
             table=table,
             key=_inferred(name, table, select) if key is None else key,
-            backfill=_roomy(backfill or BackfillPolicy()),
+            backfill=backfill,
             checkpoints=checkpoints,
             snapshots=snapshots,
         )
@@ -123,6 +122,12 @@ class SqlProjection(Projection):
         """The event types that are read, sorted; None for all."""
         return self._types
 
+    @property
+    def batch_size(self) -> int:
+        """Events in one transaction, if a request does not say otherwise."""
+        said = "batch_size" in self.backfill.model_fields_set
+        return self.backfill.batch_size if said else BATCH_SIZE
+
     def on(self, *event_types: str) -> Callable[[Handler], Handler]:
         """Refused: a select has no handlers.
 
@@ -141,14 +146,6 @@ class SqlProjection(Projection):
 
     def _refuse(self, what: str, why: str) -> NoReturn:
         raise InvalidProjection(f"{self.name}: {what}: the projection is said in SQL: {why}")
-
-
-def _roomy(policy: BackfillPolicy) -> BackfillPolicy:
-    """The policy with batches for which it pays to read the log."""
-    if "batch_size" in policy.model_fields_set:
-        return policy
-    given = {name: getattr(policy, name) for name in policy.model_fields_set}
-    return BackfillPolicy(**{**given, "batch_size": BATCH_SIZE})
 
 
 def _inferred(
