@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from sqlalchemy import (
 from refold import Defaults, InvalidProjection, SqlProjection
 from refold.projection.backfill_policy import BackfillPolicy
 from refold.projection.registry import Registry
+from refold.projection.sql.declaration import require_handlers
 
 OTHERS = Table("others", MetaData(), Column("id", Text), Column("name", Text), schema="app")
 
@@ -191,7 +193,8 @@ def test_it_is_registered_without_handlers_and_has_none() -> None:
     projection = made(plain, lookups=[OTHERS])
     assert list(Registry([projection])) == [projection]
     assert projection.lookups == ("app.others",)
-    for refused in (lambda: projection.on("A"), lambda: projection.fold([])):
+    explain = partial(require_handlers, projection, "explain")
+    for refused in (lambda: projection.on("A"), lambda: projection.fold([]), explain):
         with pytest.raises(InvalidProjection, match="the projection is said in SQL"):
             refused()
 

@@ -24,7 +24,7 @@ from refold.runtime.database import compiled, own_transaction
 from refold.runtime.telemetry import tracer
 from refold.source.portions import BATCH_BYTES
 from refold.source.said_in_sql import Span, cuts, keys_of, rows_of
-from refold.source.stepwise_fold import size_of
+from refold.source.stepwise.fold import size_of
 from refold.store import runs
 from refold.store.partitions import Partition
 from refold.store.tables.refused_row import refused_row

@@ -148,6 +148,20 @@ class SqlProjection(Projection):
         raise InvalidProjection(f"{self.name}: {what}: the projection is said in SQL: {why}")
 
 
+def require_handlers(projection: Projection, asked: str) -> None:
+    """Requires that events are folded by handlers, one by one.
+
+    Args:
+        projection: Any.
+        asked: What needs that, for the message.
+
+    Raises:
+        InvalidProjection: It is said in SQL.
+    """
+    if isinstance(projection, SqlProjection):
+        projection._refuse(asked, "it has no handlers that take one event after another")
+
+
 def _inferred(
     name: str, table: Table, select: Callable[[Any], Select[Any]]
 ) -> str | tuple[str, ...]:
