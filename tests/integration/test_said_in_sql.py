@@ -18,6 +18,7 @@ from tests.support.events import some
 from tests.support.live import live, until_position
 from tests.support.runs import last, leftovers, rows_of, run, start, working, write
 from tests.support.selects import assert_selected, removable, summed
+from tests.support.soaking import soak
 
 
 async def test_rebuild_is_the_select(client: Client, database: Database) -> None:
@@ -75,7 +76,7 @@ async def test_backfill_in_place_heals_what_was_corrupted(
     assert await leftovers(database.engine) == []
 
 
-@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("merged", [True, *soak(False)])
 async def test_live_follows_and_rolls_back(
     client: Client, database: Database, merged: bool
 ) -> None:
@@ -98,19 +99,21 @@ async def test_live_follows_and_rolls_back(
         await handle.signal("stop")
 
 
-async def test_an_expression_that_fails_names_the_key(client: Client, database: Database) -> None:
+@pytest.mark.parametrize("kind", ["Rebuild", *soak("Backfill")])
+async def test_an_expression_that_fails_names_the_key(
+    client: Client, database: Database, kind: str
+) -> None:
     projection = summed(batch_size=50, partitions=2)
     await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
         await run(client, database, "Rebuild", "counters")
         before = await rows_of(database.engine, projection)
         await write(database.engine, [("bad", "Added", {"key": "k017", "n": "many"})])
-        for kind, fields in (("Rebuild", {}), ("Backfill", {"criteria": "full_rebuild"})):
-            failure = await _failure(client, database, kind, "counters", **fields)
-            assert failure.type == "RowRejected"
-            assert "'counters'" in failure.message
-            assert "'k017'" in failure.message
-            assert "many" not in failure.message
+        failure = await _failure(client, database, kind, "counters", criteria="full_rebuild")
+        assert failure.type == "RowRejected"
+        assert "'counters'" in failure.message
+        assert "'k017'" in failure.message
+        assert "many" not in failure.message
     assert await rows_of(database.engine, projection) == before
     assert await leftovers(database.engine) == []
 

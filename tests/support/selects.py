@@ -59,6 +59,16 @@ def sums(events: Any) -> Select[Any]:
     )
 
 
+def exact(events: Any) -> Select[Any]:
+    """As `sums`, with a sum that no column rounds: its parts can be added."""
+    n = cast(events.c.data["n"].astext, Integer)
+    return (
+        select(events.c.key, func.count(), func.sum(n), func.max(n))
+        .where(events.c.type == "Added")
+        .group_by(events.c.key)
+    )
+
+
 def since_removed(events: Any) -> Select[Any]:
     """As `counters`: a window and a join find what has happened since the last `Removed`."""
     n = cast(events.c.data["n"].astext, Integer)
@@ -87,10 +97,14 @@ def since_removed(events: Any) -> Select[Any]:
 
 
 def summed(*, merged: bool = False, name: str = "counters", **policy: Any) -> SqlProjection:
-    """A projection of `sums`, by its select or with increments that are merged."""
-    merge = {"count": "sum", "sum": "sum", "last": "max"} if merged else None
+    """A projection of `sums`; merged: of `exact`, which can be."""
     return SqlProjection(
-        name, table=table_of(name), select=sums, merge=merge, backfill=BackfillPolicy(**policy)
+        name,
+        table=table_of(name),
+        select=exact if merged else sums,
+        key="data.key",
+        merge={"count": "sum", "sum": "sum", "last": "max"} if merged else None,
+        backfill=BackfillPolicy(**policy),
     )
 
 
