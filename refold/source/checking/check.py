@@ -176,11 +176,12 @@ class _Look:
                 "partitions of work are cut by reading all events"
             )
         elif name not in found.leading:
-            how = "" if found.partitions else " CONCURRENTLY"
+            # On a partitioned table, neither can be.
+            unique, how = ("", "") if found.partitions else ("UNIQUE ", " CONCURRENTLY")
             self._report.slow.append(
                 Slow(
                     what=f"positions have no index in {found.name}: each batch reads all of it",
-                    statement=f"CREATE UNIQUE INDEX{how} ON {found.name} ({name})",
+                    statement=f"CREATE {unique}INDEX{how} ON {found.name} ({name})",
                 )
             )
         if found is None or name not in found.unique:
