@@ -165,10 +165,11 @@ def check(*, json: Json = False) -> None:
 
 
 def _told(report: EventsReport) -> Iterator[str]:
-    yield f"{report.source}: settles by {report.settles}, head {report.head}"
+    head = "" if report.head is None else f", head {report.head}"
+    yield f"{report.source}: settles by {report.settles}{head}"
     yield from (f"  {line}" for line in [*report.tables, *report.sequences])
     yield from (f"  {name}: {kind}" for name, kind in report.columns.items())
-    yield from (f"  open: {writer}" for writer in report.writing)
+    yield from (f"  the head waits for {writer}" for writer in report.writing)
     for event in report.events:
         yield "  event " + ", ".join(f"{name} {value}" for name, value in event.items())
     for slow in report.slow:

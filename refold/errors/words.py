@@ -52,6 +52,16 @@ def raised(error: BaseException, most: int = LONGEST) -> str:
     return f"{kind}: {message}" if message else kind
 
 
+def why_not_imported(name: str, error: BaseException) -> str:
+    """Why a module that people name cannot be imported; if it is missing, where it was sought."""
+    told = isinstance(error, ImportError | SyntaxError | AttributeError)
+    why = str(error) if told else raised(error)
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing is not None and f"{name}.".startswith(f"{missing}."):
+        return f"{why} in the working directory, on PYTHONPATH or among what is installed"
+    return why
+
+
 def printable(text: str) -> str:
     """A text in one line; what a terminal or a page would act upon is an escape sequence."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -7,6 +7,7 @@ stop   the same backwards; a failed or interrupted start stops what it had start
 import os
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -21,6 +22,9 @@ from refold.stack.workers import Workers
 Server = TypeVar("Server", EmbeddedPostgres, EmbeddedTemporal)
 
 Migrate = Callable[[str], None]
+
+_SHARED = ("REFOLD_PROJECTIONS", "REFOLD_EVENTS")
+"""What the command line must have as the workers have it."""
 
 
 class Stack:
@@ -84,6 +88,7 @@ class Stack:
             "REFOLD_DATABASE_URL": self.database_url,
             "TEMPORAL_ADDRESS": self.temporal_address,
             "REFOLD_UI_URL": self.ui_url,
+            **{name: os.environ[name] for name in _SHARED if name in os.environ},
         }
 
     def start(self) -> None:
@@ -165,7 +170,7 @@ class Stack:
     def _write_env_file(self) -> None:
         draft = self.data_dir / "env.new"
         draft.unlink(missing_ok=True)
-        lines = "".join(f"{name}={value}\n" for name, value in self.environment.items())
+        lines = "".join(f"{name}={quote(value)}\n" for name, value in self.environment.items())
         write_own(draft, lines, 0o600)
         draft.replace(self._env_file)
 
