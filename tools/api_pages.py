@@ -34,7 +34,17 @@ PAGES = (
         "Declarations",
         "Projections and their settings.",
         (
-            *("Projection", "SqlProjection", "Event", "Handler", "Row"),
+            *(
+                "Projection",
+                "SqlProjection",
+                "Event",
+                "TypedEvent",
+                "Handler",
+                "TypedHandler",
+                "Row",
+            ),
+            *("upcast", "Upcaster"),
+            *("lower", "split", "day", "week", "month", "year"),
             *("BackfillPolicy", "backfill_from", "backfill_from_beginning", "Checkpoints"),
             *("Snapshots", "Defaults", "OnPoison", "predicate"),
         ),

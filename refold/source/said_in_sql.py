@@ -17,7 +17,7 @@ from refold.projection.sql.declaration import SqlProjection
 from refold.projection.sql.key_of_select import key_names
 from refold.source.port.current import event_source, events
 from refold.source.port.sampling import sampled
-from refold.source.reader import key_range, keyed_events, not_at, one_of, range_of
+from refold.source.reader import key_columns, key_range, keyed_events, not_at, one_of, range_of
 
 _OWN = ("position", "stream_id", "version", "type", "data", "metadata", "recorded_at", "tenant")
 
@@ -60,8 +60,8 @@ def events_of(projection: Projection, span: Span) -> FromClause:
             for column in columns
         ]
     keys = [
-        path.sql(events()).label(name)
-        for path, name in zip(paths, key_names(len(paths)), strict=True)
+        column.label(name)
+        for column, name in zip(key_columns(paths), key_names(len(paths)), strict=True)
     ]
     statement = select(*columns, *keys).where(
         events().c.position > (source.before if span.after is None else span.after),
@@ -128,7 +128,7 @@ async def cuts(
     paths = projection.key_paths
     assert paths is not None
     source, is_whole = await sampled(connection, upto=span.upto, size=_SAMPLE)
-    columns = [path.sql(source).label(f"k{i}") for i, path in enumerate(paths)]
+    columns = [column.label(f"k{i}") for i, column in enumerate(key_columns(paths, source))]
     read = [source.c.position <= span.upto, *keyed_events(projection, source)]
     found = select(*columns).where(*read, *not_at(span.passed_over, source)).subquery()
     counted = (

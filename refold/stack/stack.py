@@ -5,7 +5,7 @@ stop   the same backwards; a failed or interrupted start stops what it had start
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from shlex import quote
 from types import TracebackType
@@ -32,7 +32,8 @@ class Stack:
 
     `migrate` is called with the database's URL once it answers, before the workers start.
     `port_base` N means the ports N (Temporal), N+1 (its UI) and N+2 (PostgreSQL); without it
-    they are 7233, 8233 and 54321, each replaced by a free one when taken.
+    they are 7233, 8233 and 54321, each replaced by a free one when taken. `keywords` are the
+    search attributes that Temporal has.
     """
 
     def __init__(
@@ -42,10 +43,12 @@ class Stack:
         workers: int = 1,
         port_base: int | None = None,
         migrate: Migrate | None = None,
+        keywords: Sequence[str] = (),
     ) -> None:
         self.data_dir = data_dir.resolve()
         self._port_base = port_base
         self._migrate = migrate
+        self._keywords = keywords
         self._lock = DataDirLock(self.data_dir)
         self._workers = Workers(self.data_dir, workers)
         self._postgres: EmbeddedPostgres | None = None
@@ -156,7 +159,7 @@ class Stack:
         leftovers.stop_temporal(self.data_dir / "temporal.db")
         ports = choose_ports(self._port_base)
         self._postgres = EmbeddedPostgres(self.data_dir, ports.postgres)
-        self._temporal = EmbeddedTemporal(self.data_dir, ports.temporal, ports.ui)
+        self._temporal = EmbeddedTemporal(self.data_dir, ports.temporal, ports.ui, self._keywords)
 
     def _worker_environment(self) -> dict[str, str]:
         # The user's own Temporal settings (TLS, API key, namespace) are for some other service.

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from refold import Defaults, InvalidProjection, SqlProjection
 from refold.projection.backfill_policy import BackfillPolicy
 from refold.projection.registry import Registry
-from refold.projection.sql.declaration import require_handlers
+from refold.projection.sql.declaration import batch_size_of, require_handlers
 
 OTHERS = Table("others", MetaData(), Column("id", Text), Column("name", Text), schema="app")
 
@@ -200,8 +200,8 @@ def test_it_is_registered_without_handlers_and_has_none() -> None:
 
 
 def test_its_batches_are_large_unless_somebody_says_otherwise() -> None:
-    assert made(plain).batch_size == 5_000_000
-    assert made(plain, backfill=BackfillPolicy(batch_size=7)).batch_size == 7
+    assert batch_size_of(made(plain)) == 5_000_000
+    assert batch_size_of(made(plain, backfill=BackfillPolicy(batch_size=7))) == 7
     projection = made(plain)
     Registry([projection], defaults=Defaults(backfill=BackfillPolicy(batch_size=9)))
-    assert projection.batch_size == 9
+    assert batch_size_of(projection) == 9

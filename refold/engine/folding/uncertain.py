@@ -15,6 +15,7 @@ from refold.event import Event
 from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection, Row
 from refold.projection.key import Key
+from refold.projection.sql.declaration import batch_size_of
 from refold.requests.poison_policy import Poison
 from refold.runtime.database import raw
 from refold.runtime.threads import Hand, in_thread
@@ -156,7 +157,7 @@ def _plan(projection: Projection, generation: Generation, poison: Poison) -> Pla
         head=position,
         partitions=0,
         max_concurrency=1,
-        batch_size=projection.batch_size,
+        batch_size=batch_size_of(projection),
         total_events=0,
         heartbeat_seconds=0,
         poison=poison,

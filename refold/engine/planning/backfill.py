@@ -30,6 +30,7 @@ from refold.errors import InvalidRequest, RunEnded
 from refold.messages.run.life import BeginRun
 from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
+from refold.projection.sql.declaration import batch_size_of
 from refold.requests.runs import Approval, BackfillRequest
 from refold.runtime.settings import Settings
 from refold.source.port.current import event_source
@@ -118,7 +119,7 @@ class BackfillPlanner(Planner):
                 head=head,
                 partitions=len(bounds or ()),
                 max_concurrency=request.max_concurrency or policy.max_concurrency,
-                batch_size=request.batch_size or projection.batch_size,
+                batch_size=request.batch_size or batch_size_of(projection),
                 total_events=sum(totals) + beyond,
                 heartbeat_seconds=self._settings.heartbeat_timeout_seconds,
                 swap_patience_seconds=self._settings.swap_patience_seconds,

@@ -15,7 +15,7 @@ from refold.errors import InvalidProjection
 from refold.errors.words import raised
 from refold.projection.columns.declared import written_columns
 from refold.projection.columns.decorated import DIALECT
-from refold.projection.key import KeyPath
+from refold.projection.keys.part import KeyPart
 from refold.projection.sql.key_of_select import EVENTS, is_column, is_key
 
 SelectFunction = Callable[[Any], Any]
@@ -155,7 +155,7 @@ def require_key(
     name: str,
     select: Select[Any],
     events: Subquery,
-    paths: Sequence[KeyPath],
+    paths: Sequence[KeyPart],
     places: Sequence[int],
 ) -> None:
     """Requires one row a key: the key is selected, and all is grouped by it.
@@ -204,11 +204,11 @@ def _listed(clause: Any) -> list[Any]:
     return list(getattr(clause, "clauses", [clause])) if clause is not None else []
 
 
-def _covers(found: Sequence[Any], events: Subquery, paths: Sequence[KeyPath]) -> bool:
+def _covers(found: Sequence[Any], events: Subquery, paths: Sequence[KeyPart]) -> bool:
     return all(any(is_key(one, events, paths, at) for one in found) for at in range(len(paths)))
 
 
-def _is_part(found: Any, events: Subquery, paths: Sequence[KeyPath]) -> bool:
+def _is_part(found: Any, events: Subquery, paths: Sequence[KeyPart]) -> bool:
     return any(is_key(found, events, paths, at) for at in range(len(paths)))
 
 

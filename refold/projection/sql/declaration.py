@@ -12,8 +12,9 @@ from refold.event import Event
 from refold.projection.backfill_policy import BackfillPolicy
 from refold.projection.checkpoints import Checkpoints
 from refold.projection.declaration import Projection
-from refold.projection.fold import Handler, Row
 from refold.projection.key import Key
+from refold.projection.keys.rule import PathSpec
+from refold.projection.reading.handlers import Row
 from refold.projection.snapshot_policy import Snapshots
 from refold.projection.sql import checks
 from refold.projection.sql.key_of_select import declared_events, path_of
@@ -40,9 +41,9 @@ class SqlProjection(Projection):
             ``key_2`` … if there are several parts) when `key` is given. It has only the events that
             are meant, so windows and joins of it see whole keys. The columns are labelled as the
             table's, or stand in the order of these; each of the table's is selected.
-        key: ``"stream_id"``, a dotted path or a tuple of these, as of a `Projection`. When left
-            out, it is what the select has for the table's primary key, such as
-            ``events.c.stream_id`` or ``events.c.data["sku"].astext``.
+        key: As of a `Projection`, but for a function. When left out, it is what the select has for
+            the table's primary key, such as ``events.c.stream_id`` or
+            ``events.c.data["sku"].astext``.
         types: The event types that are read; None for those that the select's WHERE names, or else
             all.
         lookups: Other tables that the select reads. Their changes are no events: rows have what
@@ -72,7 +73,7 @@ class SqlProjection(Projection):
         version: int = 1,
         table: Table,
         select: Callable[[Any], Select[Any]],
-        key: str | tuple[str, ...] | None = None,
+        key: PathSpec | None = None,
         types: Collection[str] | None = None,
         lookups: Collection[FromClause] = (),
         merge: Mapping[str, str | Merge] | None = None,
@@ -122,13 +123,7 @@ class SqlProjection(Projection):
         """The event types that are read, sorted; None for all."""
         return self._types
 
-    @property
-    def batch_size(self) -> int:
-        """Events in one transaction, if a request does not say otherwise."""
-        said = "batch_size" in self.backfill.model_fields_set
-        return self.backfill.batch_size if said else BATCH_SIZE
-
-    def on(self, *event_types: str) -> Callable[[Handler], Handler]:
+    def on(self, *events: Any, key: Any = None) -> Any:
         """Refused: a select has no handlers.
 
         Raises:
@@ -146,6 +141,13 @@ class SqlProjection(Projection):
 
     def _refuse(self, what: str, why: str) -> NoReturn:
         raise InvalidProjection(f"{self.name}: {what}: the projection is said in SQL: {why}")
+
+
+def batch_size_of(projection: Projection) -> int:
+    """Events in one transaction of a projection, if a request does not say otherwise."""
+    policy = projection.backfill
+    large = isinstance(projection, SqlProjection) and "batch_size" not in policy.model_fields_set
+    return BATCH_SIZE if large else policy.batch_size
 
 
 def require_handlers(projection: Projection, asked: str) -> None:

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter, Grouping
 
-from refold.projection.key import KeyPath
+from refold.projection.keys.part import KeyPart
 
 EVENTS = table(
     "events",
@@ -45,7 +45,7 @@ def key_names(count: int) -> list[str]:
     return ["key"] if count == 1 else [f"key_{number}" for number in range(1, count + 1)]
 
 
-def declared_events(paths: Sequence[KeyPath]) -> Subquery:
+def declared_events(paths: Sequence[KeyPart]) -> Subquery:
     """The relation that a select is given when it is declared; without paths it has no key."""
     names = key_names(len(paths)) if paths else []
     parts = [path.sql(EVENTS).label(name) for path, name in zip(paths, names, strict=True)]
@@ -57,7 +57,7 @@ def is_column(found: ColumnElement[Any], events: Subquery, name: str) -> bool:
     return name in events.c and bool(_bare(found).proxy_set & events.c[name].proxy_set)
 
 
-def is_key(found: ColumnElement[Any], events: Subquery, paths: Sequence[KeyPath], at: int) -> bool:
+def is_key(found: ColumnElement[Any], events: Subquery, paths: Sequence[KeyPart], at: int) -> bool:
     """Whether an expression is the part `at` of the key."""
     name = key_names(len(paths))[at]
     return is_column(found, events, name) or path_of(found, events) == paths[at].path
