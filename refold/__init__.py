@@ -13,6 +13,10 @@ from refold.errors import (
     InvalidEventFile,
     InvalidProjection,
     InvalidRequest,
+    MirrorBusy,
+    MirrorConflict,
+    MirrorNotHere,
+    MirrorSourceFailed,
     MissingRight,
     NoRun,
     NoSchedule,
@@ -35,6 +39,7 @@ from refold.errors import (
     SwapRefused,
     TargetBehind,
     TemporalUnreachable,
+    UnknownMirror,
     UnknownProjection,
     UnreadableEvent,
     VerificationFailed,
@@ -79,11 +84,13 @@ if TYPE_CHECKING:
     from refold.manager.health import ProjectionHealth, Standing
     from refold.manager.projections import ProjectionManager
     from refold.manager.run.started_run import StartedRun
+    from refold.source import mirrors as mirrors
     from refold.source import stores as stores
     from refold.source.files.event_lines import UnreadableEventFile
     from refold.source.files.importer import ImportConflict, UnexpectedVersion
     from refold.source.files.imports import AlreadyImported
     from refold.source.log import NewEvent, append
+    from refold.source.mirrors.protocol import MirroredEvent, MirrorSource
     from refold.source.port.event_source import EventSource
     from refold.source.settled.in_order import InOrder
     from refold.source.settled.locks import Locks
@@ -117,6 +124,12 @@ __all__ = [
     "LiveStatus",
     "Locks",
     "Marked",
+    "MirrorBusy",
+    "MirrorConflict",
+    "MirrorNotHere",
+    "MirrorSource",
+    "MirrorSourceFailed",
+    "MirroredEvent",
     "MissingRight",
     "NewEvent",
     "NoRun",
@@ -175,6 +188,7 @@ __all__ = [
     "TemporalUnreachable",
     "Throttle",
     "UnexpectedVersion",
+    "UnknownMirror",
     "UnknownProjection",
     "UnreadableEvent",
     "UnreadableEventFile",
@@ -196,6 +210,8 @@ _LATER = {
     "InOrder": "refold.source.settled.in_order",
     "Locks": "refold.source.settled.locks",
     "Marked": "refold.source.settled.marked",
+    "MirrorSource": "refold.source.mirrors.protocol",
+    "MirroredEvent": "refold.source.mirrors.protocol",
     "NewEvent": "refold.source.log",
     "ProjectionHealth": "refold.manager.health",
     "ProjectionManager": "refold.manager.projections",
@@ -209,8 +225,8 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "stores":
-        return import_module("refold.source.stores")
+    if name in ("mirrors", "stores"):
+        return import_module(f"refold.source.{name}")
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(_LATER[name]), name)
