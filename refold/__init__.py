@@ -48,6 +48,7 @@ from refold.errors import (
 )
 from refold.event import Event
 from refold.messages.live import LiveStatus
+from refold.messages.mirrors import MirrorLimits, MirrorStatus
 from refold.messages.run.life import BackfillResult, PartitionProgress, Phase, Progress
 from refold.messages.run.options import RunOptions
 from refold.messages.run.status import RunStatus
@@ -82,6 +83,7 @@ from refold.system_events.handlers import SystemEventContext, SystemHandler, on_
 
 if TYPE_CHECKING:
     from refold.manager.health import ProjectionHealth, Standing
+    from refold.manager.mirroring.health import MirrorHealth
     from refold.manager.projections import ProjectionManager
     from refold.manager.run.started_run import StartedRun
     from refold.source import mirrors as mirrors
@@ -126,9 +128,12 @@ __all__ = [
     "Marked",
     "MirrorBusy",
     "MirrorConflict",
+    "MirrorHealth",
+    "MirrorLimits",
     "MirrorNotHere",
     "MirrorSource",
     "MirrorSourceFailed",
+    "MirrorStatus",
     "MirroredEvent",
     "MissingRight",
     "NewEvent",
@@ -210,6 +215,7 @@ _LATER = {
     "InOrder": "refold.source.settled.in_order",
     "Locks": "refold.source.settled.locks",
     "Marked": "refold.source.settled.marked",
+    "MirrorHealth": "refold.manager.mirroring.health",
     "MirrorSource": "refold.source.mirrors.protocol",
     "MirroredEvent": "refold.source.mirrors.protocol",
     "NewEvent": "refold.source.log",

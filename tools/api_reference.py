@@ -24,7 +24,7 @@ from tools.api_pages import PAGES, Page
 
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "docs/api"
-EXAMPLES = ("asking", "declaring", "keeping", "managing", "serving")
+EXAMPLES = ("asking", "declaring", "keeping", "managing", "mirroring", "serving")
 
 # Where an example is not called what its call is.
 _CALLED = {
@@ -43,7 +43,7 @@ _ASKED = (
     "ProjectionRollbackRequested",
     "ProjectionRestartRequested",
 )
-_WITHOUT = ("StartedRun", "Handler", "Row", "NewEvent")
+_WITHOUT = ("StartedRun", "Handler", "Row", "NewEvent", "MirroredEvent")
 
 _WIDE = 92
 

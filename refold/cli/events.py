@@ -1,4 +1,4 @@
-"""events import, events count, events check."""
+"""events import, events count, events check, events mirror."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from refold.cli.mirrors.command import mirror
 from refold.cli.output import FAILED, Json, console, errors, finished, print_json
 from refold.errors import ConfigurationError
 from refold.runtime.database import make_engine
@@ -21,6 +22,7 @@ from refold.source.port.current import event_source
 from refold.store.migrate import require_migrated
 
 app = typer.Typer(help="Events, and where they are.", no_args_is_help=True)
+app.command("mirror")(mirror)
 
 
 @app.command("import")

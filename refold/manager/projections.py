@@ -16,6 +16,7 @@ from refold.manager.dead_letters import DeadLetters
 from refold.manager.delegation import Delegate
 from refold.manager.health import Health
 from refold.manager.live import LiveProjections
+from refold.manager.mirroring.mirrors import Mirrors
 from refold.manager.run.started_run import StartedRun
 from refold.manager.runs import Runs
 from refold.manager.schedules import Schedules
@@ -42,6 +43,7 @@ _snapshots = Delegate[Snapshots]("_snapshots")
 _schedules = Delegate[Schedules]("_schedules")
 _dead_letters = Delegate[DeadLetters]("_dead_letters")
 _system_events = Delegate[SystemEvents]("_system_events")
+_mirrors = Delegate[Mirrors]("_mirrors")
 
 
 class ProjectionManager:
@@ -80,6 +82,7 @@ class ProjectionManager:
         self._schedules = Schedules(connection, runs)
         self._dead_letters = DeadLetters(connection, runs)
         self._system_events = SystemEvents(connection)
+        self._mirrors = Mirrors(connection)
 
     async def __aenter__(self) -> Self:
         return self
@@ -189,3 +192,12 @@ class ProjectionManager:
 
     publish = _system_events(SystemEvents.publish)
     get_system_events = _system_events(SystemEvents.get_system_events)
+
+    # -- mirrors -----------------------------------------------------------------------------
+
+    start_mirror = _mirrors(Mirrors.start_mirror)
+    pause_mirror = _mirrors(Mirrors.pause_mirror)
+    resume_mirror = _mirrors(Mirrors.resume_mirror)
+    cancel_mirror = _mirrors(Mirrors.cancel_mirror)
+    set_mirror_limits = _mirrors(Mirrors.set_mirror_limits)
+    get_mirrors = _mirrors(Mirrors.get_mirrors)

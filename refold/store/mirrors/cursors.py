@@ -68,6 +68,7 @@ class MirrorRow:
     recorded_at: datetime | None
     caught_up: bool
     workflow_id: str
+    namespace: str
     started_at: datetime
     seen_at: datetime
     ended_at: datetime | None
