@@ -53,7 +53,7 @@ class MirrorConflict(RefoldError):
             )
             return
         super().__init__(
-            f"{where}: expected a version that refold.events does not have, and position "
+            f"{where}: expected a version that the log does not have, and position "
             f"{position:,} has one that this mirror has not copied there just now: somebody else "
             "writes the streams of this source, or its events were copied before, under another "
             "name. Take those away, or have the source name its streams differently; then resume"

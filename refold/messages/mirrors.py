@@ -81,7 +81,7 @@ class MirrorReport(Message):
         events: Events copied in this segment.
         seconds: How long it took.
         total_events: Events copied since the mirror first began.
-        position: The position of the last one in `refold.events`; None for none.
+        position: The position of the last one in the log; None for none.
         caught_up: Whether the source had no more.
         lag_seconds: Age of the last event that was copied, by `recorded_at`; 0 when the source had
             no more, None when nothing was copied yet.
@@ -114,7 +114,7 @@ class MirrorProgress(Message):
         limits: How fast it may go.
         total_events: Events copied since it first began, as of its latest segment.
         events_per_second: Its pace in that segment; None when it copied nothing.
-        position: The position of the last one in `refold.events`.
+        position: The position of the last one in the log.
         lag_seconds: See `MirrorReport`.
         as_of: When that was so; None before the first segment has ended.
         error: Why it stands, as long as it does.

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import text
 from temporalio.client import Client
 
-from tests.integration.test_mirror import as_landed, landed
 from tests.support.databases import Database
 from tests.support.mirrored import numbered
+from tests.support.mirroring import as_landed, landed
 from tests.support.processes import worker_environment, worker_processes
 from tests.support.runs import queue, until
 from tests.support.soaking import soak

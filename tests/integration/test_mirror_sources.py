@@ -17,11 +17,11 @@ from refold.errors import ConfigurationError, MirrorSourceFailed, UnreadableEven
 from refold.messages.mirrors import MirrorLimits
 from refold.source.mirrors.named import NamedMirrors
 from refold.source.mirrors.protocol import MirroredEvent, MirrorSource
-from tests.integration.test_mirror import landed, take
 from tests.support.databases import Database
 from tests.support.kurrent_server import Kurrent, address, served
 from tests.support.mapped import log_of
 from tests.support.mirrored import NOON
+from tests.support.mirroring import landed, take
 from tests.support.runs import until
 from tests.support.store_shapes import COMPRESSED, MESSAGE_DB
 

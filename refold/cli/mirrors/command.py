@@ -33,7 +33,7 @@ def mirror(
     stop: Annotated[bool, typer.Option("--stop", help="End it; its cursor stays.")] = False,
     json: Json = False,
 ) -> None:
-    """Copy events from elsewhere into refold.events, and go on as they come.
+    """Copy events from elsewhere into Refold's own table, and go on as they come.
 
     One that runs is given the limits; one that was stopped goes on where it was.
     """

@@ -25,7 +25,7 @@ class MirrorHealth(Message):
         is_healthy: Whether it copies and no step fails, or was ended on purpose.
         reason: Why it is not healthy; None when it is.
         events: How many events it has copied.
-        position: The position of the last one in `refold.events`; None for none.
+        position: The position of the last one in the log; None for none.
         lag_seconds: Age of the last one, by `recorded_at`; 0 when the source had no more, None when
             nothing was copied yet.
         cursor: How far it is in its source, as the source has it.
