@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Table
 
 from refold.errors import HandlerInterrupted, PoisonEvent
-from refold.errors.words import described, raised, said
+from refold.errors.words import described, raised, raised_at, said
 from refold.event import Event, in_utc
 from refold.projection.columns import Settle, WrongValue, is_mutable, settle_for
 from refold.projection.columns.declared import check_table, scalar_default, written_columns
@@ -210,4 +210,6 @@ class RowFold:
         """The error that names this event as one that the projection cannot take."""
         known = isinstance(error, (WrongValue, KeyDoesNotFit))
         reason = said(error) if known else raised(error)
+        if not known and (place := raised_at(error)) is not None:
+            reason = f"{reason} (at {place})"
         return PoisonEvent(self._name, event.position, event.type, event.stream_id, reason)

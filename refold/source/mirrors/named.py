@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,10 +24,16 @@ class NamedMirrors:
         places: ``module:name`` of each source, or of a function without arguments that makes it.
 
     Raises:
-        ConfigurationError: Two have the same name.
+        ConfigurationError: One is not a place, or two have the same name.
     """
 
     def __init__(self, places: Sequence[str]) -> None:
+        for place in places:
+            if not re.fullmatch(r"[\w.]+:[A-Za-z_][A-Za-z0-9_]*", place):
+                raise ConfigurationError(
+                    f"{SETTING}: expected module:name of each mirror, such as "
+                    f"shop.mirrors:kurrent, got {place!r}"
+                )
         self.places = {place.partition(":")[2]: place for place in places}
         if len(self.places) < len({*places}):
             raise ConfigurationError(

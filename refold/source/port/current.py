@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from refold.errors import ConfigurationError, RefoldError
-from refold.errors.words import raised
+from refold.errors.words import why_not_imported
 from refold.runtime.settings import Settings, load_settings
 from refold.source.port.event_source import EventSource
 from refold.store import schema
@@ -130,6 +131,10 @@ def imported(
     if here not in sys.path:
         sys.path.append(here)
     module, _, name = place.partition(":")
+    if not re.fullmatch(r"[\w.]+:\w+", place):
+        raise ConfigurationError(
+            f"{setting}: expected module:name of {what}, such as shop.events:source, got {place!r}"
+        )
     try:
         found: Any = getattr(importlib.import_module(module), name)
         if callable(found) and not is_one(found):
@@ -137,8 +142,8 @@ def imported(
     except (RefoldError, KeyboardInterrupt):
         raise
     except BaseException as error:  # `exit()` in a module is no end of ours
-        why = str(error) if isinstance(error, ImportError | AttributeError) else raised(error)
         raise ConfigurationError(
-            f"{setting}: expected module:name of {what}, but {place!r} fails: {why}"
+            f"{setting}: expected module:name of {what}, but {place!r} fails: "
+            f"{why_not_imported(module, error)}"
         ) from error
     return found
