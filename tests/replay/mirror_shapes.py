@@ -43,7 +43,8 @@ async def mirror_continued(client: Client, database: Database) -> list[Handle]:
             await until_landed(database, 60)
             latest = client.get_workflow_handle(handle.id)
             await latest.signal("pause")
-            await until_is(latest, "paused")
+            told = await until_is(latest, "paused")
+            assert (told.total_events, told.limits.batch_size) == (60, 12)
             await latest.cancel()
             chain = await continuations(client, handle)  # type: ignore[arg-type]
             await until_is(chain[-1], "cancelled")  # type: ignore[arg-type]
