@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC, datetime
 from typing import NoReturn
@@ -56,7 +57,6 @@ class MirrorActivities:
         source = self._source(segment.mirror)
         async with heartbeating(self._engine, activity.info().workflow_run_id or "") as beat:
             taken = await self._take(segment)
-            # Of an attempt before this one, which may have been killed.
             async with self._engine.connect() as writer:
                 copied = await self._copy(writer, source, taken, segment, beat)
             return await self._report(segment.mirror, copied)
@@ -99,7 +99,13 @@ class MirrorActivities:
         beat: Step,
     ) -> Copied:
         copying = Copying(writer, source, taken, segment.limits, beat, was_live=segment.was_live)
-        return await copying.copy(segment.seconds)
+        try:
+            return await copying.copy(segment.seconds)
+        except asyncio.CancelledError:
+            if not activity.is_cancelled():
+                raise
+            # It was paused, or is to go at another pace: what it has copied is told all the same.
+            return copying.so_far()
 
     async def _report(self, name: str, copied: Copied) -> MirrorReport:
         async with self._engine.connect() as connection:

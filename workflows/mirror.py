@@ -188,7 +188,10 @@ class Mirror(StepListener):
         finally:
             self._segment = None
         self._heartbeat_seconds = report.heartbeat_seconds
-        self._progress = self._progress.after(report)
+        before, self._progress = self._progress.status, self._progress.after(report)
+        if self._interrupted:
+            self._change(status=before)
+            return None
         self._show()
         return report
 

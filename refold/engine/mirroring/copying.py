@@ -201,6 +201,10 @@ class Copying:
     async def _ended(self) -> Copied:
         if self._events:
             await analyze_if_grown(await raw(self._writer))
+        return self.so_far()
+
+    def so_far(self) -> Copied:
+        """What has been copied, also when it was told to stop."""
         return Copied(self._events, self._clock() - self._began, self._caught_up)
 
 
