@@ -46,7 +46,10 @@ def health(
     tenant: Tenant = None,
     json: Json = False,
 ) -> None:
-    """Show how live projections and mirrors are; the exit status is 1 unless all are healthy."""
+    """Show how live projections and mirrors are.
+
+    The exit status is 1 unless all are healthy.
+    """
 
     async def look() -> tuple[list[ProjectionHealth], list[MirrorHealth]]:
         registry = load_settings().registry()
