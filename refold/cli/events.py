@@ -25,7 +25,6 @@ from refold.source.reader import read_at
 from refold.store.migrate import require_migrated
 
 app = typer.Typer(help="Events, and where they are.", no_args_is_help=True)
-app.command("mirror")(mirror)
 
 
 @app.command("import")
@@ -67,7 +66,7 @@ def import_file(
         if result.is_unanalyzed:
             console.print(
                 "its statistics could not be made anew, so reading may be slow until autovacuum "
-                "comes: have the owner of the table run `ANALYZE refold.events`"
+                "comes: have the owner of the table of events run `ANALYZE` on it"
             )
 
 
@@ -170,6 +169,9 @@ def check(*, json: Json = False) -> None:
             console.print(line, soft_wrap=True)
     if report.refused:
         raise typer.Exit(FAILED)
+
+
+app.command("mirror")(mirror)
 
 
 def _told(report: EventsReport) -> Iterator[str]:

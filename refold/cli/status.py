@@ -99,7 +99,7 @@ def status(
     tenant: Tenant = None,
     json: Json = False,
 ) -> None:
-    """Show how far each projection is, and its latest run; and mirrors."""
+    """Show how far projections and mirrors are, and the latest runs."""
     rows, mirrors = finished(_standing(name, tenant))
     if json:
         print_json([*rows, *as_rows(mirrors)])

@@ -33,9 +33,9 @@ def mirror(
     stop: Annotated[bool, typer.Option("--stop", help="End it; its cursor stays.")] = False,
     json: Json = False,
 ) -> None:
-    """Copy events from elsewhere into Refold's own table, and go on as they come.
+    """Copy events from elsewhere, and go on as they come.
 
-    One that runs is given the limits; one that was stopped goes on where it was.
+    They land in Refold's own table. One that runs is given the limits; one that was stopped goes on where it was.
     """
     ways = {"status": status, "pause": pause, "resume": resume, "stop": stop}
     asked = [way for way, is_asked in ways.items() if is_asked]
