@@ -30,7 +30,8 @@ from refold.event import Event
 from refold.projection.declaration import Projection
 from refold.projection.key import KeyDoesNotFit, KeyPath
 from refold.runtime.database import compiled, raw
-from refold.source.reader import decoded, in_key_order, read_events, read_window
+from refold.source.decoding import decoded
+from refold.source.reader import in_key_order, read_events, read_window
 from refold.store.schema import events
 from tests.support.databases import Database
 
