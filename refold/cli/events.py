@@ -56,11 +56,17 @@ def import_file(
                 "first_position": result.first_position,
                 "last_position": result.last_position,
                 "skipped": result.skipped,
+                "is_unanalyzed": result.is_unanalyzed,
             }
         )
     else:
         skipped = f", skipped {result.skipped:,} that were there" if result.skipped else ""
         console.print(f"imported {result.events:,} events of {result.streams:,} streams{skipped}")
+        if result.is_unanalyzed:
+            console.print(
+                "its statistics could not be made anew, so reading may be slow until autovacuum "
+                "comes: have the owner of the table run `ANALYZE refold.events`"
+            )
 
 
 async def _import(file: str, *, again: bool, skip_existing: bool) -> ImportResult:
@@ -150,7 +156,7 @@ def count(*, json: Json = False) -> None:
 
 @app.command("check")
 def check(*, json: Json = False) -> None:
-    """Say where events are read from, what will be slow, and what is refused.
+    """Say where events are, what will be slow, what is refused.
 
     Exits with 1 when something is refused. Workers look at the same when they start.
     """
@@ -165,10 +171,11 @@ def check(*, json: Json = False) -> None:
 
 
 def _told(report: EventsReport) -> Iterator[str]:
-    yield f"{report.source}: settles by {report.settles}, head {report.head}"
+    head = "" if report.head is None else f", head {report.head}"
+    yield f"{report.source}: settles by {report.settles}{head}"
     yield from (f"  {line}" for line in [*report.tables, *report.sequences])
     yield from (f"  {name}: {kind}" for name, kind in report.columns.items())
-    yield from (f"  open: {writer}" for writer in report.writing)
+    yield from (f"  the head waits for {writer}" for writer in report.writing)
     for event in report.events:
         yield "  event " + ", ".join(f"{name} {value}" for name, value in event.items())
     for slow in report.slow:

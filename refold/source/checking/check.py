@@ -22,6 +22,8 @@ from refold.source.settled.locks import Locks, written
 
 # Without a unique index, so many of the last events are looked at.
 _LOOKED_AT = 10_000
+# Where somebody always writes, one look finds an open transaction nearly every time.
+_SETTLING_SECONDS = 1.0
 
 
 @dataclass
@@ -230,7 +232,7 @@ class _Look:
                 self._report.refused.append("a standby does not show who may still append")
             await self._at_sequences(watched)
         head = SettledHead()
-        self._report.head = await head.poll(self._connection)
+        self._report.head = await head.wait(self._connection, seconds=_SETTLING_SECONDS)
         self._report.writing = [str(writer) for writer in head.waiting_for]
 
     async def _at_sequences(self, watched: dict[str, list[str]]) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from weakref import WeakSet
 
 from sqlalchemy import String
 
 from refold.projection.declaration import Handler, Projection
+from refold.projection.keys.part import KeyPart
+from refold.projection.keys.path import KeyPath
 from refold.projection.narrowed.reads import ALL, fields_read
 from refold.projection.narrowed.sent_event import Sent
 from refold.source.port.current import event_source
@@ -27,8 +30,14 @@ def sent_of(projection: Projection) -> Sent:
     read = ALL
     if projection not in _reads_more:
         read = _fields_read(tuple(projection.handlers.values()))
-    is_stream = paths[0].path == "stream_id" and isinstance(paths[0].column.type, String)
-    return Sent(read, key_at=1 if is_stream and len(paths) == 1 else None)
+    return Sent(read, key_at=1 if _is_stream_id(paths) else None)
+
+
+def _is_stream_id(parts: Sequence[KeyPart]) -> bool:
+    """Whether the key is what is sent as stream_id anyway."""
+    (first, *others) = parts
+    is_path = isinstance(first, KeyPath) and first.path == "stream_id"
+    return is_path and isinstance(first.column.type, String) and not others
 
 
 def send_all(projection: Projection) -> None:
