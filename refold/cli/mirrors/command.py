@@ -35,7 +35,8 @@ def mirror(
 ) -> None:
     """Copy events from elsewhere, and go on as they come.
 
-    They land in Refold's own table. One that runs is given the limits; one that was stopped goes on where it was.
+    They land in Refold's own table. A mirror that runs is given the limits; one that was stopped
+    goes on where it was.
     """
     ways = {"status": status, "pause": pause, "resume": resume, "stop": stop}
     asked = [way for way, is_asked in ways.items() if is_asked]
