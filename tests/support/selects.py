@@ -26,7 +26,7 @@ from refold.engine.sql.select_fold import SelectFold
 from refold.projection.key import Key
 from refold.projection.sql.declaration import SqlProjection
 from refold.source.port.current import events as all_events
-from refold.source.said_in_sql import with_literals
+from refold.source.sql.spans import with_literals
 from tests.support.runs import checkpoint, rows_of
 
 TYPES = ("Added", "Removed")

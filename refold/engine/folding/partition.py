@@ -25,8 +25,8 @@ from refold.runtime.telemetry import tracer
 from refold.runtime.threads import Hand, in_thread
 from refold.source.portions import portions_of
 from refold.source.reader import as_events, in_key_order
-from refold.source.said_in_sql import Span
 from refold.source.selection import without_events
+from refold.source.sql.spans import Span
 from refold.store import dead_letters, generations, partitions
 from refold.store.partitions import Partition
 from refold.store.tables.refused_row import refused_row

@@ -21,7 +21,7 @@ from refold.runtime.database import raw
 from refold.runtime.threads import Hand, in_thread
 from refold.source.portions import portions_of
 from refold.source.reader import as_events, in_key_order, in_position_order
-from refold.source.said_in_sql import Span
+from refold.source.sql.spans import Span
 from refold.store import dead_letters
 from refold.store.generations import Generation
 from refold.store.tables.read_models import physical

@@ -13,7 +13,7 @@ from sqlalchemy.sql.expression import FromClause
 
 from refold.projection.key import Key
 from refold.projection.sql.declaration import SqlProjection
-from refold.source.said_in_sql import Span, keys_of, rows_of
+from refold.source.sql.spans import Span, keys_of, rows_of
 from refold.store.tables.refused_row import RefusedRow, refused_row
 
 # Among more keys none is looked for, and not for longer.

@@ -25,7 +25,7 @@ from refold.source.misfits import is_misfit
 from refold.source.port.current import event_source, events
 from refold.source.portions import after_gap
 from refold.source.reader import key_columns, not_at, read_at, wanted
-from refold.source.said_in_sql import Span, rows_of
+from refold.source.sql.spans import Span, rows_of
 from refold.store import dead_letters
 from refold.store.tables.changes import Change, Changes
 from refold.store.tables.refused_row import refused_row

@@ -23,7 +23,7 @@ from refold.messages.run.life import RefoldedSegment
 from refold.runtime.database import compiled, own_transaction
 from refold.runtime.telemetry import tracer
 from refold.source.portions import BATCH_BYTES
-from refold.source.said_in_sql import Span, cuts, keys_of, rows_of
+from refold.source.sql.spans import Span, cuts, keys_of, rows_of
 from refold.source.stepwise.fold import size_of
 from refold.store import runs
 from refold.store.partitions import Partition

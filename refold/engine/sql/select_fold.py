@@ -15,7 +15,7 @@ from refold.projection.dead_letters import HeldKeys
 from refold.projection.declaration import Projection, Row
 from refold.projection.key import Key
 from refold.projection.sql.declaration import SqlProjection
-from refold.source.said_in_sql import Span, keys_of, rows_of
+from refold.source.sql.spans import Span, keys_of, rows_of
 from refold.store.tables.refused_row import RefusedRow, refused_row
 from refold.store.tables.stored_types import stored
 

@@ -14,7 +14,7 @@ from refold.projection.declaration import Projection
 from refold.projection.sql.declaration import SqlProjection
 from refold.runtime.database import compiled, raw, server_error
 from refold.runtime.judgement import Judgement, judge, refusal
-from refold.source.said_in_sql import Span, rows_of
+from refold.source.sql.spans import Span, rows_of
 from refold.store.tables import read_models
 
 _CALLED = re.compile(r"\b([a-z_][a-z0-9_]*)\s*\(", re.IGNORECASE)
