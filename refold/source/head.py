@@ -14,6 +14,7 @@ from collections.abc import Callable
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.source.port.current import event_source
+from refold.source.port.event_source import EventSource
 from refold.source.settled.strategy import Writer
 
 _POLL_SECONDS = 0.05
@@ -24,14 +25,15 @@ class SettledHead:
 
     Args:
         settled: A position that is known to be settled, such as a checkpoint; None for none.
+        source: Whose head it is; None for the event source of this process.
 
     Attributes:
         position: The highest position known to be settled.
         waiting_for: The open transactions that keep the next position from being settled.
     """
 
-    def __init__(self, settled: int | None = None) -> None:
-        self._source = event_source()
+    def __init__(self, settled: int | None = None, source: EventSource | None = None) -> None:
+        self._source = source or event_source()
         self._settling = self._source.settled
         self.position = self._source.before if settled is None else settled
         self.waiting_for: list[Writer] = []

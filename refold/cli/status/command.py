@@ -14,11 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from refold.cli.live import length_of
+from refold.cli.mirrors.shown import as_rows, show_mirrors
 from refold.cli.options import known_names
 from refold.cli.output import Json, Tenant, console, finished, print_json
 from refold.cli.runs.follow import approval_hint
+from refold.cli.status.mirrors import mirrors_of_all
 from refold.cli.status.standing import standing_of
 from refold.cli.status.state import Standing
+from refold.manager.mirroring.health import MirrorHealth
 from refold.messages.live import LiveStatus
 from refold.messages.run.status import RunStatus
 
@@ -37,15 +40,20 @@ def status(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Show how each projection stands, and what to type next."""
+    """Show how projections and mirrors stand, and what to type."""
     if watch:
         _watch(name, tenant, json=json)
         return
-    found = finished(standing_of(name, tenant))
+    found, mirrors = finished(_look(name, tenant))
     if json:
-        print_json(found)
+        print_json([*found, *as_rows(mirrors)])
         return
     console.print(_page(found, whole=name is not None))
+    show_mirrors(mirrors)
+
+
+async def _look(name: str | None, tenant: str | None) -> tuple[list[Standing], list[MirrorHealth]]:
+    return await standing_of(name, tenant), [] if name is not None else await mirrors_of_all()
 
 
 def _watch(name: str | None, tenant: str | None, *, json: bool) -> None:
