@@ -13,10 +13,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from refold.cli.live import length_of
 from refold.cli.mirrors.shown import as_rows, show_mirrors
 from refold.cli.options import known_names
-from refold.cli.output import Json, Tenant, console, finished, print_json
+from refold.cli.output import Json, Tenant, console, finished, length_of, print_json
 from refold.cli.runs.follow import approval_hint
 from refold.cli.status.mirrors import mirrors_of_all
 from refold.cli.status.standing import standing_of
