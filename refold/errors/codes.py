@@ -23,6 +23,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "TemporalUnreachable": "RF103",
         "InvalidProjection": "RF104",
         "UnknownProjection": "RF105",
+        "EventsUnreachable": "RF106",
         "InvalidRequest": "RF201",
         "ProjectionBusy": "RF202",
         "NoSnapshot": "RF203",

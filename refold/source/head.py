@@ -14,6 +14,7 @@ from collections.abc import Callable
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.source.port.current import event_source
+from refold.source.port.elsewhere import reading
 from refold.source.settled.strategy import Writer
 
 _POLL_SECONDS = 0.05
@@ -47,6 +48,10 @@ class SettledHead:
         Returns:
             The highest position now known to be settled.
         """
+        async with reading(connection) as there:
+            return await self._look(there)
+
+    async def _look(self, connection: AsyncConnection) -> int:
         if self.waiting_for:
             open_now = {writer.transaction for writer in await self._writers(connection)}
             self.waiting_for = [w for w in self.waiting_for if w.transaction in open_now]

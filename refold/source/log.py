@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.errors import WrongExpectedVersion
 from refold.runtime.database import server_error
 from refold.source.port.current import event_source, events
+from refold.source.port.elsewhere import reads_events
 from refold.store import schema
 
 
@@ -96,6 +97,7 @@ async def append(
     return version + len(rows)
 
 
+@reads_events
 async def count_events(
     connection: AsyncConnection,
     *,

@@ -187,7 +187,7 @@ async def log_of(shape: Shape, database: Database) -> AsyncIterator[Log]:
 
 @asynccontextmanager
 async def _driver(database: Database) -> AsyncIterator[asyncpg.Connection[Any]]:
-    driver = await asyncpg.connect(database.url)
+    driver = await asyncpg.connect(database.log_url)
     try:
         yield driver
     finally:

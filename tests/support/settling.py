@@ -56,7 +56,7 @@ async def reading(database: Database) -> AsyncIterator[Reader]:
 async def session(database: Database) -> AsyncIterator[asyncpg.Connection[Any]]:
     """A writer's connection."""
     connection = await asyncpg.connect(
-        database.url, server_settings={"application_name": "a writer"}
+        database.log_url, server_settings={"application_name": "a writer"}
     )
     try:
         yield connection

@@ -53,7 +53,7 @@ async def refold_keys(
     work = _Work(projection, set(), sets_aside=poison.sets_aside)
     types, since = projection.event_types, projection.start_from
     recent = in_position_order(types=types, upto=upto, after=after, since=since, passed_over=passed)
-    async for texts in portions_of(connection, recent):
+    async for texts in portions_of(connection, recent, upto=upto):
         await in_thread(work.note, texts, hand=work.hand)
     work.keys -= await dead_letters.held_among(
         connection, projection.name, generation.generation, list(work.keys)
@@ -71,7 +71,7 @@ async def refold_keys(
             among=list(work.keys),
             passed_over=passed,
         )
-    async for texts in portions_of(connection, wanted):
+    async for texts in portions_of(connection, wanted, upto=upto):
         await in_thread(work.fold, texts, hand=work.hand)
     rows = RowStore(physical(projection, generation.schema_name))
     plan = _plan(projection, generation, poison)
