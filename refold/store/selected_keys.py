@@ -127,7 +127,7 @@ async def lowest(
     low: Key | None,
     high: Key | None,
     collation: str,
-    most: int = AT_ONCE,
+    most: int,
     most_bytes: int = 8 << 20,
 ) -> list[Key]:
     """A run's keys with low < key <= high (None: no bound) in ascending order, each once.

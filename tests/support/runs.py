@@ -102,9 +102,14 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 60) -
 
 async def write(engine: AsyncEngine, new: Iterable[tuple[str, str, dict[str, Any]]]) -> None:
     """Appends events (stream, type, data), each at its stream's next version."""
+    await write_to(events_engine(engine), new)
+
+
+async def write_to(engine: AsyncEngine, new: Iterable[tuple[str, str, dict[str, Any]]]) -> None:
+    """Appends events to the database that this engine is of."""
     versions: dict[str, int] = {}
     rows = []
-    async with events_engine(engine).begin() as connection:
+    async with engine.begin() as connection:
         known = await connection.execute(
             text("SELECT stream_id, max(version) FROM refold.events GROUP BY stream_id")
         )

@@ -60,12 +60,12 @@ class RepairedKeys:
         return keys, keys[-1] if more else None
 
     async def _after(
-        self, low: Key | None, high: Key | None, *, most: int = selected_keys.AT_ONCE
+        self, low: Key | None, high: Key | None, *, most: int | None = None
     ) -> list[Key]:
         return await selected_keys.lowest(
             *(self._connection, self._paths, self._run_id),
             low=low,
             high=high,
             collation=ORDER,
-            most=most,
+            most=most or selected_keys.AT_ONCE,
         )
