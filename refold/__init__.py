@@ -8,6 +8,7 @@ from refold.errors import (
     CheckpointLost,
     CheckpointStoreFailed,
     ConfigurationError,
+    EventsUnreachable,
     Fenced,
     HandlerOverdue,
     InvalidEventFile,
@@ -51,6 +52,7 @@ from refold.projection.backfill_policy import BackfillPolicy, backfill_from, bac
 from refold.projection.checkpoints import Checkpoints
 from refold.projection.declaration import Handler, Projection, Row
 from refold.projection.defaults import Defaults
+from refold.projection.keys.derived import day, lower, month, split, week, year
 from refold.projection.snapshot_policy import Snapshots
 from refold.requests.criteria import Criteria
 from refold.requests.limits import Limits, Throttle
@@ -105,6 +107,7 @@ __all__ = [
     "Defaults",
     "Event",
     "EventSource",
+    "EventsUnreachable",
     "Fenced",
     "Handler",
     "HandlerOverdue",
@@ -184,8 +187,14 @@ __all__ = [
     "append",
     "backfill_from",
     "backfill_from_beginning",
+    "day",
+    "lower",
+    "month",
     "on_system_event",
     "predicate",
+    "split",
+    "week",
+    "year",
 ]
 
 # What needs a driver or a client: it is imported when it is first asked for.

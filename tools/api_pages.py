@@ -35,6 +35,7 @@ PAGES = (
         "Projections and their settings.",
         (
             *("Projection", "Event", "Handler", "Row"),
+            *("lower", "split", "day", "week", "month", "year"),
             *("BackfillPolicy", "backfill_from", "backfill_from_beginning", "Checkpoints"),
             *("Snapshots", "Defaults", "OnPoison", "predicate"),
         ),

@@ -30,6 +30,7 @@ EXAMPLES = ("asking", "declaring", "keeping", "managing", "serving")
 _CALLED = {
     "append": "append_events",
     "backfill_from": "backfill_from_policy",
+    **{name: f"{name}_key" for name in ("lower", "split", "day", "week", "month", "year")},
     "backfill_from_beginning": "backfill_from_beginning_policy",
     "on_system_event": "system_event_handler",
     "predicate": "named_predicate",

@@ -16,7 +16,9 @@ from refold.projection.backfill_policy import BackfillPolicy, backfill_from, bac
 from refold.projection.checkpoints import Checkpoints, as_checkpoints
 from refold.projection.defaults import Defaults, Policies
 from refold.projection.fold import Handler, Row, RowFold
-from refold.projection.key import Key, KeyFunction, KeyPath, key_paths
+from refold.projection.key import Key
+from refold.projection.keys.part import KeyPart
+from refold.projection.keys.rule import KeyRule, KeySpec, PathSpec
 from refold.projection.schemas import require_own_place
 from refold.projection.snapshot_policy import Snapshots
 from refold.system_events.events import SystemEvent
@@ -34,9 +36,10 @@ class Projection:
         name: ``[a-z][a-z0-9-]*``, at most 40 characters; unique among the registered projections.
         version: From 1; bump it when the handlers' meaning or the table changes.
         table: A SQLAlchemy Core table. Its primary key is the projection's key.
-        key: Which row an event belongs to: ``"stream_id"``, a dotted path (``"data.sku"``), a
-            tuple of these for a composite key, or a function ``event -> key | list of keys |
-            None`` (None: the event is skipped).
+        key: Which row an event belongs to: ``"stream_id"``, a dotted path (``"data.sku"``), what
+            `lower`, `split`, `day` or `month` give, a tuple of these for a composite key, or a
+            function ``event -> key | list of keys | None`` (None: the event is skipped). `on` may
+            say another for single event types.
         backfill: How it is backfilled and rebuilt.
         checkpoints: How often its checkpoint is moved while it is live.
         snapshots: When it makes snapshots by itself.
@@ -53,7 +56,7 @@ class Projection:
         *,
         version: int = 1,
         table: Table,
-        key: str | tuple[str, ...] | KeyFunction,
+        key: KeySpec,
         backfill: BackfillPolicy | None = None,
         checkpoints: Checkpoints | None = None,
         snapshots: Snapshots | None = None,
@@ -84,27 +87,36 @@ class Projection:
         )
         self.policies = Policies(name, own)
         self.key_columns: tuple[str, ...] = tuple(str(c.name) for c in table.primary_key.columns)
-        rule = key if callable(key) else key_paths(key, table)
-        self.key_paths: tuple[KeyPath, ...] | None = None if callable(rule) else rule
+        self._key = KeyRule(key, table)
         self.handlers: dict[str, Handler] = {}
         self.system_handlers: list[SystemHandler] = []
         try:
-            self.rows = RowFold(name, table, rule, self.handlers)
+            self.rows = RowFold(name, table, self._key, self.handlers)
         except InvalidProjection as wrong:
             raise InvalidProjection(f"{name}: {wrong}") from None
 
     def __repr__(self) -> str:
         return f"Projection({self.name!r}, version={self.version})"
 
-    def on(self, *event_types: str) -> Callable[[Handler], Handler]:
+    def on(self, *event_types: str, key: PathSpec | None = None) -> Callable[[Handler], Handler]:
         """Registers the decorated function as the handler of these event types.
 
+        Args:
+            event_types: At least one.
+            key: Which row events of these types belong to, if not by the projection's own key:
+                what that may be, of as many parts, but no function.
+
         Raises:
-            InvalidProjection: No type is given, a type has a handler already, or the function is
-                asynchronous (handlers are pure).
+            InvalidProjection: No type is given, a type has a handler already, the key does not
+                match the table's primary key, it or the projection's is a function, or the
+                handler is asynchronous (handlers are pure).
         """
         if not event_types:
             raise InvalidProjection(f"{self.name}: on(): expected at least one event type")
+        try:
+            parts = None if key is None else self._key.parts_of(key)
+        except InvalidProjection as wrong:
+            raise InvalidProjection(f"{self.name}: on({event_types[0]!r}): {wrong}") from None
 
         def register(handler: Handler) -> Handler:
             if inspect.iscoroutinefunction(handler):
@@ -115,7 +127,9 @@ class Projection:
             for event_type in event_types:
                 if event_type in self.handlers:
                     raise InvalidProjection(f"{self.name}: {event_type!r} has a handler already")
-                self.handlers[event_type] = handler
+            self.handlers |= dict.fromkeys(event_types, handler)
+            if parts is not None:
+                self._key.set_parts(event_types, parts)
             return handler
 
         return register
@@ -284,6 +298,11 @@ class Projection:
     def start_from(self) -> datetime | None:
         """Events recorded before this moment are in no fold; None for the beginning of the log."""
         return self.backfill.start_from
+
+    @property
+    def key_paths(self) -> tuple[KeyPart, ...] | None:
+        """The parts of the key, one for each column of the primary key; None: it is a function."""
+        return self._key.parts
 
     @property
     def event_types(self) -> list[str]:

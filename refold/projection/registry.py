@@ -17,7 +17,7 @@ from refold.errors import (
     UnknownProjection,
     VersionChanged,
 )
-from refold.errors.words import raised
+from refold.errors.words import why_not_imported
 from refold.predicates import NamedPredicate
 from refold.projection.declaration import Projection
 from refold.projection.defaults import Defaults
@@ -244,7 +244,7 @@ def _import_all(name: str) -> Iterator[ModuleType]:
     except (RefoldError, KeyboardInterrupt):
         raise
     except BaseException as error:  # `exit()` in a module is no end of ours
-        why = str(error) if isinstance(error, (ImportError, SyntaxError)) else raised(error)
         raise ConfigurationError(
-            f"REFOLD_PROJECTIONS: expected importable modules, but {name!r} fails: {why}"
+            f"REFOLD_PROJECTIONS: expected the modules of your projections, such as "
+            f"shop.read_models, but {name!r} fails: {why_not_imported(name, error)}"
         ) from error

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from refold.errors import ConfigurationError, EventsUnreachable, RefoldError
 from refold.errors.words import raised
-from refold.projection.key import KeyPath
+from refold.projection.keys.part import KeyPart
 from refold.runtime.database import LOST, Beside, Role, beside, engine_of
 from refold.runtime.database_url import DatabaseUrl
 from refold.runtime.sessions import Connector
@@ -186,7 +186,7 @@ def key_collation() -> str | None:
 
 
 def in_order(
-    columns: Sequence[ColumnElement[Any]], paths: Sequence[KeyPath]
+    columns: Sequence[ColumnElement[Any]], paths: Sequence[KeyPart]
 ) -> list[ColumnElement[Any]]:
     """The parts of a key as they are ordered."""
     collation = key_collation()
