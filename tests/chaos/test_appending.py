@@ -16,7 +16,7 @@ from temporalio.client import Client
 from refold.store.schema import events
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
-from tests.support.elsewhere import ANOTHER_SERVER, HERE
+from tests.support.elsewhere import PLACES
 from tests.support.runs import assert_oracle, checkpoint, leftovers, run, until, working
 from tests.support.soaking import soak
 
@@ -97,7 +97,7 @@ _MOVES = [
 ]
 
 
-@pytest.mark.parametrize("database", [HERE, ANOTHER_SERVER], indirect=True)
+@pytest.mark.parametrize("database", PLACES, indirect=True)
 @pytest.mark.parametrize("runs", [2, *soak(6)])
 async def test_nothing_is_missed_while_transactions_commit_out_of_order(
     client: Client, database: Database, runs: int

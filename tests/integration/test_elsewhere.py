@@ -110,27 +110,37 @@ async def apart(database: Database) -> AsyncIterator[Apart]:
         await log.dispose()
 
 
+FEW: list[dict[str, Any]] = [{}, {"predicate": "event.data.n * 2 >= 0", "is_atomic": True}]
+MORE: list[dict[str, Any]] = [
+    {"from_position": 1},
+    {"criteria": "last_n_events", "last_n": 120},
+    {"from_date": "2026-01-01", "create_backup": True},
+    {"predicate": "event.data.n >= 0"},
+]
+
+
 @APART
+@pytest.mark.parametrize(
+    ("asked", "others"),
+    [(FEW, []), *soak(([*FEW, *MORE], siblings()))],
+    ids=["few", "more"],
+)
 async def test_every_route_leads_to_the_rows_of_the_oracle(
-    client: Client, apart: Apart, monkeypatch: pytest.MonkeyPatch
+    client: Client,
+    apart: Apart,
+    asked: list[dict[str, Any]],
+    others: list[Projection],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With few keys at a time, so that all routes go to and fro between the servers."""
-    monkeypatch.setattr(selected_keys, "AT_ONCE", 7)
-    database, projection = apart.database, counters(batch_size=20, partitions=3)
-    others = siblings()
+    monkeypatch.setattr(selected_keys, "AT_ONCE", 17)
+    database, projection = apart.database, counters(batch_size=50, partitions=2)
     await apart.append(*some())
     async with working(client, database, registry_of(projection, *others)):
         for one in (projection, *others):
             await run(client, database, "Rebuild", one.name)
             assert len(await assert_oracle(database.engine, one)) >= 40
-        for fields in (
-            {},
-            {"from_position": 1},
-            {"criteria": "last_n_events", "last_n": 120},
-            {"from_date": "2026-01-01", "create_backup": True},
-            {"predicate": "event.data.n >= 0"},
-            {"predicate": "event.data.n * 2 >= 0", "is_atomic": True},
-        ):
+        for fields in asked:
             await apart.spoil(projection)
             await run(client, database, "Backfill", "counters", **fields)
             # A stray is no key of an event.
