@@ -34,6 +34,7 @@ _CALLED = {
     "backfill_from_beginning": "backfill_from_beginning_policy",
     "on_system_event": "system_event_handler",
     "predicate": "named_predicate",
+    "upcast": "upcast_events",
 }
 # Of other classes people call no methods.
 _WITH_METHODS = ("ProjectionManager", "Projection", "SystemEventContext")
@@ -44,7 +45,7 @@ _ASKED = (
     "ProjectionRollbackRequested",
     "ProjectionRestartRequested",
 )
-_WITHOUT = ("StartedRun", "Handler", "Row", "NewEvent")
+_WITHOUT = ("StartedRun", "Handler", "TypedHandler", "Row", "Upcaster", "NewEvent")
 
 _WIDE = 92
 

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+from pydantic import BaseModel
 from sqlalchemy import Column, Date, MetaData, Numeric, Table, Text
 
 from refold import (
@@ -21,6 +22,7 @@ from refold import (
     Row,
     Snapshots,
     SystemEventContext,
+    TypedEvent,
     backfill_from,
     backfill_from_beginning,
     day,
@@ -29,6 +31,7 @@ from refold import (
     on_system_event,
     predicate,
     split,
+    upcast,
     week,
     year,
 )
@@ -75,6 +78,33 @@ def projection_on() -> None:
     @revenue.on("ItemDiscontinued", key="stream_id")
     def gone(row: Row | None, event: Event) -> None:
         return None
+
+
+def typed_event() -> None:
+    """A handler of a class: the event's data are an instance."""
+
+    class ItemAdded(BaseModel):
+        sku: str
+        price: Decimal
+
+    revenue = _revenue()
+
+    @revenue.on(ItemAdded)
+    def added(row: Row | None, event: TypedEvent[ItemAdded]) -> Row:
+        before = row["total"] if row else Decimal(0)
+        return {"total": before + event.data.price}
+
+
+def upcast_events() -> None:
+    """Events of two older versions, one of them under an older name."""
+
+    @upcast("ArticleAdded", from_version=1, to_type="ItemAdded", to_version=2)
+    def renamed(event: Event) -> dict[str, Any]:
+        return {"sku": event.data["article"], "cents": event.data["cents"]}
+
+    @upcast("ItemAdded", from_version=2)
+    def in_units(event: Event) -> dict[str, Any]:
+        return {"sku": event.data["sku"], "price": str(Decimal(event.data["cents"]) / 100)}
 
 
 def projection_fold() -> None:

@@ -57,11 +57,17 @@ def import_file(
                 "first_position": result.first_position,
                 "last_position": result.last_position,
                 "skipped": result.skipped,
+                "is_unanalyzed": result.is_unanalyzed,
             }
         )
     else:
         skipped = f", skipped {result.skipped:,} that were there" if result.skipped else ""
         console.print(f"imported {result.events:,} events of {result.streams:,} streams{skipped}")
+        if result.is_unanalyzed:
+            console.print(
+                "its statistics could not be made anew, so reading may be slow until autovacuum "
+                "comes: have the owner of the table run `ANALYZE refold.events`"
+            )
 
 
 async def _import(file: str, *, again: bool, skip_existing: bool) -> ImportResult:
@@ -157,7 +163,7 @@ def count(*, json: Json = False) -> None:
 
 @app.command("check")
 def check(*, json: Json = False) -> None:
-    """Say where events are read from, what will be slow, and what is refused.
+    """Say where events are, what will be slow, what is refused.
 
     Exits with 1 when something is refused. Workers look at the same when they start.
     """

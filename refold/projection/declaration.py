@@ -15,10 +15,11 @@ from refold.event import Event
 from refold.projection.backfill_policy import BackfillPolicy, backfill_from, backfill_from_beginning
 from refold.projection.checkpoints import Checkpoints, as_checkpoints
 from refold.projection.defaults import Defaults, Policies
-from refold.projection.fold import Handler, Row, RowFold
+from refold.projection.fold import RowFold
 from refold.projection.key import Key
 from refold.projection.keys.part import KeyPart
 from refold.projection.keys.rule import KeyRule, KeySpec, PathSpec
+from refold.projection.reading.handlers import D1, D2, Handler, Handlers, Row, TypedHandler
 from refold.projection.schemas import require_own_place
 from refold.projection.snapshot_policy import Snapshots
 from refold.system_events.events import SystemEvent
@@ -88,7 +89,8 @@ class Projection:
         self.policies = Policies(name, own)
         self.key_columns: tuple[str, ...] = tuple(str(c.name) for c in table.primary_key.columns)
         self._key = KeyRule(key, table)
-        self.handlers: dict[str, Handler] = {}
+        self.reading = Handlers(name, self._key)
+        self.handlers: dict[str, Handler] = self.reading.by_type
         self.system_handlers: list[SystemHandler] = []
         try:
             self.rows = RowFold(name, table, self._key, self.handlers)
@@ -98,25 +100,53 @@ class Projection:
     def __repr__(self) -> str:
         return f"Projection({self.name!r}, version={self.version})"
 
-    def on(self, *event_types: str, key: PathSpec | None = None) -> Callable[[Handler], Handler]:
+    @overload
+    def on(self, *events: str, key: PathSpec | None = ...) -> Callable[[Handler], Handler]: ...
+
+    @overload
+    def on(
+        self, e1: type[D1], /, *, key: PathSpec | None = ...
+    ) -> Callable[[TypedHandler[D1]], TypedHandler[D1]]: ...
+
+    @overload
+    def on(
+        self, e1: type[D1], e2: type[D2], /, *, key: PathSpec | None = ...
+    ) -> Callable[[TypedHandler[D1 | D2]], TypedHandler[D1 | D2]]: ...
+
+    @overload
+    def on(
+        self,
+        e1: type[Any],
+        e2: type[Any],
+        e3: type[Any],
+        /,
+        *more: type[Any],
+        key: PathSpec | None = ...,
+    ) -> Callable[[TypedHandler[Any]], TypedHandler[Any]]: ...
+
+    def on(self, *events: str | type[Any], key: PathSpec | None = None) -> Callable[[Any], Any]:
         """Registers the decorated function as the handler of these event types.
 
         Args:
-            event_types: At least one.
+            events: Types of events by name; or classes, pydantic models or dataclasses. Of these
+                the handler is given a ``TypedEvent[OrderPlaced]``: its `data` is an instance. The
+                type's name is the class's ``event_type``, a ``ClassVar[str]``, or without one the
+                class's own name. An event whose data do not validate is poison.
             key: Which row events of these types belong to, if not by the projection's own key:
                 what that may be, of as many parts, but no function.
 
         Raises:
             InvalidProjection: No type is given, a type has a handler already, the key does not
-                match the table's primary key, it or the projection's is a function, or the
-                handler is asynchronous (handlers are pure).
+                match the table's primary key, it or the projection's is a function, the handler
+                is asynchronous (handlers are pure), or a class is not one of events.
         """
-        if not event_types:
+        if not events:
             raise InvalidProjection(f"{self.name}: on(): expected at least one event type")
         try:
             parts = None if key is None else self._key.parts_of(key)
         except InvalidProjection as wrong:
-            raise InvalidProjection(f"{self.name}: on({event_types[0]!r}): {wrong}") from None
+            first = getattr(events[0], "__name__", events[0])
+            raise InvalidProjection(f"{self.name}: on({first!r}): {wrong}") from None
 
         def register(handler: Handler) -> Handler:
             if inspect.iscoroutinefunction(handler):
@@ -124,12 +154,7 @@ class Projection:
                     f"{self.name}: handler {handler.__name__!r}: expected a plain function, got an "
                     "async one: handlers are pure"
                 )
-            for event_type in event_types:
-                if event_type in self.handlers:
-                    raise InvalidProjection(f"{self.name}: {event_type!r} has a handler already")
-            self.handlers |= dict.fromkeys(event_types, handler)
-            if parts is not None:
-                self._key.set_parts(event_types, parts)
+            self.reading.add(events, handler, parts)
             return handler
 
         return register
@@ -318,5 +343,7 @@ class Projection:
 
         Raises:
             PoisonEvent: An event that a handler or the key cannot take.
+            InvalidProjection: Upcasters leave events on the way to the newest version.
         """
+        self.reading.require_whole()
         return self.rows.fold(events, since=self.start_from)

@@ -15,12 +15,8 @@ from refold.projection.columns import Settle, WrongValue, is_mutable, settle_for
 from refold.projection.columns.declared import check_table, scalar_default, written_columns
 from refold.projection.key import Key, KeyDoesNotFit
 from refold.projection.keys.rule import KeyRule
-
-Row = dict[str, Any]
-"""One row of a read model: column name to value, key columns included."""
-
-Handler = Callable[[Row | None, Event], Row | None]
-"""The row so far (None: there is none) and an event in; the row after (None: delete it) out."""
+from refold.projection.reading.does_not_fit import EventDoesNotFit
+from refold.projection.reading.handlers import Handler, Row
 
 _NAMED = 5
 """Of the columns that a table has not, so many are named."""
@@ -205,7 +201,7 @@ class RowFold:
 
     def poison(self, event: Event, error: BaseException) -> PoisonEvent:
         """The error that names this event as one that the projection cannot take."""
-        known = isinstance(error, (WrongValue, KeyDoesNotFit))
+        known = isinstance(error, (WrongValue, KeyDoesNotFit, EventDoesNotFit))
         reason = said(error) if known else raised(error)
         if not known and (place := raised_at(error)) is not None:
             reason = f"{reason} (at {place})"

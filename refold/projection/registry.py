@@ -39,7 +39,8 @@ class Registry:
         environment: The same from REFOLD_… variables, behind those.
 
     Raises:
-        InvalidProjection: Two have one name, one table, or settings that contradict one another.
+        InvalidProjection: Two have one name, one table, or settings that contradict one another;
+            or upcasters leave events on the way to the newest version.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Registry:
         for projection in projections:
             projection.policies.take(*behind)
             self._add(projection)
+            projection.reading.require_whole()
         self._require_own_tables()
         for handler in system_handlers:
             self._add_handler(handler)

@@ -24,7 +24,7 @@ from tests.support.databases import Database, drop_database, make_database
 from tests.support.live import live
 from tests.support.mapped import different, log_of, registry
 from tests.support.real_stores.emmett import EMMETT
-from tests.support.real_stores.eventsourcing import COMPRESSED, ENCRYPTED, PLAIN
+from tests.support.real_stores.eventsourcing import COMPRESSED, ENCRYPTED, PLAIN, TEXT_IDS
 from tests.support.real_stores.library import Appends, Conflict, Library, Said, made_up
 from tests.support.real_stores.message_db import MESSAGE_DB
 from tests.support.runs import checkpoint, run, until, working
@@ -114,7 +114,7 @@ async def test_categories_of_message_db_overtake_each_other_and_no_message_is_lo
                 assert await different(database, projection, events) == {}
 
 
-@pytest.mark.parametrize("library", LIBRARIES[:3], ids=lambda library: library.name)
+@pytest.mark.parametrize("library", [*LIBRARIES[:3], TEXT_IDS], ids=lambda library: library.name)
 async def test_its_tables_are_those_of_its_preset_and_of_other_tests(
     database: Database, template: EmbeddedPostgres, library: Library
 ) -> None:

@@ -29,6 +29,7 @@ class KeyRule:
     Attributes:
         function: The function, if the key is one.
         parts: Else the parts, one for each column of the primary key.
+        own: The parts of event types that have none of their own.
 
     Raises:
         InvalidProjection: It does not match the table's primary key.
@@ -36,14 +37,14 @@ class KeyRule:
 
     def __init__(self, spec: KeySpec, table: Table) -> None:
         self._table = table
-        self._own: tuple[KeyPart, ...] = ()
+        self.own: tuple[KeyPart, ...] = ()
         self._of_types: dict[str, tuple[KeyPart, ...]] = {}
         self.function: KeyFunction | None = None
         self.parts: tuple[KeyPart, ...] | None = None
         if callable(spec):
             self.function = spec
         else:
-            self.parts = self._own = key_parts(spec, table)
+            self.parts = self.own = key_parts(spec, table)
 
     def parts_of(self, spec: Any) -> tuple[KeyPart, ...]:
         """The parts of a key that single event types are to have.
@@ -69,10 +70,10 @@ class KeyRule:
     def set_parts(self, event_types: Sequence[str], parts: tuple[KeyPart, ...]) -> None:
         """Gives event types their own key, in place of the projection's."""
         self._of_types |= dict.fromkeys(event_types, parts)
-        self.parts = tuple(self._part(index) for index in range(len(self._own)))
+        self.parts = tuple(self._part(index) for index in range(len(self.own)))
 
     def _part(self, index: int) -> KeyPart:
-        own = self._own[index]
+        own = self.own[index]
         others = {name: parts[index] for name, parts in self._of_types.items()}
         others = {name: part for name, part in others.items() if part != own}
         return KeyByType(own, others) if others else own

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -36,7 +37,7 @@ _AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 class _EventSourcing:
     def __init__(self, url: str, variables: dict[str, str], **given: Any) -> None:
         self.source = stores.eventsourcing("shop", type_prefix=f"{_topic()}.", **given)
-        self._wraps = not given
+        self._wraps = "decompress" not in given
         there = urlsplit(url)
         self.shop = Shop(
             Environment(
@@ -120,7 +121,11 @@ def _opened(url: str, variables: dict[str, str], **given: Any) -> Iterator[_Even
 
 def _library(name: str, shape: Shape, variables: dict[str, str], **given: Any) -> Library:
     opened = partial(_opened, variables=variables, **given)
-    return Library(name, opened, shape, keeps_metadata=False, sees_data=not given)
+    return Library(name, opened, shape, keeps_metadata=False, sees_data="decompress" not in given)
+
+
+def _text_ids(shape: Shape) -> Shape:
+    return replace(shape, ddl=shape.ddl.replace("originator_id uuid", "originator_id text"))
 
 
 PLAIN = _library("eventsourcing", store_shapes.EVENTSOURCING, {})
@@ -133,4 +138,10 @@ ENCRYPTED = _library(
     {**_COMPRESSED, **_ENCRYPTED},
     decrypt=AESCipher(Environment(env=_ENCRYPTED)).decrypt,
     decompress=zlib.decompress,
+)
+TEXT_IDS = _library(
+    "eventsourcing-text",
+    _text_ids(store_shapes.EVENTSOURCING),
+    {"ORIGINATOR_ID_TYPE": "text"},
+    text_streams=True,
 )
