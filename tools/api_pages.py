@@ -57,6 +57,7 @@ PAGES = (
         (
             *("BackfillResult", "Progress", "PartitionProgress", "RunStatus", "Phase"),
             *("RunOptions", "LiveStatus", "Standing", "ProjectionHealth"),
+            *("MirrorHealth", "MirrorStatus", "MirrorLimits"),
         ),
     ),
     Page(
@@ -77,6 +78,9 @@ PAGES = (
         "processes",
         "Events and workers",
         "Where events are, writing to Refold's own table, and Refold in a worker of your own.",
-        ("EventSource", "Locks", "InOrder", "Marked", "append", "NewEvent", "RefoldPlugin"),
+        (
+            *("EventSource", "Locks", "InOrder", "Marked", "append", "NewEvent"),
+            *("MirrorSource", "MirroredEvent", "RefoldPlugin"),
+        ),
     ),
 )

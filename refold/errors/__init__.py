@@ -28,6 +28,11 @@ RefoldError
 ├── AlreadyImported         an event file whose content was imported before (source/files)
 ├── ImportConflict          another writer appended to the same streams (source/files)
 ├── RunFailed, NoRun, NotAwaited, NotLive   what a manager's call came to
+├── UnknownMirror           no mirror of that name is configured
+├── MirrorBusy              another installation copies under the same name
+├── MirrorConflict          the log has an event already where a mirrored one is to land
+├── MirrorSourceFailed      the source of a mirror does not answer (now)
+├── MirrorNotHere           a worker without the mirror (another one may have it)
 ├── CheckpointStoreFailed   a store of checkpoints does not answer, or with an error (now)
 ├── CheckpointLost          a store of checkpoints has lost one, or is behind
 ├── RunEnded                the run was ended from outside; its work is gone
@@ -39,7 +44,8 @@ RefoldError
 └── Fenced                  another attempt has taken over this work
 
 Retried are TemporalUnreachable, EventsUnreachable, TargetBehind, NoThreadLeft, NotDeployed,
-CheckpointStoreFailed, MissingRight, NotOnThisWorker and Fenced; all others are final.
+CheckpointStoreFailed, MirrorSourceFailed, MirrorNotHere, MissingRight, NotOnThisWorker and Fenced;
+all others are final.
 """
 
 from __future__ import annotations
@@ -57,6 +63,13 @@ from refold.errors.events import (
     WrongExpectedVersion,
 )
 from refold.errors.manager import AlreadyRunning, NoRun, NotAwaited, NotLive, RunFailed
+from refold.errors.mirrors import (
+    MirrorBusy,
+    MirrorConflict,
+    MirrorNotHere,
+    MirrorSourceFailed,
+    UnknownMirror,
+)
 from refold.errors.requests import (
     InvalidRequest,
     NoSchedule,
@@ -103,6 +116,10 @@ __all__ = [
     "InvalidEventFile",
     "InvalidProjection",
     "InvalidRequest",
+    "MirrorBusy",
+    "MirrorConflict",
+    "MirrorNotHere",
+    "MirrorSourceFailed",
     "MissingRight",
     "NoRun",
     "NoSchedule",
@@ -126,6 +143,7 @@ __all__ = [
     "SwapRefused",
     "TargetBehind",
     "TemporalUnreachable",
+    "UnknownMirror",
     "UnknownProjection",
     "UnreadableEvent",
     "VerificationFailed",

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.source.port.current import event_source
 from refold.source.port.elsewhere import reading
+from refold.source.port.event_source import EventSource
 from refold.source.settled.strategy import Writer
 
 _POLL_SECONDS = 0.05
@@ -25,14 +26,17 @@ class SettledHead:
 
     Args:
         settled: A position that is known to be settled, such as a checkpoint; None for none.
+        source: Whose head it is, in the database of the connection; None for the event source of
+            this process, wherever it is.
 
     Attributes:
         position: The highest position known to be settled.
         waiting_for: The open transactions that keep the next position from being settled.
     """
 
-    def __init__(self, settled: int | None = None) -> None:
-        self._source = event_source()
+    def __init__(self, settled: int | None = None, source: EventSource | None = None) -> None:
+        self._is_given = source is not None
+        self._source = source or event_source()
         self._settling = self._source.settled
         self.position = self._source.before if settled is None else settled
         self.waiting_for: list[Writer] = []
@@ -48,6 +52,8 @@ class SettledHead:
         Returns:
             The highest position now known to be settled.
         """
+        if self._is_given:
+            return await self._look(connection)
         async with reading(connection) as there:
             return await self._look(there)
 
