@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -201,20 +202,21 @@ async def check_keys(
     else:
         oracle = Oracle(connection, projection, upto=upto, passed_over=passed, held=held)
     checked = Checked()
-    async for rows in oracle.fold(keys):
-        found = await store.read(connection, list(rows))
-        checked.folded += len(rows)
-        for key, expected in rows.items():
-            there_is = found.get(key)
-            if _alike(store, expected, there_is):
-                continue
-            kind = _kind(expected, there_is)
-            checked.wrong[kind] += 1
-            if len(checked.shown) < _WRONG:
-                checked.shown.append((kind, _wrong_row(projection, key, expected, there_is)))
-        # Rows may be large: those of the next keys come in the place of these, not beside them.
-        rows.clear()
-        found.clear()
+    async with aclosing(oracle.fold(keys)) as folding:
+        async for rows in folding:
+            found = await store.read(connection, list(rows))
+            checked.folded += len(rows)
+            for key, expected in rows.items():
+                there_is = found.get(key)
+                if _alike(store, expected, there_is):
+                    continue
+                kind = _kind(expected, there_is)
+                checked.wrong[kind] += 1
+                if len(checked.shown) < _WRONG:
+                    checked.shown.append((kind, _wrong_row(projection, key, expected, there_is)))
+            # Rows may be large: those of the next keys come in the place of these, not beside them.
+            rows.clear()
+            found.clear()
     checked.note = oracle.note
     return checked
 

@@ -61,7 +61,7 @@ async def refold_keys(
         named = Span(upto, after, passed_over=passed)
         work.keys.update(await select.keys(connection, named))
     else:
-        async for texts in portions_of(connection, recent):
+        async for texts in portions_of(connection, recent, upto=upto):
             await in_thread(work.note, texts, hand=work.hand)
     work.keys -= await dead_letters.held_among(
         connection, projection.name, generation.generation, list(work.keys)
@@ -110,7 +110,7 @@ async def _fold(
             among=list(work.keys),
             passed_over=passed,
         )
-    async for texts in portions_of(connection, wanted):
+    async for texts in portions_of(connection, wanted, upto=upto):
         await in_thread(work.fold, texts, hand=work.hand)
 
 
