@@ -21,9 +21,12 @@ from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.runtime.settings import Settings
 from refold.runtime.threads import in_thread
+from refold.source.port.current import event_source
 from refold.source.portions import stream
 from refold.source.reader import decoded
+from refold.source.settled.patience import patience_of
 from refold.store import generations, partitions, schema, selected_keys
+from refold.store.gaps import late_events
 from refold.store.sessions.takeover import take_over
 from refold.store.tables.read_models import physical
 from refold.store.tables.rows import RowStore
@@ -123,7 +126,10 @@ class RefoldActivities(StepActivities):
     async def _target(
         self, connection: AsyncConnection, plan: Plan, projection: Projection
     ) -> Target:
+        source = event_source()
+        patient = patience_of(source) is not None
         async with connection.begin():
+            late_to = await late_events.newest(connection, source.name) if patient else 0
             generation = await generations.get(connection, projection.name, plan.generation)
             passed = await poison_events.passed_over(connection, projection, plan.generation)
         if generation is None:
@@ -135,4 +141,5 @@ class RefoldActivities(StepActivities):
         if plan.selection is not None:
             assert projection.key_paths is not None
             among = selected_keys.of_run(projection.key_paths, plan.run_id)
-        return Target(plan, projection, generation, RowStore(table), position, among, passed)
+        rows = RowStore(table)
+        return Target(plan, projection, generation, rows, position, among, passed, patient, late_to)

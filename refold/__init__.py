@@ -65,6 +65,7 @@ from refold.system_events.events import (
     ProjectionCheckpointRestored,
     ProjectionCheckpointSaved,
     ProjectionFailed,
+    ProjectionLateEventsApplied,
     ProjectionRestartRequested,
     ProjectionRollbackRequested,
     ProjectionSnapshotCreated,
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
     from refold.source.settled.in_order import InOrder
     from refold.source.settled.locks import Locks
     from refold.source.settled.marked import Marked
+    from refold.source.settled.patience import Patience
     from refold.worker.plugin import RefoldPlugin
 
 __all__ = [
@@ -131,6 +133,7 @@ __all__ = [
     "NotOnThisWorker",
     "OnPoison",
     "PartitionProgress",
+    "Patience",
     "Phase",
     "PoisonEvent",
     "PredicateFailed",
@@ -146,6 +149,7 @@ __all__ = [
     "ProjectionCheckpointSaved",
     "ProjectionFailed",
     "ProjectionHealth",
+    "ProjectionLateEventsApplied",
     "ProjectionManager",
     "ProjectionRestartRequested",
     "ProjectionRollbackRequested",
@@ -197,6 +201,7 @@ _LATER = {
     "Locks": "refold.source.settled.locks",
     "Marked": "refold.source.settled.marked",
     "NewEvent": "refold.source.log",
+    "Patience": "refold.source.settled.patience",
     "ProjectionHealth": "refold.manager.health",
     "ProjectionManager": "refold.manager.projections",
     "RefoldPlugin": "refold.worker.plugin",

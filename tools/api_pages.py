@@ -66,6 +66,7 @@ PAGES = (
             *("ProjectionBackfillRequested", "ProjectionRollbackRequested"),
             *("ProjectionRestartRequested", "ProjectionStarted", "ProjectionStopped"),
             *("ProjectionFailed", "ProjectionCheckpointSaved", "ProjectionCheckpointRestored"),
+            "ProjectionLateEventsApplied",
             *("ProjectionBackfillStarted", "ProjectionBackfillProgress"),
             *("ProjectionBackfillCompleted", "ProjectionBackfillFailed"),
             *("ProjectionSnapshotCreated", "ProjectionSnapshotRestored"),
@@ -75,6 +76,9 @@ PAGES = (
         "processes",
         "Events and workers",
         "Where events are, writing to Refold's own table, and Refold in a worker of your own.",
-        ("EventSource", "Locks", "InOrder", "Marked", "append", "NewEvent", "RefoldPlugin"),
+        (
+            *("EventSource", "Locks", "InOrder", "Marked", "Patience"),
+            *("append", "NewEvent", "RefoldPlugin"),
+        ),
     ),
 )

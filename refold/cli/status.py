@@ -163,7 +163,7 @@ async def _status(name: str | None, tenant: str | None) -> list[dict[str, Any]]:
         await require_migrated(engine)
         looking = engine.execution_options(isolation_level="AUTOCOMMIT")
         async with looking.connect() as connection:
-            head = SettledHead()
+            head = SettledHead(records=False)
             await head.wait(connection, seconds=1)
             rows = [await _status_of(connection, projection, head, among) for projection in wanted]
     finally:

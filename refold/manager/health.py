@@ -105,7 +105,7 @@ async def read_standing(
         types = await deployments.event_types(connection, name, version)
     lease = await leases.holder(connection, name)
     position = active.position if active is not None else None
-    head = SettledHead(position)
+    head = SettledHead(position, records=False)
     await head.poll(connection)
     after = event_source().before if position is None else position
     lag, age = await _lag(connection, after, head.position, types, among)

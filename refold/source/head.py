@@ -14,7 +14,10 @@ from collections.abc import Callable
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.source.port.current import event_source
+from refold.source.settled.looking import Looking, WaitingForWriters
+from refold.source.settled.patience import Patience
 from refold.source.settled.strategy import Writer
+from refold.source.settled.waiting_for_gaps import WaitingForGaps
 
 _POLL_SECONDS = 0.05
 
@@ -24,18 +27,28 @@ class SettledHead:
 
     Args:
         settled: A position that is known to be settled, such as a checkpoint; None for none.
-
-    Attributes:
-        position: The highest position known to be settled.
-        waiting_for: The open transactions that keep the next position from being settled.
+        records: Whether gaps that are passed may be recorded; a head that nobody goes on from
+            passes none. See `refold.source.settled.patience`.
     """
 
-    def __init__(self, settled: int | None = None) -> None:
-        self._source = event_source()
-        self._settling = self._source.settled
-        self.position = self._source.before if settled is None else settled
-        self.waiting_for: list[Writer] = []
-        self._candidate = self.position
+    def __init__(self, settled: int | None = None, *, records: bool = True) -> None:
+        source = event_source()
+        first = source.before if settled is None else settled
+        self._looking: Looking
+        if isinstance(source.settled, Patience):
+            self._looking = WaitingForGaps(source.settled, source, first, records=records)
+        else:
+            self._looking = WaitingForWriters(source.settled, source, first)
+
+    @property
+    def position(self) -> int:
+        """The highest position known to be settled."""
+        return self._looking.position
+
+    @property
+    def waiting_for(self) -> list[Writer]:
+        """The open transactions, or gaps, that keep the next position from being settled."""
+        return self._looking.waiting_for
 
     async def poll(self, connection: AsyncConnection) -> int:
         """Looks once, without waiting.
@@ -47,19 +60,7 @@ class SettledHead:
         Returns:
             The highest position now known to be settled.
         """
-        if self.waiting_for:
-            open_now = {writer.transaction for writer in await self._writers(connection)}
-            self.waiting_for = [w for w in self.waiting_for if w.transaction in open_now]
-            if self.waiting_for:
-                return self.position
-            self.position = self._candidate
-        # The order matters: first the highest position, then who may still be below it.
-        highest = await self._settling.highest(connection, self._source)
-        if highest > self.position:
-            self._candidate = highest
-            self.waiting_for = await self._writers(connection)
-            if not self.waiting_for:
-                self.position = highest
+        await self._looking.poll(connection)
         return self.position
 
     async def wait(
@@ -81,7 +82,7 @@ class SettledHead:
             ran out.
         """
         await self.poll(connection)
-        target = self._candidate if self.waiting_for else self.position
+        target = self._looking.candidate if self.waiting_for else self.position
         clock = asyncio.get_running_loop().time
         end = math.inf if seconds is None else clock() + seconds
         while self.position < target and clock() < end:
@@ -89,6 +90,3 @@ class SettledHead:
             await asyncio.sleep(_POLL_SECONDS)
             await self.poll(connection)
         return self.position
-
-    async def _writers(self, connection: AsyncConnection) -> list[Writer]:
-        return await self._settling.writers(connection, self._source)

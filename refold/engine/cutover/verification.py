@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.engine.folding.poison_events import passed_over
+from refold.engine.live.late_events import uncertain_keys
 from refold.messages.run.diff import Diff, WrongRow
 from refold.messages.run.diff_values import plain, short_row, short_rows, some_names, within
 from refold.messages.run.preview import DiffSample
@@ -187,6 +188,8 @@ async def check_keys(
 ) -> Checked:
     """Folds keys again and compares them with their rows in a table, but for those that are held.
 
+    Keys of events that have appeared in a gap in the positions just now are left out, too.
+
     Raises:
         PoisonEvent: An event that a handler or the key cannot take.
         UnreadableEvent: An event whose JSON cannot be read.
@@ -195,7 +198,8 @@ async def check_keys(
     passed = await passed_over(connection, projection, there.generation)
     oracle = Oracle(connection, projection, upto=upto, passed_over=passed, held=held)
     checked = Checked()
-    async for rows in oracle.fold(keys):
+    late = await uncertain_keys(connection, projection, there)
+    async for rows in oracle.fold([key for key in keys if key not in late]):
         found = await store.read(connection, list(rows))
         checked.folded += len(rows)
         for key, expected in rows.items():

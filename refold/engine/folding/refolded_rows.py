@@ -46,6 +46,8 @@ class Target:
         position: The last position that is folded (inclusive).
         among: The keys that are folded; None for all.
         passed_over: The positions of events that are not folded.
+        patient: Whether events may appear below a position that is settled.
+        late_to: The number of the latest such event when reading began.
     """
 
     plan: Plan
@@ -55,6 +57,8 @@ class Target:
     position: int
     among: Select[Any] | None
     passed_over: list[int]
+    patient: bool = False
+    late_to: int = 0
 
 
 class _GivesIn(Exception):
