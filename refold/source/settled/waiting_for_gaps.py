@@ -67,7 +67,7 @@ class WaitingForGaps:
             marked = [mark for mark in marks.of(connection) if mark.highest > gap.high]
             left = self._patience.seconds - (marked[0].age if marked else 0)
             writers = marked[0].writers if marked and left <= 0 else []
-            self.waiting_for = [*writers, _awaited(gap, left)]
+            self.waiting_for = writers or [_awaited(gap, left)]
 
     async def _first_gap(self, connection: AsyncConnection, highest: int) -> Gap | None:
         """Goes on to the first gap, or to the highest position if there is none."""

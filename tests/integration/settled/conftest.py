@@ -9,11 +9,14 @@ import asyncpg
 import pytest
 
 from tests.support.databases import Database
+from tests.support.kept_stores import STORES
+from tests.support.mapped import given
 from tests.support.settling import (
     BEHIND_VIEW,
     DRAWN_EARLY,
     IN_OWN,
     IN_PARTITIONS,
+    PATIENT,
     Kept,
     Reader,
     keeping,
@@ -21,14 +24,17 @@ from tests.support.settling import (
     reading,
     session,
 )
+from tests.support.soaking import soak
+
+_HERE = [IN_OWN, DRAWN_EARLY, IN_PARTITIONS, BEHIND_VIEW, PATIENT]
 
 
-@pytest.fixture(params=[IN_OWN, DRAWN_EARLY, IN_PARTITIONS, BEHIND_VIEW], ids=name_of, autouse=True)
+@pytest.fixture(params=[*_HERE, *soak(*STORES)], ids=name_of, autouse=True)
 async def kept(request: pytest.FixtureRequest, database: Database) -> AsyncIterator[Kept]:
-    """A log whose head settles by locks, however its writers write."""
+    """A log whose writers write at the same time: whoever may still append is known."""
     made: Kept = request.param
     async with session(database) as connection:
-        await connection.execute(made.ddl)
+        await connection.execute(given(made.ddl))
     with keeping(made):
         yield made
 

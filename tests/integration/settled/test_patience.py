@@ -49,9 +49,7 @@ async def nodes(database: Database) -> AsyncIterator[tuple[Node, Node]]:
 
 
 async def passes(reader: Reader) -> list[int]:
-    """What is read once the gap is passed, not before its time."""
-    assert await reader.look() == []
-    started = asyncio.get_running_loop().time()
+    """What is read once the gap is passed."""
     found: list[int] = []
 
     async def there() -> bool:
@@ -59,7 +57,6 @@ async def passes(reader: Reader) -> list[int]:
         return bool(found)
 
     await until(there)
-    assert asyncio.get_running_loop().time() - started >= 0.8 * SECONDS
     return found
 
 
@@ -93,10 +90,13 @@ async def test_a_gap_is_passed_recorded_and_looked_at_again(
     one, other = nodes
     await one.write()
     await other.write()
+    clock = asyncio.get_running_loop().time
+    began = clock()
     assert await reader.look() == [1]
     [awaited] = reader.head.waiting_for
     assert str(awaited).startswith("nobody yet at positions 2 to 50, awaited for 0 s at most")
     assert await passes(reader) == [51]
+    assert clock() - began >= SECONDS
     assert await again(database, source) == (0, [(2, 50)], [])
     await one.write()
     await other.write()
@@ -119,7 +119,7 @@ async def test_whoever_was_at_work_when_the_gap_was_seen_is_waited_for(
     for _ in range(2):
         assert await reader.look() == []
         await asyncio.sleep(1.5 * SECONDS)
-    assert [w.pid for w in reader.head.waiting_for] == [one.connection.get_server_pid(), None]
+    assert [w.pid for w in reader.head.waiting_for] == [one.connection.get_server_pid()]
     # Who begins later is not waited for, nor one who only reads.
     async with session(database) as later, session(database) as idle:
         await later.execute("BEGIN; CREATE TABLE anything ()")
