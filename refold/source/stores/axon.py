@@ -81,5 +81,7 @@ def axon(
         metadata={"*": metadata, "aggregate_type": aggregate},
         recorded_at=time,
         settled=settled or usual,
+        # Hibernate's sequences begin at 1: what is below is no gap.
+        first=1 if engine == "4-jpa" else 0,
         name="Axon",
     )
