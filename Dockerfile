@@ -10,7 +10,7 @@ WORKDIR /app
 
 # Packages first: this layer changes only with the lock.
 COPY requirements.lock ./
-RUN pip install --require-hashes -r requirements.lock
+RUN pip install --require-hashes --no-deps -r requirements.lock
 
 COPY pyproject.toml README.md LICENSE worker.py ./
 COPY refold ./refold

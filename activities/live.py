@@ -25,6 +25,7 @@ from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.requests.poison_policy import Poison
 from refold.runtime.settings import PATIENCE_SECONDS
+from refold.runtime.temporal.search_attributes import Listing
 from refold.source.head import SettledHead
 from refold.source.wakeups import Bell, listening
 from refold.store import generations, schema, system_events
@@ -72,6 +73,7 @@ class LiveActivities(StepActivities):
     ) -> None:
         super().__init__(engine, registry, patience)
         self._storage = storage
+        self._listing = Listing()
 
     @activity.defn
     async def follow_live(self, segment: LiveSegment) -> LiveReport:
@@ -98,7 +100,9 @@ class LiveActivities(StepActivities):
             live = _Live(
                 self._engine, self._deployment, self._storage, segment, looker=looker, writer=writer
             )
-            return await live.follow(bell, beat)
+            report = await live.follow(bell, beat)
+        listed = await self._listing.is_there(activity.client())
+        return report.model_copy(update={"is_listed": listed})
 
 
 class _Live:

@@ -24,6 +24,7 @@ from refold.messages.snapshots import BeginSnapshot
 from refold.projection.registry import Registry
 from refold.requests.runs import Request
 from refold.runtime.settings import Settings
+from refold.runtime.temporal.search_attributes import Listing
 
 
 class PlanningActivities(StepActivities):
@@ -52,6 +53,7 @@ class PlanningActivities(StepActivities):
         self._backfills = BackfillPlanner(engine, self._deployment, settings)
         self._rollbacks = RollbackPlanner(engine, self._deployment, settings)
         self._snapshots = SnapshotPlanner(engine, self._deployment, settings)
+        self._listing = Listing()
 
     @activity.defn
     async def begin_run(self, begin: BeginRun) -> Plan:
@@ -139,8 +141,9 @@ class PlanningActivities(StepActivities):
                 workflow_id=activity.info().workflow_id or "",
                 kind=kind,
             )
-            if known is not None:
-                return known
-            # While the lease is held, nobody hands it out again.
-            await self._homecoming.bring(request.projection, lost)
-            return await plan(beat)
+            if known is None:
+                # While the lease is held, nobody hands it out again.
+                await self._homecoming.bring(request.projection, lost)
+                known = await plan(beat)
+        listed = await self._listing.is_there(activity.client())
+        return known.model_copy(update={"is_listed": listed})

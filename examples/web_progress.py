@@ -28,7 +28,7 @@ from refold.manager.projections import (
 from refold.messages.run.status import RunStatus
 from refold.projection.registry import Registry
 from refold.runtime.settings import load_settings
-from refold.runtime.temporal import connect
+from refold.runtime.temporal.client import connect
 
 STATUS: dict[type[Exception], int] = {UnknownProjection: 404, NoRun: 404, AlreadyRunning: 409}
 

@@ -41,7 +41,7 @@ from refold.errors import (
     VersionChanged,
     WrongExpectedVersion,
 )
-from refold.event import Event
+from refold.event import Event, TypedEvent
 from refold.messages.live import LiveStatus
 from refold.messages.run.life import BackfillResult, PartitionProgress, Phase, Progress
 from refold.messages.run.options import RunOptions
@@ -51,6 +51,10 @@ from refold.projection.backfill_policy import BackfillPolicy, backfill_from, bac
 from refold.projection.checkpoints import Checkpoints
 from refold.projection.declaration import Handler, Projection, Row
 from refold.projection.defaults import Defaults
+from refold.projection.keys.derived import day, lower, month, split, week, year
+from refold.projection.reading.declared import Upcaster
+from refold.projection.reading.handlers import TypedHandler
+from refold.projection.reading.upcasting import upcast
 from refold.projection.snapshot_policy import Snapshots
 from refold.requests.criteria import Criteria
 from refold.requests.limits import Limits, Throttle
@@ -178,18 +182,28 @@ __all__ = [
     "TargetBehind",
     "TemporalUnreachable",
     "Throttle",
+    "TypedEvent",
+    "TypedHandler",
     "UnexpectedVersion",
     "UnknownProjection",
     "UnreadableEvent",
     "UnreadableEventFile",
+    "Upcaster",
     "VerificationFailed",
     "VersionChanged",
     "WrongExpectedVersion",
     "append",
     "backfill_from",
     "backfill_from_beginning",
+    "day",
+    "lower",
+    "month",
     "on_system_event",
     "predicate",
+    "split",
+    "upcast",
+    "week",
+    "year",
 ]
 
 # What needs a driver or a client: it is imported when it is first asked for.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
+
+Data = TypeVar("Data")
 
 
 class Event(NamedTuple):
@@ -27,6 +29,28 @@ class Event(NamedTuple):
     version: int
     type: str
     data: dict[str, Any]
+    metadata: dict[str, Any]
+    recorded_at: datetime
+
+
+class TypedEvent(NamedTuple, Generic[Data]):
+    """An `Event` whose data are an instance of a class: what a handler of that class is given.
+
+    Attributes:
+        data: The instance.
+        position: As in `Event`, and so are the others.
+        stream_id: The stream.
+        version: Place within its stream.
+        type: What happened.
+        metadata: What is known about the event.
+        recorded_at: When it was recorded, in UTC.
+    """
+
+    position: int
+    stream_id: str
+    version: int
+    type: str
+    data: Data
     metadata: dict[str, Any]
     recorded_at: datetime
 

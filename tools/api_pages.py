@@ -34,7 +34,9 @@ PAGES = (
         "Declarations",
         "Projections and their settings.",
         (
-            *("Projection", "Event", "Handler", "Row"),
+            *("Projection", "Event", "TypedEvent", "Handler", "TypedHandler", "Row"),
+            *("upcast", "Upcaster"),
+            *("lower", "split", "day", "week", "month", "year"),
             *("BackfillPolicy", "backfill_from", "backfill_from_beginning", "Checkpoints"),
             *("Snapshots", "Defaults", "OnPoison", "predicate"),
         ),

@@ -30,9 +30,11 @@ EXAMPLES = ("asking", "declaring", "keeping", "managing", "serving")
 _CALLED = {
     "append": "append_events",
     "backfill_from": "backfill_from_policy",
+    **{name: f"{name}_key" for name in ("lower", "split", "day", "week", "month", "year")},
     "backfill_from_beginning": "backfill_from_beginning_policy",
     "on_system_event": "system_event_handler",
     "predicate": "named_predicate",
+    "upcast": "upcast_events",
 }
 # Of other classes people call no methods.
 _WITH_METHODS = ("ProjectionManager", "Projection", "SystemEventContext")
@@ -43,7 +45,7 @@ _ASKED = (
     "ProjectionRollbackRequested",
     "ProjectionRestartRequested",
 )
-_WITHOUT = ("StartedRun", "Handler", "Row", "NewEvent")
+_WITHOUT = ("StartedRun", "Handler", "TypedHandler", "Row", "Upcaster", "NewEvent")
 
 _WIDE = 92
 

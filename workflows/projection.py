@@ -9,6 +9,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
+from refold.workflows.base.listing import Listed
 from refold.workflows.base.steps import heed_cancellation, step
 from refold.workflows.live.requests import Requests
 
@@ -30,6 +31,7 @@ with workflow.unsafe.imports_passed_through():
         auto_start_id,
     )
     from refold.messages.live_markdown import as_markdown
+    from refold.messages.search_attributes import KIND, PROJECTION, STATUS
     from refold.messages.snapshots import SnapshotInfo
     from refold.messages.step_failures import StepFailures
     from refold.projection.snapshot_policy import MADE_BY_ITSELF
@@ -79,6 +81,7 @@ class Projection(Requests):
         self._tally = state.tally
         self._health = state.health
         self._failures = StepFailures(state.health.failing)
+        self._listed = Listed()
         self._segment: asyncio.Task[LiveReport] | None = None
         self._interrupted = False
         self._again = False
@@ -304,6 +307,16 @@ class Projection(Requests):
 
     def _show(self) -> None:
         workflow.set_current_details(as_markdown(self._health))
+        report = self._health.report
+        if report is not None and report.is_listed:
+            self._listed.turn_on({"version": report.version})
+        self._listed.show(
+            {
+                PROJECTION: self._name or None,
+                KIND: workflow.info().workflow_type,
+                STATUS: self._health.status.value,
+            }
+        )
 
 
 def _as_event(name: str, error: LiveError) -> ProjectionFailed:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Any
 
-from sqlalchemy import Column, MetaData, Numeric, Table, Text
+from pydantic import BaseModel
+from sqlalchemy import Column, Date, MetaData, Numeric, Table, Text
 
 from refold import (
     BackfillPolicy,
@@ -20,10 +22,18 @@ from refold import (
     Row,
     Snapshots,
     SystemEventContext,
+    TypedEvent,
     backfill_from,
     backfill_from_beginning,
+    day,
+    lower,
+    month,
     on_system_event,
     predicate,
+    split,
+    upcast,
+    week,
+    year,
 )
 
 
@@ -65,9 +75,36 @@ def projection_on() -> None:
         before = row["total"] if row else Decimal(0)
         return {"total": before + Decimal(event.data["price"])}
 
-    @revenue.on("ItemDiscontinued")
+    @revenue.on("ItemDiscontinued", key="stream_id")
     def gone(row: Row | None, event: Event) -> None:
         return None
+
+
+def typed_event() -> None:
+    """A handler of a class: the event's data are an instance."""
+
+    class ItemAdded(BaseModel):
+        sku: str
+        price: Decimal
+
+    revenue = _revenue()
+
+    @revenue.on(ItemAdded)
+    def added(row: Row | None, event: TypedEvent[ItemAdded]) -> Row:
+        before = row["total"] if row else Decimal(0)
+        return {"total": before + event.data.price}
+
+
+def upcast_events() -> None:
+    """Events of two older versions, one of them under an older name."""
+
+    @upcast("ArticleAdded", from_version=1, to_type="ItemAdded", to_version=2)
+    def renamed(event: Event) -> dict[str, Any]:
+        return {"sku": event.data["article"], "cents": event.data["cents"]}
+
+    @upcast("ItemAdded", from_version=2)
+    def in_units(event: Event) -> dict[str, Any]:
+        return {"sku": event.data["sku"], "price": str(Decimal(event.data["cents"]) / 100)}
 
 
 def projection_fold() -> None:
@@ -88,6 +125,55 @@ def projection_fold() -> None:
         recorded_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
     assert revenue.fold([event]) == {"tea": {"sku": "tea", "total": Decimal("4.50")}}
+
+
+def _keyed(key: Any, kind: type[Text | Date] = Text) -> Projection:
+    table = Table("counts", MetaData(), Column("key", kind, primary_key=True))
+    counts = Projection("counts", table=table, key=key)
+    counts.on("CustomerMoved")(lambda row, event: {})
+    return counts
+
+
+def _moved() -> Event:
+    at = datetime(2026, 2, 11, 23, 30, tzinfo=UTC)
+    return Event(1, "customer-EU-7", 1, "CustomerMoved", {"email": "Ann@Shop.EU"}, {}, at)
+
+
+def lower_key() -> None:
+    """One row for each address, however it is written."""
+    by_email = _keyed(lower("data.email"))
+    assert [*by_email.fold([_moved()])] == ["ann@shop.eu"]
+
+
+def split_key() -> None:
+    """One row for each region of streams such as customer-EU-7; one for each domain."""
+    by_region = _keyed(split("stream_id", "-", 1))
+    assert [*by_region.fold([_moved()])] == ["EU"]
+    by_domain = _keyed(lower(split("data.email", "@", -1)))
+    assert [*by_domain.fold([_moved()])] == ["shop.eu"]
+
+
+def day_key() -> None:
+    """One row for each day."""
+    assert [*_keyed(day("recorded_at"), Date).fold([_moved()])] == [date(2026, 2, 11)]
+
+
+def week_key() -> None:
+    """One row for each week, by its Monday."""
+    assert [*_keyed(week("recorded_at"), Date).fold([_moved()])] == [date(2026, 2, 9)]
+
+
+def month_key() -> None:
+    """One row for each month; as a part of a key, one for each customer and month."""
+    assert [*_keyed(month("recorded_at"), Date).fold([_moved()])] == [date(2026, 2, 1)]
+    customer, of_month = Column("id", Text, primary_key=True), Column("m", Date, primary_key=True)
+    table = Table("customer_months", MetaData(), customer, of_month)
+    Projection("customer-months", table=table, key=("stream_id", month("recorded_at")))
+
+
+def year_key() -> None:
+    """One row for each year."""
+    assert [*_keyed(year("recorded_at"), Date).fold([_moved()])] == [date(2026, 1, 1)]
 
 
 def event() -> None:

@@ -195,3 +195,16 @@ async def set_limits(manager: ProjectionManager) -> None:
     except InvalidRequest as error:
         print(error)
     await manager.result(run)
+
+
+# -- rows ------------------------------------------------------------------------------------
+
+
+async def explain(manager: ProjectionManager) -> None:
+    """The steps of one row, and whether readers see what its events make of it."""
+    from projections.order_summary import order_summary
+
+    told = await manager.explain(order_summary, "INV-1", limit=20)
+    for step in told.lives[0].steps:
+        print(step.event.position, step.event.type, step.after)
+    print("as folded" if told.is_right else "changed by hand, or not built yet")

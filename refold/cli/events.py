@@ -1,4 +1,4 @@
-"""events import, events count, events check."""
+"""events import, events show, events count, events check."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColu
 from rich.progress import Progress as Bar
 
 from refold.cli.output import FAILED, Json, console, errors, finished, print_json
-from refold.errors import ConfigurationError
+from refold.cli.rows.values import indented
+from refold.errors import ConfigurationError, InvalidRequest
+from refold.event import Event
 from refold.runtime.database import make_engine
 from refold.runtime.settings import load_settings
 from refold.source.checking.check import EventsReport, check_events
 from refold.source.files.importer import ImportProgress, ImportResult, import_events
 from refold.source.log import count_events
 from refold.source.port.current import event_source
+from refold.source.reader import read_at
 from refold.store.migrate import require_migrated
 
 app = typer.Typer(help="Events, and where they are.", no_args_is_help=True)
@@ -53,11 +56,17 @@ def import_file(
                 "first_position": result.first_position,
                 "last_position": result.last_position,
                 "skipped": result.skipped,
+                "is_unanalyzed": result.is_unanalyzed,
             }
         )
     else:
         skipped = f", skipped {result.skipped:,} that were there" if result.skipped else ""
         console.print(f"imported {result.events:,} events of {result.streams:,} streams{skipped}")
+        if result.is_unanalyzed:
+            console.print(
+                "its statistics could not be made anew, so reading may be slow until autovacuum "
+                "comes: have the owner of the table run `ANALYZE refold.events`"
+            )
 
 
 async def _import(file: str, *, again: bool, skip_existing: bool) -> ImportResult:
@@ -101,6 +110,40 @@ async def _import(file: str, *, again: bool, skip_existing: bool) -> ImportResul
         await engine.dispose()
 
 
+@app.command("show")
+def show(
+    position: Annotated[
+        int, typer.Argument(metavar="POSITION", help="Its place in the log.", show_default=False)
+    ],
+    *,
+    json: Json = False,
+) -> None:
+    """Show one event, as handlers get it."""
+    event = finished(_event(position))
+    if json:
+        print_json(event._asdict())
+        return
+    at = f"{event.recorded_at:%Y-%m-%d %H:%M:%S.%f %Z}"
+    console.print(f"{event.position:,} {event.type}, {event.stream_id} {event.version}, {at}")
+    for name, value in (("data", event.data), ("metadata", event.metadata)):
+        console.print(f"{name} {indented(value)}", soft_wrap=True)
+
+
+async def _event(position: int) -> Event:
+    engine = make_engine(load_settings(), activities=0)
+    try:
+        async with engine.connect() as connection:
+            found = await read_at(connection, [position])
+    finally:
+        await engine.dispose()
+    if not found:
+        raise InvalidRequest(
+            f"position: expected that of an event, got {position}: {event_source()!r} has none "
+            "there; positions may have gaps"
+        )
+    return found[0]
+
+
 @app.command("count")
 def count(*, json: Json = False) -> None:
     """Count the events of the source."""
@@ -128,10 +171,11 @@ def check(*, json: Json = False) -> None:
 
 
 def _told(report: EventsReport) -> Iterator[str]:
-    yield f"{report.source}: settles by {report.settles}, head {report.head}"
+    head = "" if report.head is None else f", head {report.head}"
+    yield f"{report.source}: settles by {report.settles}{head}"
     yield from (f"  {line}" for line in [*report.tables, *report.sequences])
     yield from (f"  {name}: {kind}" for name, kind in report.columns.items())
-    yield from (f"  open: {writer}" for writer in report.writing)
+    yield from (f"  the head waits for {writer}" for writer in report.writing)
     for event in report.events:
         yield "  event " + ", ".join(f"{name} {value}" for name, value in event.items())
     for slow in report.slow:

@@ -17,6 +17,9 @@ from refold.cli import (
 )
 from refold.cli import generations as generation_commands
 from refold.cli import status as status_commands
+from refold.cli.rows.explain import explain
+from refold.cli.rows.fold import fold
+from refold.cli.rows.rows import rows
 from refold.cli.runs import commands, controls
 from refold.runtime.command import leave
 
@@ -41,6 +44,9 @@ app.command()(live.stop)
 app.command()(live.restart)
 app.command()(live.health)
 app.command()(log.log)
+app.command()(rows)
+app.command()(explain)
+app.command()(fold)
 app.command()(commands.backfill)
 app.command()(commands.rebuild)
 app.command()(commands.rollback)

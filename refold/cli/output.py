@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -105,7 +106,11 @@ def fail(message: str) -> None:
 
 def print_json(value: Any) -> None:
     """Prints a value as one JSON document."""
-    sys.stdout.buffer.write(orjson.dumps(value, default=_plain, option=orjson.OPT_INDENT_2))
+    try:
+        encoded = orjson.dumps(value, default=_plain, option=orjson.OPT_INDENT_2)
+    except TypeError:  # a whole number of more than 64 bits
+        encoded = json.dumps(value, default=_plain, indent=2, ensure_ascii=False).encode()
+    sys.stdout.buffer.write(encoded)
     sys.stdout.buffer.write(b"\n")
     sys.stdout.flush()
 

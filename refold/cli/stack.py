@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from temporalio.service import RPCError
 
 from refold.cli.output import console, fail, finished
 from refold.errors import RefoldError
+from refold.messages.search_attributes import SEARCH_ATTRIBUTES
 from refold.runtime.command import FAILED, set_up_logging
 from refold.runtime.database import make_engine
 from refold.runtime.settings import Settings, load_settings
+from refold.runtime.temporal import search_attributes
+from refold.runtime.temporal.client import connect
 from refold.stack.dev import run_until_signalled
 from refold.stack.errors import StackError
 from refold.stack.stack import Stack
@@ -21,7 +25,7 @@ from refold.store.migrate import migrate as migrate_schema
 
 
 def migrate() -> None:
-    """Make or upgrade the schema `refold`; safe to run twice."""
+    """Make or upgrade the schema `refold`, and Temporal's search attributes; safe to run twice."""
 
     async def run() -> bool:
         engine = make_engine(load_settings(), activities=0)
@@ -32,6 +36,18 @@ def migrate() -> None:
 
     changed = finished(run())
     console.print("schema refold: migrated" if changed else "schema refold: up to date")
+    console.print(f"search attributes: {finished(_register())}", soft_wrap=True)
+
+
+async def _register() -> str:
+    """What became of the search attributes; without them everything works, unlisted."""
+    try:
+        names = await search_attributes.register(await connect())
+    except RPCError as error:
+        return f"Temporal refuses ({error.message}); runs are not listed by them"
+    except RefoldError as error:
+        return f"{error}; runs are not listed by them until `refold migrate` is run again"
+    return f"registered {', '.join(names)}" if names else "up to date"
 
 
 def worker() -> None:
@@ -72,7 +88,13 @@ def dev(
 ) -> None:
     """Keep an embedded PostgreSQL, Temporal with its UI, and workers up until Ctrl-C."""
     set_up_logging()
-    stack = Stack(data_dir, workers=workers, port_base=port_base, migrate=migrate_url)
+    stack = Stack(
+        data_dir,
+        workers=workers,
+        port_base=port_base,
+        migrate=migrate_url,
+        keywords=SEARCH_ATTRIBUTES,
+    )
     try:
         status = run_until_signalled(stack, lambda ready: _announce(ready, data_dir))
     except StackError as error:
@@ -102,7 +124,7 @@ def demo(
     except RefoldError as error:
         fail(str(error))
     with tempfile.TemporaryDirectory(prefix="refold-demo-") as directory:
-        stack = Stack(Path(directory), workers=1, migrate=migrate_url)
+        stack = Stack(Path(directory), workers=1, migrate=migrate_url, keywords=SEARCH_ATTRIBUTES)
 
         def show(ready: Stack) -> None:
             finished(run_demo(ready, samples, orders))

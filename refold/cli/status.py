@@ -55,6 +55,10 @@ def projections(
         )
     console.print(table)
     for item in listed:
+        for event_type, versions in item["upcast"].items():
+            numbers = ", ".join(map(str, versions))
+            line = f"{item['projection']}: {event_type} is upcast from versions {numbers}"
+            console.print(line, soft_wrap=True, markup=False)
         for name, setting in item["settings"].items():
             if settings or setting["from"] != Origin.BUILT_IN:
                 line = f"{item['projection']}: {name} {_setting(setting['value'])}"
@@ -77,6 +81,7 @@ def _declaration(projection: Projection) -> dict[str, Any]:
         "table": projection.table.fullname,
         "key": "a function" if paths is None else ", ".join(path.path for path in paths),
         "event_types": projection.event_types,
+        "upcast": projection.reading.upcast,
         "settings": {
             name: {"value": value, "from": origin}
             for name, value, origin in projection.policies.in_force()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sized
+from pathlib import Path
+from sysconfig import get_paths
 from typing import Any, cast
 
 LONGEST = 2_000
 """Characters of a failure's message, and bytes: a server shows no failure of more than 4 kB."""
 
 _ELLIPSIS = "…"
+
+# Whose lines say nothing of where people's code stands: Refold's, and those of libraries.
+_OTHERS = (Path(__file__).parents[1], *(Path(get_paths()[n]) for n in ("stdlib", "purelib")))
 
 
 def storable(text: str) -> str:
@@ -50,6 +55,31 @@ def raised(error: BaseException, most: int = LONGEST) -> str:
     message = said(error, most)
     kind = shortened(type(error).__name__, 200)
     return f"{kind}: {message}" if message else kind
+
+
+def raised_at(error: BaseException) -> str | None:
+    """Where people's code raised: its innermost line, as ``projections/orders.py:7``.
+
+    None when all lines are Refold's, or a library's.
+    """
+    place = None
+    trace = error.__traceback__
+    while trace is not None:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        if not any(file.is_relative_to(other) for other in _OTHERS):
+            place = f"{file.parent.name}/{file.name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place
+
+
+def why_not_imported(name: str, error: BaseException) -> str:
+    """Why a module that people name cannot be imported; if it is missing, where it was sought."""
+    told = isinstance(error, ImportError | SyntaxError | AttributeError)
+    why = str(error) if told else raised(error)
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing is not None and f"{name}.".startswith(f"{missing}."):
+        return f"{why} in the working directory, on PYTHONPATH or among what is installed"
+    return why
 
 
 def printable(text: str) -> str:

@@ -27,6 +27,8 @@ from refold.store import deployments, generations, leases
 
 # A transaction that has been open for so long does not end by itself any more, as a rule.
 FROZEN_SECONDS = 30.0
+# Where somebody always writes, one look finds an open transaction nearly every time.
+_SETTLING_SECONDS = 0.3
 
 
 class Standing(Message):
@@ -89,6 +91,8 @@ async def read_standing(
     name: str,
     types: Sequence[str] | None = None,
     among: ColumnElement[bool] | None = None,
+    *,
+    settled: int | None = None,
 ) -> Standing:
     """How a projection stands.
 
@@ -98,6 +102,7 @@ async def read_standing(
         types: The event types that it reads; None for those that workers have shown lately (all,
             if none has).
         among: The lag is that of these events only: a tenant's, say.
+        settled: A position that is known to be settled; None to wait a moment for one.
     """
     active = await generations.active(connection, name)
     if types is None:
@@ -105,8 +110,9 @@ async def read_standing(
         types = await deployments.event_types(connection, name, version)
     lease = await leases.holder(connection, name)
     position = active.position if active is not None else None
-    head = SettledHead(position, records=False)
-    await head.poll(connection)
+    known = [at for at in (position, settled) if at is not None]
+    head = SettledHead(max(known, default=None), records=False)
+    await head.wait(connection, seconds=_SETTLING_SECONDS if settled is None else 0)
     after = event_source().before if position is None else position
     lag, age = await _lag(connection, after, head.position, types, among)
     now = datetime.now(UTC)
@@ -242,7 +248,10 @@ class Health:
                 *await generations.projections(connection),
                 *await deployments.registered(connection, self._connection.queue),
             }
-            return [await read_standing(connection, name) for name in sorted(names)]
+            settled = await SettledHead(records=False).wait(connection, seconds=_SETTLING_SECONDS)
+            return [
+                await read_standing(connection, name, settled=settled) for name in sorted(names)
+            ]
 
     async def has_workers(self) -> bool:
         """Whether a worker of the task queue has shown itself in the database lately (a minute).

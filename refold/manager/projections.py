@@ -16,6 +16,7 @@ from refold.manager.dead_letters import DeadLetters
 from refold.manager.delegation import Delegate
 from refold.manager.health import Health
 from refold.manager.live import LiveProjections
+from refold.manager.rows.explanation import Explanations
 from refold.manager.run.started_run import StartedRun
 from refold.manager.runs import Runs
 from refold.manager.schedules import Schedules
@@ -42,6 +43,7 @@ _snapshots = Delegate[Snapshots]("_snapshots")
 _schedules = Delegate[Schedules]("_schedules")
 _dead_letters = Delegate[DeadLetters]("_dead_letters")
 _system_events = Delegate[SystemEvents]("_system_events")
+_explanations = Delegate[Explanations]("_explanations")
 
 
 class ProjectionManager:
@@ -80,6 +82,7 @@ class ProjectionManager:
         self._schedules = Schedules(connection, runs)
         self._dead_letters = DeadLetters(connection, runs)
         self._system_events = SystemEvents(connection)
+        self._explanations = Explanations(connection)
 
     async def __aenter__(self) -> Self:
         return self
@@ -184,6 +187,10 @@ class ProjectionManager:
     retry_dead_letters = _dead_letters(DeadLetters.retry_dead_letters)
     skip_dead_letters = _dead_letters(DeadLetters.skip_dead_letters)
     start_retry = _dead_letters(DeadLetters.start_retry)
+
+    # -- rows --------------------------------------------------------------------------------
+
+    explain = _explanations(Explanations.explain)
 
     # -- system events -----------------------------------------------------------------------
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Unpack
 
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import CancelledError as WorkflowCancelled
 from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
 
 from refold.errors import AlreadyRunning, InvalidRequest, ProjectionBusy, RunFailed
 from refold.manager.connection import Connection
@@ -186,9 +189,21 @@ class Runs:
             raise InvalidRequest(f"kind: expected one of ({', '.join(_PLANNED)}), got {kind!r}")
         whole = request_of(BackfillRequest, name, request, fields)
         dry = whole.model_copy(update={"dry_run": True})
-        result = await self.result(await self.begin(kind, f"plan/{name}", name, dry))
+        planned = await self.begin(kind, f"plan/{name}", name, dry)
+        try:
+            result = await self.result(planned)
+        finally:
+            await self._forget(planned)
         assert result.plan is not None
         return result.plan
+
+    async def _forget(self, run: StartedRun) -> None:
+        """Deletes a plan from Temporal's list, which is for runs; who may not, leaves it there."""
+        asked = DeleteWorkflowExecutionRequest(namespace=self._connection.client.namespace)
+        asked.workflow_execution.workflow_id = run.workflow_id
+        asked.workflow_execution.run_id = run.run_id
+        with suppress(RPCError):
+            await self._connection.client.workflow_service.delete_workflow_execution(asked)
 
     async def result(
         self, run: StartedRun, on_progress: OnProgress | None = None

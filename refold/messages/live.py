@@ -115,6 +115,7 @@ class LiveReport(Message):
         system_events: What has been recorded since the segment's `known`.
         snapshots: The projection's latest snapshots, the newest first.
         tally: See `SnapshotTally`; None from a worker of this version.
+        is_listed: Whether Temporal's server has Refold's search attributes.
     """
 
     status: LiveStatus
@@ -132,6 +133,7 @@ class LiveReport(Message):
     system_events: list[RecordedEvent] = Field(default_factory=list)
     snapshots: list[SnapshotInfo] = Field(default_factory=list)
     tally: SnapshotTally | None = None
+    is_listed: bool = False
 
 
 class LiveSegment(Message):

@@ -15,8 +15,11 @@ from refold.event import Event
 from refold.projection.backfill_policy import BackfillPolicy, backfill_from, backfill_from_beginning
 from refold.projection.checkpoints import Checkpoints, as_checkpoints
 from refold.projection.defaults import Defaults, Policies
-from refold.projection.fold import Handler, Row, RowFold
-from refold.projection.key import Key, KeyFunction, KeyPath, key_paths
+from refold.projection.fold import RowFold
+from refold.projection.key import Key
+from refold.projection.keys.part import KeyPart
+from refold.projection.keys.rule import KeyRule, KeySpec, PathSpec
+from refold.projection.reading.handlers import D1, D2, Handler, Handlers, Row, TypedHandler
 from refold.projection.schemas import require_own_place
 from refold.projection.snapshot_policy import Snapshots
 from refold.system_events.events import SystemEvent
@@ -34,9 +37,10 @@ class Projection:
         name: ``[a-z][a-z0-9-]*``, at most 40 characters; unique among the registered projections.
         version: From 1; bump it when the handlers' meaning or the table changes.
         table: A SQLAlchemy Core table. Its primary key is the projection's key.
-        key: Which row an event belongs to: ``"stream_id"``, a dotted path (``"data.sku"``), a
-            tuple of these for a composite key, or a function ``event -> key | list of keys |
-            None`` (None: the event is skipped).
+        key: Which row an event belongs to: ``"stream_id"``, a dotted path (``"data.sku"``), what
+            `lower`, `split`, `day` or `month` give, a tuple of these for a composite key, or a
+            function ``event -> key | list of keys | None`` (None: the event is skipped). `on` may
+            say another for single event types.
         backfill: How it is backfilled and rebuilt.
         checkpoints: How often its checkpoint is moved while it is live.
         snapshots: When it makes snapshots by itself.
@@ -53,7 +57,7 @@ class Projection:
         *,
         version: int = 1,
         table: Table,
-        key: str | tuple[str, ...] | KeyFunction,
+        key: KeySpec,
         backfill: BackfillPolicy | None = None,
         checkpoints: Checkpoints | None = None,
         snapshots: Snapshots | None = None,
@@ -84,27 +88,65 @@ class Projection:
         )
         self.policies = Policies(name, own)
         self.key_columns: tuple[str, ...] = tuple(str(c.name) for c in table.primary_key.columns)
-        rule = key if callable(key) else key_paths(key, table)
-        self.key_paths: tuple[KeyPath, ...] | None = None if callable(rule) else rule
-        self.handlers: dict[str, Handler] = {}
+        self._key = KeyRule(key, table)
+        self.reading = Handlers(name, self._key)
+        self.handlers: dict[str, Handler] = self.reading.by_type
         self.system_handlers: list[SystemHandler] = []
         try:
-            self.rows = RowFold(name, table, rule, self.handlers)
+            self.rows = RowFold(name, table, self._key, self.handlers)
         except InvalidProjection as wrong:
             raise InvalidProjection(f"{name}: {wrong}") from None
 
     def __repr__(self) -> str:
         return f"Projection({self.name!r}, version={self.version})"
 
-    def on(self, *event_types: str) -> Callable[[Handler], Handler]:
+    @overload
+    def on(self, *events: str, key: PathSpec | None = ...) -> Callable[[Handler], Handler]: ...
+
+    @overload
+    def on(
+        self, e1: type[D1], /, *, key: PathSpec | None = ...
+    ) -> Callable[[TypedHandler[D1]], TypedHandler[D1]]: ...
+
+    @overload
+    def on(
+        self, e1: type[D1], e2: type[D2], /, *, key: PathSpec | None = ...
+    ) -> Callable[[TypedHandler[D1 | D2]], TypedHandler[D1 | D2]]: ...
+
+    @overload
+    def on(
+        self,
+        e1: type[Any],
+        e2: type[Any],
+        e3: type[Any],
+        /,
+        *more: type[Any],
+        key: PathSpec | None = ...,
+    ) -> Callable[[TypedHandler[Any]], TypedHandler[Any]]: ...
+
+    def on(self, *events: str | type[Any], key: PathSpec | None = None) -> Callable[[Any], Any]:
         """Registers the decorated function as the handler of these event types.
 
+        Args:
+            events: Types of events by name; or classes, pydantic models or dataclasses. Of these
+                the handler is given a ``TypedEvent[OrderPlaced]``: its `data` is an instance. The
+                type's name is the class's ``event_type``, a ``ClassVar[str]``, or without one the
+                class's own name. An event whose data do not validate is poison.
+            key: Which row events of these types belong to, if not by the projection's own key:
+                what that may be, of as many parts, but no function.
+
         Raises:
-            InvalidProjection: No type is given, a type has a handler already, or the function is
-                asynchronous (handlers are pure).
+            InvalidProjection: No type is given, a type has a handler already, the key does not
+                match the table's primary key, it or the projection's is a function, the handler
+                is asynchronous (handlers are pure), or a class is not one of events.
         """
-        if not event_types:
+        if not events:
             raise InvalidProjection(f"{self.name}: on(): expected at least one event type")
+        try:
+            parts = None if key is None else self._key.parts_of(key)
+        except InvalidProjection as wrong:
+            first = getattr(events[0], "__name__", events[0])
+            raise InvalidProjection(f"{self.name}: on({first!r}): {wrong}") from None
 
         def register(handler: Handler) -> Handler:
             if inspect.iscoroutinefunction(handler):
@@ -112,10 +154,7 @@ class Projection:
                     f"{self.name}: handler {handler.__name__!r}: expected a plain function, got an "
                     "async one: handlers are pure"
                 )
-            for event_type in event_types:
-                if event_type in self.handlers:
-                    raise InvalidProjection(f"{self.name}: {event_type!r} has a handler already")
-                self.handlers[event_type] = handler
+            self.reading.add(events, handler, parts)
             return handler
 
         return register
@@ -286,6 +325,11 @@ class Projection:
         return self.backfill.start_from
 
     @property
+    def key_paths(self) -> tuple[KeyPart, ...] | None:
+        """The parts of the key, one for each column of the primary key; None: it is a function."""
+        return self._key.parts
+
+    @property
     def event_types(self) -> list[str]:
         """The event types that are read, sorted."""
         return sorted(self.handlers)
@@ -299,5 +343,7 @@ class Projection:
 
         Raises:
             PoisonEvent: An event that a handler or the key cannot take.
+            InvalidProjection: Upcasters leave events on the way to the newest version.
         """
+        self.reading.require_whole()
         return self.rows.fold(events, since=self.start_from)

@@ -9,17 +9,14 @@ from typing import Any
 from sqlalchemy import Table
 
 from refold.errors import HandlerInterrupted, PoisonEvent
-from refold.errors.words import described, raised, said
+from refold.errors.words import described, raised, raised_at, said
 from refold.event import Event, in_utc
 from refold.projection.columns import Settle, WrongValue, is_mutable, settle_for
 from refold.projection.columns.declared import check_table, scalar_default, written_columns
-from refold.projection.key import Key, KeyDoesNotFit, KeyFunction, KeyPath
-
-Row = dict[str, Any]
-"""One row of a read model: column name to value, key columns included."""
-
-Handler = Callable[[Row | None, Event], Row | None]
-"""The row so far (None: there is none) and an event in; the row after (None: delete it) out."""
+from refold.projection.key import Key, KeyDoesNotFit
+from refold.projection.keys.rule import KeyRule
+from refold.projection.reading.does_not_fit import EventDoesNotFit
+from refold.projection.reading.handlers import Handler, Row
 
 _NAMED = 5
 """Of the columns that a table has not, so many are named."""
@@ -31,7 +28,7 @@ class RowFold:
     Args:
         name: The projection's name, for errors.
         table: Its table.
-        key: The paths of the key, one for each column of the primary key; or the key function.
+        key: Which row an event belongs to.
         handlers: The handler of each event type; more may be added later.
 
     Raises:
@@ -42,19 +39,14 @@ class RowFold:
         self,
         name: str,
         table: Table,
-        key: tuple[KeyPath, ...] | KeyFunction,
+        key: KeyRule,
         handlers: Mapping[str, Handler],
     ) -> None:
         self._name = name
         self._table_name = table.name
         self._handlers = handlers
         self._key_columns = tuple(str(c.name) for c in table.primary_key.columns)
-        self._key_paths: tuple[KeyPath, ...] = ()
-        self._key_function: KeyFunction | None = None
-        if callable(key):
-            self._key_function = key
-        else:
-            self._key_paths = key
+        self._key = key
         written = written_columns(table)
         settles = {str(c.name): settle_for(c) for c in written}
         self._mutable = [str(c.name) for c in written if is_mutable(c) and not c.primary_key]
@@ -72,9 +64,10 @@ class RowFold:
             PoisonEvent: A value cannot become a key, or the key function raised.
         """
         try:
-            if self._key_function is not None:
-                return self._called_keys(self._key_function(event))
-            parts = [path.of(event) for path in self._key_paths]
+            if self._key.parts is None:
+                assert self._key.function is not None
+                return self._called_keys(self._key.function(event))
+            parts = [part.of(event) for part in self._key.parts]
         except HandlerInterrupted:
             raise
         except BaseException as error:  # `exit()` in it is no end of ours
@@ -208,6 +201,8 @@ class RowFold:
 
     def poison(self, event: Event, error: BaseException) -> PoisonEvent:
         """The error that names this event as one that the projection cannot take."""
-        known = isinstance(error, (WrongValue, KeyDoesNotFit))
+        known = isinstance(error, (WrongValue, KeyDoesNotFit, EventDoesNotFit))
         reason = said(error) if known else raised(error)
+        if not known and (place := raised_at(error)) is not None:
+            reason = f"{reason} (at {place})"
         return PoisonEvent(self._name, event.position, event.type, event.stream_id, reason)

@@ -17,7 +17,7 @@ from refold.errors import (
     UnknownProjection,
     VersionChanged,
 )
-from refold.errors.words import raised
+from refold.errors.words import why_not_imported
 from refold.predicates import NamedPredicate
 from refold.projection.declaration import Projection
 from refold.projection.defaults import Defaults
@@ -39,7 +39,8 @@ class Registry:
         environment: The same from REFOLD_… variables, behind those.
 
     Raises:
-        InvalidProjection: Two have one name, one table, or settings that contradict one another.
+        InvalidProjection: Two have one name, one table, or settings that contradict one another;
+            or upcasters leave events on the way to the newest version.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Registry:
         for projection in projections:
             projection.policies.take(*behind)
             self._add(projection)
+            projection.reading.require_whole()
         self._require_own_tables()
         for handler in system_handlers:
             self._add_handler(handler)
@@ -244,7 +246,7 @@ def _import_all(name: str) -> Iterator[ModuleType]:
     except (RefoldError, KeyboardInterrupt):
         raise
     except BaseException as error:  # `exit()` in a module is no end of ours
-        why = str(error) if isinstance(error, (ImportError, SyntaxError)) else raised(error)
         raise ConfigurationError(
-            f"REFOLD_PROJECTIONS: expected importable modules, but {name!r} fails: {why}"
+            f"REFOLD_PROJECTIONS: expected the modules of your projections, such as "
+            f"shop.read_models, but {name!r} fails: {why_not_imported(name, error)}"
         ) from error

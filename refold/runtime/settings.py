@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     system_events_days: float = Field(default=30, gt=0)
     history_days: float = Field(default=30, gt=0)
     deployment_seconds: float = Field(default=PATIENCE_SECONDS, ge=0)
-    events: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
+    events: str | None = None
     tenant_path: str | None = Field(
         default=None, pattern=r"^(stream_id|(data|metadata)(\.[^.]+)+)$"
     )

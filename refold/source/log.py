@@ -5,17 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import isfinite
 from typing import Any
 
-import asyncpg
-from sqlalchemy import ColumnElement, and_, func, insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.errors import WrongExpectedVersion
-from refold.runtime.database import server_error
-from refold.source.port.current import event_source, events
-from refold.store import schema
+from refold.projection.columns import exact_json
+from refold.source.appending.connections import Connection, Taken, writing
+from refold.source.port.current import CHANNEL, event_source, events
+
+_VERSION = "SELECT coalesce(max(version), 0) FROM refold.events WHERE stream_id = :stream "
+# In one statement, however many they are; positions follow the order.
+_INSERT = """
+    INSERT INTO refold.events (stream_id, version, type, data, metadata, recorded_at)
+    SELECT CAST(:stream AS text), CAST(:version AS integer) + new.number, new.type,
+           CAST(new.data AS jsonb), CAST(new.metadata AS jsonb), coalesce(new.recorded_at, now())
+    FROM unnest(CAST(:types AS text[]), CAST(:bodies AS text[]), CAST(:metadata AS text[]),
+                CAST(:times AS timestamptz[]))
+        WITH ORDINALITY AS new (type, data, metadata, recorded_at, number)
+    ORDER BY new.number
+"""
+_NOTIFY = "SELECT pg_notify(:channel , '')"
 
 
 @dataclass(frozen=True)
@@ -35,30 +47,36 @@ class NewEvent:
     recorded_at: datetime | None = None
 
 
-async def stream_version(connection: AsyncConnection, stream_id: str) -> int:
+async def stream_version(connection: Connection, stream_id: str) -> int:
     """The version of a stream's last event; 0 for a stream without events."""
-    own = schema.events.c
-    latest = select(func.coalesce(func.max(own.version), 0)).where(own.stream_id == stream_id)
-    version = await connection.scalar(latest)
-    assert version is not None
-    return int(version)
+    return int(await writing(connection).value(_VERSION, {"stream": stream_id}))
 
 
 async def append(
-    connection: AsyncConnection,
+    connection: Connection,
     stream_id: str,
     new_events: Sequence[NewEvent],
-    *,
     expected_version: int | None = None,
+    *,
+    notify: bool = False,
 ) -> int:
     """Appends events to a stream of `refold.events`, in the caller's transaction.
 
+    The caller begins the transaction and commits it: events and what was decided with them are
+    there together, or not at all. When this fails, the transaction is as it was before, and may go
+    on. Without a transaction, asyncpg commits these events by themselves, all or none; SQLAlchemy
+    begins one.
+
     Args:
-        connection: In a transaction; the caller commits. After an error it must be rolled back.
+        connection: A connection of asyncpg, also of a pool, or an `AsyncConnection` or
+            `AsyncSession` of SQLAlchemy, to the database with `refold.events`.
         stream_id: The stream; it begins with its first event.
         new_events: In order.
         expected_version: The stream's version as the caller knows it, 0 for a new stream; None
             accepts any version.
+        notify: Whether live projections are woken when the transaction commits. A transaction that
+            has notified cannot be prepared (``PREPARE TRANSACTION``). Without it they look every
+            twentieth of a second.
 
     Returns:
         The stream's version after the append.
@@ -66,34 +84,55 @@ async def append(
     Raises:
         WrongExpectedVersion: The stream is at another version, or another transaction appended to
             it at the same time.
+        ValueError: An event holds a number that JSON does not have, or a time without time zone.
+        TypeError: An event holds what is no JSON, or the connection is none of these.
     """
-    version = await stream_version(connection, stream_id)
+    writer = writing(connection)
+    version = int(await writer.value(_VERSION, {"stream": stream_id}))
     if expected_version is not None and version != expected_version:
         raise WrongExpectedVersion(stream_id, expected_version, version)
-    rows = [
-        {
-            "stream_id": stream_id,
-            "version": version + number,
-            "type": event.type,
-            "data": dict(event.data),
-            "metadata": dict(event.metadata),
-            "recorded_at": event.recorded_at or func.now(),
-        }
-        for number, event in enumerate(new_events, start=1)
-    ]
-    if not rows:
+    if not new_events:
         return version
+    parameters = {
+        "stream": stream_id,
+        "version": version,
+        "types": [event.type for event in new_events],
+        "bodies": [_json(event.data) for event in new_events],
+        "metadata": [_json(event.metadata) for event in new_events],
+        "times": [_aware(event.recorded_at) for event in new_events],
+    }
     try:
-        async with connection.begin_nested():
-            for row in rows:
-                await connection.execute(insert(schema.events).values(row))
-    except IntegrityError as error:
-        if not isinstance(server_error(error), asyncpg.UniqueViolationError):
-            raise
-        # The unique (stream_id, version) waited for the other transaction, which has committed.
-        actual = await stream_version(connection, stream_id)
-        raise WrongExpectedVersion(stream_id, version, actual) from None
-    return version + len(rows)
+        async with writer.savepoint():
+            await writer.value(_INSERT, parameters)
+            if notify:
+                await writer.value(_NOTIFY, {"channel": CHANNEL})
+    except Taken:
+        # The unique (stream_id, version) waited for the other transaction, which has committed. A
+        # transaction with a snapshot of its own does not see what that has appended.
+        actual = int(await writer.value(_VERSION, {"stream": stream_id}))
+        raise WrongExpectedVersion(stream_id, version, max(actual, version + 1)) from None
+    return version + len(new_events)
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    document = exact_json.dumps(dict(value))
+    if "null" in document and _has_no_number(value):
+        raise ValueError("append(): expected numbers that JSON has, got NaN or infinity")
+    return document
+
+
+def _has_no_number(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_no_number, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_no_number, value))
+    return isinstance(value, float) and not isfinite(value)
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    if moment is not None and moment.tzinfo is None:
+        raise ValueError(f"append(): recorded_at: expected a time with time zone, got {moment}")
+    return moment
 
 
 async def count_events(

@@ -24,7 +24,7 @@ from refold.source.event_sizes import measured, read_chunks
 from refold.source.log import count_events
 from refold.source.port.current import events
 from refold.source.reader import key_columns, keyed_events, not_at, one_of, wanted
-from refold.source.stepwise_fold import Rows, StepwiseFold
+from refold.source.stepwise.fold import Rows, StepwiseFold
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ from refold.errors import InvalidRequest, UnreadableEvent
 from refold.event import Event
 from refold.projection.columns import exact_json
 from refold.projection.declaration import Projection
-from refold.projection.key import Key, KeyPath
+from refold.projection.key import Key
+from refold.projection.keys.part import KeyPart, paths_read
 from refold.runtime.database import compiled, raw
 from refold.runtime.threads import Hand
 from refold.source.port.current import event_source, events
@@ -219,26 +220,27 @@ def _instant(position: int, at: str) -> datetime:
 # -- in key order ----------------------------------------------------------------------------
 
 
-def key_columns(paths: Sequence[KeyPath]) -> list[ColumnElement[Any]]:
-    """The key's parts as SQL expressions over the event table."""
-    return [path.sql(events()) for path in paths]
+def key_columns(paths: Sequence[KeyPart], source: Any = None) -> list[ColumnElement[Any]]:
+    """The key's parts as SQL expressions over events; those of the source if none are given."""
+    relation = events() if source is None else source
+    return [path.sql(relation, event_source().type_prefix) for path in paths]
 
 
-def misfit_of(paths: Sequence[KeyPath]) -> ColumnElement[bool]:
+def misfit_of(paths: Sequence[KeyPart]) -> ColumnElement[bool]:
     """The condition for events whose key does not fit, or cannot be read."""
-    broken = event_source().broken([path.path for path in paths])
-    conditions: list[ColumnElement[bool]] = [*[path.misfits(events()) for path in paths], *broken]
-    condition: ColumnElement[bool] = or_(*conditions)
+    source = event_source()
+    misfits = [path.misfits(source.events, source.type_prefix) for path in paths]
+    condition: ColumnElement[bool] = or_(*misfits, *source.broken(paths_read(paths)))
     return condition
 
 
-def key_compare(paths: Sequence[KeyPath], key: Key) -> tuple[Any, Any]:
+def key_compare(paths: Sequence[KeyPart], key: Key) -> tuple[Any, Any]:
     """The key's expression and a key's value, as two sides for a comparison."""
     return _compare(key_columns(paths), paths, key)
 
 
 def _compare(
-    columns: Sequence[ColumnElement[Any]], paths: Sequence[KeyPath], key: Key
+    columns: Sequence[ColumnElement[Any]], paths: Sequence[KeyPart], key: Key
 ) -> tuple[Any, Any]:
     parts = key if isinstance(key, (tuple, list)) else (key,)
     values = [literal(part, path.column.type) for path, part in zip(paths, parts, strict=True)]
@@ -248,7 +250,7 @@ def _compare(
 
 
 def key_range(
-    paths: Sequence[KeyPath], low: Key | None, high: Key | None
+    paths: Sequence[KeyPart], low: Key | None, high: Key | None
 ) -> list[ColumnElement[bool]]:
     """The condition low < key <= high for events; None leaves a side open."""
     return range_of(key_columns(paths), paths, low, high)
@@ -256,7 +258,7 @@ def key_range(
 
 def range_of(
     columns: Sequence[ColumnElement[Any]],
-    paths: Sequence[KeyPath],
+    paths: Sequence[KeyPart],
     low: Key | None,
     high: Key | None,
 ) -> list[ColumnElement[bool]]:
@@ -271,7 +273,7 @@ def range_of(
     return conditions
 
 
-def one_of(paths: Sequence[KeyPath], keys: Sequence[Key] | Select[Any]) -> ColumnElement[bool]:
+def one_of(paths: Sequence[KeyPart], keys: Sequence[Key] | Select[Any]) -> ColumnElement[bool]:
     """The condition for events of these keys, or of those that a statement finds."""
     columns = key_columns(paths)
     left: Any = columns[0] if len(columns) == 1 else tuple_(*columns)
@@ -280,7 +282,7 @@ def one_of(paths: Sequence[KeyPath], keys: Sequence[Key] | Select[Any]) -> Colum
     return condition
 
 
-def _listed(paths: Sequence[KeyPath], keys: Sequence[Key]) -> Select[Any]:
+def _listed(paths: Sequence[KeyPart], keys: Sequence[Key]) -> Select[Any]:
     parts = [key if len(paths) > 1 else (key,) for key in keys]
     # An array for each path: a list of values would run into the limit of 32,767 parameters.
     arrays = [
@@ -294,9 +296,8 @@ def _listed(paths: Sequence[KeyPath], keys: Sequence[Key]) -> Select[Any]:
 def keyed_events(projection: Projection, source: Any = None) -> list[ColumnElement[bool]]:
     """The condition for events that a projection whose key is made of paths reads."""
     assert projection.key_paths is not None
-    relation = events() if source is None else source
-    has_key = [path.sql(relation).is_not(None) for path in projection.key_paths]
-    return [*wanted(projection.event_types, projection.start_from, relation), *has_key]
+    has_key = [column.is_not(None) for column in key_columns(projection.key_paths, source)]
+    return [*wanted(projection.event_types, projection.start_from, source), *has_key]
 
 
 def in_key_order(

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
 from refold.source.port.sampling import sampled
-from refold.source.reader import keyed_events, not_at
+from refold.source.reader import key_columns, keyed_events, not_at
 
 # Keys are drawn from pages with about so many events; if these have too few keys, from more.
 _DRAWN_FROM = (50_000, 2_000_000)
@@ -56,7 +56,8 @@ def _found(
 ) -> Select[Any]:
     """The keys of the sampled events."""
     assert projection.key_paths is not None
-    columns = [path.sql(source).label(f"k{i}") for i, path in enumerate(projection.key_paths)]
+    keys = key_columns(projection.key_paths, source)
+    columns = [column.label(f"k{i}") for i, column in enumerate(keys)]
     read = [
         source.c.position <= upto,
         *keyed_events(projection, source),

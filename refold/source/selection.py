@@ -11,12 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.messages.run.selection import Selection
 from refold.projection.declaration import Projection
-from refold.projection.key import Key, KeyPath
+from refold.projection.key import Key
+from refold.projection.keys.part import KeyPart
 from refold.requests.criteria import Criteria
 from refold.requests.runs import BackfillRequest
 from refold.source.port.current import event_source, events
 from refold.source.portions import weighed
-from refold.source.reader import keyed_events, range_of, require_times, wanted
+from refold.source.reader import key_columns, keyed_events, range_of, require_times, wanted
 from refold.source.tenants import of_tenant
 
 
@@ -107,10 +108,10 @@ def selected(
     return conditions
 
 
-def lacking_row(paths: Sequence[KeyPath], table: Table) -> ColumnElement[bool]:
+def lacking_row(paths: Sequence[KeyPart], table: Table) -> ColumnElement[bool]:
     """The condition for events whose key has no row in a table."""
-    pairs = zip(table.primary_key.columns, paths, strict=True)
-    return ~exists().where(*[column == path.sql(events()) for column, path in pairs])
+    pairs = zip(table.primary_key.columns, key_columns(paths), strict=True)
+    return ~exists().where(*[column == part for column, part in pairs])
 
 
 def one_by_one(conditions: list[ColumnElement[bool]]) -> Select[Any]:
@@ -134,7 +135,7 @@ def without_events(
     found = keys.distinct().subquery()
     columns = list(found.c)
     named = [events().c.position <= upto, *keyed_events(projection)]
-    same = [column == path.sql(events()) for column, path in zip(columns, paths, strict=True)]
+    same = [column == part for column, part in zip(columns, key_columns(paths), strict=True)]
     return select(*columns).where(
         *range_of(columns, paths, low, high), ~exists().where(*named, *same)
     )

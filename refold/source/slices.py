@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.errors import PoisonEvent, UnreadableEvent
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
+from refold.projection.keys.part import paths_read
 from refold.source.port.current import event_source, events
 from refold.source.port.sampling import sampled
 from refold.source.reader import (
@@ -57,7 +58,9 @@ async def _cuts(
     assert paths is not None
     source, _ = await sampled(connection, upto=upto, size=_SAMPLE)
     names = [f"k{i}" for i in range(len(paths))]
-    columns = [path.sql(source).label(name) for path, name in zip(paths, names, strict=True)]
+    columns = [
+        column.label(name) for column, name in zip(key_columns(paths, source), names, strict=True)
+    ]
     bucket = func.ntile(slices).over(order_by=columns).label("bucket")
     inner = (
         select(*columns, bucket)
@@ -133,7 +136,7 @@ async def raise_misfit(
     """
     assert projection.key_paths is not None
     columns = (events().c.position, events().c.type, events().c.stream_id)
-    broken = event_source().broken([path.path for path in projection.key_paths])
+    broken = event_source().broken(paths_read(projection.key_paths))
     is_broken = or_(false(), *broken).label("is_broken")
     statement = select(*columns, is_broken).where(*condition)
     first = (await connection.execute(statement.order_by(events().c.position).limit(1))).one()
@@ -142,13 +145,13 @@ async def raise_misfit(
             f"event {first.position}: its JSON cannot be read: mend it, or leave it out of the "
             "EventSource with a WHERE"
         )
-    wanted = ", ".join(
-        f"{path.path} as {path.column.name} {path.column.type!r}" for path in projection.key_paths
-    )
+    event_type = event_source().type_of(first.type)
+    parts = [part.for_type(event_type) for part in projection.key_paths]
+    wanted = ", ".join(f"{part.path} as {part.column.name} {part.column.type!r}" for part in parts)
     raise PoisonEvent(
         projection.name,
         first.position,
-        event_source().type_of(first.type),
+        event_type,
         str(first.stream_id),
         f"its key does not fit: expected {wanted}",
     )

@@ -5,8 +5,9 @@ stop   the same backwards; a failed or interrupted start stops what it had start
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from shlex import quote
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -22,13 +23,17 @@ Server = TypeVar("Server", EmbeddedPostgres, EmbeddedTemporal)
 
 Migrate = Callable[[str], None]
 
+_SHARED = ("REFOLD_PROJECTIONS", "REFOLD_EVENTS")
+"""What the command line must have as the workers have it."""
+
 
 class Stack:
     """The embedded stack, as a context manager or by `start` and `stop`.
 
     `migrate` is called with the database's URL once it answers, before the workers start.
     `port_base` N means the ports N (Temporal), N+1 (its UI) and N+2 (PostgreSQL); without it
-    they are 7233, 8233 and 54321, each replaced by a free one when taken.
+    they are 7233, 8233 and 54321, each replaced by a free one when taken. `keywords` are the
+    search attributes that Temporal has.
     """
 
     def __init__(
@@ -38,10 +43,12 @@ class Stack:
         workers: int = 1,
         port_base: int | None = None,
         migrate: Migrate | None = None,
+        keywords: Sequence[str] = (),
     ) -> None:
         self.data_dir = data_dir.resolve()
         self._port_base = port_base
         self._migrate = migrate
+        self._keywords = keywords
         self._lock = DataDirLock(self.data_dir)
         self._workers = Workers(self.data_dir, workers)
         self._postgres: EmbeddedPostgres | None = None
@@ -84,6 +91,7 @@ class Stack:
             "REFOLD_DATABASE_URL": self.database_url,
             "TEMPORAL_ADDRESS": self.temporal_address,
             "REFOLD_UI_URL": self.ui_url,
+            **{name: os.environ[name] for name in _SHARED if name in os.environ},
         }
 
     def start(self) -> None:
@@ -151,7 +159,7 @@ class Stack:
         leftovers.stop_temporal(self.data_dir / "temporal.db")
         ports = choose_ports(self._port_base)
         self._postgres = EmbeddedPostgres(self.data_dir, ports.postgres)
-        self._temporal = EmbeddedTemporal(self.data_dir, ports.temporal, ports.ui)
+        self._temporal = EmbeddedTemporal(self.data_dir, ports.temporal, ports.ui, self._keywords)
 
     def _worker_environment(self) -> dict[str, str]:
         # The user's own Temporal settings (TLS, API key, namespace) are for some other service.
@@ -165,7 +173,7 @@ class Stack:
     def _write_env_file(self) -> None:
         draft = self.data_dir / "env.new"
         draft.unlink(missing_ok=True)
-        lines = "".join(f"{name}={value}\n" for name, value in self.environment.items())
+        lines = "".join(f"{name}={quote(value)}\n" for name, value in self.environment.items())
         write_own(draft, lines, 0o600)
         draft.replace(self._env_file)
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from refold.stack import leftovers
@@ -32,12 +33,16 @@ READY_SECONDS = 60.0
 class EmbeddedTemporal(EmbeddedServer):
     """A Temporal server with its web UI, whose data lives in `<data_dir>/temporal.db`.
 
-    It has the namespace `default` and logs errors to `temporal.log` beside the data.
+    It has the namespace `default`, with the search attributes `keywords`, and logs errors to
+    `temporal.log` beside the data.
     """
 
     _stop_seconds = 15.0
 
-    def __init__(self, data_dir: Path, port: int, ui_port: int) -> None:
+    def __init__(
+        self, data_dir: Path, port: int, ui_port: int, keywords: Sequence[str] = ()
+    ) -> None:
+        self._keywords = keywords
         self._data_dir = data_dir.resolve()
         self._db_file = self._data_dir / "temporal.db"
         self._port = port
@@ -67,6 +72,7 @@ class EmbeddedTemporal(EmbeddedServer):
                 *("--port", str(self._port), "--ui-port", str(self._ui_port)),
                 *("--db-filename", self._db_file, "--log-level", "error"),
                 *(part for setting in SETTINGS for part in ("--dynamic-config-value", setting)),
+                *(part for name in self._keywords for part in _search_attribute(name)),
             ],
             log=self._data_dir / "temporal.log",
             environment=_environment(),
@@ -90,6 +96,10 @@ class EmbeddedTemporal(EmbeddedServer):
             check=False,
         )
         return describe.returncode == 0
+
+
+def _search_attribute(name: str) -> tuple[str, str]:
+    return "--search-attribute", f"{name}=Keyword"
 
 
 def _binary() -> Path:

@@ -56,10 +56,11 @@ class Workers:
                 ended = slot.process
                 slot.process, slot.restart_at = self._launch(number), None
                 logger.warning(
-                    "Worker %d, pid %d, ended with %s; started again as pid %d. Its log is %s",
+                    "Worker %d, pid %d, ended with %s%s; started again as pid %d. Its log is %s",
                     number,
                     ended.pid,
                     ended.exit_status,
+                    _last_words(ended),
                     slot.process.pid,
                     ended.log,
                 )
@@ -80,3 +81,10 @@ class Workers:
             log=self._data_dir / f"worker-{number}.log",
             environment=self._environment,
         )
+
+
+def _last_words(ended: ChildProcess) -> str:
+    """The last line that it wrote, in which a worker says why it cannot start."""
+    lines = [line for line in ended.log_tail().splitlines() if line.strip()]
+    # Nothing in it may act upon the terminal.
+    return f" ({''.join(c if c.isprintable() else '?' for c in lines[-1])})" if lines else ""

@@ -11,6 +11,7 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     ColumnElement,
+    Date,
     Insert,
     Integer,
     Uuid,
@@ -233,6 +234,10 @@ async def release_keys(
     return (await connection.execute(statement)).rowcount
 
 
+_STORED_AS: list[tuple[Any, Any]] = [(Uuid, Uuid), (BigInteger, Integer), (Date, Date)]
+"""How key columns that are no text are compared, and which these are."""
+
+
 def _comparable(projection: Projection, own: ColumnElement[bool]) -> tuple[Any, Any]:
     """A letter's key as it is ordered in the read model, and what makes a key such a value."""
     paths = projection.key_paths
@@ -241,9 +246,10 @@ def _comparable(projection: Projection, own: ColumnElement[bool]) -> tuple[Any, 
     for index, path in enumerate(paths):
         text, kind = dead_letters.c.key[index].astext, path.column.type
         collation = getattr(kind, "collation", None)
-        if isinstance(kind, (Uuid, Integer)):
+        stored_as = next((sql for sql, of in _STORED_AS if isinstance(kind, of)), None)
+        if stored_as is not None:
             # Only this generation's letters: the keys of others may be no such values.
-            columns.append(case((own, cast(text, Uuid if isinstance(kind, Uuid) else BigInteger))))
+            columns.append(case((own, cast(text, stored_as))))
         else:
             columns.append(text if collation is None else text.collate(collation))
 

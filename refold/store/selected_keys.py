@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Date,
     Integer,
     Select,
     Uuid,
@@ -22,7 +23,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.projection.key import Key, KeyPath, stored_key
+from refold.projection.key import Key, stored_key
+from refold.projection.keys.part import KeyPart
 from refold.store.schema import selected_keys
 
 
@@ -48,12 +50,12 @@ async def add(connection: AsyncConnection, run_id: str, keys: Iterable[Key]) -> 
         await connection.execute(insert(selected_keys), rows)
 
 
-def of_run(paths: Sequence[KeyPath], run_id: str) -> Select[Any]:
+def of_run(paths: Sequence[KeyPart], run_id: str) -> Select[Any]:
     """The statement for a run's keys, with the types that their parts have in events."""
     return select(*_parts(paths)).where(selected_keys.c.run_id == run_id)
 
 
-def _parts(paths: Sequence[KeyPath]) -> list[ColumnElement[Any]]:
+def _parts(paths: Sequence[KeyPart]) -> list[ColumnElement[Any]]:
     return [_typed(selected_keys.c.key[i].astext, path.column.type) for i, path in enumerate(paths)]
 
 
@@ -63,6 +65,8 @@ def _typed(text: Any, kind: Any) -> ColumnElement[Any]:
         part = cast(text, Uuid)
     elif isinstance(kind, Integer):
         part = cast(text, BigInteger)
+    elif isinstance(kind, Date):
+        part = cast(text, Date)
     elif getattr(kind, "collation", None) is not None:
         part = text.collate(kind.collation)
     return part
@@ -77,7 +81,7 @@ async def count(connection: AsyncConnection, run_id: str) -> int:
 
 
 async def bounds(
-    connection: AsyncConnection, paths: Sequence[KeyPath], run_id: str, *, slices: int
+    connection: AsyncConnection, paths: Sequence[KeyPart], run_id: str, *, slices: int
 ) -> list[tuple[Key | None, Key | None]]:
     """Ranges that cover all keys, about equal in those of the run; see `refold.source.slices`."""
     names = [f"k{i}" for i in range(len(paths))]
@@ -103,7 +107,7 @@ async def analyze(connection: AsyncConnection) -> None:
 
 
 async def sample(
-    connection: AsyncConnection, paths: Sequence[KeyPath], run_id: str, *, most: int
+    connection: AsyncConnection, paths: Sequence[KeyPart], run_id: str, *, most: int
 ) -> list[Key]:
     """Up to `most` of a run's keys, drawn at random."""
     inner = of_run(paths, run_id).distinct().subquery()

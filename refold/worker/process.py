@@ -15,7 +15,7 @@ from refold.runtime.command import run_command
 from refold.runtime.database import make_engine
 from refold.runtime.garbage import calm_garbage_collector
 from refold.runtime.settings import Settings, load_settings
-from refold.runtime.temporal import wait_until_connected
+from refold.runtime.temporal.client import wait_until_connected
 from refold.store.checkpoints.stores import CheckpointStores
 from refold.worker.assembly import MAX_ACTIVITIES
 from refold.worker.plugin import RefoldPlugin

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from json import dumps, loads
+from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from refold.errors import WrongExpectedVersion
+from refold.source.appending.connections import Connection
 from refold.source.log import NewEvent, append, count_events, stream_version
+from refold.source.port.current import CHANNEL
 from refold.source.reader import read_window
 from tests.support.databases import Database
 
@@ -124,6 +131,164 @@ async def test_an_append_that_is_rolled_back_never_was(database: Database) -> No
         await append(connection, "o-1", [PLACED])
         await connection.rollback()
     assert await appended(database, "o-1", PAID, expected=0) == 1
+
+
+# -- the connections that applications have -------------------------------------------------------
+
+
+@asynccontextmanager
+async def _connection(database: Database) -> AsyncIterator[tuple[Connection, Any]]:
+    async with database.engine.connect() as connection:
+        yield connection, connection.begin()
+
+
+@asynccontextmanager
+async def _session(database: Database) -> AsyncIterator[tuple[Connection, Any]]:
+    async with AsyncSession(database.engine) as session:
+        yield session, session.begin()
+
+
+@asynccontextmanager
+async def _driver(database: Database) -> AsyncIterator[tuple[Connection, Any]]:
+    driver = await asyncpg.connect(database.url)
+    # As applications do, so that jsonb is dicts to them.
+    await driver.set_type_codec("jsonb", encoder=dumps, decoder=loads, schema="pg_catalog")
+    yield driver, driver.transaction()
+    await driver.close()
+
+
+@asynccontextmanager
+async def _pooled(database: Database) -> AsyncIterator[tuple[Connection, Any]]:
+    one = asyncpg.create_pool(database.url, min_size=1, max_size=1)
+    async with one as pool, pool.acquire() as driver:
+        yield driver, driver.transaction()
+
+
+through = pytest.mark.parametrize("opened", [_connection, _session, _driver, _pooled])
+
+
+@through
+async def test_any_connection_appends_the_same_in_its_own_transaction(
+    database: Database, opened: Any
+) -> None:
+    new = NewEvent("Paid", {"n": 1.5, "big": 2**70, "none": None, "text": "ä:x"}, {"by": "me"})
+    async with opened(database) as (connection, transaction), transaction:
+        assert await append(connection, "o-1", [PLACED, new], 0) == 2
+        assert await append(connection, "o-1", [PAID], expected_version=2) == 3
+        assert await append(connection, "o-1", []) == 3
+    async with database.engine.connect() as reading:
+        *found, last = await read_window(
+            reading, types=["OrderPlaced", "Paid", "OrderPaid"], after=0, upto=100, limit=10
+        )
+    assert [(one.version, one.type, one.data) for one in found] == [
+        (1, "OrderPlaced", PLACED.data),
+        (2, "Paid", new.data),
+    ]
+    assert found[0].recorded_at == found[1].recorded_at > last.recorded_at
+    assert last[1:] == ("o-1", 3, "OrderPaid", PAID.data, PAID.metadata, PAID.recorded_at)
+
+
+@through
+async def test_what_is_rolled_back_was_never_appended(database: Database, opened: Any) -> None:
+    async with opened(database) as (connection, transaction):
+        with suppress(LookupError):
+            async with transaction:
+                await append(connection, "o-1", [PLACED], notify=True)
+                raise LookupError
+        assert await stream_version(connection, "o-1") == 0
+    async with database.engine.connect() as reading:
+        assert await versions(reading) == []
+
+
+@through
+async def test_after_a_refusal_the_transaction_goes_on(database: Database, opened: Any) -> None:
+    """What the application did before is there, and it may decide anew in the same transaction."""
+    await appended(database, "o-1", PLACED)
+    async with opened(database) as (connection, transaction), transaction:
+        assert await append(connection, "o-2", [PLACED], 0) == 1
+        with pytest.raises(WrongExpectedVersion, match="expected version 0, actual version 1"):
+            await append(connection, "o-1", [PAID], 0)
+        # Others append while this one has looked already.
+        async with database.engine.connect() as first:
+            await append(first, "o-1", [PAID])
+            losing = asyncio.create_task(append(connection, "o-1", [PAID], 1))
+            async with database.engine.connect() as watch:
+                waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                while not await watch.scalar(waiting):
+                    assert not losing.done()
+            await first.commit()
+        with pytest.raises(WrongExpectedVersion, match="expected version 1, actual version 2"):
+            await losing
+        assert await append(connection, "o-1", [PAID], 2) == 3
+    async with database.engine.connect() as reading:
+        assert sorted(await versions(reading)) == [("o-1", 1), ("o-1", 2), ("o-1", 3), ("o-2", 1)]
+
+
+async def test_a_snapshot_of_its_own_does_not_hide_who_was_first(database: Database) -> None:
+    await appended(database, "o-1", PLACED)
+    driver = await asyncpg.connect(database.url)
+    try:
+        async with driver.transaction(isolation="repeatable_read"):
+            assert await stream_version(driver, "o-1") == 1
+            await appended(database, "o-1", PAID)
+            with pytest.raises(WrongExpectedVersion) as caught:
+                await append(driver, "o-1", [PAID], 1)
+            assert (caught.value.expected, caught.value.actual) == (1, 2)
+    finally:
+        await driver.close()
+
+
+async def test_without_a_transaction_asyncpg_appends_all_or_none(database: Database) -> None:
+    driver = await asyncpg.connect(database.url)
+    try:
+        assert await append(driver, "o-1", [PLACED, PAID]) == 2
+        with pytest.raises(asyncpg.NotNullViolationError):
+            await append(driver, "o-1", [PAID, NewEvent(None, {})])  # type: ignore[arg-type]
+    finally:
+        await driver.close()
+    async with database.engine.connect() as reading:
+        assert await versions(reading) == [("o-1", 1), ("o-1", 2)]
+
+
+@through
+async def test_whoever_wants_to_notifies_at_the_commit(database: Database, opened: Any) -> None:
+    told: list[str] = []
+    listening = await asyncpg.connect(database.url)
+    await listening.add_listener(CHANNEL, lambda *args: told.append(args[2]))
+    try:
+        async with opened(database) as (connection, transaction), transaction:
+            await append(connection, "o-1", [PLACED])
+        async with opened(database) as (connection, transaction), transaction:
+            await append(connection, "o-1", [PLACED], notify=True)
+            await listening.execute("SELECT")
+            assert told == []
+        while not told:
+            await listening.execute("SELECT")
+        assert told == [CHANNEL]
+    finally:
+        await listening.close()
+
+
+@pytest.mark.parametrize(
+    ("new", "error"),
+    [
+        (NewEvent("A", {"n": [float("nan")]}), ValueError),
+        (NewEvent("A", {"n": {1, 2}}), TypeError),
+        (NewEvent("A", {}, {}, datetime(2024, 1, 1)), ValueError),
+    ],
+)
+async def test_what_json_cannot_say_is_refused_and_nothing_appended(
+    database: Database, new: NewEvent, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        await appended(database, "o-1", PLACED, new)
+    async with database.engine.connect() as reading:
+        assert await versions(reading) == []
+
+
+async def test_another_kind_of_connection_is_refused() -> None:
+    with pytest.raises(TypeError, match="expected a connection of asyncpg"):
+        await append("postgresql://", "o-1", [PLACED])  # type: ignore[arg-type]
 
 
 async def test_events_are_counted_by_type_and_position(database: Database) -> None:

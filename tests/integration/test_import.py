@@ -17,10 +17,12 @@ from string import ascii_letters, digits
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, make_url, select, text
 
 from refold.errors import InvalidEventFile
+from refold.runtime.database import make_engine
 from refold.source.files import event_lines
+from refold.source.files.analysis import LARGE, analyzed
 from refold.source.files.event_file import MAX_STREAM_ID_BYTES, check_event
 from refold.source.files.event_lines import UnreadableEventFile
 from refold.source.files.importer import (
@@ -294,3 +296,41 @@ async def test_the_sample_shop_is_loaded_once(database: Database) -> None:
     with pytest.raises(InvalidEventFile, match="line 1: version: expected"):
         await seed_shop(database.engine, orders=300)
     assert await _count(database) == len(made)
+
+
+# -- statistics ------------------------------------------------------------------------------------
+
+
+async def _statistics(database: Database) -> float:
+    async with database.engine.connect() as connection:
+        found = await connection.scalar(
+            text("SELECT reltuples FROM pg_class WHERE oid = 'refold.events'::regclass")
+        )
+    return float(found)
+
+
+async def test_after_many_events_the_table_is_analyzed(database: Database, tmp_path: Path) -> None:
+    few = _file(tmp_path, [_event("few", n) for n in range(10)])
+    assert not (await import_events(database.engine, few)).is_unanalyzed
+    assert await _statistics(database) == -1
+    many = _file(tmp_path, [_event(f"s{n % 50}", n) for n in range(LARGE)])
+    assert not (await import_events(database.engine, many)).is_unanalyzed
+    assert await _statistics(database) == LARGE + 10
+
+
+async def test_who_cannot_analyze_imports_all_the_same_and_is_told(database: Database) -> None:
+    async with database.engine.begin() as connection:
+        await connection.execute(text("LOCK TABLE refold.events IN SHARE UPDATE EXCLUSIVE MODE"))
+        assert not await analyzed(database.engine, LARGE, wait_seconds=0.1)
+    assert await analyzed(database.engine, LARGE)
+    role = f"importer_{database.url.rsplit('/', 1)[1]}"
+    async with database.engine.begin() as connection:
+        await connection.execute(text(f"DROP ROLE IF EXISTS {role}"))
+        await connection.execute(text(f"CREATE ROLE {role} LOGIN"))
+        await connection.execute(text(f"GRANT USAGE ON SCHEMA refold TO {role}"))
+    place = make_url(database.url).set(username=role).render_as_string(hide_password=False)
+    engine = make_engine(database.settings.model_copy(update={"database_url": place}))
+    try:
+        assert not await analyzed(engine, LARGE)
+    finally:
+        await engine.dispose()

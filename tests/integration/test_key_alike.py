@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Sequence
-from itertools import count
+from collections.abc import AsyncIterator
 from typing import Any
-from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import (
     BigInteger,
@@ -22,19 +19,27 @@ from sqlalchemy import (
     Text,
     Uuid,
     select,
-    text,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.event import Event
 from refold.projection.declaration import Projection
-from refold.projection.key import KeyDoesNotFit, KeyPath
-from refold.runtime.database import compiled, raw
-from refold.source.reader import decoded, in_key_order, read_events, read_window
+from refold.projection.keys.path import KeyPath
+from refold.source.reader import decoded, in_key_order, read_events
 from refold.store.schema import events
+from tests.support.alike_keys import (
+    EXAMPLES,
+    MISFIT,
+    Alike,
+    Body,
+    alike,
+    bodies,
+    in_python,
+    logged,
+    numerals,
+    texts,
+)
 from tests.support.databases import Database
-
-MISFIT = "a misfit"
 
 TYPES: list[Any] = [
     Text(),
@@ -62,55 +67,7 @@ KEYS = [
     for number, (path, kind) in enumerate((path, kind) for path in PATHS for kind in TYPES)
 ]
 
-EXAMPLES: list[Any] = [
-    *["", " ", "a", "abc", "abcd", "äöü", "😀😀😀", "😀😀😀😀", "e\u0301e", "a\nb", "1\n", "\n1"],
-    *["0", "-0", "+1", "007", " 1", "1 ", "1.0", "1e2", "-", "--1", "٣", "\uff11", "1_0", "0x1"],
-    *["32767", "32768", "-32768", "-32769", "2147483647", "2147483648", "-2147483648"],
-    *["9223372036854775807", "9223372036854775808", "-9223372036854775808", "-9223372036854775809"],
-    *["0" * 19, "0" * 20, "9" * 40],
-    *[0, -1, 32767, 32768, -32769, 2**31, -(2**31), 2**63, -(2**63), -(2**63) - 1, 2**64 - 1],
-    *[2**64, 10**30, -(10**30), 0.0, -0.0, 1.0, 1.5, 1e2, 1e16, 1e19, 1e20, 1e300, 1e-7, -5e-324],
-    *[True, False, None, [], {}, [1], {"x": 1}, [None, {"x": "a"}], {"x": [0, "b"]}, {"0": 1}],
-    *["0f8fad5b-d9cb-469f-a165-70867728950e", "0F8FAD5B-D9CB-469F-A165-70867728950E"],
-    *["0f8fad5bd9cb469fa16570867728950e", "{0f8fad5b-d9cb-469f-a165-70867728950e}"],
-    *["0f8fad5b-d9cb-469f-a165-70867728950e\n", "0f8fad5b-d9cb-469f-a165-70867728950g"],
-    *["0f8fad5b-d9cb-469f-a165-7086772895", "true", "null"],
-]
-
-texts = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=6)
-numerals = st.from_regex(r"\A[ +-]?[0-9]{1,21}[ .]?\Z")
-whole = st.one_of(st.integers(-(2**70), 2**70), st.integers(-40_000, 40_000))
-floats = st.floats(allow_nan=False, allow_infinity=False)
-scalars = st.one_of(
-    st.sampled_from(EXAMPLES),
-    texts,
-    numerals,
-    st.uuids().map(str),
-    whole,
-    floats,
-    st.booleans(),
-    st.none(),
-)
-fields = st.sampled_from(["x", "0", "-1", "1", "k", "a,b", "+1"])
-values = st.recursive(
-    scalars,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.dictionaries(fields, inner, max_size=3)
-    ),
-    max_leaves=5,
-)
-bodies = st.one_of(
-    st.builds(lambda value, other: {"k": value, "é\"'%": other}, values, scalars), st.just({})
-)
-
-alike = settings(
-    max_examples=30,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-Body = tuple[str, dict[str, Any], dict[str, Any]]
+PLAIN = Alike(KEYS)
 
 
 @pytest.fixture
@@ -119,63 +76,18 @@ async def connection(database: Database) -> AsyncIterator[AsyncConnection]:
         yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
-async def logged(connection: AsyncConnection, bodies: Sequence[Body]) -> list[Event]:
-    """These bodies as the only events of the log, as they are read from it."""
-    await connection.execute(text("TRUNCATE refold.events RESTART IDENTITY"))
-    versions = count(1)
-    await (await raw(connection)).executemany(
-        "INSERT INTO refold.events (stream_id, version, type, data, metadata) "
-        "VALUES ($1, $2, 'T', $3, $4)",
-        [(s, next(versions), json.dumps(data), json.dumps(meta)) for s, data, meta in bodies],
-    )
-    return await read_window(connection, types=["T"], after=0, upto=10**6, limit=10**6)
-
-
-def in_python(path: KeyPath, event: Event) -> Any:
-    try:
-        return path.of(event)
-    except KeyDoesNotFit:
-        return MISFIT
-
-
-def plain(value: Any) -> Any:
-    """The driver has a UUID of its own, which equals Python's."""
-    return UUID(int=value.int) if isinstance(value, UUID) else value
-
-
-# Compiled once: it runs for each example.
-IN_SQL = compiled(
-    select(
-        *[path.sql(events).label(f"key{number}") for number, path in enumerate(KEYS)],
-        *[path.misfits(events).label(f"misfit{number}") for number, path in enumerate(KEYS)],
-    ).order_by(events.c.position)
-)
-
-
-async def check_alike(connection: AsyncConnection, bodies: Sequence[Body]) -> None:
-    made = await logged(connection, bodies)
-    sql, arguments = IN_SQL
-    records = await (await raw(connection)).fetch(sql, *arguments)
-    for event, record in zip(made, records, strict=True):
-        for number, path in enumerate(KEYS):
-            value = MISFIT if record[f"misfit{number}"] else plain(record[f"key{number}"])
-            expected = in_python(path, event)
-            where = (path.path, path.column.type, event)
-            assert (value, type(value)) == (expected, type(expected)), where
-
-
 async def test_chosen_values_have_the_same_key(connection: AsyncConnection) -> None:
-    bodies = [
+    chosen: list[Body] = [
         (value if isinstance(value, str) else "s", {"k": value, "é\"'%": value}, {"k": [0, value]})
         for value in EXAMPLES
     ]
-    await check_alike(connection, bodies)
+    await PLAIN.check(connection, chosen)
 
 
 @alike
 @given(st.lists(st.tuples(texts | numerals | st.uuids().map(str), bodies, bodies), max_size=40))
-async def test_any_value_has_the_same_key(connection: AsyncConnection, bodies: list[Body]) -> None:
-    await check_alike(connection, bodies)
+async def test_any_value_has_the_same_key(connection: AsyncConnection, made: list[Body]) -> None:
+    await PLAIN.check(connection, made)
 
 
 @pytest.mark.parametrize("kind", TYPES, ids=repr)
@@ -230,8 +142,8 @@ async def test_the_key_that_is_read_along_is_the_stored_key(
     projection = Projection("p", table=table, key="data.k")
     projection.on("T")(lambda row, event: {})
     path = KeyPath("data.k", Column("c", kind))
-    bodies: list[Body] = [("s", {"k": value}, {}) for value in EXAMPLES]
-    made = await logged(connection, bodies)
+    chosen: list[Body] = [("s", {"k": value}, {}) for value in EXAMPLES]
+    made = await logged(connection, chosen)
     fitting = [event for event in made if in_python(path, event) not in (None, MISFIT)]
     await logged(connection, [("s", event.data, {}) for event in fitting])
     statement = in_key_order(projection, after=0, upto=10**6, low=None, high=None)

@@ -20,12 +20,23 @@ from refold.manager.health import judged, read_standing
 from refold.manager.projections import ProjectionManager
 from refold.messages.live import LiveReport, LiveSegment, LiveStatus
 from refold.projection.registry import Registry
+from refold.source.checking.check import check_events
 from refold.workflows.all import WORKFLOWS
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
 from tests.support.live import live, until_position, until_status
-from tests.support.runs import assert_oracle, checkpoint, queue, run, start, until, working, write
+from tests.support.runs import (
+    assert_oracle,
+    checkpoint,
+    last,
+    queue,
+    run,
+    start,
+    until,
+    working,
+    write,
+)
 from tests.support.versions import doubled
 
 
@@ -248,6 +259,38 @@ async def test_a_frozen_head_is_unhealthy_though_nothing_lags(
         assert not health.is_healthy
         assert health.reason is not None
         assert health.reason.startswith("the head is held by pid ")
+
+
+async def test_the_lag_is_told_though_somebody_writes_at_each_look(
+    client: Client, database: Database
+) -> None:
+    async with working(client, database, registry_of(counters())):
+        await run(client, database, "Rebuild", "counters")
+    async with ProjectionManager(client, database.url, task_queue=queue(database)) as manager:
+
+        async def one() -> int:
+            return (await manager.get_health("counters")).standing.head
+
+        async def every() -> int:
+            return (await manager.get_all_projections())[0].head
+
+        async def check() -> int | None:
+            looking = database.engine.execution_options(isolation_level="AUTOCOMMIT")
+            async with looking.connect() as connection:
+                return (await check_events(connection)).head
+
+        for look in (one, every, check):
+            async with database.engine.begin() as brief:
+                await brief.execute(
+                    text(
+                        "INSERT INTO refold.events (stream_id, version, type, data) "
+                        "VALUES (gen_random_uuid()::text, 1, 'Added', '{}')"
+                    )
+                )
+                await write(database.engine, [("other", "Added", {"key": "a"})])
+                looked = asyncio.create_task(look())
+                await asyncio.sleep(0.1)
+            assert await looked == await last(database)
 
 
 async def test_it_is_cancelled_though_the_segment_in_hand_ends_well(

@@ -145,7 +145,9 @@ def query(url: str, *statements: str) -> object:
     return asyncio.run(run())
 
 
-def test_up_refused_twice_and_stopped(place: Place) -> None:
+def test_up_refused_twice_and_stopped(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REFOLD_EVENTS", "shop.events:source")
+    monkeypatch.setenv("REFOLD_PROJECTIONS", "shop.one, shop.two")
     with driving(place) as driver:
         while driver.look() < {"postgres", "temporal"}:
             assert not driver.env_file.exists()
@@ -156,6 +158,8 @@ def test_up_refused_twice_and_stopped(place: Place) -> None:
             "REFOLD_DATABASE_URL": f"postgresql://postgres@127.0.0.1:{place.ports.postgres}/refold",
             "TEMPORAL_ADDRESS": f"127.0.0.1:{place.ports.temporal}",
             "REFOLD_UI_URL": f"http://127.0.0.1:{place.ports.ui}",
+            "REFOLD_PROJECTIONS": "'shop.one, shop.two'",
+            "REFOLD_EVENTS": "shop.events:source",
         }
         database = env["REFOLD_DATABASE_URL"]
         assert str(query(database, "SHOW server_version_num")) >= "180000"
@@ -230,28 +234,37 @@ def test_postgres_restarts_recovers_and_replaces_its_leftover(place: Place) -> N
 def test_a_worker_that_ended_is_started_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(workers, "COMMAND", (sys.executable, "-c", "import signal; signal.pause()"))
+    monkeypatch.setattr(workers, "COMMAND", _TALKING)
     pool = Workers(tmp_path, 2)
     pool.start({})
     try:
         stays, ends = pool.pids
-        psutil.Process(ends).kill()
 
         def checked_count() -> int:
             pool.check()
             return len(pool.pids)
 
+        eventually(lambda: "ready" in (tmp_path / "worker-2.log").read_text(), "its words")
+        psutil.Process(ends).kill()
         eventually(lambda: checked_count() == 1, "the end is noticed")
         eventually(lambda: checked_count() == 2, "the restart")
         assert pool.pids[0] == stays
         line = (
-            f"Worker 2, pid {ends}, ended with signal SIGKILL; started again as pid {pool.pids[1]}"
+            f"Worker 2, pid {ends}, ended with signal SIGKILL (ready?[2J); started again as pid "
+            f"{pool.pids[1]}. "
         )
         assert line in caplog.text
         started = [psutil.Process(pid) for pid in pool.pids]
     finally:
         pool.stop()
     assert not any(alive(process) for process in started)
+
+
+_TALKING = (
+    sys.executable,
+    "-c",
+    r"import signal; print('first\n' 'ready\33[2J', flush=True); signal.pause()",
+)
 
 
 def test_a_child_that_fails_shows_its_log(tmp_path: Path) -> None:

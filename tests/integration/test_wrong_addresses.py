@@ -8,7 +8,7 @@ from temporalio.client import Client
 from refold.errors import ConfigurationError, TemporalUnreachable
 from refold.runtime.database import check_reachable, make_engine
 from refold.runtime.settings import Settings
-from refold.runtime.temporal import connect, wait_until_connected
+from refold.runtime.temporal.client import connect, wait_until_connected
 from refold.stack.postgres import EmbeddedPostgres
 from tests.support.ports import free_port
 

@@ -15,9 +15,11 @@ from shutil import which
 from typing import Any
 
 from temporalio.client import Client
+from temporalio.common import SearchAttributeKey
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
+from refold.messages.search_attributes import SEARCH_ATTRIBUTES
 from refold.stack.postgres import EmbeddedPostgres
 from tests.conftest import _beside_python
 from tests.replay.shapes import CONTINUED, SHAPES, Shape
@@ -76,6 +78,7 @@ async def record(names: list[str], *, again: bool) -> None:
                 dev_server_existing_path=which("temporal", path=_beside_python()),
                 data_converter=pydantic_data_converter,
                 dev_server_log_level="error",
+                search_attributes=[SearchAttributeKey.for_keyword(n) for n in SEARCH_ATTRIBUTES],
             )
             for starting, shapes in ((usual, SHAPES), (short_history_server(), CONTINUED)):
                 async with await starting as environment:

@@ -37,6 +37,11 @@ async def rebuild(client: Client, database: Database) -> list[Handle]:
     return [handle]
 
 
+async def listed(client: Client, database: Database) -> list[Handle]:
+    """On a server that has the search attributes, as the recorder's has."""
+    return await rebuild(client, database)
+
+
 async def backfill_in_place(client: Client, database: Database) -> list[Handle]:
     await rebuild(client, database)
     async with working(client, database, registry_of(counters(batch_size=7, partitions=3))):
@@ -302,6 +307,7 @@ SHAPES: dict[str, Shape] = {
     shape.__name__: shape
     for shape in (
         rebuild,
+        listed,
         backfill_in_place,
         selected_in_place,
         selected_on_a_copy,

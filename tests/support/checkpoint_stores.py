@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import importlib.util
 import os
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Coroutine, Iterator
@@ -16,10 +13,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from refold.stack.ports import answers
 from refold.stack.process import ChildProcess
+from tests.support import npm
 from tests.support.ports import free_port
 
 STORES = ("sql", "redis", "dynamodb", "cosmosdb")
@@ -135,28 +131,9 @@ async def _make_container(endpoint: str) -> None:
 
 
 def _cosmos_program() -> str:
-    """The server's program, installed on first use beside the environment; skips without npm."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("there is no Node.js here: `apt-get install nodejs npm` brings it")
-    place = Path(sys.prefix) / "share" / "cosmosdb-server"
-    program = place / "node_modules" / ".bin" / "cosmosdb-server"
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not program.exists():
-            options = ["--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(place)]
-            made = subprocess.run(
-                ["npm", "install", *options, _COSMOS_SERVER],
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=240,
-            )
-            if made.returncode:
-                pytest.skip(f"{_COSMOS_SERVER} cannot be installed: {made.stderr[-300:]}")
-        for file, (wrong, right) in _MENDED.items():
-            _mend(place / "node_modules/@vercel/cosmosdb-server/lib" / file, wrong, right)
-    return str(program)
+    """The server's program; skips without npm."""
+    modules = npm.packages("cosmosdb-server", _COSMOS_SERVER, mend=_mend_cosmos)
+    return str(modules / ".bin" / "cosmosdb-server")
 
 
 def _run(making: Coroutine[Any, Any, None]) -> None:
@@ -180,10 +157,12 @@ _MENDED = {
 }
 
 
-def _mend(file: Path, wrong: str, right: str) -> None:
-    code = file.read_text()
-    assert wrong in code or right in code, f"another version of the server: is {file} right by now?"
-    file.write_text(code.replace(wrong, right))
+def _mend_cosmos(modules: Path) -> None:
+    for name, (wrong, right) in _MENDED.items():
+        file = modules / "@vercel/cosmosdb-server/lib" / name
+        code = file.read_text()
+        assert wrong in code or right in code, f"another version of it: is {file} right by now?"
+        file.write_text(code.replace(wrong, right))
 
 
 class StoreServers:

@@ -160,15 +160,22 @@ class Log:
 
     async def different(self, projection: Projection) -> dict[Key, Any]:
         """The keys whose row is not the fold of the events up to the checkpoint; both rows."""
-        position = await checkpoint(self.database.engine, projection)
-        read = [e for e in self.events if e.position <= position and e.type in projection.handlers]
-        expected = projection.fold(read)
-        actual = await rows_of(self.database.engine, projection)
-        return {
-            key: (expected.get(key), actual.get(key))
-            for key in expected.keys() | actual.keys()
-            if expected.get(key) != actual.get(key)
-        }
+        return await different(self.database, projection, self.events)
+
+
+async def different(
+    database: Database, projection: Projection, events: Sequence[Event]
+) -> dict[Key, Any]:
+    """The keys whose row is not the fold of the events up to the checkpoint; both rows."""
+    position = await checkpoint(database.engine, projection)
+    read = [e for e in events if e.position <= position and e.type in projection.handlers]
+    expected = projection.fold(read)
+    actual = await rows_of(database.engine, projection)
+    return {
+        key: (expected.get(key), actual.get(key))
+        for key in expected.keys() | actual.keys()
+        if expected.get(key) != actual.get(key)
+    }
 
 
 @asynccontextmanager

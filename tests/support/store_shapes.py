@@ -43,7 +43,8 @@ MESSAGE_DB = Shape(
     CREATE SCHEMA message_store; CREATE TABLE message_store.messages (
         global_position bigserial PRIMARY KEY, position bigint NOT NULL,
         time timestamp DEFAULT (now() AT TIME ZONE 'utc') NOT NULL, stream_name text NOT NULL,
-        type text NOT NULL, data jsonb, metadata jsonb, id uuid NOT NULL DEFAULT gen_random_uuid());
+        type text NOT NULL, data jsonb, metadata jsonb,
+        id uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE, UNIQUE (stream_name, position));
     INSERT INTO message_store.messages (position, stream_name, type, data) VALUES
         (0, 'order:command-1', 'Added', '{"key": "no event"}'),
         (0, 'order:position-consumer1', 'Added', '{"key": "no event"}'),
@@ -135,7 +136,8 @@ def _eventsourcing(name: str, packed: Callable[[bytes], bytes], **given: Any) ->
     return Shape(
         name,
         "CREATE TABLE shop_events (originator_id uuid NOT NULL, originator_version bigint NOT NULL,"
-        " topic text, state bytea, notification_id bigserial UNIQUE)",
+        " topic text, state bytea, notification_id bigserial UNIQUE, PRIMARY KEY (originator_id,"
+        " originator_version))",
         partial(stores.eventsourcing, "shop", type_prefix="shop:Order.", **given),
         _inserting(
             "INSERT INTO shop_events VALUES ($1, $2, $3, $4)",

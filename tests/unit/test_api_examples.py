@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from examples.api import asking, declaring
+from refold.projection.reading.upcasting import UPCASTERS
 
 
 def own(*modules: ModuleType) -> Iterator[Callable[[], None]]:
@@ -20,4 +21,5 @@ def own(*modules: ModuleType) -> Iterator[Callable[[], None]]:
 
 @pytest.mark.parametrize("example", [*own(asking, declaring)], ids=lambda one: one.__name__)
 def test_the_example_runs(example: Callable[[], None]) -> None:
-    example()
+    with UPCASTERS.set_apart():
+        example()

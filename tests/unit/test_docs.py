@@ -18,6 +18,7 @@ from refold import BackfillPolicy, Event, Projection
 from refold.messages.live import LiveRequest, LiveStatus
 from refold.messages.run.life import Phase, Progress
 from refold.messages.run.status import RunStatus
+from refold.projection.reading.upcasting import UPCASTERS
 from refold.requests.criteria import Criteria, CriteriaFields
 from refold.requests.limits import Limits, Pacing, Throttle
 from refold.requests.runs import BackfillRequest, RollbackRequest, SnapshotRequest
@@ -268,6 +269,12 @@ def test_all_of_the_public_names_are_explained() -> None:
 # -- examples --------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def without_their_upcasters() -> Iterator[None]:
+    with UPCASTERS.set_apart():
+        yield
+
+
 @every_page
 def test_python_examples_run(page: Path) -> None:
     _run_examples(page)
@@ -319,7 +326,9 @@ def _run_examples(page: Path) -> dict[str, Any]:
     """Runs a page's Python, one block after another in one namespace."""
     namespace: dict[str, Any] = {}
     for number, code in enumerate(_blocks(page.read_text(), "python"), start=1):
-        exec(compile(code, f"{_name(page)}, example {number}", "exec"), namespace)
+        place = f"{_name(page)}, example {number}"
+        # As it is written: without the future that this file imports.
+        exec(compile(code, place, "exec", dont_inherit=True), namespace)
     return namespace
 
 

@@ -219,7 +219,9 @@ def makes() -> EventSource:
 @pytest.mark.parametrize(
     ("place", "expected"),
     [
-        ("nowhere.at_all:source", "No module named 'nowhere'"),
+        ("nowhere.at_all:source", "No module named 'nowhere' in the working directory"),
+        ("nowhere", "such as shop.events:source, got 'nowhere'"),
+        ("shop/events.py:source", "such as shop.events:source, got"),
         (f"{__name__}:missing", "has no attribute 'missing'"),
         (f"{__name__}:number", "which is int"),
     ],

@@ -124,7 +124,7 @@ def test_two_modules_with_one_name_are_refused(write: Write) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (None, "No module named 'made_here'"),
+        (None, "No module named 'made_here' in the working directory, on PYTHONPATH"),
         ("import made_here_missing", "No module named 'made_here_missing'"),
         ("def broken(:", "invalid syntax"),
         ("from refold import Nothing", "cannot import name 'Nothing'"),

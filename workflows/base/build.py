@@ -57,6 +57,7 @@ class Building(Moves[BackfillRequest]):
         self._diff: Diff | None = None
         self._reasons: list[str] = []
         self._approved = False
+        self._rejected = False
         super().__init__(inputs)
         # Continued as new while it waited: an approval that comes early now must not be lost.
         self._may_approve = self._meter.status is RunStatus.AWAITING_APPROVAL
@@ -78,7 +79,12 @@ class Building(Moves[BackfillRequest]):
     def reject(self, *said: Any) -> None:
         """Ends the run as cancelled: the new table is removed, readers keep the one they have."""
         reason = in_words(said)
+        self._rejected = self._rejected or not self._too_late_to_cancel
         self._stop(f"rejected: {reason}" if reason else "rejected")
+
+    def _ending_in_list(self) -> str | None:
+        cancelled = self._meter.status is RunStatus.CANCELLED
+        return "rejected" if cancelled and self._rejected else None
 
     # -- the steps ---------------------------------------------------------------------------
 
@@ -200,11 +206,6 @@ class Building(Moves[BackfillRequest]):
 
     def _details(self) -> str:
         parts = [super()._details()]
-        if self._meter.status is RunStatus.AWAITING_APPROVAL:
-            parts += ["", "Signal `approve` lets it go live, `reject` discards it."]
-            if self._diff is not None:
-                name = self._diff.projection
-                parts[-1] += f" Or type `refold approve {name}`, `refold reject {name}`."
         if self._diff is not None:
             parts += ["", diff_as_markdown(self._diff)]
         return "\n".join(parts)

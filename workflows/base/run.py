@@ -9,8 +9,9 @@ from typing import Any, Generic, TypeVar
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from refold.workflows.base.controlled import Controlled
+from refold.workflows.base.listing import memo_of
 from refold.workflows.base.run_end import Undone, fail, has_ended, message_of, why_of
+from refold.workflows.base.shown import Shown
 from refold.workflows.base.steps import step, uncancelled
 
 with workflow.unsafe.imports_passed_through():
@@ -23,7 +24,7 @@ with workflow.unsafe.imports_passed_through():
     from refold.messages.run.life import BackfillResult, Continued, Phase, Progress
     from refold.messages.run.plan import Plan
     from refold.messages.run.preview import Preview
-    from refold.messages.run.progress import ProgressMeter, as_markdown
+    from refold.messages.run.progress import ProgressMeter
     from refold.messages.run.status import RunStatus
     from refold.requests.fairness import fairness_key
     from refold.requests.runs import Request
@@ -32,7 +33,7 @@ with workflow.unsafe.imports_passed_through():
 R = TypeVar("R", bound=Request)
 
 
-class Run(Controlled, Generic[R]):
+class Run(Shown, Generic[R]):
     """Base of the workflows that write a projection. What it does, in order, is `_steps`.
 
     A workflow class says what it is started with (`request_type`), what it is called while it
@@ -47,7 +48,6 @@ class Run(Controlled, Generic[R]):
     def __init__(self, inputs: Sequence[Any]) -> None:
         continued = workflow.info().continued_run_id is not None and len(inputs) > 1
         self._before = Continued.model_validate(inputs[1]) if continued else None
-        self._title = workflow.info().workflow_type
         super().__init__(
             ProgressMeter(self._before.progress if self._before else None),
             self._before.controls if self._before else Controls(),
@@ -145,9 +145,10 @@ class Run(Controlled, Generic[R]):
             request = accept_request(self._inputs, self.request_type)
         except InvalidRequest as error:
             self._meter.phase = Phase.DONE
+            self._failure = Why(error=str(error), error_type="InvalidRequest")
             self._settle(RunStatus.FAILED)
             raise ShortFailure(str(error), type="InvalidRequest", non_retryable=True) from None
-        self._title = f"{self._title} {request.projection}"
+        self._asked = request
         self._fairness_key = fairness_key(request.projection, getattr(request, "tenant", None))
         return request
 
@@ -157,6 +158,8 @@ class Run(Controlled, Generic[R]):
         self._plan = await self._begin(request)
         self._heed_cancellation()
         self._can_tell = True
+        if self._plan.is_listed:
+            self._listed.turn_on(memo_of(self._plan))
         self._meter.planned(self._plan, workflow.now())
         self._show()
         if not self._is_dry(request):
@@ -190,25 +193,6 @@ class Run(Controlled, Generic[R]):
         own = {"status": self._meter.status, "waiting_for": self._meter.waiting_for}
         progress = self._meter.progress().model_copy(update=own)
         return Continued(progress=progress, plan=self._plan, controls=self._controls)
-
-    # -- progress ----------------------------------------------------------------------------
-
-    def _enter(self, phase: Phase) -> None:
-        self._meter.phase = phase
-        self._show()
-
-    def _settle(self, status: RunStatus) -> None:
-        if not self._meter.status.may_become(status):
-            # Told, not raised: a run must not stand still for a word.
-            workflow.logger.error("a run goes from %s to %s", self._meter.status, status)
-        self._meter.status = status
-        self._show()
-
-    def _show(self) -> None:
-        workflow.set_current_details(self._details())
-
-    def _details(self) -> str:
-        return as_markdown(self._meter.progress(), self._title)
 
     # -- the end -----------------------------------------------------------------------------
 
@@ -250,6 +234,7 @@ class Run(Controlled, Generic[R]):
             status = RunStatus.UNDONE if undone.done else RunStatus.FAILED
         self._enter(Phase.CLEANING_UP)
         why = why_of(error, reason, cancelled=cancelled)
+        self._failure = why
         finished = await self._finish(request, status, why)
         if not cancelled:
             fail(error, undone)

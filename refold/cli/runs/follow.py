@@ -18,7 +18,7 @@ from refold.messages.run.status import RunStatus
 from refold.messages.step_failures import StepFailure
 from refold.runtime.database import DATABASE_ERRORS
 from refold.runtime.settings import load_settings
-from refold.runtime.temporal import connect
+from refold.runtime.temporal.client import connect
 
 # In a file or a pipe there is no bar, but a line for each phase, and one after so many seconds.
 _LINE_SECONDS = 5.0

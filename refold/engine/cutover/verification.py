@@ -76,7 +76,7 @@ async def verify(
         comparison = await compare(connection, projection, live=old, shadow=new)
     else:
         rows = await count_rows(connection, *new)
-        comparison = Comparison(0, rows, rows, 0, 0, note="There is no live table yet.")
+        comparison = Comparison(0, rows, rows, 0, 0, note="No table was live before it.")
     notes.append(comparison.note)
     at: int | None = position
     if there and (live is None or live.position != position):

@@ -65,6 +65,7 @@ class Plan(Message):
         poison: What is done with poison events.
         preview: The same for people, with what moves with the table and how long it may take;
             None only while the plan is made.
+        is_listed: Whether Temporal's server has Refold's search attributes, as it was begun.
     """
 
     run_id: str
@@ -97,6 +98,7 @@ class Plan(Message):
     pacing: Annotated[Pacing, open_to_new(Pacing)] = Pacing()
     poison: Annotated[Poison, open_to_new(Poison)] = Poison()
     preview: Preview | None = None
+    is_listed: bool = False
 
     @property
     def step(self) -> RunStep:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from refold.messages.markdown import escaped, table
 from refold.messages.run.controls import Controls
+from refold.messages.run.endings import Why
 from refold.messages.run.life import PartitionProgress, Phase, Progress, ProgressReport
 from refold.messages.run.plan import Plan
 from refold.messages.run.status import RunStatus
@@ -160,8 +161,17 @@ def _furthest(
     return [furthest[number] for number in sorted(furthest)]
 
 
-def as_markdown(progress: Progress, title: str) -> str:
-    """Progress as the Temporal UI shows it under a workflow's details."""
+def as_markdown(
+    progress: Progress, title: str, *, failure: Why | None = None, next_steps: str | None = None
+) -> str:
+    """Progress as the Temporal UI shows it under a workflow's details.
+
+    Args:
+        progress: How far the run is.
+        title: What it is.
+        failure: Why it has ended without doing what it was asked for.
+        next_steps: What a person can do now, as Markdown.
+    """
     left = progress.estimated_seconds_remaining
     rows = [
         ["phase", progress.phase],
@@ -173,6 +183,10 @@ def as_markdown(progress: Progress, title: str) -> str:
     if progress.dead_letters:
         rows.append(["dead letters", f"{progress.dead_letters:,}"])
     lines = [f"### {escaped(title)}", "", *table(["status", progress.status], rows)]
+    if failure is not None and failure.error:
+        lines += ["", escaped(failure.error)]
+    if next_steps is not None:
+        lines += ["", next_steps]
     if progress.limits is not None:
         lines += ["", _limits_in_words(progress.limits, progress.phase)]
     if progress.failing is not None:

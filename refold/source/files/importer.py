@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from refold.errors import InvalidEventFile, RefoldError
 from refold.runtime.database import raw
+from refold.source.files.analysis import analyzed
 from refold.source.files.event_file import FileEvent
 from refold.source.files.event_lines import EventLines
 from refold.source.files.existing_events import require_same
@@ -79,6 +80,8 @@ class ImportResult:
         last_position: The last event's position (inclusive); None without events. Others may have
             appended in between.
         skipped: How many events were passed over, because the event store had them already.
+        is_unanalyzed: Whether there were so many that the table's statistics must be made anew, and
+            that failed: ``ANALYZE refold.events`` is to be run by somebody who may.
     """
 
     events: int
@@ -86,6 +89,7 @@ class ImportResult:
     first_position: int | None
     last_position: int | None
     skipped: int = 0
+    is_unanalyzed: bool = False
 
 
 async def import_events(
@@ -99,7 +103,7 @@ async def import_events(
     """Imports an event file in one transaction; positions follow the order of its lines.
 
     The same transaction records the file's content. A file whose content was imported before is
-    refused.
+    refused. After many events the table is analyzed, so that it is read fast at once.
 
     Args:
         engine: Of the database with the event store.
@@ -132,7 +136,8 @@ async def import_events(
                 raise
             if loader.unversioned and not again:
                 await loader.refuse_known(lines.digest, lines.name)
-            return await loader.finished(lines.digest, lines.name)
+            result = await loader.finished(lines.digest, lines.name)
+    return replace(result, is_unanalyzed=not await analyzed(engine, result.events))
 
 
 @asynccontextmanager

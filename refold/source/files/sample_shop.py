@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from refold.source.files.analysis import analyzed
 from refold.source.files.event_file import check_event
 from refold.source.files.importer import loading
 
@@ -87,7 +88,9 @@ async def seed_shop(engine: AsyncEngine, *, orders: int, seed: int = 1) -> int:
     async with loading(engine) as loader:
         while batch := list(islice(made, _BATCH)):
             await loader.add(batch)
-        return (await loader.result()).events
+        added = (await loader.result()).events
+    await analyzed(engine, added)
+    return added
 
 
 def _dated(entry: tuple[float, int, _Event]) -> _Event:

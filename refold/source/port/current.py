@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from refold.errors import ConfigurationError, RefoldError
-from refold.errors.words import raised
+from refold.errors.words import why_not_imported
 from refold.runtime.settings import Settings, load_settings
 from refold.source.port.event_source import EventSource
 from refold.store import schema
@@ -101,6 +102,11 @@ def _found(place: str) -> EventSource:
     if here not in sys.path:
         sys.path.append(here)
     module, _, name = place.partition(":")
+    if not re.fullmatch(r"[\w.]+:\w+", place):
+        raise ConfigurationError(
+            "REFOLD_EVENTS: expected module:name of an EventSource, such as shop.events:source, "
+            f"got {place!r}"
+        )
     try:
         found: Any = getattr(importlib.import_module(module), name)
         if callable(found):
@@ -108,9 +114,9 @@ def _found(place: str) -> EventSource:
     except (RefoldError, KeyboardInterrupt):
         raise
     except BaseException as error:  # `exit()` in a module is no end of ours
-        why = str(error) if isinstance(error, ImportError | AttributeError) else raised(error)
         raise ConfigurationError(
-            f"REFOLD_EVENTS: expected module:name of an EventSource, but {place!r} fails: {why}"
+            f"REFOLD_EVENTS: expected module:name of an EventSource, but {place!r} fails: "
+            f"{why_not_imported(module, error)}"
         ) from error
     if not isinstance(found, EventSource):
         raise ConfigurationError(

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from refold.errors import ConfigurationError
 from refold.projection.declaration import Projection
+from refold.projection.keys.dates import RECORDED_AT
+from refold.projection.keys.part import paths_read
 from refold.source.port.event_source import EventSource
 
 
@@ -21,13 +23,19 @@ def require_keys_seen(source: EventSource, projections: Iterable[Projection]) ->
             begins at a date that SQL does not know.
     """
     for projection in projections:
-        paths = [path.path for path in projection.key_paths or ()]
+        paths = paths_read(projection.key_paths or ())
         hidden = [path for path in paths if path.startswith("data.") and not source.sees_data]
         if hidden:
             raise ConfigurationError(
                 f"{projection.name}: key: expected paths that SQL can see, got {hidden[0]!r}, and "
                 f"the data of {source!r} is decoded in Python: take stream_id or a path into "
                 "metadata, or a key function, with which rebuilds follow events one by one"
+            )
+        if RECORDED_AT in paths and not source.has_times:
+            raise ConfigurationError(
+                f"{projection.name}: key: expected events with a time, and {source!r} has no "
+                "column that says when they were recorded: give it `recorded_at`, or take a path "
+                "into data or metadata"
             )
         if projection.start_from is not None and not source.has_times:
             raise ConfigurationError(

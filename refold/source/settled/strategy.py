@@ -30,7 +30,8 @@ class Writer:
     name: str | None
 
     def __str__(self) -> str:
-        who = f"pid {self.pid} ({self.name})" if self.pid else str(self.name)
+        named = f" ({self.name})" if self.name else ""
+        who = f"pid {self.pid}{named}" if self.pid else str(self.name)
         return f"{who} since {self.since:%Y-%m-%d %H:%M:%S %Z}" if self.since else who
 
 

@@ -18,7 +18,7 @@ def emmett(*, schema: str = "public") -> EventSource:
     """
     messages = described(
         *(schema, "emt_messages"),
-        global_position="bigint",
+        global_position="bigint?",
         stream_id="text",
         stream_position="bigint",
         message_type="text",

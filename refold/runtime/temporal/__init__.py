@@ -1,0 +1,1 @@
+"""Temporal from this process: the client, and search attributes."""

@@ -1,0 +1,1 @@
+"""Writing to Refold's own table through the connections that applications have."""

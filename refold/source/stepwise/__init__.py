@@ -1,0 +1,1 @@
+"""Folding some keys in plain Python, some events at a time."""

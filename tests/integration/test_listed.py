@@ -1,0 +1,134 @@
+"""Runs and live projections in Temporal's list: found by attributes, told apart at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError
+
+from refold.messages.search_attributes import SEARCH_ATTRIBUTES
+from refold.runtime.temporal.search_attributes import Listing, missing, register
+from tests.support.counters import counters, registry_of
+from tests.support.databases import Database
+from tests.support.events import some
+from tests.support.live import live
+from tests.support.runs import start, until, working, write
+
+
+@pytest.fixture
+async def unlisted(client: Client) -> Client:
+    """A client of a namespace of its own, which has no search attributes of Refold's."""
+    name = f"listed-{uuid4().hex}"
+    request = RegisterNamespaceRequest(namespace=name)
+    request.workflow_execution_retention_period.FromSeconds(86_400)
+    await client.workflow_service.register_namespace(request)
+    target = client.service_client.config.target_host
+    connected = await Client.connect(target, namespace=name, data_converter=pydantic_data_converter)
+
+    async def known() -> bool:
+        try:
+            await missing(connected)
+        except RPCError:  # the server's caches do not have it yet
+            return False
+        return True
+
+    await until(known)
+    return connected
+
+
+@pytest.fixture
+async def listed(unlisted: Client) -> Client:
+    """A client of a namespace of its own, which has them."""
+    assert set(await register(unlisted)) == {*SEARCH_ATTRIBUTES}
+
+    async def there() -> bool:
+        return not await missing(unlisted)
+
+    await until(there)
+    return unlisted
+
+
+async def found(client: Client, query: str, count: int = 1) -> list[Any]:
+    """What the list finds, once it has found so many: it is a moment behind."""
+    rows: list[Any] = []
+
+    async def enough() -> bool:
+        nonlocal rows
+        try:
+            rows = [row async for row in client.list_workflows(query)]
+        except RPCError:  # the attributes are not known everywhere yet
+            return False
+        return len(rows) >= count
+
+    await until(enough)
+    assert len(rows) == count, query
+    return rows
+
+
+async def test_what_awaits_approval_is_a_filter_and_endings_differ(
+    listed: Client, database: Database
+) -> None:
+    await write(database.engine, some(4))
+    assert await register(listed) == []
+    async with working(listed, database, registry_of(counters())):
+        asked = {"projection": "counters", "requested_by": "ann"}
+        first = await start(listed, database, "Rebuild", asked, workflow_id="r/1")
+        await asyncio.wait_for(first.result(), 60)
+        (row,) = await found(listed, "RefoldStatus = 'completed'")
+        assert row.id == "r/1"
+        (row,) = await found(
+            listed,
+            "RefoldProjection = 'counters' AND RefoldKind = 'Rebuild' AND RefoldPhase = 'done' "
+            "AND RefoldRequestedBy = 'ann'",
+        )
+        memo = await row.memo()
+        assert (memo["generation"], memo["version"], memo["events"]) == (1, 1, 20)
+        for signal, ending in (("reject", "rejected"), ("cancel", "cancelled")):
+            manual = {"projection": "counters", "approval": "manual"}
+            handle = await start(listed, database, "Rebuild", manual, workflow_id=f"r/{signal}")
+            (row,) = await found(listed, "RefoldStatus = 'awaiting_approval'")
+            assert row.id == f"r/{signal}"
+            await handle.signal(signal)
+            assert (await asyncio.wait_for(handle.result(), 60)).status == "cancelled"
+            (row,) = await found(listed, f"RefoldStatus = '{ending}'")
+            assert row.id == f"r/{signal}"
+        await write(database.engine, [("s", "Broken", {"key": "k001"})])
+        broken = await start(listed, database, "Rebuild", asked, workflow_id="r/broken")
+        with pytest.raises(WorkflowFailureError):
+            await asyncio.wait_for(broken.result(), 60)
+        assert (await found(listed, "RefoldStatus = 'failed'"))[0].id == "r/broken"
+
+
+async def test_a_live_projection_is_listed(listed: Client, database: Database) -> None:
+    await write(database.engine, some(4))
+    async with (
+        working(listed, database, registry_of(counters())),
+        live(listed, database) as following,
+    ):
+        query = "RefoldKind = 'Projection' AND RefoldProjection = 'counters'"
+        assert (await found(listed, query))[0].id == following.id
+        assert await found(listed, f"{query} AND RefoldStatus IN ('live', 'needs_rebuild')")
+
+
+async def test_without_search_attributes_runs_go_on_unlisted(
+    unlisted: Client, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    await write(database.engine, some(4))
+    async with working(unlisted, database, registry_of(counters())):
+        for _ in range(2):
+            handle = await start(unlisted, database, "Rebuild", {"projection": "counters"})
+            result = await asyncio.wait_for(handle.result(), 60)
+            assert result.status == "completed"
+    said = [record for record in caplog.records if "search attributes" in record.message]
+    assert len(said) == 1  # once
+    assert "`refold migrate` registers them" in said[0].message
+    listing = Listing()
+    assert not await listing.is_there(unlisted)
+    assert not await listing.is_there(unlisted)

@@ -1,0 +1,1 @@
+"""Libraries that keep events in PostgreSQL, each appending and reading by its own means."""
