@@ -239,23 +239,21 @@ class _Live:
             await self._target.behind(error, follower.position)
             return follower
         except Fenced:
-            await self._give_way(follower)
-            return None
+            return await self._gives_way(follower)
         return follower
 
     async def _see_to_late_events(self, follower: Follower) -> Follower | None:
         try:
             self._put_right.add(await self._late.see_to(self._writer, follower))
         except Fenced:
-            await self._give_way(follower)
-            return None
+            return await self._gives_way(follower)
         return follower
 
-    async def _give_way(self, follower: Follower) -> None:
-        """Waits a little when it is not a swap that has taken the checkpoint over."""
+    async def _gives_way(self, follower: Follower) -> Follower | None:
         active = await generations.active(self._looker, self._name)
         if active is not None and active.generation == follower.generation.generation:
             await asyncio.sleep(_YIELD_SECONDS)
+        return None
 
     async def _report(self, follower: Follower, *, behind: bool) -> LiveReport:
         if self._apart is not None:
