@@ -16,7 +16,10 @@ app = typer.Typer(help="See how far a read model is, or set it back.", no_args_i
 
 @app.command()
 def show(name: Name, *, json: Json = False) -> None:
-    """Show up to which position readers see all events, and where the checkpoint is kept."""
+    """Show up to which position readers see all events.
+
+    And where the checkpoint is kept.
+    """
 
     async def look() -> tuple[int | None, str | None]:
         load_settings().registry().get(name)
@@ -46,7 +49,10 @@ def reset(
     detach: Detach = False,
     json: Json = False,
 ) -> None:
-    """Set a read model back to how it was at a position; it follows the log on from there."""
+    """Set a read model back to how it was at a position.
+
+    It follows the log on from there.
+    """
 
     async def go() -> None:
         manager = await make_manager()

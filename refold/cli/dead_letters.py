@@ -49,7 +49,10 @@ def retry(
     detach: Detach = False,
     json: Json = False,
 ) -> None:
-    """Refold the keys that are held; events that still cannot be taken stay set aside."""
+    """Refold the keys that are held.
+
+    Events that still cannot be taken stay set aside.
+    """
     _start(name, [], requested_by=requested_by, detach=detach, json=json)
 
 
@@ -67,7 +70,10 @@ def skip(
     detach: Detach = False,
     json: Json = False,
 ) -> None:
-    """Pass over the events of dead letters for good, and refold the keys that are held."""
+    """Pass over the events of dead letters for good.
+
+    The keys that are held are refolded.
+    """
     _start(name, positions, requested_by=requested_by, detach=detach, json=json)
 
 

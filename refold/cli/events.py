@@ -156,7 +156,7 @@ def count(*, json: Json = False) -> None:
 
 @app.command("check")
 def check(*, json: Json = False) -> None:
-    """Say where events are read from, what will be slow, and what is refused.
+    """Say where events are, what will be slow, what is refused.
 
     Exits with 1 when something is refused. Workers look at the same when they start.
     """

@@ -15,7 +15,10 @@ from refold.store.migrate import require_migrated
 
 
 def generations(name: Name, *, json: Json = False) -> None:
-    """List a projection's generations: what readers query, and what can be rolled back to."""
+    """List a projection's generations.
+
+    What readers query, and what can be rolled back to.
+    """
     found = finished(_generations(name))
     if json:
         print_json(found)

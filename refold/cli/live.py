@@ -34,7 +34,10 @@ def health(
     tenant: Tenant = None,
     json: Json = False,
 ) -> None:
-    """Show how live projections are; the exit status is 1 unless all are healthy."""
+    """Show how live projections are.
+
+    The exit status is 1 unless all are healthy.
+    """
 
     async def look() -> list[ProjectionHealth]:
         registry = load_settings().registry()

@@ -21,7 +21,7 @@ def log(
     ] = 50,
     json: Json = False,
 ) -> None:
-    """Show what has happened to projections and their runs: the system events."""
+    """Show what has happened to projections: system events."""
 
     async def look() -> list[RecordedEvent]:
         return await (await make_manager()).get_system_events(name, limit=limit)

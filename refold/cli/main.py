@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from refold.cli import (
@@ -17,6 +20,7 @@ from refold.cli import (
 )
 from refold.cli import generations as generation_commands
 from refold.cli import status as status_commands
+from refold.cli.output import console
 from refold.cli.rows.explain import explain
 from refold.cli.rows.fold import fold
 from refold.cli.rows.rows import rows
@@ -25,12 +29,31 @@ from refold.runtime.command import leave
 
 app = typer.Typer(
     name="refold",
-    help="Durable backfills and rebuilds of the read models of event-sourced applications.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"refold {version('refold')}")
+        raise typer.Exit
+
+
+@app.callback()
+def refold(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Say which version it is.", callback=_tell_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Durable backfills and rebuilds of the read models of event-sourced applications."""
+
 
 app.command()(stack.dev)
 app.command()(stack.demo)

@@ -1,4 +1,7 @@
-"""Options that several commands share: a function declares them, and commands take them over."""
+"""Options that several commands share: a function declares them, and commands take them over.
+
+What the shell completes is here, too.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
+
+from refold.errors import RefoldError
+from refold.runtime.settings import load_settings
 
 Fields = dict[str, Any]
 """The fields of a request, by name, as options give them."""
@@ -53,3 +59,12 @@ def with_options(
         return given
 
     return give
+
+
+def known_names(incomplete: str) -> list[str]:
+    """The registered projections whose names begin so; none when the modules cannot be loaded."""
+    try:
+        registry = load_settings().registry()
+    except RefoldError:
+        return []
+    return [projection.name for projection in registry if projection.name.startswith(incomplete)]

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
 import orjson
@@ -16,6 +17,8 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.text import Text
 
+from refold.cli.options import known_names
+from refold.errors.codes import code_of
 from refold.errors.words import printable
 from refold.runtime.command import FAILED, explained
 
@@ -29,12 +32,14 @@ __all__ = [
     "errors",
     "fail",
     "finished",
+    "goes_on",
     "print_json",
 ]
 
 T = TypeVar("T")
 
 CANCELLED = 3
+INTERRUPTED = 130
 
 
 class PlainConsole(Console):
@@ -65,42 +70,76 @@ errors = PlainConsole(stderr=True)
 Tenant = Annotated[
     str | None, typer.Option(help="Count events and dead letters of this tenant only.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+_wants_json: ContextVar[bool] = ContextVar("_wants_json", default=False)
+
+
+def _note_json(wanted: bool) -> bool:
+    _wants_json.set(wanted)
+    return wanted
+
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON instead of text.", callback=_note_json)
+]
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="The projection's name.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="The projection's name.",
+        show_default=False,
+        autocompletion=known_names,
+    ),
 ]
 
 
-_AT_END: ContextVar[AsyncExitStack] = ContextVar("_AT_END")
+@dataclass
+class _Command:
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    goes_on: str | None = None
+
+
+_COMMAND: ContextVar[_Command] = ContextVar("_COMMAND")
 
 
 def at_end(close: Callable[[], Awaitable[None]]) -> None:
     """Registers what is to be closed when the command's coroutine ends, however it ends."""
-    _AT_END.get().push_async_callback(close)
+    _COMMAND.get().stack.push_async_callback(close)
+
+
+def goes_on(said: str) -> None:
+    """Says what goes on though the command is interrupted; it is printed on Ctrl-C."""
+    _COMMAND.get().goes_on = said
 
 
 def finished(work: Awaitable[T]) -> T:
     """Runs a command's coroutine; an explained error is one line and exit status 1."""
 
+    command = _Command()
+
     async def awaited() -> T:
-        async with AsyncExitStack() as stack:
-            _AT_END.set(stack)
+        async with command.stack:
+            _COMMAND.set(command)
             return await work
 
     try:
         return asyncio.run(awaited())
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        if command.goes_on is not None:
+            sys.stderr.write(f"\nrefold: {_shown(command.goes_on)}\n")
+        raise typer.Exit(INTERRUPTED) from None
     except typer.Exit:
         raise
     except Exception as error:
-        fail(explained(error))
+        fail(explained(error), type(error).__name__)
         raise AssertionError from error
 
 
-def fail(message: str) -> None:
-    """Prints an error and exits with status 1."""
+def fail(message: str, error_type: str = "Failed") -> None:
+    """Prints an error, as JSON too when the command prints JSON, and exits with status 1."""
     sys.stderr.write(f"refold: {_shown(message)}\n")
+    if _wants_json.get():
+        code = code_of(error_type)
+        print_json({"error": {"code": code, "type": error_type, "message": message}})
     raise typer.Exit(FAILED)
 
 

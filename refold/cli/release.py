@@ -25,7 +25,10 @@ def release(
     requested_by: RequestedBy = None,
     json: Json = False,
 ) -> None:
-    """End the run of another installation that is gone for good, and what it was building."""
+    """End the run of an installation that is gone for good.
+
+    What it was building is removed.
+    """
     told = finished(_release(name, run, requested_by or _DEFAULT_REQUESTER))
     if json:
         print_json(told)

@@ -36,7 +36,10 @@ def add(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Backfill a read model again and again; a worker first checks that this can be done."""
+    """Backfill a read model again and again.
+
+    A worker first checks that this can be done.
+    """
     request = backfill_request(name, fields)
 
     async def go() -> ScheduleInfo:
@@ -54,7 +57,10 @@ def add(
 
 @app.command("list")
 def list_(*, json: Json = False) -> None:
-    """List all schedules that start runs, also those that Refold did not make."""
+    """List all schedules that start runs.
+
+    Also those that Refold did not make.
+    """
 
     async def look() -> list[ScheduleInfo]:
         return await (await make_manager()).get_schedules()

@@ -69,7 +69,10 @@ def restore(
     detach: Detach = False,
     json: Json = False,
 ) -> None:
-    """Put the rows of a snapshot live, with all events since; the snapshot stays."""
+    """Put the rows of a snapshot live, with all events since.
+
+    The snapshot stays.
+    """
     if generation is not None and position is not None:
         raise typer.BadParameter("expected one of --generation and --position, got both")
 
@@ -94,7 +97,10 @@ def rows(
     *,
     position: Annotated[int, typer.Option(min=0, help="Which snapshot.", show_default=False)],
 ) -> None:
-    """Print the rows of a snapshot, one JSON object a line, in order of their keys."""
+    """Print the rows of a snapshot, one JSON object a line.
+
+    They are in the order of their keys.
+    """
 
     async def look() -> list[dict[str, Any]]:
         registry = load_settings().registry()

@@ -25,7 +25,10 @@ from refold.store.migrate import migrate as migrate_schema
 
 
 def migrate() -> None:
-    """Make or upgrade the schema `refold`, and Temporal's search attributes; safe to run twice."""
+    """Make or upgrade the schema, and search attributes.
+
+    It makes the schema `refold`, and registers Temporal's search attributes. Safe to run twice.
+    """
 
     async def run() -> bool:
         engine = make_engine(load_settings(), activities=0)
@@ -86,7 +89,10 @@ PortBase = Annotated[
 def dev(
     *, data_dir: DataDir = Path(".refold"), workers: Workers = 1, port_base: PortBase = None
 ) -> None:
-    """Keep an embedded PostgreSQL, Temporal with its UI, and workers up until Ctrl-C."""
+    """Keep an embedded stack up until Ctrl-C.
+
+    PostgreSQL, Temporal with its UI, and workers.
+    """
     set_up_logging()
     stack = Stack(
         data_dir,
@@ -115,7 +121,7 @@ def demo(
     orders: Annotated[int, typer.Option(min=1, help="Orders of the sample shop.")] = 20_000,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the stack up until Ctrl-C.")] = False,
 ) -> None:
-    """Rebuild a sample shop's read model on an embedded stack, from start to finish."""
+    """Rebuild a sample shop's read model on an embedded stack."""
     from refold.cli.demo import run_demo, sample_registry
 
     set_up_logging()

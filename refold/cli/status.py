@@ -95,7 +95,7 @@ def status(
     tenant: Tenant = None,
     json: Json = False,
 ) -> None:
-    """Show generation, checkpoint, lag and the latest run of each projection."""
+    """Show how far each projection is, and its latest run."""
     rows = finished(_status(name, tenant))
     if json:
         print_json(rows)

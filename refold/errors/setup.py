@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Self
 
 from refold.errors.base import RefoldError
+from refold.errors.words import meant
 
 
 class ConfigurationError(RefoldError):
@@ -32,7 +33,9 @@ class UnknownProjection(RefoldError):
     def __init__(self, name: str, known: Sequence[str]) -> None:
         self.name = name
         accepted = ", ".join(sorted(known)) or "none: REFOLD_PROJECTIONS names no projection"
-        super().__init__(f"projection: expected one of ({accepted}), got {name!r}")
+        super().__init__(
+            f"projection: expected one of ({accepted}), got {name!r}{meant(name, known)}"
+        )
 
     @classmethod
     def said(cls, name: str, message: str) -> Self:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Iterable, Sized
+from difflib import get_close_matches
 from pathlib import Path
 from sysconfig import get_paths
 from typing import Any, cast
@@ -80,6 +81,12 @@ def why_not_imported(name: str, error: BaseException) -> str:
     if missing is not None and f"{name}.".startswith(f"{missing}."):
         return f"{why} in the working directory, on PYTHONPATH or among what is installed"
     return why
+
+
+def meant(got: str, known: Iterable[str]) -> str:
+    """What somebody may have meant, to end a sentence with; empty when nothing comes near."""
+    near = get_close_matches(got, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def printable(text: str) -> str:

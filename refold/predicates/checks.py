@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import NoReturn
 
+from refold.errors.words import meant
 from refold.predicates.places import refusal
 from refold.predicates.syntax import (
     All,
@@ -128,13 +129,15 @@ class _Checks:
             return
         known = ", ".join(f"event.{field}" for field in FIELDS)
         if name != "event":
-            self.refuse(node, f"no variable {name!r}", f"one of ({known})")
+            near = meant(name, ["event"])
+            self.refuse(node, f"no variable {name!r}{near}", f"one of ({known})")
         # The field itself is written with a dot, as it is a name and no text.
         inner: Node = node
         while isinstance(inner, (Select, Index)) and not isinstance(inner.operand, Name):
             inner = inner.operand
         if not isinstance(inner, Select) or inner.field not in FIELDS:
-            self.refuse(inner, "no field of an event", f"one of ({known})")
+            near = meant(inner.field, FIELDS) if isinstance(inner, Select) else ""
+            self.refuse(inner, f"no field of an event{near}", f"one of ({known})")
         if len(steps) > 1 and inner.field not in ("data", "metadata"):
             self.refuse(node, f"event.{inner.field} has no fields of its own")
 
@@ -142,7 +145,8 @@ class _Checks:
         name, given = node.name, len(node.parts())
         if name not in _FUNCTIONS:
             known = ", ".join(sorted([*_FUNCTIONS, "has", "all", "exists", "exists_one", "filter"]))
-            self.refuse(node, f"no function {name!r}", f"one of ({known}, map)")
+            near = meant(name, _FUNCTIONS)
+            self.refuse(node, f"no function {name!r}{near}", f"one of ({known}, map)")
         method = node.target is not None
         # size is both.
         if given not in _FUNCTIONS[name] or (method != (name in _METHODS) and name != "size"):

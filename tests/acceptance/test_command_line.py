@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ import pytest
 from tests.acceptance.stack import BESIDE, DevStack
 from tests.support.processes import ROOT, clean_environment
 
-DONE, FAILED, USAGE, CANCELLED = 0, 1, 2, 3
+DONE, FAILED, USAGE, CANCELLED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def test_projections_are_listed(dev: DevStack) -> None:
@@ -94,6 +95,20 @@ def test_cancelled_run_ends_with_status_3(dev: DevStack, shop_events: int) -> No
         other = dev.refold("backfill", "product-sales")
         assert other.status == FAILED
         assert "rebuild/product-sales" in other.err
+        watch = subprocess.Popen(
+            [BESIDE / "refold", "watch", "product-sales"],
+            cwd=ROOT,
+            env=clean_environment(**dev.variables),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert watch.stdout is not None
+        assert "rebuild/product-sales" in watch.stdout.readline()
+        watch.send_signal(signal.SIGINT)
+        _, told = watch.communicate(timeout=30)
+        assert watch.returncode == INTERRUPTED
+        assert "rebuild/product-sales goes on: `refold watch product-sales` follows it" in told
         asked = dev.refold("cancel", "product-sales", "--reason", "too slow", "--json")
         assert asked.status == DONE, asked.err
         assert asked.json()["workflow_id"] == "rebuild/product-sales"

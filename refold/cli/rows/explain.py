@@ -43,7 +43,10 @@ def explain(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many events to show.")] = 50,
     json: Json = False,
 ) -> None:
-    """Show why a row is as it is: every event of its key, with the row before and after."""
+    """Show why a row is as it is.
+
+    Every event of its key, with the row before and after.
+    """
 
     async def look() -> Explanation:
         registry = load_settings().registry()

@@ -32,8 +32,9 @@ def fold(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Fold an event file in memory and show the rows: no database, no Temporal.
+    """Fold an event file in memory and show the rows.
 
+    There is no database and no Temporal.
     Positions are the numbers of the events in the file.
     """
     folded = finished(_folded(name, version, "-" if file == "-" else Path(file)))

@@ -31,7 +31,10 @@ def rows(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many rows to show.")] = 20,
     json: Json = False,
 ) -> None:
-    """Show rows of a read model as readers see them, in the order of their keys."""
+    """Show rows of a read model as readers see them.
+
+    They are in the order of their keys.
+    """
     found = finished(_rows(name, key or [], limit))
     if json:
         print_json(found[:limit])

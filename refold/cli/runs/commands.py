@@ -35,7 +35,10 @@ def backfill(
     detach: Detach = False,
     json: Json = False,
 ) -> None:
-    """Repair a read model in place: what the projection declares, else every key."""
+    """Repair a read model in place.
+
+    What the projection declares, else every key.
+    """
     request = backfill_request(name, fields)
     finished(_build("Backfill", name, request, plan=plan, detach=detach, json=json))
 
@@ -49,7 +52,7 @@ def rebuild(
     detach: Detach = False,
     json: Json = False,
 ) -> None:
-    """Build a read model anew, in a table of its own, and swap it in."""
+    """Build a read model anew, aside, and swap it in."""
     request = backfill_request(name, fields)
     finished(_build("Rebuild", name, request, plan=plan, detach=detach, json=json))
 
@@ -143,7 +146,7 @@ def reject(
 
 
 def diff(name: Name, *, json: Json = False) -> None:
-    """Show what a projection's latest rebuild changes, or has changed."""
+    """Show what the latest rebuild changes, or has changed."""
 
     async def look() -> None:
         found = await (await make_manager()).get_diff(name)

@@ -13,7 +13,7 @@ from refold.requests.limits import Limits
 
 
 def pause(name: Name, *, json: Json = False) -> None:
-    """Pause the run of a projection, once the batches in hand are done."""
+    """Pause the run of a projection after the batches in hand."""
 
     async def ask() -> None:
         asked(name, await (await make_manager()).pause(name), "pause", json=json)

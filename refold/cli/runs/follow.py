@@ -10,7 +10,7 @@ import typer
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from refold.cli.output import CANCELLED, at_end, console, errors, print_json
+from refold.cli.output import CANCELLED, at_end, console, errors, goes_on, print_json
 from refold.errors.words import printable
 from refold.manager.projections import ProjectionManager, StartedRun
 from refold.messages.run.life import BackfillResult, Progress
@@ -54,6 +54,11 @@ async def tell_if_nobody_works(manager: ProjectionManager) -> None:
 async def follow(manager: ProjectionManager, run: StartedRun, *, json: bool) -> None:
     """Follows a run to its end and says how it ended; exits with status 3 when cancelled."""
     await tell_if_nobody_works(manager)
+    name = run.workflow_id.partition("/")[2]
+    goes_on(
+        f"{run.workflow_id} goes on: `refold watch {name}` follows it, `refold cancel {name}` "
+        "stops it"
+    )
     await follow_with_bar(manager, run, show=not json)
     result = await manager.result(run)
     if json:
