@@ -270,8 +270,7 @@ class _Live:
             )
         if self._events:
             await self._record_checkpoint(follower.position)
-        async with self._writer.begin():
-            await record(self._writer, generation, self._put_right)
+        await record(self._writer, generation, self._put_right)
         return LiveReport(
             status=status,
             generation=generation.generation,

@@ -131,7 +131,7 @@ async def put_right(connection: AsyncConnection, follower: Follower) -> PutRight
 
 
 async def record(connection: AsyncConnection, generation: Generation, done: PutRight) -> None:
-    """Records what was done as a system event, in a transaction; nothing if nothing was."""
+    """Records what was done as a system event, in a transaction of its own, if anything was."""
     if not done.events:
         return
     applied = ProjectionLateEventsApplied(
@@ -141,7 +141,8 @@ async def record(connection: AsyncConnection, generation: Generation, done: PutR
         keys=done.keys,
         first_position=done.first or 0,
     )
-    await system_events.record(connection, applied)
+    async with connection.begin():
+        await system_events.record(connection, applied)
 
 
 async def uncertain_keys(
