@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -18,18 +19,22 @@ from refold.errors import RunEnded
 from refold.messages.run.life import RefoldedSegment, RefoldSegment
 from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
+from refold.projection.narrowed.sent_event import ReadsMore
 from refold.projection.registry import Registry
 from refold.runtime.settings import Settings
 from refold.runtime.threads import in_thread
+from refold.source.decoding import decoded
 from refold.source.port.current import event_source
+from refold.source.port.sent import send_all, sent_of
 from refold.source.portions import stream
-from refold.source.reader import decoded
 from refold.source.settled.patience import patience_of
 from refold.store import generations, partitions, schema, selected_keys
 from refold.store.gaps import late_events
 from refold.store.sessions.takeover import take_over
 from refold.store.tables.read_models import physical
 from refold.store.tables.rows import RowStore
+
+logger = logging.getLogger(__name__)
 
 # Sorting a partition's events may take long before the first one comes. A segment works at least
 # this many times as long as it waited, so that waiting stays a small share of the whole.
@@ -65,6 +70,21 @@ class RefoldActivities(StepActivities):
             RunEnded: The run was ended from outside.
         """
         plan, projection = await self._planned(segment)
+        try:
+            return await self._refolded(segment, plan, projection)
+        except ReadsMore as more:
+            logger.warning(
+                "projection %s reads %s of events, which its code does not show: from now on "
+                "all of each event is sent to it",
+                projection.name,
+                more,
+            )
+            send_all(projection)
+        return await self._refolded(segment, plan, projection)
+
+    async def _refolded(
+        self, segment: RefoldSegment, plan: Plan, projection: Projection
+    ) -> RefoldedSegment:
         async with (
             heartbeating(self._engine, plan.run_id) as beat,
             self._engine.connect() as reader,
@@ -85,7 +105,8 @@ class RefoldActivities(StepActivities):
                 return work.result(done=False)
             beat.show(partition=partition.partition, resumed_at=partition.processed_events)
             clock = asyncio.get_running_loop().time
-            statement, carry = await work.remaining()
+            sent = sent_of(projection)
+            statement, carry = await work.remaining(sent)
             await work.find_strays()
             fold = KeyOrderFold(
                 projection,
@@ -93,12 +114,13 @@ class RefoldActivities(StepActivities):
                 carry,
                 sets_aside=plan.poison.sets_aside,
                 batch_seconds=pace.batch_seconds,
+                sent=sent,
             )
             async with AsyncExitStack() as reading:
                 async with self._sorting:
                     asked = clock()
                     chunks = await reading.enter_async_context(
-                        stream(reader, statement, fetch=pace.batch_size)
+                        stream(reader, statement, fetch=pace.batch_size, sent=sent)
                     )
                     texts = await anext(chunks, None)
                     waited = clock() - asked

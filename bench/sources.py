@@ -164,7 +164,7 @@ class Sources:
     async def ways(self, store: StoreTables, cut: int, last: int) -> dict[str, int]:
         """The rows that differ after live following, repairs and a rollback."""
         found: dict[str, int] = {}
-        with using(store.source()):
+        with using(store.source()) as source:
             async with self._worker():
                 await self._manager.start(_NAME)
                 await self.append(store, cut)
@@ -180,6 +180,9 @@ class Sources:
                     },
                     "last_n_events": {"criteria": "last_n_events", "last_n": last},
                 }
+                if not source.has_times:
+                    repairs["from_position"] = {"from_position": 1}
+                    del repairs["from_date"]
                 for name, fields in repairs.items():
                     repair = partial(self._manager.backfill, _NAME, **fields)
                     found[name] = await self._after(store, repair)

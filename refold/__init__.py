@@ -13,6 +13,10 @@ from refold.errors import (
     InvalidEventFile,
     InvalidProjection,
     InvalidRequest,
+    MirrorBusy,
+    MirrorConflict,
+    MirrorNotHere,
+    MirrorSourceFailed,
     MissingRight,
     NoRun,
     NoSchedule,
@@ -35,6 +39,7 @@ from refold.errors import (
     SwapRefused,
     TargetBehind,
     TemporalUnreachable,
+    UnknownMirror,
     UnknownProjection,
     UnreadableEvent,
     VerificationFailed,
@@ -43,6 +48,7 @@ from refold.errors import (
 )
 from refold.event import Event, TypedEvent
 from refold.messages.live import LiveStatus
+from refold.messages.mirrors import MirrorLimits, MirrorStatus
 from refold.messages.run.life import BackfillResult, PartitionProgress, Phase, Progress
 from refold.messages.run.options import RunOptions
 from refold.messages.run.status import RunStatus
@@ -82,13 +88,16 @@ from refold.system_events.handlers import SystemEventContext, SystemHandler, on_
 
 if TYPE_CHECKING:
     from refold.manager.health import ProjectionHealth, Standing
+    from refold.manager.mirroring.health import MirrorHealth
     from refold.manager.projections import ProjectionManager
     from refold.manager.run.started_run import StartedRun
+    from refold.source import mirrors as mirrors
     from refold.source import stores as stores
     from refold.source.files.event_lines import UnreadableEventFile
     from refold.source.files.importer import ImportConflict, UnexpectedVersion
     from refold.source.files.imports import AlreadyImported
     from refold.source.log import NewEvent, append
+    from refold.source.mirrors.protocol import MirroredEvent, MirrorSource
     from refold.source.port.event_source import EventSource
     from refold.source.settled.in_order import InOrder
     from refold.source.settled.locks import Locks
@@ -123,6 +132,15 @@ __all__ = [
     "LiveStatus",
     "Locks",
     "Marked",
+    "MirrorBusy",
+    "MirrorConflict",
+    "MirrorHealth",
+    "MirrorLimits",
+    "MirrorNotHere",
+    "MirrorSource",
+    "MirrorSourceFailed",
+    "MirrorStatus",
+    "MirroredEvent",
     "MissingRight",
     "NewEvent",
     "NoRun",
@@ -185,6 +203,7 @@ __all__ = [
     "TypedEvent",
     "TypedHandler",
     "UnexpectedVersion",
+    "UnknownMirror",
     "UnknownProjection",
     "UnreadableEvent",
     "UnreadableEventFile",
@@ -214,6 +233,9 @@ _LATER = {
     "InOrder": "refold.source.settled.in_order",
     "Locks": "refold.source.settled.locks",
     "Marked": "refold.source.settled.marked",
+    "MirrorHealth": "refold.manager.mirroring.health",
+    "MirrorSource": "refold.source.mirrors.protocol",
+    "MirroredEvent": "refold.source.mirrors.protocol",
     "NewEvent": "refold.source.log",
     "Patience": "refold.source.settled.patience",
     "ProjectionHealth": "refold.manager.health",
@@ -228,8 +250,8 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "stores":
-        return import_module("refold.source.stores")
+    if name in ("mirrors", "stores"):
+        return import_module(f"refold.source.{name}")
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(_LATER[name]), name)

@@ -57,6 +57,7 @@ PAGES = (
         (
             *("BackfillResult", "Progress", "PartitionProgress", "RunStatus", "Phase"),
             *("RunOptions", "LiveStatus", "Standing", "ProjectionHealth"),
+            *("MirrorHealth", "MirrorStatus", "MirrorLimits"),
         ),
     ),
     Page(
@@ -79,8 +80,8 @@ PAGES = (
         "Events and workers",
         "Where events are, writing to Refold's own table, and Refold in a worker of your own.",
         (
-            *("EventSource", "Locks", "InOrder", "Marked", "Patience"),
-            *("append", "NewEvent", "RefoldPlugin"),
+            *("EventSource", "Locks", "InOrder", "Marked", "Patience", "append", "NewEvent"),
+            *("MirrorSource", "MirroredEvent", "RefoldPlugin"),
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""events import, events show, events count, events check."""
+"""events import, events show, events count, events check, events mirror."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from refold.cli.mirrors.command import mirror
 from refold.cli.output import FAILED, Json, console, errors, finished, print_json
 from refold.cli.rows.values import indented
 from refold.errors import ConfigurationError, InvalidRequest
@@ -65,7 +66,7 @@ def import_file(
         if result.is_unanalyzed:
             console.print(
                 "its statistics could not be made anew, so reading may be slow until autovacuum "
-                "comes: have the owner of the table run `ANALYZE refold.events`"
+                "comes: have the owner of the table of events run `ANALYZE` on it"
             )
 
 
@@ -168,6 +169,9 @@ def check(*, json: Json = False) -> None:
             console.print(line, soft_wrap=True)
     if report.refused:
         raise typer.Exit(FAILED)
+
+
+app.command("mirror")(mirror)
 
 
 def _told(report: EventsReport) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import asdict
 from json import dumps
 from typing import Annotated, Any
@@ -12,9 +13,11 @@ from rich.table import Table
 from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from refold.cli.mirrors.shown import as_rows, show_mirrors
 from refold.cli.output import Json, Tenant, console, errors, finished, print_json
 from refold.cli.runs.follow import approval_hint, make_manager, tell_if_nobody_works
 from refold.errors import TemporalUnreachable
+from refold.manager.mirroring.health import MirrorHealth, judged
 from refold.messages.run.status import RunStatus
 from refold.projection.declaration import Projection
 from refold.projection.defaults import Origin
@@ -25,6 +28,7 @@ from refold.source.log import count_events
 from refold.source.tenants import at_tenants_position, of_tenant
 from refold.store import dead_letters, generations, leases, left_behind, runs, schema
 from refold.store.migrate import require_migrated
+from refold.store.mirrors import cursors
 
 
 def projections(
@@ -95,10 +99,10 @@ def status(
     tenant: Tenant = None,
     json: Json = False,
 ) -> None:
-    """Show how far each projection is, and its latest run."""
-    rows = finished(_status(name, tenant))
+    """Show how far projections and mirrors are, and the latest runs."""
+    rows, mirrors = finished(_standing(name, tenant))
     if json:
-        print_json(rows)
+        print_json([*rows, *as_rows(mirrors)])
         return
     table = Table(
         "projection", "version", "generation", "checkpoint", "behind", "latest run", box=None
@@ -119,6 +123,7 @@ def status(
             console.print(f"{row['projection']}: {failing}", soft_wrap=True)
         if row["run"] is not None and row["run"]["status"] == RunStatus.AWAITING_APPROVAL:
             console.print(approval_hint(row["projection"]), soft_wrap=True)
+    show_mirrors(mirrors)
     for line in dict.fromkeys(_left_text(left) for row in rows for left in row["left_behind"]):
         console.print(line)
 
@@ -156,6 +161,25 @@ def _run_of(run: runs.RunRecord) -> dict[str, Any]:
         "ended_at": run.ended_at,
         "error": run.error,
     }
+
+
+async def _standing(
+    name: str | None, tenant: str | None
+) -> tuple[list[dict[str, Any]], list[MirrorHealth]]:
+    return await _status(name, tenant), [] if name is not None else await _mirrors()
+
+
+async def _mirrors() -> list[MirrorHealth]:
+    """How mirrors are, as far as the database knows where Temporal does not answer."""
+    with suppress(TemporalUnreachable):
+        return await (await make_manager()).get_mirrors()
+    engine = make_engine(load_settings(), activities=0)
+    try:
+        async with engine.connect() as connection:
+            rows = await cursors.rows(connection)
+    finally:
+        await engine.dispose()
+    return [judged(row, None, answers=False) for row in rows]
 
 
 async def _status(name: str | None, tenant: str | None) -> list[dict[str, Any]]:

@@ -27,6 +27,11 @@ RefoldError
 ├── AlreadyImported         an event file whose content was imported before (source/files)
 ├── ImportConflict          another writer appended to the same streams (source/files)
 ├── RunFailed, NoRun, NotAwaited, NotLive   what a manager's call came to
+├── UnknownMirror           no mirror of that name is configured
+├── MirrorBusy              another installation copies under the same name
+├── MirrorConflict          the log has an event already where a mirrored one is to land
+├── MirrorSourceFailed      the source of a mirror does not answer (now)
+├── MirrorNotHere           a worker without the mirror (another one may have it)
 ├── CheckpointStoreFailed   a store of checkpoints does not answer, or with an error (now)
 ├── CheckpointLost          a store of checkpoints has lost one, or is behind
 ├── RunEnded                the run was ended from outside; its work is gone
@@ -38,7 +43,7 @@ RefoldError
 └── Fenced                  another attempt has taken over this work
 
 Retried are TemporalUnreachable, TargetBehind, NoThreadLeft, CheckpointStoreFailed, NotDeployed,
-MissingRight, NotOnThisWorker and Fenced; all others are final.
+MirrorSourceFailed, MirrorNotHere, MissingRight, NotOnThisWorker and Fenced; all others are final.
 """
 
 from __future__ import annotations
@@ -56,6 +61,13 @@ from refold.errors.events import (
     WrongExpectedVersion,
 )
 from refold.errors.manager import AlreadyRunning, NoRun, NotAwaited, NotLive, RunFailed
+from refold.errors.mirrors import (
+    MirrorBusy,
+    MirrorConflict,
+    MirrorNotHere,
+    MirrorSourceFailed,
+    UnknownMirror,
+)
 from refold.errors.requests import (
     InvalidRequest,
     NoSchedule,
@@ -100,6 +112,10 @@ __all__ = [
     "InvalidEventFile",
     "InvalidProjection",
     "InvalidRequest",
+    "MirrorBusy",
+    "MirrorConflict",
+    "MirrorNotHere",
+    "MirrorSourceFailed",
     "MissingRight",
     "NoRun",
     "NoSchedule",
@@ -123,6 +139,7 @@ __all__ = [
     "SwapRefused",
     "TargetBehind",
     "TemporalUnreachable",
+    "UnknownMirror",
     "UnknownProjection",
     "UnreadableEvent",
     "VerificationFailed",

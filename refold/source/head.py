@@ -14,6 +14,7 @@ from collections.abc import Callable
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.source.port.current import event_source
+from refold.source.port.event_source import EventSource
 from refold.source.settled.looking import Looking, WaitingForWriters
 from refold.source.settled.patience import Patience
 from refold.source.settled.strategy import Writer
@@ -27,12 +28,19 @@ class SettledHead:
 
     Args:
         settled: A position that is known to be settled, such as a checkpoint; None for none.
+        source: Whose head it is; None for the event source of this process.
         records: Whether gaps that are passed may be recorded; a head that nobody goes on from
             passes none. See `refold.source.settled.patience`.
     """
 
-    def __init__(self, settled: int | None = None, *, records: bool = True) -> None:
-        source = event_source()
+    def __init__(
+        self,
+        settled: int | None = None,
+        source: EventSource | None = None,
+        *,
+        records: bool = True,
+    ) -> None:
+        source = source or event_source()
         first = source.before if settled is None else settled
         self._looking: Looking
         if isinstance(source.settled, Patience):

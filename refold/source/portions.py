@@ -35,6 +35,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from refold.projection.narrowed.sent_event import WHOLE, Sent
 from refold.runtime.database import compiled, raw
 from refold.source.port.current import event_source, events
 from refold.store.sessions.event_readers import MARK
@@ -64,26 +65,30 @@ _READS = text(
 )
 
 
-def weighed(source: Any = None, *key: ColumnElement[Any]) -> ColumnElement[str]:
+def weighed(source: Any = None, *key: ColumnElement[Any], sent: Sent = WHOLE) -> ColumnElement[str]:
     """An event as JSON, and its key if given; for a heavy one a marker: position, bytes, key.
 
     Args:
         source: A relation with the columns that the event source carries; None for its own.
         key: The parts of a key.
+        sent: What is sent of the event.
     """
     fields = event_source().fields
     relation = events() if source is None else source
+    large = fields.large(sent)
+    if not large:
+        return fields.as_json(relation, *key, sent=sent)
     light: ColumnElement[int] = literal_column(str(_LIGHT_BYTES))
     # PostgreSQL knows the size of a stored value without reading it, unless it is compressed.
-    plain, stored = fields.stored(relation)
-    size = fields.size(relation)
+    plain, stored = fields.stored(relation, large)
+    size = fields.size(relation, large)
     fits = or_(and_(stored <= light, *plain), size <= light)
     # Literals: parameters would need a type.
     mark: ColumnElement[str] = literal_column("'!'")
     gap: ColumnElement[str] = literal_column("' '")
     keys = cast(func.json_build_array(*key), Text)
     marker = func.concat(mark, relation.c.position, gap, size, gap, keys)
-    return case((fits, fields.as_json(relation, *key)), else_=marker)
+    return case((fits, fields.as_json(relation, *key, sent=sent)), else_=marker)
 
 
 async def in_portions(
@@ -94,7 +99,7 @@ async def in_portions(
     if not _has_heavy(texts):
         yield texts
         return
-    async for portion in _filled(driver, texts):
+    async for portion in _filled(driver, texts, WHOLE):
         yield portion
 
 
@@ -107,7 +112,7 @@ def _has_heavy(texts: Sequence[str]) -> bool:
 
 
 async def _filled(
-    driver: asyncpg.Connection[Any], texts: Sequence[str]
+    driver: asyncpg.Connection[Any], texts: Sequence[str], sent: Sent
 ) -> AsyncIterator[list[str]]:
     portion: list[str | _Marker] = []
     total = 0
@@ -115,11 +120,11 @@ async def _filled(
         marker = _Marker.of(json)
         size = len(json) if marker is None else marker.size
         if portion and total + size > PORTION_BYTES:
-            yield await _loaded(driver, portion)
+            yield await _loaded(driver, portion, sent)
             portion, total = [], 0
         portion.append(marker or json)
         total += size
-    yield await _loaded(driver, portion)
+    yield await _loaded(driver, portion, sent)
 
 
 @dataclass(frozen=True)
@@ -140,13 +145,15 @@ class _Marker:
         return f"{json[:-1]},{self.key}]" if self.key else json
 
 
-async def _loaded(driver: asyncpg.Connection[Any], portion: list[str | _Marker]) -> list[str]:
+async def _loaded(
+    driver: asyncpg.Connection[Any], portion: list[str | _Marker], sent: Sent
+) -> list[str]:
     positions = [item.position for item in portion if isinstance(item, _Marker)]
     found: dict[int, str] = {}
     if positions:
         source = event_source()
         these = source.events.c.position == any_(literal(positions, ARRAY(BigInteger)))
-        columns = source.events.c.position, source.fields.as_json(source.events)
+        columns = source.events.c.position, source.fields.as_json(source.events, sent=sent)
         sql, arguments = compiled(select(*columns).where(these))
         found = dict(await driver.fetch(sql, *arguments))
     return [
@@ -173,7 +180,7 @@ async def _cursor(driver: asyncpg.Connection[Any], statement: Select[Any]) -> Cu
 
 @asynccontextmanager
 async def stream(
-    connection: AsyncConnection, statement: Select[Any], *, fetch: int
+    connection: AsyncConnection, statement: Select[Any], *, fetch: int, sent: Sent = WHOLE
 ) -> AsyncIterator[AsyncIterator[list[str]]]:
     """Runs a statement behind a cursor, as lists of at most `fetch` events, as JSON.
 
@@ -182,12 +189,13 @@ async def stream(
     """
     async with connection.begin():
         await connection.execute(_READS)
-        async with aclosing(_ahead(connection, statement, min(fetch, PORTION_EVENTS))) as portions:
+        most = min(fetch, PORTION_EVENTS)
+        async with aclosing(_ahead(connection, statement, most, sent)) as portions:
             yield portions
 
 
 async def _ahead(
-    connection: AsyncConnection, statement: Select[Any], fetch: int
+    connection: AsyncConnection, statement: Select[Any], fetch: int, sent: Sent
 ) -> AsyncGenerator[list[str], None]:
     """`portions_of`, reading ahead by one list; for a connection that nobody else uses."""
     driver = await raw(connection)
@@ -198,7 +206,7 @@ async def _ahead(
         del records  # as large as their texts
         if _has_heavy(texts):
             # These are read on the same connection, and fill the memory that there is for a batch.
-            async for portion in _filled(driver, texts):
+            async for portion in _filled(driver, texts, sent):
                 yield portion
             records = await cursor.fetch(fetch)
             continue

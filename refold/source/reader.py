@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from itertools import chain
 from typing import Any
 
-import orjson
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -25,75 +23,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.errors import InvalidRequest, UnreadableEvent
 from refold.event import Event
-from refold.projection.columns import exact_json
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
 from refold.projection.keys.part import KeyPart, paths_read
+from refold.projection.narrowed.sent_event import WHOLE, Sent
 from refold.runtime.database import compiled, raw
-from refold.runtime.threads import Hand
+from refold.source.decoding import decoded
 from refold.source.port.current import event_source, events
 from refold.source.portions import in_portions, weighed
-
-# Few enough events to stay in the processor's cache from decoding to folding. The decoder takes
-# twelve bytes of memory for each byte of JSON that it reads: for usual events, fewer than what
-# `refold.runtime.allocator` has mapped anew each time.
-_DECODED_AT_ONCE = 50
-_BYTES_AT_ONCE = 1 << 18
-
-
-def decoded(texts: Sequence[str], hand: Hand | None = None) -> Iterator[list[Any]]:
-    """Yields the fields of events as JSON, from statements that this module makes.
-
-    These are position, stream_id, version, type, data, metadata, recorded_at as ISO 8601, and for
-    statements in key order the key: as JSON has it, a list if it is composite.
-
-    Args:
-        texts: A chunk.
-        hand: Is told how large the events are.
-
-    Raises:
-        UnreadableEvent: While iterating, an event whose JSON cannot be decoded.
-    """
-    starts = range(0, len(texts), _DECODED_AT_ONCE)
-    return chain.from_iterable(_few(texts[at : at + _DECODED_AT_ONCE], hand) for at in starts)
-
-
-def _few(texts: Sequence[str], hand: Hand | None) -> Iterable[list[Any]]:
-    together = f"[{','.join(texts)}]"
-    if hand is not None:
-        hand.size += len(together)
-    if len(together) <= _BYTES_AT_ONCE:
-        return _decoded(texts, together)
-    return chain.from_iterable(_decoded([text], f"[{text}]") for text in texts)
-
-
-def _decoded(texts: Sequence[str], together: str) -> Iterable[list[Any]]:
-    fields = event_source().fields
-    found = _of_json(texts, together)
-    # One by one: what cannot be read ends the work at its place, not before.
-    return found if fields.is_own else map(fields.read, found)
-
-
-def _of_json(texts: Sequence[str], together: str) -> list[list[Any]]:
-    encoded = together.encode()
-    if not exact_json.may_lose(encoded):
-        try:
-            fields: list[list[Any]] = orjson.loads(encoded)
-            return fields
-        except orjson.JSONDecodeError:
-            pass  # one of them
-    return [_decoded_alone(text) for text in texts]
-
-
-def _decoded_alone(text: str) -> list[Any]:
-    try:
-        fields: list[Any] = exact_json.loads(text)
-        return fields
-    except ValueError as error:
-        position = text[1:].partition(",")[0]
-        raise UnreadableEvent(
-            f"event {position}: its JSON cannot be read ({error}), such as one nested too deep"
-        ) from None
 
 
 def wanted(
@@ -310,6 +247,7 @@ def in_key_order(
     resume: tuple[Key, int] | None = None,
     among: Sequence[Key] | Select[Any] | None = None,
     passed_over: Sequence[int] = (),
+    sent: Sent = WHOLE,
 ) -> Select[Any]:
     """Events ordered by key and position, for `decoded`.
 
@@ -322,13 +260,14 @@ def in_key_order(
         resume: Within the key `resume[0]`, only positions above `resume[1]`; later keys whole.
         among: Only these keys, or those that a statement finds; None for all.
         passed_over: The positions of events that are left out.
+        sent: What is sent of each event; see `sent_of`.
     """
     paths = projection.key_paths
     assert paths is not None
     columns = key_columns(paths)
     names = [f"k{i}" for i in range(len(columns))]
     labelled = [column.label(name) for column, name in zip(columns, names, strict=True)]
-    columns_read = [events().c[name] for name in event_source().fields.names]
+    columns_read = [events().c[name] for name in event_source().fields.carried(sent)]
     statement = select(*columns_read, *labelled).where(
         events().c.position > (event_source().before if after is None else after),
         events().c.position <= upto,
@@ -347,4 +286,5 @@ def in_key_order(
     found = statement.order_by(*columns, events().c.position).offset(0).subquery()
     keys = [found.c[name] for name in names]
     key = keys[0] if len(keys) == 1 else func.json_build_array(*keys)
-    return select(weighed(found, key)).order_by(*keys, found.c.position)
+    apart = [key] if sent.has_key_apart else []
+    return select(weighed(found, *apart, sent=sent)).order_by(*keys, found.c.position)

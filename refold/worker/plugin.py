@@ -135,7 +135,7 @@ class RefoldPlugin(SimplePlugin):
             OwnActivities(names, around, part.gate),
         ]
         if config.get("tuner") is None and config.get("max_concurrent_activities") is None:
-            config["max_concurrent_activities"] = most_activities(part.registry)
+            config["max_concurrent_activities"] = most_activities(part.registry, part.settings)
         # Else a worker that has a workflow gets its steps out of turn, and gets those again that
         # it has just left to others.
         config["disable_eager_activity_execution"] = True
@@ -192,7 +192,9 @@ class RefoldPlugin(SimplePlugin):
             require_keys_seen(use_source(settings), registry)
             stores = CheckpointStores(settings)
             stores.require(registry)
-            places = config.get("max_concurrent_activities") or MAX_ACTIVITIES + len(registry)
+            places = config.get("max_concurrent_activities") or (
+                MAX_ACTIVITIES + len(registry) + len(settings.mirrors)
+            )
             self._parts[place] = _Part(
                 forgiving(client),
                 self._engine or make_engine(settings, activities=places),

@@ -18,6 +18,7 @@ from refold.messages.run.life import RefoldedSegment
 from refold.projection.dead_letters import Letter
 from refold.projection.declaration import Row
 from refold.projection.key import Key, loaded_key, stored_key
+from refold.projection.narrowed.sent_event import WHOLE, Sent
 from refold.runtime.database import own_transaction, raw
 from refold.runtime.telemetry import tracer
 from refold.runtime.threads import Hand, in_thread
@@ -58,8 +59,12 @@ class PartitionWork:
             done=done, events=self.events, batches=self._batches - self._partition.batches
         )
 
-    async def remaining(self) -> tuple[Any, Carry | None]:
-        """The statement for the events that are left, and the unfinished key to go on with."""
+    async def remaining(self, sent: Sent = WHOLE) -> tuple[Any, Carry | None]:
+        """The statement for the events that are left, and the unfinished key to go on with.
+
+        Args:
+            sent: What is sent of each event.
+        """
         projection, stored = self._target.projection, self._partition.carry
         carry = None
         if stored is not None:
@@ -75,6 +80,7 @@ class PartitionWork:
             resume=None if carry is None else (carry.key, carry.position),
             among=self._target.among,
             passed_over=self._target.passed_over,
+            sent=sent,
         )
         return statement, carry
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -98,29 +98,52 @@ def load_source(place: str) -> EventSource:
 
 
 def _found(place: str) -> EventSource:
+    found = imported(place, "REFOLD_EVENTS", "an EventSource")
+    if not isinstance(found, EventSource):
+        raise ConfigurationError(
+            f"REFOLD_EVENTS: expected module:name of an EventSource, got {place!r}, which is "
+            f"{type(found).__name__}"
+        )
+    return found
+
+
+def imported(
+    place: str,
+    setting: str,
+    what: str,
+    *,
+    is_one: Callable[[Any], bool] = lambda found: isinstance(found, EventSource),
+) -> Any:
+    """What ``module:name`` names, or what it returns if it is a function.
+
+    The working directory counts as an import path.
+
+    Args:
+        place: Where it is.
+        setting: The setting that says so.
+        what: What is expected there.
+        is_one: Whether what is found is that already, and is not called.
+
+    Raises:
+        ConfigurationError: There is nothing, or importing or making it fails.
+    """
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)
     module, _, name = place.partition(":")
     if not re.fullmatch(r"[\w.]+:\w+", place):
         raise ConfigurationError(
-            "REFOLD_EVENTS: expected module:name of an EventSource, such as shop.events:source, "
-            f"got {place!r}"
+            f"{setting}: expected module:name of {what}, such as shop.events:source, got {place!r}"
         )
     try:
         found: Any = getattr(importlib.import_module(module), name)
-        if callable(found):
+        if callable(found) and not is_one(found):
             found = found()
     except (RefoldError, KeyboardInterrupt):
         raise
     except BaseException as error:  # `exit()` in a module is no end of ours
         raise ConfigurationError(
-            f"REFOLD_EVENTS: expected module:name of an EventSource, but {place!r} fails: "
+            f"{setting}: expected module:name of {what}, but {place!r} fails: "
             f"{why_not_imported(module, error)}"
         ) from error
-    if not isinstance(found, EventSource):
-        raise ConfigurationError(
-            f"REFOLD_EVENTS: expected module:name of an EventSource, got {place!r}, which is "
-            f"{type(found).__name__}"
-        )
     return found

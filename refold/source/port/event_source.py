@@ -78,6 +78,7 @@ class EventSource:
         position: As it was given.
         recorded_at: As it was given.
         has_tenant: Whether a column says whose event it is.
+        has_versions: Whether a column has the events' versions.
         has_times: Whether SQL knows when events were recorded.
         sees_data: Whether SQL can see into the events' data.
 
@@ -129,7 +130,7 @@ class EventSource:
         }
         if tenant is not None:
             columns["tenant"] = tenant
-        self.has_tenant = tenant is not None
+        self.has_tenant, self.has_versions = tenant is not None, version is not None
         self.is_own = selected is schema.events
         self.fields = Fields(
             sent=(body.sent, about.sent, about.more),
