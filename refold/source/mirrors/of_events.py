@@ -52,9 +52,10 @@ def event_source(
         )
     if patience_of(source) is not None:
         raise ConfigurationError(
-            f"mirrors.event_source: expected a source whose events appear in order, got {source!r}, "
-            "which settles by Patience: a late event would have no place in the copy. Follow it in "
-            "place, or have it draw positions one by one (CACHE 1, allocationSize = 1) and use Locks"
+            f"mirrors.event_source: expected a source whose events appear in order, got "
+            f"{source!r}, which settles by Patience: a late event would have no place in the copy. "
+            "Follow it in place, or have it draw positions one by one (CACHE 1, allocationSize = "
+            "1) and use Locks"
         )
     return _OfEvents(source, url, first_version)
 
