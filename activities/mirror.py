@@ -18,6 +18,7 @@ from refold.engine.step import Step
 from refold.errors import MirrorNotHere, UnknownMirror
 from refold.messages.mirrors import EndMirror, MirrorReport, MirrorSegment
 from refold.runtime.settings import Settings
+from refold.runtime.temporal.search_attributes import Listing
 from refold.source.mirrors.named import NamedMirrors
 from refold.source.mirrors.protocol import MirrorSource
 from refold.store.mirrors import cursors
@@ -41,6 +42,7 @@ class MirrorActivities:
         self._heartbeat_seconds = settings.heartbeat_timeout_seconds
         self._patience = settings.deployment_seconds
         self._executions = executions
+        self._listing = Listing()
 
     @activity.defn
     async def copy_events(self, segment: MirrorSegment) -> MirrorReport:
@@ -59,7 +61,9 @@ class MirrorActivities:
             taken = await self._take(segment)
             async with self._engine.connect() as writer:
                 copied = await self._copy(writer, source, taken, segment, beat)
-            return await self._report(segment.mirror, copied)
+            report = await self._report(segment.mirror, copied)
+        listed = await self._listing.is_there(activity.client())
+        return report.model_copy(update={"is_listed": listed})
 
     @activity.defn
     async def end_mirror(self, ended: EndMirror) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
+from refold.workflows.base.listing import Listed
 from refold.workflows.base.step_listener import StepListener
 from refold.workflows.base.steps import heed_cancellation, step, uncancelled
 
@@ -27,6 +28,7 @@ with workflow.unsafe.imports_passed_through():
         MirrorState,
         MirrorStatus,
     )
+    from refold.messages.search_attributes import KIND, REQUESTED_BY, STATUS
     from refold.requests.fairness import fairness_key
     from refold.requests.limits import Limits
     from refold.requests.mirrors import MirrorRequest
@@ -61,6 +63,7 @@ class Mirror(StepListener):
         self._paused = state.paused
         self._heartbeat_seconds = state.heartbeat_seconds
         self._requested_by = state.requested_by
+        self._listed = Listed()
         self._segment: asyncio.Task[MirrorReport] | None = None
         self._interrupted = False
         self._cancelled = False
@@ -188,6 +191,8 @@ class Mirror(StepListener):
         finally:
             self._segment = None
         self._heartbeat_seconds = report.heartbeat_seconds
+        if report.is_listed:
+            self._listed.turn_on({"mirror": self._progress.mirror})
         before, self._progress = self._progress.status, self._progress.after(report)
         if self._interrupted:
             self._change(status=before)
@@ -260,6 +265,8 @@ class Mirror(StepListener):
 
     def _show(self) -> None:
         workflow.set_current_details(as_markdown(self._progress))
+        kind, status = workflow.info().workflow_type, self._progress.status.value
+        self._listed.show({KIND: kind, STATUS: status, REQUESTED_BY: self._requested_by})
 
 
 def _first(request: MirrorRequest) -> MirrorProgress:

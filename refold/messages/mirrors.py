@@ -87,6 +87,7 @@ class MirrorReport(Message):
             no more, None when nothing was copied yet.
         at: When this was so, by the database's clock.
         heartbeat_seconds: After which silence of this worker another one is to take over.
+        is_listed: Whether Temporal's server has Refold's search attributes.
     """
 
     events: int
@@ -97,6 +98,7 @@ class MirrorReport(Message):
     lag_seconds: float | None = None
     at: datetime
     heartbeat_seconds: float | None = None
+    is_listed: bool = False
 
 
 class EndMirror(Message):

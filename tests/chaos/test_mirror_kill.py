@@ -73,3 +73,49 @@ async def test_each_event_lands_once_though_workers_are_killed(
         await handle.signal("cancel")
         await asyncio.wait_for(handle.result(), 60)
     assert await landed(database) == as_landed([numbered(number) for number in range(events)])
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+async def test_a_worker_that_was_frozen_writes_nothing_when_it_wakes(
+    client: Client, database: Database, tmp_path: Path
+) -> None:
+    events = 12_000
+    environment = worker_environment(
+        client,
+        database,
+        REFOLD_PROJECTIONS="tests.support.counting",
+        REFOLD_MIRRORS="tests.support.mirrored:stretch",
+        STRETCH=str(events),
+        REFOLD_HEARTBEAT_TIMEOUT_SECONDS="1",
+    )
+    request = {"mirror": "stretch", "batch_size": 20, "events_per_second": 500}
+    with worker_processes(environment, tmp_path) as workers:
+        first = workers.start()
+        handle = await client.start_workflow(
+            "Mirror", request, id=f"mirror/{queue(database)}", task_queue=queue(database)
+        )
+
+        async def copied(more: int) -> int:
+            wanted = await count(database) + more
+
+            async def has_moved() -> bool:
+                return await count(database) >= wanted
+
+            await until(has_moved, 90)
+            return wanted
+
+        await copied(1500)
+        for _ in range(3):
+            first.stop()
+            second = workers.start()
+            await copied(300)  # the other one has taken over, whatever the first one held
+            first.cont()
+            await copied(300)
+            first.kill()
+            first = second
+        await handle.execute_update("set_limits", {"events_per_second": 0})
+        await copied(events - await count(database))
+        await handle.signal("cancel")
+        await asyncio.wait_for(handle.result(), 60)
+    assert await landed(database) == as_landed([numbered(number) for number in range(events)])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, seed, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Column, Date, Integer, MetaData, String, Table, Text, Uuid, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -122,17 +121,12 @@ async def test_any_value_has_the_same_key(
 
 
 @pytest.mark.soak
-async def test_many_values_have_the_same_key(connection: AsyncConnection) -> None:
-    number = secrets.randbelow(2**32)
-    print(f"seed {number}")
-
-    @seed(number)
-    @settings(alike, derandomize=False, max_examples=500)
-    @given(st.lists(BODIES, max_size=30), st.lists(TIMES, min_size=1, max_size=9))
-    async def check(made: list[Body], times: list[datetime]) -> None:
-        await ALIKE.check(connection, made, times=times)
-
-    await check()  # type: ignore[misc]
+@settings(alike, derandomize=False, max_examples=500, print_blob=True)
+@given(st.lists(BODIES, max_size=30), st.lists(TIMES, min_size=1, max_size=9))
+async def test_many_values_have_the_same_key(
+    connection: AsyncConnection, made: list[Body], times: list[datetime]
+) -> None:
+    await ALIKE.check(connection, made, times=times)
 
 
 @pytest.mark.parametrize("step", [7, *soak(1)])
