@@ -15,7 +15,7 @@ from refold.engine.folding.target_wait import TargetWait
 from refold.engine.lifecycle import announcements
 from refold.engine.lifecycle.deployment import Deployment
 from refold.engine.live.apart import Apart, Storage, Taken
-from refold.engine.live.late_events import LateEvents, PutRight, record
+from refold.engine.live.late_events import LateEvents, record
 from refold.engine.planning import auto_start
 from refold.engine.step import Step
 from refold.errors import CheckpointLost, Fenced, RunEnded, TargetBehind
@@ -23,6 +23,7 @@ from refold.messages.live import RECENT, LiveReport, LiveSegment, LiveStatus
 from refold.messages.recorded_event import RecordedEvent, brief
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
+from refold.projection.sql.declaration import batch_size_of
 from refold.requests.poison_policy import Poison
 from refold.runtime.settings import PATIENCE_SECONDS
 from refold.runtime.temporal.search_attributes import Listing
@@ -132,7 +133,6 @@ class _Live:
         self._target = TargetWait()
         self._events = 0
         self._late = LateEvents()
-        self._put_right = PutRight()
         self._lost: str | None = None
 
     async def follow(self, bell: Bell, beat: Step) -> LiveReport:
@@ -171,7 +171,7 @@ class _Live:
             if behind:
                 follower = await self._apply(follower)
                 busy_until = clock() + _BUSY_SECONDS
-                if self._events or self._put_right.events:
+                if self._events or self._late.done.events:
                     end = min(end, clock() + _TELL_SECONDS)
             else:
                 soon = self._head.waiting_for or clock() < busy_until
@@ -200,7 +200,7 @@ class _Live:
         await take_over(self._engine, schema.generations, row, spares_work=True)
         try:
             async with self._writer.begin():
-                batch_size = projection.checkpoints.batch_size(projection.backfill.batch_size)
+                batch_size = projection.checkpoints.batch_size(batch_size_of(projection))
                 poison = projection.backfill.poison(Poison())
                 follower = await take(
                     self._writer, projection, active.generation, batch_size, poison
@@ -244,7 +244,7 @@ class _Live:
 
     async def _see_to_late_events(self, follower: Follower) -> Follower | None:
         try:
-            self._put_right.add(await self._late.see_to(self._writer, follower))
+            await self._late.see_to(self._writer, follower)
         except Fenced:
             return await self._gives_way(follower)
         return follower
@@ -270,7 +270,7 @@ class _Live:
             )
         if self._events:
             await self._record_checkpoint(follower.position)
-        await record(self._writer, generation, self._put_right)
+        await record(self._writer, generation, self._late.done)
         return LiveReport(
             status=status,
             generation=generation.generation,
@@ -280,7 +280,7 @@ class _Live:
             head=self._head.position,
             waiting_for=[str(writer) for writer in self._head.waiting_for],
             events=self._events,
-            late_events=self._put_right.events,
+            late_events=self._late.done.events,
             at=await self._now(),
             note=note,
             rebuild_to=await self._rebuild_to(),

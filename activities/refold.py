@@ -15,6 +15,8 @@ from refold.engine.folding.key_order import KeyOrderFold
 from refold.engine.folding.pacing import Pace
 from refold.engine.folding.partition import PartitionWork
 from refold.engine.folding.refolded_rows import Target
+from refold.engine.sql.refolding import SelectWork
+from refold.engine.sql.select_fold import in_sql
 from refold.errors import RunEnded
 from refold.messages.run.life import RefoldedSegment, RefoldSegment
 from refold.messages.run.plan import Plan
@@ -99,15 +101,27 @@ class RefoldActivities(StepActivities):
             if partition.done:
                 return RefoldedSegment(done=True, events=0, batches=0)
             target = await self._target(writer, plan, projection)
-            work = PartitionWork(writer, partition, target)
+            select = in_sql(projection)
+            if select is not None:
+                work: PartitionWork = SelectWork(writer, partition, target, select)
+            else:
+                work = PartitionWork(writer, partition, target)
             pace = Pace(self._engine, plan, segment.controls, beat)
             if not await pace.begin(writer):
                 return work.result(done=False)
             beat.show(partition=partition.partition, resumed_at=partition.processed_events)
             clock = asyncio.get_running_loop().time
+            await work.find_strays()
+            if isinstance(work, SelectWork):
+                end = clock() + self._segment_seconds
+                return await work.segment(
+                    reader,
+                    pace,
+                    beat,
+                    lambda: clock() > end or activity.is_worker_shutdown(),
+                )
             sent = sent_of(projection)
             statement, carry = await work.remaining(sent)
-            await work.find_strays()
             fold = KeyOrderFold(
                 projection,
                 pace.batch_size,

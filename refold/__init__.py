@@ -62,6 +62,7 @@ from refold.projection.reading.declared import Upcaster
 from refold.projection.reading.handlers import TypedHandler
 from refold.projection.reading.upcasting import upcast
 from refold.projection.snapshot_policy import Snapshots
+from refold.projection.sql.declaration import SqlProjection
 from refold.requests.criteria import Criteria
 from refold.requests.limits import Limits, Throttle
 from refold.requests.poison_policy import OnPoison
@@ -191,6 +192,7 @@ __all__ = [
     "ScheduleExists",
     "SnapshotRequest",
     "Snapshots",
+    "SqlProjection",
     "Standing",
     "StartedRun",
     "SwapRefused",

@@ -34,7 +34,15 @@ PAGES = (
         "Declarations",
         "Projections and their settings.",
         (
-            *("Projection", "Event", "TypedEvent", "Handler", "TypedHandler", "Row"),
+            *(
+                "Projection",
+                "SqlProjection",
+                "Event",
+                "TypedEvent",
+                "Handler",
+                "TypedHandler",
+                "Row",
+            ),
             *("upcast", "Upcaster"),
             *("lower", "split", "day", "week", "month", "year"),
             *("BackfillPolicy", "backfill_from", "backfill_from_beginning", "Checkpoints"),

@@ -34,16 +34,16 @@ from refold.source.portions import in_portions, weighed
 
 
 def wanted(
-    types: Sequence[str], since: datetime | None, source: Any = None
+    types: Sequence[str] | None, since: datetime | None, source: Any = None
 ) -> list[ColumnElement[bool]]:
-    """The condition for events of these types, recorded at a moment or later, if one is given.
+    """The condition for events of these types (None: all), recorded at a moment or later, if given.
 
     Raises:
         InvalidRequest: The event source does not know when events were recorded.
     """
     relation = events() if source is None else source
-    stored = event_source().stored_types(types)
-    conditions: list[ColumnElement[bool]] = [relation.c.type.in_(stored)]
+    stored = event_source().stored_types(types or ())
+    conditions: list[ColumnElement[bool]] = [] if types is None else [relation.c.type.in_(stored)]
     if since is not None:
         require_times("start_from")
         conditions.append(relation.c.recorded_at >= since)
@@ -70,7 +70,7 @@ def require_times(asked: str) -> None:
 async def read_window(
     connection: AsyncConnection,
     *,
-    types: Sequence[str],
+    types: Sequence[str] | None,
     after: int,
     upto: int,
     limit: int,
@@ -90,7 +90,7 @@ async def read_window(
 
 def in_position_order(
     *,
-    types: Sequence[str],
+    types: Sequence[str] | None,
     upto: int,
     after: int | None = None,
     since: datetime | None = None,

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.engine.folding.poison_events import passed_over
 from refold.engine.live.late_events import uncertain_keys
+from refold.engine.sql.select_fold import SelectOracle, in_sql
 from refold.messages.run.diff import Diff, WrongRow
 from refold.messages.run.diff_values import plain, short_row, short_rows, some_names, within
 from refold.messages.run.preview import DiffSample
@@ -196,7 +197,12 @@ async def check_keys(
     """
     store = RowStore(physical(projection, there.schema_name))
     passed = await passed_over(connection, projection, there.generation)
-    oracle = Oracle(connection, projection, upto=upto, passed_over=passed, held=held)
+    select = in_sql(projection)
+    oracle: Oracle | SelectOracle
+    if select is not None:
+        oracle = SelectOracle(select, connection, upto=upto, passed_over=passed, held=held)
+    else:
+        oracle = Oracle(connection, projection, upto=upto, passed_over=passed, held=held)
     checked = Checked()
     late = await uncertain_keys(connection, projection, there)
     async for rows in oracle.fold([key for key in keys if key not in late]):

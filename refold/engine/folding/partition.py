@@ -13,6 +13,7 @@ from refold.engine.folding import poison_events
 from refold.engine.folding.key_order import Batch, Carry
 from refold.engine.folding.refolded_rows import RefoldedRows, Target
 from refold.engine.folding.rows_before import rows_before
+from refold.engine.sql.select_fold import in_sql
 from refold.errors import PoisonEvent
 from refold.messages.run.life import RefoldedSegment
 from refold.projection.dead_letters import Letter
@@ -25,6 +26,7 @@ from refold.runtime.threads import Hand, in_thread
 from refold.source.portions import portions_of
 from refold.source.reader import as_events, in_key_order
 from refold.source.selection import without_events
+from refold.source.sql.spans import Span
 from refold.store import dead_letters, generations, partitions
 from refold.store.gaps import late_events
 from refold.store.partitions import Partition
@@ -265,6 +267,21 @@ class PartitionWork:
             The poison events among it that hold keys which `letters` do not hold yet.
         """
         projection, plan = self._target.projection, self._target.plan
+        # Read anew: the follower may have set some aside meanwhile.
+        passed = await poison_events.passed_over(self._writer, projection, plan.generation)
+        select = in_sql(projection)
+        if select is not None:
+            tail = Span(
+                position,
+                self._target.position,
+                low=self._done_key,
+                high=upto_key,
+                among=self._target.among,
+                passed_over=passed,
+            )
+            keys = await select.keys(self._writer, tail)
+            folded |= await select.rows(self._writer, keys, upto=position, passed_over=passed)
+            return []
         statement = in_key_order(
             projection,
             after=self._target.position,
@@ -272,8 +289,7 @@ class PartitionWork:
             low=self._done_key,
             high=upto_key,
             among=self._target.among,
-            # Read anew: the follower may have set some aside meanwhile.
-            passed_over=await poison_events.passed_over(self._writer, projection, plan.generation),
+            passed_over=passed,
         )
         held = {loaded_key(projection.table, letter.key) for letter in letters if letter.key}
         found = []

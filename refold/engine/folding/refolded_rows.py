@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.engine.folding import poison_events
 from refold.engine.folding.refused_rows import Traced, Tracing
 from refold.engine.folding.rows_before import RowsBefore
+from refold.engine.sql.select_fold import in_sql
 from refold.event import Event
 from refold.messages.run.plan import Plan
 from refold.projection.dead_letters import Letter, letter_key
@@ -96,6 +97,7 @@ class RefoldedRows:
         )
         self._bare = bare
         self._before = before
+        self._select = in_sql(target.projection)
         self._passed_over: list[int] | None = None
 
     async def put(
@@ -118,6 +120,9 @@ class RefoldedRows:
         refused = await self._changes.put([Change(key, row) for key, row in folded.items()])
         if refused and not self._bare:
             refused = await self._with_holders(folded, refused)
+        if self._select is not None:
+            for key, why in refused.items():
+                raise self._select.refused(key, why)
         held = {str(letter.key): letter for letter in letters}
         for key, why in refused.items():
             mark = str(letter_key(key))
@@ -219,21 +224,29 @@ class RefoldedRows:
 
     async def _folded(self, keys: Sequence[Key]) -> dict[Key, Row | None]:
         """The rows of other keys as they should be, so far as they can be folded."""
+        if self._select is not None:
+            passed = await self._passed()
+            return await self._select.rows(
+                self._connection, keys, upto=self._position, passed_over=passed
+            )
         events, hand = await self._events(keys, None), Hand(self._projection.name)
         rows = await in_thread(self._projection.fold, hand.each(events), hand=hand)
         return {key: rows.get(key) for key in keys}
 
     async def _events(self, keys: Sequence[Key], held: Letter | None) -> list[Event]:
-        if self._passed_over is None:
-            self._passed_over = await poison_events.passed_over(
-                self._connection, self._projection, self._plan.generation
-            )
         statement = in_key_order(
             self._projection,
             upto=self._position if held is None else min(self._position, held.position - 1),
             low=None,
             high=None,
             among=keys,
-            passed_over=self._passed_over,
+            passed_over=await self._passed(),
         )
         return await read_events(self._connection, statement)
+
+    async def _passed(self) -> list[int]:
+        if self._passed_over is None:
+            self._passed_over = await poison_events.passed_over(
+                self._connection, self._projection, self._plan.generation
+            )
+        return self._passed_over

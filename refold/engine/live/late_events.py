@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.engine.folding.follower import Follower
 from refold.engine.folding.uncertain import refold_keys
+from refold.engine.sql.select_fold import in_sql
 from refold.errors import PoisonEvent
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
@@ -21,6 +22,7 @@ from refold.source.port.current import event_source
 from refold.source.reader import read_at
 from refold.source.settled.gaps import in_gaps, look_again
 from refold.source.settled.patience import patience_of
+from refold.source.sql.spans import Span
 from refold.store import system_events
 from refold.store.checkpoints import away
 from refold.store.gaps import late_events
@@ -58,12 +60,17 @@ class PutRight:
 
 
 class LateEvents:
-    """Looks at passed gaps now and then, and puts a generation right; for one who follows it."""
+    """Looks at passed gaps now and then, and puts a generation right; for one who follows it.
+
+    Attributes:
+        done: What was done so far.
+    """
 
     def __init__(self) -> None:
+        self.done = PutRight()
         self._next = 0.0
 
-    async def see_to(self, connection: AsyncConnection, follower: Follower) -> PutRight:
+    async def see_to(self, connection: AsyncConnection, follower: Follower) -> None:
         """Looks at the gaps if it is time to, and puts right what is late.
 
         Args:
@@ -74,12 +81,11 @@ class LateEvents:
             Fenced: Somebody else has taken the generation over.
             PoisonEvent: A handler cannot take an event.
         """
-        done = PutRight()
         clock = asyncio.get_running_loop().time
         source = event_source()
         patience = patience_of(source)
         if patience is None or clock() < self._next:
-            return done
+            return
         began = clock()
         await look_again(connection, source, patience)
         await connection.rollback()
@@ -88,8 +94,8 @@ class LateEvents:
             async with connection.begin():
                 some = await put_right(connection, follower)
             if some is None:
-                return done
-            done.add(some)
+                return
+            self.done.add(some)
 
 
 async def put_right(connection: AsyncConnection, follower: Follower) -> PutRight | None:
@@ -165,6 +171,11 @@ async def uncertain_keys(
     appeared = await connection.execute(in_gaps(source, patience))
     positions.update(row.n for row in appeared)
     keys: set[Key] = set()
+    if not positions:
+        return keys
+    select = in_sql(projection)
+    if select is not None:
+        return {*await select.keys(connection, Span(max(positions), only=sorted(positions)))}
     for event in await read_at(connection, sorted(positions)):
         if event.type not in projection.handlers:
             continue

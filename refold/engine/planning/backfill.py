@@ -24,11 +24,13 @@ from refold.engine.planning.key_selection import KeySelection
 from refold.engine.planning.measurement import count_between, measure
 from refold.engine.planning.planner import Planner
 from refold.engine.planning.preview import preview
+from refold.engine.sql.trial import require_select
 from refold.engine.step import Step
 from refold.errors import InvalidRequest, RunEnded
 from refold.messages.run.life import BeginRun
 from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
+from refold.projection.sql.declaration import batch_size_of
 from refold.requests.runs import Approval, BackfillRequest
 from refold.runtime.settings import Settings
 from refold.source.port.current import event_source
@@ -124,7 +126,7 @@ class BackfillPlanner(Planner):
                 head=head,
                 partitions=len(bounds or ()),
                 max_concurrency=request.max_concurrency or policy.max_concurrency,
-                batch_size=request.batch_size or policy.batch_size,
+                batch_size=request.batch_size or batch_size_of(projection),
                 total_events=sum(totals) + beyond,
                 heartbeat_seconds=self._settings.heartbeat_timeout_seconds,
                 swap_patience_seconds=self._settings.swap_patience_seconds,
@@ -214,6 +216,7 @@ async def _require_usable(
         lacks = await read_models.missing_rights(connection, live)
         require_none_refused(lacks, projection.table.fullname)
         await require_possible(connection, projection)
+    await require_select(connection, projection)
 
 
 async def _with_others(
