@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -28,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.projection.columns.kind import same
 from refold.projection.declaration import Row
 from refold.projection.key import Key
+from refold.store.tables.copy_text import copy_text_of
 from refold.store.tables.read_models import quoted
 from refold.store.tables.stored_types import driver_binder, has_coarse_equality, stored
 
@@ -35,6 +36,11 @@ from refold.store.tables.stored_types import driver_binder, has_coarse_equality,
 _ANY_LARGE = text(
     "SELECT pg_relation_size(reltoastrelid) > 0 FROM pg_class WHERE oid = to_regclass(:name)"
 )
+
+
+async def _each(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
 
 
 class RowStore:
@@ -59,6 +65,7 @@ class RowStore:
             for index, kind in enumerate(self._kinds.values())
             if kind.freeze is not same or kind.takes_none
         ]
+        self._copy_text = copy_text_of(self._kinds)
         self._upsert = self._make_upsert()
 
     @property
@@ -134,6 +141,15 @@ class RowStore:
     async def load(self, driver: asyncpg.Connection[Any], rows: Sequence[Row]) -> None:
         """Adds rows by COPY; the table must not have any of them yet."""
         if not rows:
+            return
+        if self._copy_text is not None:
+            await driver.copy_to_table(
+                self.table.name,
+                schema_name=self.table.schema,
+                columns=self._names,
+                source=_each(self._copy_text.pieces(rows)),
+                format="text",
+            )
             return
         records = list(map(self._values, rows))
         if len(self._names) == 1:
