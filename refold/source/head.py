@@ -13,7 +13,9 @@ from collections.abc import Callable
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from refold.errors import ConfigurationError
 from refold.source.port.current import event_source
+from refold.source.port.elsewhere import is_elsewhere, reading
 from refold.source.port.event_source import EventSource
 from refold.source.settled.looking import Looking, WaitingForWriters
 from refold.source.settled.patience import Patience
@@ -22,15 +24,25 @@ from refold.source.settled.waiting_for_gaps import WaitingForGaps
 
 _POLL_SECONDS = 0.05
 
+PATIENCE_ELSEWHERE = (
+    "settled: expected Locks, InOrder or Marked for events in another database "
+    "(REFOLD_EVENTS_URL), got Patience: gaps that are passed are recorded together with what is "
+    "there. Have positions drawn one by one (CACHE 1, allocationSize = 1), and use Locks"
+)
+
 
 class SettledHead:
     """Finds the settled head by looking again and again; it never goes down.
 
     Args:
         settled: A position that is known to be settled, such as a checkpoint; None for none.
-        source: Whose head it is; None for the event source of this process.
+        source: Whose head it is, in the database of the connection; None for the event source of
+            this process, wherever it is.
         records: Whether gaps that are passed may be recorded; a head that nobody goes on from
             passes none. See `refold.source.settled.patience`.
+
+    Raises:
+        ConfigurationError: Gaps are waited for, and the events are in another database.
     """
 
     def __init__(
@@ -40,10 +52,13 @@ class SettledHead:
         *,
         records: bool = True,
     ) -> None:
+        self._is_given = source is not None
         source = source or event_source()
         first = source.before if settled is None else settled
         self._looking: Looking
         if isinstance(source.settled, Patience):
+            if not self._is_given and is_elsewhere():
+                raise ConfigurationError(PATIENCE_ELSEWHERE)
             self._looking = WaitingForGaps(source.settled, source, first, records=records)
         else:
             self._looking = WaitingForWriters(source.settled, source, first)
@@ -68,7 +83,11 @@ class SettledHead:
         Returns:
             The highest position now known to be settled.
         """
-        await self._looking.poll(connection)
+        if self._is_given:
+            await self._looking.poll(connection)
+        else:
+            async with reading(connection) as there:
+                await self._looking.poll(there)
         return self.position
 
     async def wait(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -205,20 +206,21 @@ async def check_keys(
         oracle = Oracle(connection, projection, upto=upto, passed_over=passed, held=held)
     checked = Checked()
     late = await uncertain_keys(connection, projection, there)
-    async for rows in oracle.fold([key for key in keys if key not in late]):
-        found = await store.read(connection, list(rows))
-        checked.folded += len(rows)
-        for key, expected in rows.items():
-            there_is = found.get(key)
-            if _alike(store, expected, there_is):
-                continue
-            kind = _kind(expected, there_is)
-            checked.wrong[kind] += 1
-            if len(checked.shown) < _WRONG:
-                checked.shown.append((kind, _wrong_row(projection, key, expected, there_is)))
-        # Rows may be large: those of the next keys come in the place of these, not beside them.
-        rows.clear()
-        found.clear()
+    async with aclosing(oracle.fold([key for key in keys if key not in late])) as folding:
+        async for rows in folding:
+            found = await store.read(connection, list(rows))
+            checked.folded += len(rows)
+            for key, expected in rows.items():
+                there_is = found.get(key)
+                if _alike(store, expected, there_is):
+                    continue
+                kind = _kind(expected, there_is)
+                checked.wrong[kind] += 1
+                if len(checked.shown) < _WRONG:
+                    checked.shown.append((kind, _wrong_row(projection, key, expected, there_is)))
+            # Rows may be large: those of the next keys come in the place of these, not beside them.
+            rows.clear()
+            found.clear()
     checked.note = oracle.note
     return checked
 

@@ -72,7 +72,7 @@ async def refold_keys(
     else:
         if at_positions is not None:
             recent = recent.where(at(at_positions))
-        async for texts in portions_of(connection, recent):
+        async for texts in portions_of(connection, recent, upto=upto):
             await in_thread(work.note, texts, hand=work.hand)
     work.keys -= await dead_letters.held_among(
         connection, projection.name, generation.generation, list(work.keys)
@@ -120,7 +120,7 @@ async def _fold(
             among=list(work.keys),
             passed_over=passed,
         )
-    async for texts in portions_of(connection, wanted):
+    async for texts in portions_of(connection, wanted, upto=upto):
         await in_thread(work.fold, texts, hand=work.hand)
 
 

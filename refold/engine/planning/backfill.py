@@ -13,6 +13,7 @@ from refold.engine.planning.decision import (
     for_no_keys,
     note_of_dates,
     note_of_no_keys,
+    note_of_no_way_back,
     refolded_to,
     require_rebuild,
     wants_backup,
@@ -132,7 +133,11 @@ class BackfillPlanner(Planner):
                 swap_patience_seconds=self._settings.swap_patience_seconds,
                 note=await _with_others(
                     connection,
-                    [note, note_of_dates(asked)],
+                    [
+                        note,
+                        note_of_dates(asked),
+                        note_of_no_way_back(self._registry, projection, active) if atomic else None,
+                    ],
                     projection,
                     live if active is None else None,
                 ),

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from tests.support.databases import Database
+from tests.support.elsewhere import PLACES
 from tests.support.kept_stores import STORES
 from tests.support.mapped import given
 from tests.support.settling import (
@@ -29,13 +30,21 @@ from tests.support.soaking import soak
 _HERE = [IN_OWN, DRAWN_EARLY, IN_PARTITIONS, BEHIND_VIEW, PATIENT]
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each log is here, and in another server."""
+    if "database" in metafunc.fixturenames:
+        metafunc.parametrize("database", PLACES, indirect=True)
+
+
 @pytest.fixture(params=[*_HERE, *soak(*STORES)], ids=name_of, autouse=True)
 async def kept(request: pytest.FixtureRequest, database: Database) -> AsyncIterator[Kept]:
     """A log whose writers write at the same time: whoever may still append is known."""
     made: Kept = request.param
     async with session(database) as connection:
         await connection.execute(given(made.ddl))
-    with keeping(made):
+    if database.events_url is not None and made is PATIENT:
+        pytest.skip("Patience is refused for events in another database")
+    with keeping(made, database.events_url):
         yield made
 
 

@@ -31,7 +31,7 @@ from tests.support.soaking import soak
 
 async def committed(database: Database) -> list[int]:
     wanted = events().c.type.in_(event_source().stored_types(["T"]))
-    async with database.engine.connect() as connection:
+    async with database.log.connect() as connection:
         position = events().c.position
         rows = await connection.execute(select(position).where(wanted).order_by(position))
         return list(rows.scalars())
