@@ -33,8 +33,8 @@ async def refold_keys(
     connection: AsyncConnection,
     projection: Projection,
     generation: Generation,
-    *,
     after: int | None = None,
+    *,
     at_positions: Sequence[int] | None = None,
 ) -> int:
     """Puts the keys right that some events up to the generation's position name.
