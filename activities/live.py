@@ -25,6 +25,7 @@ from refold.projection.registry import Registry
 from refold.projection.sql.declaration import batch_size_of
 from refold.requests.poison_policy import Poison
 from refold.runtime.settings import PATIENCE_SECONDS
+from refold.runtime.telemetry import batch
 from refold.runtime.temporal.search_attributes import Listing
 from refold.source.head import SettledHead
 from refold.source.wakeups import Bell, listening
@@ -221,7 +222,9 @@ class _Live:
         if self._apart is not None:
             upto = min(upto, self._apart.record.next)
         try:
-            events, _ = await follower.commit_batch(self._writer, upto)
+            with batch("live", self._name) as measured:
+                events, _ = await follower.commit_batch(self._writer, upto)
+                measured.events, measured.position = events, follower.position
             self._events += events
             if self._apart is not None:
                 await self._apart.moved(follower.position)
@@ -250,6 +253,8 @@ class _Live:
             )
         if self._events:
             await self._record_checkpoint(follower.position)
+        async with announcements.sampling(self._engine) as connection:
+            await announcements.dead_lettered(connection, self._name, generation.generation, None)
         return LiveReport(
             status=status,
             generation=generation.generation,

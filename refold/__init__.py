@@ -68,6 +68,7 @@ from refold.requests.limits import Limits, Throttle
 from refold.requests.poison_policy import OnPoison
 from refold.requests.runs import Approval, BackfillRequest, RollbackRequest, SnapshotRequest
 from refold.system_events.events import (
+    ProjectionApprovalAwaited,
     ProjectionBackfillCompleted,
     ProjectionBackfillFailed,
     ProjectionBackfillProgress,
@@ -75,6 +76,7 @@ from refold.system_events.events import (
     ProjectionBackfillStarted,
     ProjectionCheckpointRestored,
     ProjectionCheckpointSaved,
+    ProjectionDeadLettered,
     ProjectionFailed,
     ProjectionRestartRequested,
     ProjectionRollbackRequested,
@@ -159,6 +161,7 @@ __all__ = [
     "PredicateFailed",
     "Progress",
     "Projection",
+    "ProjectionApprovalAwaited",
     "ProjectionBackfillCompleted",
     "ProjectionBackfillFailed",
     "ProjectionBackfillProgress",
@@ -167,6 +170,7 @@ __all__ = [
     "ProjectionBusy",
     "ProjectionCheckpointRestored",
     "ProjectionCheckpointSaved",
+    "ProjectionDeadLettered",
     "ProjectionFailed",
     "ProjectionHealth",
     "ProjectionManager",

@@ -15,7 +15,7 @@ from temporalio.service import RPCError
 
 from refold.errors import RefoldError
 from refold.runtime.database import DATABASE_ERRORS
-from refold.runtime.telemetry import flush_telemetry
+from refold.runtime.telemetry.flushing import flush_telemetry
 
 FAILED = 1
 

@@ -171,6 +171,26 @@ async def count(
     return await connection.scalar(counted) or 0
 
 
+async def set_aside_by(
+    connection: AsyncConnection, projection: str, generation: int, run_id: str | None
+) -> tuple[int, DeadLetter] | None:
+    """How many letters of a generation a run has set aside, and the latest of them, if any.
+
+    Args:
+        connection: Any connection.
+        projection: The projection.
+        generation: The generation.
+        run_id: The run; None for the live projection.
+    """
+    of_it = _of(projection, generation) & dead_letters.c.run_id.is_not_distinct_from(run_id)
+    statement = select(*_COLUMNS).where(of_it).order_by(dead_letters.c.id.desc()).limit(1)
+    latest = (await connection.execute(statement)).first()
+    if latest is None:
+        return None
+    counted = await count(connection, projection, generation, of_it)
+    return counted, DeadLetter(**latest._mapping)
+
+
 async def positions(connection: AsyncConnection, projection: str, generation: int) -> list[int]:
     """The positions of a generation's letters, ascending, each once."""
     column = dead_letters.c.position

@@ -73,6 +73,11 @@ async def record(
     return True
 
 
+def awaiting_key(run_id: str) -> str:
+    """Under which it is recorded that a run awaits approval."""
+    return f"{run_id}/awaiting approval"
+
+
 def _values(event: SystemEvent, run_id: str | None) -> dict[str, Any]:
     return {
         "projection": event.projection,

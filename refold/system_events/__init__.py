@@ -5,6 +5,7 @@ from __future__ import annotations
 from refold.system_events.acceptance import accept_event
 from refold.system_events.events import (
     BUILT_IN,
+    ProjectionApprovalAwaited,
     ProjectionBackfillCompleted,
     ProjectionBackfillFailed,
     ProjectionBackfillProgress,
@@ -12,6 +13,7 @@ from refold.system_events.events import (
     ProjectionBackfillStarted,
     ProjectionCheckpointRestored,
     ProjectionCheckpointSaved,
+    ProjectionDeadLettered,
     ProjectionFailed,
     ProjectionRequest,
     ProjectionRestartRequested,
@@ -29,6 +31,7 @@ from refold.system_events.handlers import SystemEventContext, SystemHandler, on_
 
 __all__ = [
     "BUILT_IN",
+    "ProjectionApprovalAwaited",
     "ProjectionBackfillCompleted",
     "ProjectionBackfillFailed",
     "ProjectionBackfillProgress",
@@ -36,6 +39,7 @@ __all__ = [
     "ProjectionBackfillStarted",
     "ProjectionCheckpointRestored",
     "ProjectionCheckpointSaved",
+    "ProjectionDeadLettered",
     "ProjectionFailed",
     "ProjectionRequest",
     "ProjectionRestartRequested",

@@ -5,6 +5,7 @@ SystemEvent
 ├── ProjectionCheckpointSaved, ProjectionCheckpointRestored
 ├── ProjectionSnapshotCreated, ProjectionSnapshotRestored
 ├── ProjectionBackfillStarted, …Progress, …Completed, …Failed          a run's life, of any kind
+├── ProjectionApprovalAwaited, ProjectionDeadLettered                   what somebody is to look at
 ├── SystemHandlerFailed                                                 a handler that was given up
 └── ProjectionRequest                                                   asks for something
     ├── ProjectionBackfillRequested
@@ -222,6 +223,40 @@ class ProjectionBackfillFailed(SystemEvent):
     is_transient: bool = False
 
 
+class ProjectionApprovalAwaited(_OfRun):
+    """A run has built its table, and a person is to say whether it goes live; once a run.
+
+    Attributes:
+        generation: What is to go live.
+        reasons: Why a person is asked.
+    """
+
+    generation: int
+    reasons: list[str] = []
+
+
+class ProjectionDeadLettered(SystemEvent):
+    """Events that the projection's code cannot take were set aside.
+
+    It is recorded once a run, and every ten seconds at most of a live projection.
+
+    Attributes:
+        generation: The generation in which their keys are held.
+        dead_letters: How many the run, or the live projection, has set aside there.
+        run_id: The run; None of the live projection.
+        position: The latest one's position.
+        event_type: Its type.
+        error: Why it cannot be taken.
+    """
+
+    generation: int
+    dead_letters: int
+    run_id: str | None = None
+    position: int
+    event_type: str
+    error: str
+
+
 class SystemHandlerFailed(SystemEvent):
     """A handler of system events was given an event so often in vain that it was given up.
 
@@ -282,6 +317,8 @@ BUILT_IN: dict[str, type[SystemEvent]] = {
         ProjectionBackfillProgress,
         ProjectionBackfillCompleted,
         ProjectionBackfillFailed,
+        ProjectionApprovalAwaited,
+        ProjectionDeadLettered,
         SystemHandlerFailed,
         ProjectionBackfillRequested,
         ProjectionRollbackRequested,

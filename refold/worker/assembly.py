@@ -26,11 +26,13 @@ from refold.engine.live.apart import Storage
 from refold.manager.publication import publish
 from refold.projection.registry import Registry
 from refold.runtime.settings import Settings
+from refold.runtime.telemetry.metrics import are_wanted
 from refold.store.checkpoints.stores import CheckpointStores
 from refold.worker.chores.auto_start import AutoStart
 from refold.worker.chores.chore import Chore
 from refold.worker.chores.dispatch import Dispatch
 from refold.worker.chores.garbage import Garbage
+from refold.worker.chores.gauges import Gauges
 from refold.worker.chores.history import History
 from refold.worker.chores.retention import Retention, SnapshotRetention
 from refold.worker.chores.stalls import Stalls
@@ -140,4 +142,5 @@ def make_chores(
         Dispatch(engine, client, registry, settings.task_queue),
         AutoStart(engine, client, registry, settings.task_queue),
         Garbage(),
+        *([Gauges(engine, client, registry)] if are_wanted() else []),
     ]
