@@ -79,6 +79,7 @@ PAGES = (
             *("ProjectionFailed", "ProjectionCheckpointSaved", "ProjectionCheckpointRestored"),
             *("ProjectionBackfillStarted", "ProjectionBackfillProgress"),
             *("ProjectionBackfillCompleted", "ProjectionBackfillFailed"),
+            *("ProjectionApprovalAwaited", "ProjectionDeadLettered"),
             *("ProjectionSnapshotCreated", "ProjectionSnapshotRestored"),
         ),
     ),

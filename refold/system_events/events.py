@@ -236,17 +236,13 @@ class ProjectionApprovalAwaited(_OfRun):
 
 
 class ProjectionDeadLettered(SystemEvent):
-    """Events that the projection's code cannot take were set aside.
-
-    It is recorded once a run, and every ten seconds at most of a live projection.
+    """Poison events were set aside; once a run, of a live projection every ten seconds at most.
 
     Attributes:
         generation: The generation in which their keys are held.
         dead_letters: How many the run, or the live projection, has set aside there.
         run_id: The run; None of the live projection.
-        position: The latest one's position.
-        event_type: Its type.
-        error: Why it cannot be taken.
+        position: The latest one's; so are `event_type` and `error`.
     """
 
     generation: int

@@ -40,6 +40,7 @@ from refold.worker.chores.sweep import Sweep
 from refold.worker.executions import TemporalExecutions
 from refold.worker.interceptors.call_limit import CallLimit
 from refold.worker.interceptors.failures import FailureInterceptor
+from refold.worker.interceptors.logs import LogInterceptor
 from refold.worker.interceptors.waits import WaitInterceptor
 
 # Beside those that follow live projections, which keep a place each.
@@ -114,6 +115,7 @@ def make_interceptors(
 ) -> list[Interceptor]:
     """What stands around these activities, from the outermost to the innermost."""
     return [
+        LogInterceptor(),
         FailureInterceptor(),
         WaitInterceptor(engine, registry),
         CallLimit(settings.handler_seconds),

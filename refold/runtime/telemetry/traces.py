@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from opentelemetry import trace
-from temporalio.client import Interceptor
 
 from refold.runtime.telemetry.resource import exporters, resource
+
+if TYPE_CHECKING:
+    from temporalio.client import Interceptor
 
 # A proxy: its spans go wherever the provider that is set later sends them, or nowhere.
 tracer = trace.get_tracer("refold")
