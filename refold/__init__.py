@@ -8,6 +8,7 @@ from refold.errors import (
     CheckpointLost,
     CheckpointStoreFailed,
     ConfigurationError,
+    EventsUnreachable,
     Fenced,
     HandlerOverdue,
     InvalidEventFile,
@@ -78,6 +79,7 @@ from refold.system_events.events import (
     ProjectionCheckpointSaved,
     ProjectionDeadLettered,
     ProjectionFailed,
+    ProjectionLateEventsApplied,
     ProjectionRestartRequested,
     ProjectionRollbackRequested,
     ProjectionSnapshotCreated,
@@ -104,6 +106,7 @@ if TYPE_CHECKING:
     from refold.source.settled.in_order import InOrder
     from refold.source.settled.locks import Locks
     from refold.source.settled.marked import Marked
+    from refold.source.settled.patience import Patience
     from refold.worker.plugin import RefoldPlugin
 
 __all__ = [
@@ -121,6 +124,7 @@ __all__ = [
     "Defaults",
     "Event",
     "EventSource",
+    "EventsUnreachable",
     "Fenced",
     "Handler",
     "HandlerOverdue",
@@ -156,6 +160,7 @@ __all__ = [
     "NotOnThisWorker",
     "OnPoison",
     "PartitionProgress",
+    "Patience",
     "Phase",
     "PoisonEvent",
     "PredicateFailed",
@@ -173,6 +178,7 @@ __all__ = [
     "ProjectionDeadLettered",
     "ProjectionFailed",
     "ProjectionHealth",
+    "ProjectionLateEventsApplied",
     "ProjectionManager",
     "ProjectionRestartRequested",
     "ProjectionRollbackRequested",
@@ -239,6 +245,7 @@ _LATER = {
     "MirrorSource": "refold.source.mirrors.protocol",
     "MirroredEvent": "refold.source.mirrors.protocol",
     "NewEvent": "refold.source.log",
+    "Patience": "refold.source.settled.patience",
     "ProjectionHealth": "refold.manager.health",
     "ProjectionManager": "refold.manager.projections",
     "RefoldPlugin": "refold.worker.plugin",

@@ -8,8 +8,10 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.source.port.current import event_source, events
+from refold.source.port.elsewhere import reads_events
 
 
+@reads_events
 async def count_of_types(
     connection: AsyncConnection, types: Collection[str] | None, *, after: int, upto: int, most: int
 ) -> int:

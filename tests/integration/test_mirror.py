@@ -12,6 +12,7 @@ from temporalio.client import (
     WorkflowFailureError,
     WorkflowUpdateFailedError,
 )
+from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 
 from refold import NewEvent, append
@@ -205,7 +206,10 @@ async def test_a_worker_without_the_mirror_leaves_it_to_one_that_has_it(
             return failing is not None and "does not have mirror 'feed'" in failing.message
 
         await until(is_left)
-        async with at_work(client, database):
+        # Two workers of one queue are not served by one client.
+        target = client.service_client.config.target_host
+        another = await Client.connect(target, data_converter=pydantic_data_converter)
+        async with at_work(another, database):
             await until_landed(database, 3)
 
 

@@ -62,5 +62,5 @@ def test_an_exception_is_a_field() -> None:
 
 def test_another_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REFOLD_LOG_FORMAT", "xml")
-    with pytest.raises(ConfigurationError, match="REFOLD_LOG_FORMAT: .*'text' or 'json'"):
+    with pytest.raises(ConfigurationError, match=r"REFOLD_LOG_FORMAT: .*'text' or 'json'"):
         load_settings()

@@ -150,7 +150,7 @@ class Follower:
             passed_over=self.skipped,
         )
         limit = self.moments.limit(min(self.batch_size, self._at_most or self.batch_size))
-        read = await self.reader.read(connection, statement, after=old, limit=limit)
+        read = await self.reader.read(connection, statement, after=old, limit=limit, upto=window)
         hand = Hand(self.projection.name, self._piece_seconds)
         applying = Applying(self.projection, self.poison, self.moments)
         keyed = Keyed()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -45,8 +46,12 @@ class Target:
         generation: The generation that is written.
         rows: The table.
         position: The last position that is folded (inclusive).
-        among: The keys that are folded; None for all.
+        among: The keys that are folded; None for all. Where events are in another database, a list
+            of those that come next, in order.
+        upto_key: The last of these keys, when more come after them; None when none do.
         passed_over: The positions of events that are not folded.
+        patient: Whether events may appear below a position that is settled.
+        late_to: The number of the latest such event when reading began.
     """
 
     plan: Plan
@@ -54,8 +59,22 @@ class Target:
     generation: Generation
     rows: RowStore
     position: int
-    among: Select[Any] | None
+    among: Select[Any] | list[Key] | None
     passed_over: list[int]
+    upto_key: Key | None = None
+    patient: bool = False
+    late_to: int = 0
+
+    def among_within(self, low: Key | None, high: Key | None) -> Select[Any] | list[Key] | None:
+        """What `among` has of the keys with low < key <= high (None: no bound), and perhaps more.
+
+        A list is in the order of Python, which is that of `refold.source.port.elsewhere.ORDER`.
+        """
+        if not isinstance(self.among, list):
+            return self.among
+        first = 0 if low is None else bisect_right(self.among, low)
+        last = len(self.among) if high is None else bisect_right(self.among, high)
+        return self.among[first:last]
 
 
 class _GivesIn(Exception):
@@ -230,15 +249,16 @@ class RefoldedRows:
         return {key: rows.get(key) for key in keys}
 
     async def _events(self, keys: Sequence[Key], held: Letter | None) -> list[Event]:
+        upto = self._position if held is None else min(self._position, held.position - 1)
         statement = in_key_order(
             self._projection,
-            upto=self._position if held is None else min(self._position, held.position - 1),
+            upto=upto,
             low=None,
             high=None,
             among=keys,
             passed_over=await self._passed(),
         )
-        return await read_events(self._connection, statement)
+        return await read_events(self._connection, statement, upto=upto)
 
     async def _passed(self) -> list[int]:
         if self._passed_over is None:

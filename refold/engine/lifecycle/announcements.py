@@ -30,6 +30,7 @@ from refold.system_events.events import (
     ProjectionBackfillProgress,
     ProjectionBackfillStarted,
     ProjectionCheckpointRestored,
+    ProjectionCheckpointSaved,
     ProjectionDeadLettered,
     ProjectionSnapshotCreated,
     ProjectionSnapshotRestored,
@@ -171,6 +172,17 @@ async def dead_lettered(
     )
     of = f"generation {generation}/{latest.id}" if run_id is None else run_id
     await system_events.record(connection, event, key=f"{of}/dead letters", run_id=run_id)
+
+
+async def followed(
+    engine: AsyncEngine, projection: str, generation: int, moved_to: int | None
+) -> None:
+    """Records how far a live projection has come, if it has moved, and what it has set aside."""
+    async with sampling(engine) as connection:
+        if moved_to is not None:
+            saved = ProjectionCheckpointSaved(projection=projection, position=moved_to)
+            await system_events.record(connection, saved)
+        await dead_lettered(connection, projection, generation, None)
 
 
 async def count_events(connection: AsyncConnection, run: RunRecord) -> int:

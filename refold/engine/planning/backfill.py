@@ -13,6 +13,7 @@ from refold.engine.planning.decision import (
     for_no_keys,
     note_of_dates,
     note_of_no_keys,
+    note_of_no_way_back,
     refolded_to,
     require_rebuild,
     wants_backup,
@@ -35,7 +36,14 @@ from refold.requests.runs import Approval, BackfillRequest
 from refold.runtime.settings import Settings
 from refold.source.port.current import event_source
 from refold.source.selection import fixed
-from refold.store import dead_letters, generations, partitions, runs, selected_keys
+from refold.store import (
+    dead_letters,
+    generations,
+    partitions,
+    runs,
+    selected_keys,
+)
+from refold.store.gaps import late_events
 from refold.store.generations import BUILDING, RETAINED, Generation
 from refold.store.pressure import Pressure
 from refold.store.swap.swap import plan_swap, require_none_refused
@@ -125,7 +133,11 @@ class BackfillPlanner(Planner):
                 swap_patience_seconds=self._settings.swap_patience_seconds,
                 note=await _with_others(
                     connection,
-                    [note, note_of_dates(asked)],
+                    [
+                        note,
+                        note_of_dates(asked),
+                        note_of_no_way_back(self._registry, projection, active) if atomic else None,
+                    ],
                     projection,
                     live if active is None else None,
                 ),
@@ -209,7 +221,7 @@ async def _require_usable(
         lacks = await read_models.missing_rights(connection, live)
         require_none_refused(lacks, projection.table.fullname)
         await require_possible(connection, projection)
-    await require_select(connection, projection)
+        await require_select(connection, projection)
 
 
 async def _with_others(
@@ -289,6 +301,9 @@ async def _make_shadow(
 ) -> None:
     begin = event_source().before if loaded else None
     shadow = await _create(connection, plan, projection, BUILDING, begin)
+    if plan.copies is None:  # nothing was read for it yet
+        newest = await late_events.newest(connection, event_source().name)
+        await late_events.set_late_to(connection, shadow.projection, shadow.generation, newest)
     await read_models.create_shadow(connection, projection, shadow.schema_name)
     if loaded:  # a copy gets its indexes when it is filled
         await add_indexes(connection, projection, shadow)

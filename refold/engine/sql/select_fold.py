@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import CHAR, ColumnElement, Enum, Select, String, Text, cast, select, type_coerce
@@ -155,7 +155,7 @@ class SelectOracle:
         self._passed_over = passed_over
         self._held = held or HeldKeys()
 
-    async def fold(self, keys: Iterable[Key]) -> AsyncIterator[Rows]:
+    async def fold(self, keys: Iterable[Key]) -> AsyncGenerator[Rows, None]:
         """The rows of these keys, but for those that are held.
 
         Raises:
