@@ -65,9 +65,7 @@ class FollowActivities(StepActivities):
             await take_over(self._engine, schema.generations, row, spares_work=not plan.atomic)
             async with writer.begin():
                 follower = await take_follower(writer, projection, plan)
-            if segment.awaiting:
-                async with announcements.sampling(self._engine) as connection:
-                    await announcements.awaited(connection, plan, list(segment.awaiting))
+            await announcements.awaited(self._engine, plan, segment.awaiting)
             if not plan.stale:
                 await LateEvents().see_to(writer, follower)
             pace = Pace(self._engine, plan, segment.controls, beat)

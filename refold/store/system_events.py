@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.messages.recorded_event import RecordedEvent
 from refold.runtime.database import storable
 from refold.store.schema import system_event_counters, system_events
-from refold.system_events.events import SystemEvent, own_fields
+from refold.system_events.events import SystemEvent
+from refold.system_events.known import own_fields
 
 _LONGEST_KEY = 500
 

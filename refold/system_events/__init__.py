@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from refold.system_events.acceptance import accept_event
 from refold.system_events.events import (
-    BUILT_IN,
     ProjectionApprovalAwaited,
     ProjectionBackfillCompleted,
     ProjectionBackfillFailed,
@@ -25,10 +24,9 @@ from refold.system_events.events import (
     ProjectionStopped,
     SystemEvent,
     SystemHandlerFailed,
-    as_event,
-    own_fields,
 )
 from refold.system_events.handlers import SystemEventContext, SystemHandler, on_system_event
+from refold.system_events.known import BUILT_IN, as_event, own_fields
 
 __all__ = [
     "BUILT_IN",

@@ -17,12 +17,11 @@ SystemEvent
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from refold.errors.codes import UNLISTED
-from refold.messages.recorded_event import RecordedEvent
 from refold.messages.run.life import BackfillResult, Phase
 from refold.messages.run.options import RunOptions
 from refold.requests.instants import Instant
@@ -314,55 +313,3 @@ class ProjectionRestartRequested(ProjectionRequest):
     retry_attempt: Annotated[int, Field(ge=0)] = 0
     delay_seconds: Annotated[float, Field(ge=0, le=86_400)] = 0
     requested_by: str | None = None
-
-
-BUILT_IN: dict[str, type[SystemEvent]] = {
-    kind.__name__: kind
-    for kind in (
-        ProjectionStarted,
-        ProjectionStopped,
-        ProjectionFailed,
-        ProjectionCheckpointSaved,
-        ProjectionCheckpointRestored,
-        ProjectionLateEventsApplied,
-        ProjectionSnapshotCreated,
-        ProjectionSnapshotRestored,
-        ProjectionBackfillStarted,
-        ProjectionBackfillProgress,
-        ProjectionBackfillCompleted,
-        ProjectionBackfillFailed,
-        ProjectionApprovalAwaited,
-        ProjectionDeadLettered,
-        SystemHandlerFailed,
-        ProjectionBackfillRequested,
-        ProjectionRollbackRequested,
-        ProjectionRestartRequested,
-    )
-}
-"""The system events that Refold knows, by their type's name."""
-
-
-def own_fields(event: SystemEvent) -> dict[str, Any]:
-    """An event's own fields, as JSON has them; of a request only those that were given."""
-    own = set(type(event).model_fields) - {"projection", "correlation_id"}
-    asks = isinstance(event, ProjectionRequest)
-    return event.model_dump(mode="json", include=own, exclude_unset=asks)
-
-
-S = TypeVar("S", bound=SystemEvent)
-
-
-def as_event(recorded: RecordedEvent, kind: type[S]) -> S:
-    """A recorded event as its class.
-
-    Raises:
-        pydantic.ValidationError: It is not one of that class.
-    """
-    return kind.model_validate(
-        {
-            **recorded.data,
-            "projection": recorded.projection,
-            "correlation_id": recorded.correlation_id,
-        },
-        extra="ignore",
-    )

@@ -25,7 +25,7 @@ from refold.requests.mirrors import MirrorRequest
 from refold.requests.runs import BackfillRequest, RollbackRequest, SnapshotRequest
 from refold.runtime.settings import Settings
 from refold.store.schema import metadata
-from refold.system_events.events import BUILT_IN
+from refold.system_events.known import BUILT_IN
 from refold.workflows.all import WORKFLOWS
 
 ROOT = Path(__file__).parents[2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -136,21 +136,24 @@ async def progressed(
     await system_events.record(connection, event, run_id=run_id)
 
 
-async def awaited(connection: AsyncConnection, plan: Plan, reasons: list[str]) -> None:
-    """Records that a person is to decide about a run, once."""
-    run = await runs.get(connection, plan.run_id)
-    if run is None or run.ended_at is not None:
+async def awaited(engine: AsyncEngine, plan: Plan, reasons: Sequence[str]) -> None:
+    """Records that a person is to decide about a run, once, if there are reasons to ask one."""
+    if not reasons:
         return
-    event = ProjectionApprovalAwaited(
-        projection=plan.projection,
-        correlation_id=run.request.get("correlation_id"),
-        run_id=plan.run_id,
-        kind=run.kind,
-        generation=plan.generation,
-        reasons=reasons,
-    )
-    key = system_events.awaiting_key(plan.run_id)
-    await system_events.record(connection, event, key=key, run_id=plan.run_id)
+    async with sampling(engine) as connection:
+        run = await runs.get(connection, plan.run_id)
+        if run is None or run.ended_at is not None:
+            return
+        event = ProjectionApprovalAwaited(
+            projection=plan.projection,
+            correlation_id=run.request.get("correlation_id"),
+            run_id=plan.run_id,
+            kind=run.kind,
+            generation=plan.generation,
+            reasons=list(reasons),
+        )
+        key = system_events.awaiting_key(plan.run_id)
+        await system_events.record(connection, event, key=key, run_id=plan.run_id)
 
 
 async def dead_lettered(
