@@ -29,9 +29,10 @@ from refold.cli.main import app
 from refold.runtime.temporal.search_attributes import missing, register
 from refold.stack.postgres import EmbeddedPostgres
 from tests.conftest import _beside_python
-from tests.support.ailments import AILMENTS, QUEUE, Ailment, Patient, settings_of
+from tests.support.ailments import AILMENTS, Ailment
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
+from tests.support.patient import QUEUE, Patient, settings_of
 from tests.support.ports import free_port
 from tests.support.runs import until
 from tests.support.segments import Segments
@@ -123,7 +124,7 @@ async def test_each_fault_is_found_with_its_remedy(ailment: Ailment, patient: Pa
     assert ailment.remedy in f"{one.found} {one.remedy}"
     assert {finding.check for finding in found} == {ailment.check, *ailment.also}
     if ailment.mends:
-        await patient.execute(one.remedy)
+        await patient.execute(*one.remedy.split("; "))
         assert amiss(await examine(patient.look)) == []
 
 

@@ -3,91 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from urllib.parse import urlsplit
 
-import pytest
-from sqlalchemy import text
-from temporalio.client import Client
-
-from refold.cli.doctor.look import Look
-from refold.projection.registry import Registry
-from refold.runtime.settings import Settings
 from refold.source.port.current import using
 from refold.store import leases
-from refold.worker.chores.presence import Presence
 from refold.worker.executions import TemporalExecutions
 from tests.support.counters import counters, registry_of, siblings
-from tests.support.databases import Database
 from tests.support.mapped import log_of
+from tests.support.patient import Patient
 from tests.support.poolers import pgbouncer, until_answers
 from tests.support.ports import free_port
 from tests.support.settling import session, write
 from tests.support.store_shapes import EMMETT
-
-QUEUE = "doctor"
-
-
-@dataclass
-class Patient:
-    """A deployment that is well until a fault is put in.
-
-    Attributes:
-        database: Its database.
-        client: Temporal, in the namespace of its own.
-        look: What the checks are given.
-        environment: TEMPORAL_* and others.
-        directory: For files.
-        stack: What is put in ends with it.
-    """
-
-    database: Database
-    client: Client
-    look: Look
-    environment: pytest.MonkeyPatch
-    directory: Path
-    stack: AsyncExitStack
-
-    async def execute(self, *statements: str) -> None:
-        """Executes statements as the superuser, one after another."""
-        async with self.database.engine.begin() as connection:
-            for statement in statements:
-                await connection.execute(text(statement))
-
-    async def show(self, registry: Registry, workers: int = 1) -> None:
-        """Lets workers show themselves that have these projections."""
-        for _ in range(workers):
-            await Presence(self.database.engine, registry, self.look.queue).run_once()
-
-    def address(self, url: str) -> None:
-        """Lets REFOLD_DATABASE_URL lead elsewhere."""
-        self.look.settings = self.look.settings.model_copy(update={"database_url": url})
-
-    async def log_in(self, *without: str) -> str:
-        """Looks as a role that has all that workers need, except what these statements take away.
-
-        The role's name stands for ``{role}``, the database's for ``{database}``.
-        """
-        address = urlsplit(self.database.url)
-        database = address.path[1:]
-        role = f"worker_of_{database}"
-        given = (
-            "CREATE ROLE {role} LOGIN",
-            "GRANT CREATE ON DATABASE {database} TO {role}",
-            "GRANT USAGE, CREATE ON SCHEMA refold, public TO {role}",
-            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA refold TO {role}",
-        )
-        names = {"role": role, "database": database}
-        await self.execute(*[one.format(**names) for one in (*given, *without)])
-        self.stack.push_async_callback(self.execute, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
-        self.address(
-            address._replace(netloc=f"{role}@{address.netloc.rpartition('@')[2]}").geturl()
-        )
-        return role
-
 
 Put = Callable[[Patient], Awaitable[None]]
 
@@ -103,7 +32,7 @@ class Ailment:
         found: What its finding says.
         remedy: What its remedy says, or what it says to do itself.
         level: How bad it is.
-        mends: Whether the remedy is one statement, after which nothing is wrong any more.
+        mends: Whether the remedy is SQL as it stands, after which nothing is wrong any more.
         also: Checks that find something, too.
     """
 
@@ -279,6 +208,7 @@ AILMENTS = (
         "Refold's schema is closed to the role",
         _role_without("REVOKE ALL ON SCHEMA refold FROM {role}"),
         *("schema", "permission denied for schema refold", "GRANT USAGE ON SCHEMA refold TO"),
+        mends=True,
     ),
     Ailment(
         "a sequence with a cache",
@@ -354,6 +284,7 @@ AILMENTS = (
         "a schema of no generation",
         _statements("CREATE SCHEMA refold_gone_g7", "CREATE TABLE refold_gone_g7.gone (n int)"),
         *("tables", "schema refold_gone_g7", "DROP SCHEMA refold_gone_g7 CASCADE"),
+        mends=True,
     ),
     Ailment(
         "a read model that somebody has dropped",
@@ -392,8 +323,3 @@ AILMENTS = (
         level="mind",
     ),
 )
-
-
-def settings_of(database: Database) -> Settings:
-    """The settings of a deployment that is well."""
-    return database.settings.model_copy(update={"task_queue": QUEUE})

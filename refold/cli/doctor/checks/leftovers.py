@@ -19,9 +19,9 @@ async def tables(look: Look) -> list[Finding]:
     found = [_lost(one) for one in lost]
     found += [
         wrong(
-            f"schema {quoted(one.name)} is of no generation that is kept; it takes "
-            f"{size_of(one.bytes)}",
-            f"DROP SCHEMA {quoted(one.name)} CASCADE, once you have seen that nobody needs it",
+            f"schema {quoted(one.name)} is of no generation that is kept, and takes "
+            f"{size_of(one.bytes)}; if nobody else needs it, drop it",
+            f"DROP SCHEMA {quoted(one.name)} CASCADE",
         )
         for one in schemas
     ]
