@@ -15,6 +15,9 @@ from refold.engine.folding.key_order import KeyOrderFold
 from refold.engine.folding.pacing import Pace
 from refold.engine.folding.partition import PartitionWork
 from refold.engine.folding.refolded_rows import Target
+from refold.engine.planning.repaired_keys import RepairedKeys
+from refold.engine.sql.refolding import SelectWork
+from refold.engine.sql.select_fold import in_sql
 from refold.errors import RunEnded
 from refold.messages.run.life import RefoldedSegment, RefoldSegment
 from refold.messages.run.plan import Plan
@@ -24,9 +27,14 @@ from refold.projection.registry import Registry
 from refold.runtime.settings import Settings
 from refold.runtime.threads import in_thread
 from refold.source.decoding import decoded
+from refold.source.port.current import event_source
+from refold.source.port.elsewhere import events_engine
 from refold.source.port.sent import send_all, sent_of
 from refold.source.portions import stream
-from refold.store import generations, partitions, schema, selected_keys
+from refold.source.settled.patience import patience_of
+from refold.store import generations, partitions, schema
+from refold.store.gaps import late_events
+from refold.store.partitions import Partition
 from refold.store.sessions.takeover import take_over
 from refold.store.tables.read_models import physical
 from refold.store.tables.rows import RowStore
@@ -84,7 +92,7 @@ class RefoldActivities(StepActivities):
     ) -> RefoldedSegment:
         async with (
             heartbeating(self._engine, plan.run_id) as beat,
-            self._engine.connect() as reader,
+            events_engine(self._engine).connect() as reader,
             self._engine.connect() as writer,
         ):
             row = partitions.row_of(plan.run_id, segment.partition)
@@ -95,16 +103,28 @@ class RefoldActivities(StepActivities):
                 )
             if partition.done:
                 return RefoldedSegment(done=True, events=0, batches=0)
-            target = await self._target(writer, plan, projection)
-            work = PartitionWork(writer, partition, target)
+            target = await self._target(writer, plan, projection, partition)
+            select = in_sql(projection)
+            if select is not None:
+                work: PartitionWork = SelectWork(writer, partition, target, select)
+            else:
+                work = PartitionWork(writer, partition, target)
             pace = Pace(self._engine, plan, segment.controls, beat)
             if not await pace.begin(writer):
                 return work.result(done=False)
             beat.show(partition=partition.partition, resumed_at=partition.processed_events)
             clock = asyncio.get_running_loop().time
+            await work.find_strays()
+            if isinstance(work, SelectWork):
+                end = clock() + self._segment_seconds
+                return await work.segment(
+                    reader,
+                    pace,
+                    beat,
+                    lambda: clock() > end or activity.is_worker_shutdown(),
+                )
             sent = sent_of(projection)
             statement, carry = await work.remaining(sent)
-            await work.find_strays()
             fold = KeyOrderFold(
                 projection,
                 pace.batch_size,
@@ -117,7 +137,13 @@ class RefoldActivities(StepActivities):
                 async with self._sorting:
                     asked = clock()
                     chunks = await reading.enter_async_context(
-                        stream(reader, statement, fetch=pace.batch_size, sent=sent)
+                        stream(
+                            reader,
+                            statement,
+                            fetch=pace.batch_size,
+                            sent=sent,
+                            upto=target.position,
+                        )
                     )
                     texts = await anext(chunks, None)
                     waited = clock() - asked
@@ -138,14 +164,21 @@ class RefoldActivities(StepActivities):
                         fold.batch_size = pace.batch_size
                     texts = await anext(chunks, None)
             last = fold.finish()
-            await work.write(last, done=True)
+            await work.finish(last)
             await pace.spend(writer, last.events)
-            return work.result(done=True)
+            return work.result(done=work.is_last)
 
     async def _target(
-        self, connection: AsyncConnection, plan: Plan, projection: Projection
+        self,
+        connection: AsyncConnection,
+        plan: Plan,
+        projection: Projection,
+        partition: Partition,
     ) -> Target:
+        source = event_source()
+        patient = patience_of(source) is not None
         async with connection.begin():
+            late_to = await late_events.newest(connection, source.name) if patient else 0
             generation = await generations.get(connection, projection.name, plan.generation)
             passed = await poison_events.passed_over(connection, projection, plan.generation)
         if generation is None:
@@ -153,8 +186,10 @@ class RefoldActivities(StepActivities):
         position = generation.position if plan.replaces_keys else plan.position
         assert position is not None
         table = physical(projection, generation.schema_name)
-        among = None
+        target = Target(plan, projection, generation, RowStore(table), position, None, passed)
         if plan.selection is not None:
-            assert projection.key_paths is not None
-            among = selected_keys.of_run(projection.key_paths, plan.run_id)
-        return Target(plan, projection, generation, RowStore(table), position, among, passed)
+            async with connection.begin():
+                keys = RepairedKeys(connection, projection, plan.run_id)
+                target.among, target.upto_key = await keys.next_of(partition)
+        target.patient, target.late_to = patient, late_to
+        return target

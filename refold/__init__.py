@@ -8,6 +8,7 @@ from refold.errors import (
     CheckpointLost,
     CheckpointStoreFailed,
     ConfigurationError,
+    EventsUnreachable,
     Fenced,
     HandlerOverdue,
     InvalidEventFile,
@@ -62,6 +63,7 @@ from refold.projection.reading.declared import Upcaster
 from refold.projection.reading.handlers import TypedHandler
 from refold.projection.reading.upcasting import upcast
 from refold.projection.snapshot_policy import Snapshots
+from refold.projection.sql.declaration import SqlProjection
 from refold.requests.criteria import Criteria
 from refold.requests.limits import Limits, Throttle
 from refold.requests.poison_policy import OnPoison
@@ -75,6 +77,7 @@ from refold.system_events.events import (
     ProjectionCheckpointRestored,
     ProjectionCheckpointSaved,
     ProjectionFailed,
+    ProjectionLateEventsApplied,
     ProjectionRestartRequested,
     ProjectionRollbackRequested,
     ProjectionSnapshotCreated,
@@ -101,6 +104,7 @@ if TYPE_CHECKING:
     from refold.source.settled.in_order import InOrder
     from refold.source.settled.locks import Locks
     from refold.source.settled.marked import Marked
+    from refold.source.settled.patience import Patience
     from refold.worker.plugin import RefoldPlugin
 
 __all__ = [
@@ -118,6 +122,7 @@ __all__ = [
     "Defaults",
     "Event",
     "EventSource",
+    "EventsUnreachable",
     "Fenced",
     "Handler",
     "HandlerOverdue",
@@ -153,6 +158,7 @@ __all__ = [
     "NotOnThisWorker",
     "OnPoison",
     "PartitionProgress",
+    "Patience",
     "Phase",
     "PoisonEvent",
     "PredicateFailed",
@@ -168,6 +174,7 @@ __all__ = [
     "ProjectionCheckpointSaved",
     "ProjectionFailed",
     "ProjectionHealth",
+    "ProjectionLateEventsApplied",
     "ProjectionManager",
     "ProjectionRestartRequested",
     "ProjectionRollbackRequested",
@@ -187,6 +194,7 @@ __all__ = [
     "ScheduleExists",
     "SnapshotRequest",
     "Snapshots",
+    "SqlProjection",
     "Standing",
     "StartedRun",
     "SwapRefused",
@@ -233,6 +241,7 @@ _LATER = {
     "MirrorSource": "refold.source.mirrors.protocol",
     "MirroredEvent": "refold.source.mirrors.protocol",
     "NewEvent": "refold.source.log",
+    "Patience": "refold.source.settled.patience",
     "ProjectionHealth": "refold.manager.health",
     "ProjectionManager": "refold.manager.projections",
     "RefoldPlugin": "refold.worker.plugin",

@@ -34,7 +34,15 @@ PAGES = (
         "Declarations",
         "Projections and their settings.",
         (
-            *("Projection", "Event", "TypedEvent", "Handler", "TypedHandler", "Row"),
+            *(
+                "Projection",
+                "SqlProjection",
+                "Event",
+                "TypedEvent",
+                "Handler",
+                "TypedHandler",
+                "Row",
+            ),
             *("upcast", "Upcaster"),
             *("lower", "split", "day", "week", "month", "year"),
             *("BackfillPolicy", "backfill_from", "backfill_from_beginning", "Checkpoints"),
@@ -69,6 +77,7 @@ PAGES = (
             *("ProjectionBackfillRequested", "ProjectionRollbackRequested"),
             *("ProjectionRestartRequested", "ProjectionStarted", "ProjectionStopped"),
             *("ProjectionFailed", "ProjectionCheckpointSaved", "ProjectionCheckpointRestored"),
+            "ProjectionLateEventsApplied",
             *("ProjectionBackfillStarted", "ProjectionBackfillProgress"),
             *("ProjectionBackfillCompleted", "ProjectionBackfillFailed"),
             *("ProjectionSnapshotCreated", "ProjectionSnapshotRestored"),
@@ -79,7 +88,7 @@ PAGES = (
         "Events and workers",
         "Where events are, writing to Refold's own table, and Refold in a worker of your own.",
         (
-            *("EventSource", "Locks", "InOrder", "Marked", "append", "NewEvent"),
+            *("EventSource", "Locks", "InOrder", "Marked", "Patience", "append", "NewEvent"),
             *("MirrorSource", "MirroredEvent", "RefoldPlugin"),
         ),
     ),

@@ -3,6 +3,7 @@
 RefoldError
 ├── ConfigurationError      settings that cannot work
 ├── TemporalUnreachable     the Temporal server does not answer (now)
+├── EventsUnreachable       the database of the events, if another one, does not answer (now)
 ├── NotMigrated             the database lacks Refold's schema, or has an older one
 ├── InvalidProjection       a projection is declared wrongly
 ├── UnknownProjection       no projection of that name is registered
@@ -42,8 +43,9 @@ RefoldError
 ├── VersionChanged          another version of the projection was deployed during the run
 └── Fenced                  another attempt has taken over this work
 
-Retried are TemporalUnreachable, TargetBehind, NoThreadLeft, CheckpointStoreFailed, NotDeployed,
-MirrorSourceFailed, MirrorNotHere, MissingRight, NotOnThisWorker and Fenced; all others are final.
+Retried are TemporalUnreachable, EventsUnreachable, TargetBehind, NoThreadLeft, NotDeployed,
+CheckpointStoreFailed, MirrorSourceFailed, MirrorNotHere, MissingRight, NotOnThisWorker and Fenced;
+all others are final.
 """
 
 from __future__ import annotations
@@ -94,6 +96,7 @@ from refold.errors.runs import (
 )
 from refold.errors.setup import (
     ConfigurationError,
+    EventsUnreachable,
     InvalidProjection,
     NotMigrated,
     TemporalUnreachable,
@@ -106,6 +109,7 @@ __all__ = [
     "CheckpointLost",
     "CheckpointStoreFailed",
     "ConfigurationError",
+    "EventsUnreachable",
     "Fenced",
     "HandlerInterrupted",
     "HandlerOverdue",

@@ -24,6 +24,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "InvalidProjection": "RF104",
         "UnknownProjection": "RF105",
         "UnknownMirror": "RF106",
+        "EventsUnreachable": "RF107",
         "InvalidRequest": "RF201",
         "ProjectionBusy": "RF202",
         "NoSnapshot": "RF203",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -38,6 +38,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.projection.narrowed.sent_event import WHOLE, Sent
 from refold.runtime.database import compiled, raw
 from refold.source.port.current import event_source, events
+from refold.source.port.elsewhere import reading, reads_events, require_reached
 from refold.store.sessions.event_readers import MARK
 
 BATCH_BYTES = 8 << 20
@@ -163,14 +164,23 @@ async def _loaded(
 
 
 async def portions_of(
-    connection: AsyncConnection, statement: Select[Any], *, fetch: int = PORTION_EVENTS
+    connection: AsyncConnection,
+    statement: Select[Any],
+    *,
+    upto: int | None = None,
+    fetch: int = PORTION_EVENTS,
 ) -> AsyncIterator[list[str]]:
-    """Runs a statement of `weighed` behind a cursor, in the caller's transaction."""
-    driver = await raw(connection)
-    cursor = await _cursor(driver, statement)
-    while records := await cursor.fetch(min(fetch, PORTION_EVENTS)):
-        async for portion in in_portions(driver, records):
-            yield portion
+    """Runs a statement of `weighed`, up to a position, behind a cursor in the caller's transaction.
+
+    Events in another database are read in a transaction there.
+    """
+    async with reading(connection, upto=upto) as there:
+        driver = await raw(there)
+        async with nullcontext() if driver.is_in_transaction() else driver.transaction():
+            cursor = await _cursor(driver, statement)
+            while records := await cursor.fetch(min(fetch, PORTION_EVENTS)):
+                async for portion in in_portions(driver, records):
+                    yield portion
 
 
 async def _cursor(driver: asyncpg.Connection[Any], statement: Select[Any]) -> Cursor[Any]:
@@ -180,14 +190,20 @@ async def _cursor(driver: asyncpg.Connection[Any], statement: Select[Any]) -> Cu
 
 @asynccontextmanager
 async def stream(
-    connection: AsyncConnection, statement: Select[Any], *, fetch: int, sent: Sent = WHOLE
+    connection: AsyncConnection,
+    statement: Select[Any],
+    *,
+    fetch: int,
+    sent: Sent = WHOLE,
+    upto: int | None = None,
 ) -> AsyncIterator[AsyncIterator[list[str]]]:
     """Runs a statement behind a cursor, as lists of at most `fetch` events, as JSON.
 
-    The connection is in a transaction of its own until the context ends: all is one snapshot.
-    While a list is in use, PostgreSQL makes the next one.
+    The connection, one of `events_engine`, is in a transaction of its own until the context ends:
+    all is one snapshot. While a list is in use, PostgreSQL makes the next one.
     """
     async with connection.begin():
+        await require_reached(connection, upto)
         await connection.execute(_READS)
         most = min(fetch, PORTION_EVENTS)
         async with aclosing(_ahead(connection, statement, most, sent)) as portions:
@@ -257,7 +273,13 @@ class BatchReader:
         self.at_once = PORTION_EVENTS
 
     async def read(
-        self, connection: AsyncConnection, statement: Select[Any], *, after: int, limit: int
+        self,
+        connection: AsyncConnection,
+        statement: Select[Any],
+        *,
+        after: int,
+        limit: int,
+        upto: int | None = None,
     ) -> Read:
         """Up to `limit` events of a statement with positions above `after` (exclusive).
 
@@ -266,8 +288,14 @@ class BatchReader:
             statement: Of `weighed`, in order of position.
             after: Where to begin.
             limit: How many at most.
+            upto: How far the statement goes; None if it does not matter.
         """
-        driver = await raw(connection)
+        async with reading(connection, upto=upto) as there:
+            return await self._read(await raw(there), statement, after, limit)
+
+    async def _read(
+        self, driver: asyncpg.Connection[Any], statement: Select[Any], after: int, limit: int
+    ) -> Read:
         read: list[str] = []
         total = 0
         while True:
@@ -297,6 +325,7 @@ def position_of(text: str) -> int:
     return int(text[1:].partition(",")[0])
 
 
+@reads_events
 async def after_gap(connection: AsyncConnection, position: int, upto: int) -> int:
     """The last position before the next event above a position, at most `upto`.
 

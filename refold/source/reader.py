@@ -30,20 +30,21 @@ from refold.projection.narrowed.sent_event import WHOLE, Sent
 from refold.runtime.database import compiled, raw
 from refold.source.decoding import decoded
 from refold.source.port.current import event_source, events
+from refold.source.port.elsewhere import in_order, reads_events, require_reached
 from refold.source.portions import in_portions, weighed
 
 
 def wanted(
-    types: Sequence[str], since: datetime | None, source: Any = None
+    types: Sequence[str] | None, since: datetime | None, source: Any = None
 ) -> list[ColumnElement[bool]]:
-    """The condition for events of these types, recorded at a moment or later, if one is given.
+    """The condition for events of these types (None: all), recorded at a moment or later, if given.
 
     Raises:
         InvalidRequest: The event source does not know when events were recorded.
     """
     relation = events() if source is None else source
-    stored = event_source().stored_types(types)
-    conditions: list[ColumnElement[bool]] = [relation.c.type.in_(stored)]
+    stored = event_source().stored_types(types or ())
+    conditions: list[ColumnElement[bool]] = [] if types is None else [relation.c.type.in_(stored)]
     if since is not None:
         require_times("start_from")
         conditions.append(relation.c.recorded_at >= since)
@@ -70,7 +71,7 @@ def require_times(asked: str) -> None:
 async def read_window(
     connection: AsyncConnection,
     *,
-    types: Sequence[str],
+    types: Sequence[str] | None,
     after: int,
     upto: int,
     limit: int,
@@ -90,7 +91,7 @@ async def read_window(
 
 def in_position_order(
     *,
-    types: Sequence[str],
+    types: Sequence[str] | None,
     upto: int,
     after: int | None = None,
     since: datetime | None = None,
@@ -128,13 +129,16 @@ def not_at(positions: Sequence[int], source: Any = None) -> list[ColumnElement[b
     return [relation.c.position != all_(literal(list(positions), ARRAY(BigInteger)))]
 
 
-async def read_events(connection: AsyncConnection, statement: Select[Any]) -> list[Event]:
-    """All events of a statement that this module made."""
+@reads_events
+async def read_events(
+    connection: AsyncConnection, statement: Select[Any], *, upto: int | None = None
+) -> list[Event]:
+    """All events of a statement that this module made; `upto` is as for `reading`."""
+    await require_reached(connection, upto)
     sql, arguments = compiled(statement)
     driver = await raw(connection)
-    found = await driver.fetch(sql, *arguments)
     read: list[Event] = []
-    async for texts in in_portions(driver, found):
+    async for texts in in_portions(driver, await driver.fetch(sql, *arguments)):
         read += as_events(texts)
     return read
 
@@ -171,14 +175,10 @@ def misfit_of(paths: Sequence[KeyPart]) -> ColumnElement[bool]:
     return condition
 
 
-def key_compare(paths: Sequence[KeyPart], key: Key) -> tuple[Any, Any]:
-    """The key's expression and a key's value, as two sides for a comparison."""
-    return _compare(key_columns(paths), paths, key)
-
-
 def _compare(
     columns: Sequence[ColumnElement[Any]], paths: Sequence[KeyPart], key: Key
 ) -> tuple[Any, Any]:
+    columns = in_order(columns, paths)
     parts = key if isinstance(key, (tuple, list)) else (key,)
     values = [literal(part, path.column.type) for path, part in zip(paths, parts, strict=True)]
     if len(columns) == 1:
@@ -264,7 +264,7 @@ def in_key_order(
     """
     paths = projection.key_paths
     assert paths is not None
-    columns = key_columns(paths)
+    columns = in_order(key_columns(paths), paths)
     names = [f"k{i}" for i in range(len(columns))]
     labelled = [column.label(name) for column, name in zip(columns, names, strict=True)]
     columns_read = [events().c[name] for name in event_source().fields.carried(sent)]
@@ -277,7 +277,7 @@ def in_key_order(
     )
     if resume is not None:
         resumed_key, position = resume
-        left, right = key_compare(paths, resumed_key)
+        left, right = _compare(columns, paths, resumed_key)
         past = (left == right) & (events().c.position > position)
         statement = statement.where((left > right) | past)
     if among is not None:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
+from refold.source.port.elsewhere import reads_events
 from refold.source.port.sampling import sampled
 from refold.source.reader import key_columns, keyed_events, not_at
 
@@ -17,6 +18,7 @@ from refold.source.reader import key_columns, keyed_events, not_at
 _DRAWN_FROM = (50_000, 2_000_000)
 
 
+@reads_events
 async def sample_logged_keys(
     connection: AsyncConnection,
     projection: Projection,

@@ -197,6 +197,7 @@ async def release(
     high: Key | None,
     *,
     selected_by: str | None = None,
+    collation: str | None = None,
 ) -> int:
     """Removes the letters of the keys with low < key <= high (None: no bound): they are refolded.
 
@@ -207,13 +208,14 @@ async def release(
         low: Only keys above this (exclusive).
         high: Only keys up to this (inclusive).
         selected_by: Only those that this run repairs, in ``refold.selected_keys``; None for all.
+        collation: By which text is ordered; None for its own.
 
     Returns:
         How many letters were removed.
     """
     own = _of(projection.name, generation) & dead_letters.c.key.is_not(None)
     condition: list[ColumnElement[bool]] = [own]
-    column, literals = _comparable(projection, own)
+    column, literals = _comparable(projection, own, collation)
     if low is not None:
         condition.append(column > literals(low))
     if high is not None:
@@ -238,14 +240,16 @@ _STORED_AS: list[tuple[Any, Any]] = [(Uuid, Uuid), (BigInteger, Integer), (Date,
 """How key columns that are no text are compared, and which these are."""
 
 
-def _comparable(projection: Projection, own: ColumnElement[bool]) -> tuple[Any, Any]:
+def _comparable(
+    projection: Projection, own: ColumnElement[bool], ordered_by: str | None
+) -> tuple[Any, Any]:
     """A letter's key as it is ordered in the read model, and what makes a key such a value."""
     paths = projection.key_paths
     assert paths is not None
     columns: list[Any] = []
     for index, path in enumerate(paths):
         text, kind = dead_letters.c.key[index].astext, path.column.type
-        collation = getattr(kind, "collation", None)
+        collation = ordered_by or getattr(kind, "collation", None)
         stored_as = next((sql for sql, of in _STORED_AS if isinstance(kind, of)), None)
         if stored_as is not None:
             # Only this generation's letters: the keys of others may be no such values.

@@ -16,11 +16,13 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker import ReplayerConfig, Worker, WorkerConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
+from refold.errors import ConfigurationError
 from refold.projection.registry import Registry
 from refold.runtime.database import make_engine
 from refold.runtime.payloads import forgiving, forgiving_converter, with_pydantic
 from refold.runtime.settings import Settings, load_settings
 from refold.source.port.current import use_source
+from refold.source.port.elsewhere import is_elsewhere
 from refold.source.port.requirements import require_keys_seen
 from refold.store.checkpoints.stores import CheckpointStores
 from refold.store.deployments import queue_of
@@ -189,7 +191,13 @@ class RefoldPlugin(SimplePlugin):
             registry = self._registry
             if registry is None:
                 registry = settings.registry()
-            require_keys_seen(use_source(settings), registry)
+            source = use_source(settings)
+            require_keys_seen(source, registry)
+            if settings.mirrors and source.is_own and is_elsewhere():
+                raise ConfigurationError(
+                    "REFOLD_MIRRORS: expected the events beside the read models, as mirrors copy "
+                    "to Refold's own table there, got REFOLD_EVENTS_URL: unset one of them"
+                )
             stores = CheckpointStores(settings)
             stores.require(registry)
             places = config.get("max_concurrent_activities") or (

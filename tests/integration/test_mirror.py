@@ -12,6 +12,7 @@ from temporalio.client import (
     WorkflowFailureError,
     WorkflowUpdateFailedError,
 )
+from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 
 from refold import NewEvent, append
@@ -189,6 +190,27 @@ async def test_an_unknown_mirror_is_left_to_others_then_refused(
     assert isinstance(raised.value.cause, ApplicationError)
     assert raised.value.cause.type == "UnknownMirror"
     assert "expected one of (feed), got 'nobody'" in raised.value.cause.message
+
+
+async def test_a_worker_without_the_mirror_leaves_it_to_one_that_has_it(
+    client: Client, database: Database, source: Feed
+) -> None:
+    source.events = [numbered(number) for number in range(3)]
+    async with (
+        working(client, database, Registry([counting])),
+        mirror(client, database) as handle,
+    ):
+
+        async def is_left() -> bool:
+            failing = (await progress(handle)).failing
+            return failing is not None and "does not have mirror 'feed'" in failing.message
+
+        await until(is_left)
+        # Two workers of one queue are not served by one client.
+        target = client.service_client.config.target_host
+        another = await Client.connect(target, data_converter=pydantic_data_converter)
+        async with at_work(another, database):
+            await until_landed(database, 3)
 
 
 # -- without Temporal: who may write ----------------------------------------------------------

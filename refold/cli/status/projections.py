@@ -39,7 +39,7 @@ def projections(
             ", ".join(map(str, item["versions"])),
             item["table"],
             item["key"],
-            ", ".join(item["event_types"]),
+            "all" if item["event_types"] is None else ", ".join(item["event_types"]),
         )
     console.print(table)
     for item in listed:

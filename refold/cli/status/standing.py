@@ -19,8 +19,8 @@ from refold.runtime.database import make_engine
 from refold.runtime.settings import load_settings
 from refold.source.head import SettledHead
 from refold.source.log import count_events
-from refold.source.tenants import at_tenants_position, of_tenant
-from refold.store import dead_letters, generations, leases, left_behind, runs, schema
+from refold.source.tenants import letters_of, of_tenant
+from refold.store import dead_letters, generations, leases, left_behind, runs
 from refold.store.generations import Generation
 from refold.store.migrate import require_migrated
 from refold.store.tables.read_models import quoted
@@ -63,7 +63,7 @@ async def standing_of(name: str | None, tenant: str | None) -> list[Standing]:
         await require_migrated(engine)
         looking = engine.execution_options(isolation_level="AUTOCOMMIT")
         async with looking.connect() as connection:
-            head = SettledHead()
+            head = SettledHead(records=False)
             await head.wait(connection, seconds=1)
             rows = [
                 await _in_database(connection, registry, projection, head, among)
@@ -136,8 +136,9 @@ async def _in_database(
             among=among,
         )
     of_letters = None
-    if among is not None:
-        of_letters = at_tenants_position(schema.dead_letters.c.position, among)
+    if among is not None and active is not None:
+        name, generation = projection.name, active.generation
+        of_letters = await letters_of(connection, name, generation, among)
     return {
         "projection": projection.name,
         "version": projection.version,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -11,6 +12,8 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.engine.folding.poison_events import passed_over
+from refold.engine.live.late_events import uncertain_keys
+from refold.engine.sql.select_fold import SelectOracle, in_sql
 from refold.messages.run.diff import Diff, WrongRow
 from refold.messages.run.diff_values import plain, short_row, short_rows, some_names, within
 from refold.messages.run.preview import DiffSample
@@ -187,28 +190,37 @@ async def check_keys(
 ) -> Checked:
     """Folds keys again and compares them with their rows in a table, but for those that are held.
 
+    Keys of events that have appeared in a gap in the positions just now are left out, too.
+
     Raises:
         PoisonEvent: An event that a handler or the key cannot take.
         UnreadableEvent: An event whose JSON cannot be read.
     """
     store = RowStore(physical(projection, there.schema_name))
     passed = await passed_over(connection, projection, there.generation)
-    oracle = Oracle(connection, projection, upto=upto, passed_over=passed, held=held)
+    select = in_sql(projection)
+    oracle: Oracle | SelectOracle
+    if select is not None:
+        oracle = SelectOracle(select, connection, upto=upto, passed_over=passed, held=held)
+    else:
+        oracle = Oracle(connection, projection, upto=upto, passed_over=passed, held=held)
     checked = Checked()
-    async for rows in oracle.fold(keys):
-        found = await store.read(connection, list(rows))
-        checked.folded += len(rows)
-        for key, expected in rows.items():
-            there_is = found.get(key)
-            if _alike(store, expected, there_is):
-                continue
-            kind = _kind(expected, there_is)
-            checked.wrong[kind] += 1
-            if len(checked.shown) < _WRONG:
-                checked.shown.append((kind, _wrong_row(projection, key, expected, there_is)))
-        # Rows may be large: those of the next keys come in the place of these, not beside them.
-        rows.clear()
-        found.clear()
+    late = await uncertain_keys(connection, projection, there)
+    async with aclosing(oracle.fold([key for key in keys if key not in late])) as folding:
+        async for rows in folding:
+            found = await store.read(connection, list(rows))
+            checked.folded += len(rows)
+            for key, expected in rows.items():
+                there_is = found.get(key)
+                if _alike(store, expected, there_is):
+                    continue
+                kind = _kind(expected, there_is)
+                checked.wrong[kind] += 1
+                if len(checked.shown) < _WRONG:
+                    checked.shown.append((kind, _wrong_row(projection, key, expected, there_is)))
+            # Rows may be large: those of the next keys come in the place of these, not beside them.
+            rows.clear()
+            found.clear()
     checked.note = oracle.note
     return checked
 

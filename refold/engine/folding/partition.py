@@ -13,6 +13,7 @@ from refold.engine.folding import poison_events
 from refold.engine.folding.key_order import Batch, Carry
 from refold.engine.folding.refolded_rows import RefoldedRows, Target
 from refold.engine.folding.rows_before import rows_before
+from refold.engine.sql.select_fold import in_sql
 from refold.errors import PoisonEvent
 from refold.messages.run.life import RefoldedSegment
 from refold.projection.dead_letters import Letter
@@ -22,10 +23,13 @@ from refold.projection.narrowed.sent_event import WHOLE, Sent
 from refold.runtime.database import own_transaction, raw
 from refold.runtime.telemetry import tracer
 from refold.runtime.threads import Hand, in_thread
+from refold.source.port.elsewhere import key_collation
 from refold.source.portions import portions_of
 from refold.source.reader import as_events, in_key_order
-from refold.source.selection import without_events
+from refold.source.selection import having_events, without_events
+from refold.source.sql.spans import Span
 from refold.store import dead_letters, generations, partitions
+from refold.store.gaps import late_events
 from refold.store.partitions import Partition
 from refold.store.tables.refused_row import refused_row
 
@@ -46,6 +50,7 @@ class PartitionWork:
         self._writer = writer
         self._partition = partition
         self._target = target
+        self._high = partition.high if target.upto_key is None else target.upto_key
         self._done_key = partition.done_key if partition.done_key is not None else partition.low
         self._finished = partition.done_key
         self._batches = partition.batches
@@ -75,7 +80,7 @@ class PartitionWork:
             projection,
             upto=self._target.position,
             low=self._done_key,
-            high=self._partition.high,
+            high=self._high,
             resume=None if carry is None else (carry.key, carry.position),
             among=self._target.among,
             passed_over=self._target.passed_over,
@@ -94,15 +99,29 @@ class PartitionWork:
         if target.plan.selection is None or target.plan.selection.to_position <= target.position:
             return
         assert target.among is not None
+        upto = target.position
+        if isinstance(target.among, list):
+            there = await having_events(self._writer, target.projection, target.among, upto=upto)
+            others = [key for key in target.among if key not in there]
+            async with self._writer.begin():
+                self._strays = list(await target.rows.having_row(self._writer, others))
+            return
         without = without_events(
-            target.projection,
-            target.among,
-            low=self._done_key,
-            high=partition.high,
-            upto=target.position,
+            target.projection, target.among, low=self._done_key, high=partition.high, upto=upto
         )
         async with self._writer.begin():
             self._strays = await target.rows.find(self._writer, without)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no keys come after those of `remaining`."""
+        return self._target.upto_key is None
+
+    async def finish(self, last: Batch) -> None:
+        """Commits the last batch of `remaining`; raises as `write` does."""
+        if not self.is_last:  # also of keys that have no event
+            last.last_key = self._high
+        await self.write(last, done=self.is_last)
 
     async def write(self, batch: Batch, *, done: bool) -> int:
         """Commits a batch: first the partition's checkpoint, then its rows.
@@ -161,6 +180,12 @@ class PartitionWork:
         async with self._writer.begin():
             # The checkpoint is held, so that the follower can neither overtake nor be undone.
             status = generations.BUILDING if plan.atomic else generations.ACTIVE
+            if self._target.patient:
+                # What it has read may be from before somebody has put late events right.
+                await generations.get(self._writer, name, plan.generation, lock=True)
+                await late_events.put_right_again(
+                    self._writer, name, plan.generation, self._target.late_to
+                )
             position = await generations.hold_position(
                 self._writer, name, plan.generation, status=status
             )
@@ -220,8 +245,10 @@ class PartitionWork:
             before = await rows_before(self._writer, projection, plan.generation, rows)
         if before is not None:
             await before.note_letters()
+        repaired = self._target.among_within(self._done_key, upto_key)
         released = await poison_events.release(
-            self._writer, projection, plan, self._done_key, upto_key
+            *(self._writer, projection, plan, self._done_key, upto_key),
+            among=repaired if isinstance(repaired, list) else None,
         )
         letters = list(batch.letters)
         folded: dict[Key, Row | None] = dict.fromkeys(batch.gone)
@@ -236,6 +263,7 @@ class PartitionWork:
                 *(self._writer, self._done_key, upto_key, list(there)),
                 among=among,
                 returning=before is not None,
+                collation=key_collation(),
             )
             if before is not None:
                 before.note_deleted(deleted)
@@ -258,20 +286,35 @@ class PartitionWork:
             The poison events among it that hold keys which `letters` do not hold yet.
         """
         projection, plan = self._target.projection, self._target.plan
+        # Read anew: the follower may have set some aside meanwhile.
+        passed = await poison_events.passed_over(self._writer, projection, plan.generation)
+        select = in_sql(projection)
+        if select is not None:
+            assert not isinstance(self._target.among, list), "its events are here"
+            tail = Span(
+                position,
+                self._target.position,
+                low=self._done_key,
+                high=upto_key,
+                among=self._target.among,
+                passed_over=passed,
+            )
+            keys = await select.keys(self._writer, tail)
+            folded |= await select.rows(self._writer, keys, upto=position, passed_over=passed)
+            return []
         statement = in_key_order(
             projection,
             after=self._target.position,
             upto=position,
             low=self._done_key,
             high=upto_key,
-            among=self._target.among,
-            # Read anew: the follower may have set some aside meanwhile.
-            passed_over=await poison_events.passed_over(self._writer, projection, plan.generation),
+            among=self._target.among_within(self._done_key, upto_key),
+            passed_over=passed,
         )
         held = {loaded_key(projection.table, letter.key) for letter in letters if letter.key}
         found = []
         hand = Hand(projection.name)
-        async for texts in portions_of(self._writer, statement):
+        async for texts in portions_of(self._writer, statement, upto=position):
             found += await in_thread(self._fold_events, texts, folded, held, hand, hand=hand)
         return found
 

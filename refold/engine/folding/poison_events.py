@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select
@@ -17,6 +18,7 @@ from refold.requests.criteria import Criteria
 from refold.requests.poison_policy import MOST, Poison
 from refold.runtime.database import raw
 from refold.source.misfits import find_misfits, fitting_within, is_misfit, still_misfits
+from refold.source.port.elsewhere import key_collation
 from refold.source.reader import at, not_at
 from refold.source.slices import Bounds, slice_totals
 from refold.store import dead_letters, generations
@@ -86,7 +88,7 @@ async def totals_and_misfits(
     bounds: Bounds,
     *,
     upto: int,
-    among: Select[Any] | None,
+    among: Select[Any] | Sequence[Key] | None,
     poison: Poison,
     generation: int | None,
 ) -> tuple[list[int], list[Letter]]:
@@ -97,7 +99,7 @@ async def totals_and_misfits(
         projection: One whose key is made of paths.
         bounds: The ranges.
         upto: Only positions up to this (inclusive).
-        among: Only of the keys that this statement finds; None for all.
+        among: Only of these keys, or of those that a statement finds; None for all.
         poison: What is done with events whose key does not fit.
         generation: The generation that is written, or copied; None for one that begins empty.
 
@@ -152,6 +154,8 @@ async def release(
     plan: Plan,
     low: Key | None,
     high: Key | None,
+    *,
+    among: Sequence[Key] | None = None,
 ) -> int:
     """Removes the letters of the keys with low < key <= high, as their rows are being replaced.
 
@@ -164,6 +168,7 @@ async def release(
         plan: The run's plan; if it selects keys, only these are released.
         low: Only keys above this (exclusive); None for no bound.
         high: Only keys up to this (inclusive); None for no bound.
+        among: The keys that are selected, where events are in another database.
 
     Returns:
         How many letters were removed.
@@ -173,12 +178,16 @@ async def release(
         return 0
     selected_by = None if plan.selection is None else plan.run_id
     released = await dead_letters.release(
-        connection, projection, generation, low, high, selected_by=selected_by
+        *(connection, projection, generation, low, high),
+        selected_by=selected_by,
+        collation=key_collation(),
     )
     without_key = await dead_letters.keyless(connection, name, generation)
     if not without_key:
         return released
     fit = await fitting_within(
-        connection, projection, without_key, low, high, selected_by=selected_by
+        *(connection, projection, without_key, low, high),
+        selected_by=selected_by if among is None else None,
+        among=among,
     )
     return released + await dead_letters.remove(connection, name, generation, fit)

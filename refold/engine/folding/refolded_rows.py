@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.engine.folding import poison_events
 from refold.engine.folding.refused_rows import Traced, Tracing
 from refold.engine.folding.rows_before import RowsBefore
+from refold.engine.sql.select_fold import in_sql
 from refold.event import Event
 from refold.messages.run.plan import Plan
 from refold.projection.dead_letters import Letter, letter_key
@@ -44,8 +46,12 @@ class Target:
         generation: The generation that is written.
         rows: The table.
         position: The last position that is folded (inclusive).
-        among: The keys that are folded; None for all.
+        among: The keys that are folded; None for all. Where events are in another database, a list
+            of those that come next, in order.
+        upto_key: The last of these keys, when more come after them; None when none do.
         passed_over: The positions of events that are not folded.
+        patient: Whether events may appear below a position that is settled.
+        late_to: The number of the latest such event when reading began.
     """
 
     plan: Plan
@@ -53,8 +59,22 @@ class Target:
     generation: Generation
     rows: RowStore
     position: int
-    among: Select[Any] | None
+    among: Select[Any] | list[Key] | None
     passed_over: list[int]
+    upto_key: Key | None = None
+    patient: bool = False
+    late_to: int = 0
+
+    def among_within(self, low: Key | None, high: Key | None) -> Select[Any] | list[Key] | None:
+        """What `among` has of the keys with low < key <= high (None: no bound), and perhaps more.
+
+        A list is in the order of Python, which is that of `refold.source.port.elsewhere.ORDER`.
+        """
+        if not isinstance(self.among, list):
+            return self.among
+        first = 0 if low is None else bisect_right(self.among, low)
+        last = len(self.among) if high is None else bisect_right(self.among, high)
+        return self.among[first:last]
 
 
 class _GivesIn(Exception):
@@ -92,6 +112,7 @@ class RefoldedRows:
         )
         self._bare = bare
         self._before = before
+        self._select = in_sql(target.projection)
         self._passed_over: list[int] | None = None
 
     async def put(
@@ -114,6 +135,9 @@ class RefoldedRows:
         refused = await self._changes.put([Change(key, row) for key, row in folded.items()])
         if refused and not self._bare:
             refused = await self._with_holders(folded, refused)
+        if self._select is not None:
+            for key, why in refused.items():
+                raise self._select.refused(key, why)
         held = {str(letter.key): letter for letter in letters}
         for key, why in refused.items():
             mark = str(letter_key(key))
@@ -215,21 +239,30 @@ class RefoldedRows:
 
     async def _folded(self, keys: Sequence[Key]) -> dict[Key, Row | None]:
         """The rows of other keys as they should be, so far as they can be folded."""
+        if self._select is not None:
+            passed = await self._passed()
+            return await self._select.rows(
+                self._connection, keys, upto=self._position, passed_over=passed
+            )
         events, hand = await self._events(keys, None), Hand(self._projection.name)
         rows = await in_thread(self._projection.fold, hand.each(events), hand=hand)
         return {key: rows.get(key) for key in keys}
 
     async def _events(self, keys: Sequence[Key], held: Letter | None) -> list[Event]:
+        upto = self._position if held is None else min(self._position, held.position - 1)
+        statement = in_key_order(
+            self._projection,
+            upto=upto,
+            low=None,
+            high=None,
+            among=keys,
+            passed_over=await self._passed(),
+        )
+        return await read_events(self._connection, statement, upto=upto)
+
+    async def _passed(self) -> list[int]:
         if self._passed_over is None:
             self._passed_over = await poison_events.passed_over(
                 self._connection, self._projection, self._plan.generation
             )
-        statement = in_key_order(
-            self._projection,
-            upto=self._position if held is None else min(self._position, held.position - 1),
-            low=None,
-            high=None,
-            among=keys,
-            passed_over=self._passed_over,
-        )
-        return await read_events(self._connection, statement)
+        return self._passed_over

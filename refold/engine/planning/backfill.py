@@ -13,6 +13,7 @@ from refold.engine.planning.decision import (
     for_no_keys,
     note_of_dates,
     note_of_no_keys,
+    note_of_no_way_back,
     refolded_to,
     require_rebuild,
     wants_backup,
@@ -24,16 +25,25 @@ from refold.engine.planning.key_selection import KeySelection
 from refold.engine.planning.measurement import count_between, measure
 from refold.engine.planning.planner import Planner
 from refold.engine.planning.preview import preview
+from refold.engine.sql.trial import require_select
 from refold.engine.step import Step
 from refold.errors import InvalidRequest, RunEnded
 from refold.messages.run.life import BeginRun
 from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
+from refold.projection.sql.declaration import batch_size_of
 from refold.requests.runs import Approval, BackfillRequest
 from refold.runtime.settings import Settings
 from refold.source.port.current import event_source
 from refold.source.selection import fixed
-from refold.store import dead_letters, generations, partitions, runs, selected_keys
+from refold.store import (
+    dead_letters,
+    generations,
+    partitions,
+    runs,
+    selected_keys,
+)
+from refold.store.gaps import late_events
 from refold.store.generations import BUILDING, RETAINED, Generation
 from refold.store.pressure import Pressure
 from refold.store.swap.swap import plan_swap, require_none_refused
@@ -117,13 +127,17 @@ class BackfillPlanner(Planner):
                 head=head,
                 partitions=len(bounds or ()),
                 max_concurrency=request.max_concurrency or policy.max_concurrency,
-                batch_size=request.batch_size or policy.batch_size,
+                batch_size=request.batch_size or batch_size_of(projection),
                 total_events=sum(totals) + beyond,
                 heartbeat_seconds=self._settings.heartbeat_timeout_seconds,
                 swap_patience_seconds=self._settings.swap_patience_seconds,
                 note=await _with_others(
                     connection,
-                    [note, note_of_dates(asked)],
+                    [
+                        note,
+                        note_of_dates(asked),
+                        note_of_no_way_back(self._registry, projection, active) if atomic else None,
+                    ],
                     projection,
                     live if active is None else None,
                 ),
@@ -207,6 +221,7 @@ async def _require_usable(
         lacks = await read_models.missing_rights(connection, live)
         require_none_refused(lacks, projection.table.fullname)
         await require_possible(connection, projection)
+        await require_select(connection, projection)
 
 
 async def _with_others(
@@ -286,6 +301,9 @@ async def _make_shadow(
 ) -> None:
     begin = event_source().before if loaded else None
     shadow = await _create(connection, plan, projection, BUILDING, begin)
+    if plan.copies is None:  # nothing was read for it yet
+        newest = await late_events.newest(connection, event_source().name)
+        await late_events.set_late_to(connection, shadow.projection, shadow.generation, newest)
     await read_models.create_shadow(connection, projection, shadow.schema_name)
     if loaded:  # a copy gets its indexes when it is filled
         await add_indexes(connection, projection, shadow)

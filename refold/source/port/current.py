@@ -12,6 +12,7 @@ from typing import Any
 
 from refold.errors import ConfigurationError, RefoldError
 from refold.errors.words import why_not_imported
+from refold.runtime.database_url import DatabaseUrl, parse_database_url
 from refold.runtime.settings import Settings, load_settings
 from refold.source.port.event_source import EventSource
 from refold.store import schema
@@ -34,6 +35,8 @@ OWN = EventSource(
 """Refold's own table, ``refold.events``."""
 
 _used: EventSource | None = None
+# Where the settings say that the events are; None for what the source says.
+_used_url: str | None = None
 
 
 def event_source() -> EventSource:
@@ -50,13 +53,37 @@ def events() -> Any:
     return event_source().events
 
 
+def events_url() -> str | None:
+    """The address of the events' database; None when they are in that of the read models."""
+    source = event_source()
+    return _used_url or source.url
+
+
+def parsed_events_url(url: str) -> DatabaseUrl:
+    """An address of the events' database as libpq reads it.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    return parse_database_url(url, variable="REFOLD_EVENTS_URL")
+
+
 def use_source(settings: Settings) -> EventSource:
     """Makes the process read the source that its settings name; it reads one, for good.
 
     Raises:
         ConfigurationError: They name none, or the process reads another one already.
     """
-    global _used  # noqa: PLW0603
+    global _used, _used_url  # noqa: PLW0603
+    url = settings.events_url if settings.events_url != settings.database_url else None
+    if url is not None:
+        parsed_events_url(url)
+        if _used_url not in (None, url):
+            raise ConfigurationError(
+                "REFOLD_EVENTS_URL: expected one database of events for a process, and it reads "
+                "another one already: start another process"
+            )
+        _used_url = url
     if settings.events is None:
         _used = _used or OWN
         return _used
@@ -71,14 +98,20 @@ def use_source(settings: Settings) -> EventSource:
 
 
 @contextmanager
-def using(source: EventSource) -> Iterator[EventSource]:
-    """Makes the process read a source as long as the context lasts: for tests."""
-    global _used  # noqa: PLW0603
-    before, _used = _used, source
+def using(source: EventSource, url: str | None = None) -> Iterator[EventSource]:
+    """Makes the process read a source as long as the context lasts: for tests.
+
+    Args:
+        source: The source.
+        url: The address of its database; None for what it says itself.
+    """
+    global _used, _used_url
+    before = _used, _used_url
+    _used, _used_url = source, url
     try:
         yield source
     finally:
-        _used = before
+        _used, _used_url = before
 
 
 _loaded: dict[str, EventSource] = {}

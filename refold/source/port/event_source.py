@@ -64,9 +64,12 @@ class EventSource:
         wakes_on: The channel on which the application notifies after it has appended; None for
             none: events are then looked for every so often.
         first: The lowest position that there may be, 0 or 1.
+        url: The address of the PostgreSQL that has the events, when it is another database than
+            the read models'. REFOLD_EVENTS_URL comes before it, and keeps passwords out of code.
         name: What to call it to people; that of its first table if left out.
 
     Attributes:
+        url: As it was given.
         events: What statements select from: columns position, stream_id, version, type (as it is
             stored), data and metadata as jsonb, recorded_at, and tenant if there is one.
         statement: Selects these columns.
@@ -103,8 +106,10 @@ class EventSource:
         settled: Settling | None = None,
         wakes_on: str | None = None,
         first: int = 0,
+        url: str | None = None,
         name: str | None = None,
     ) -> None:
+        self.url = url
         self.type_prefix = type_prefix
         self.settled = settled or Locks()
         self.wakes_on = wakes_on

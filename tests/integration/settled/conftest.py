@@ -9,11 +9,15 @@ import asyncpg
 import pytest
 
 from tests.support.databases import Database
+from tests.support.elsewhere import PLACES
+from tests.support.kept_stores import STORES
+from tests.support.mapped import given
 from tests.support.settling import (
     BEHIND_VIEW,
     DRAWN_EARLY,
     IN_OWN,
     IN_PARTITIONS,
+    PATIENT,
     Kept,
     Reader,
     keeping,
@@ -21,15 +25,26 @@ from tests.support.settling import (
     reading,
     session,
 )
+from tests.support.soaking import soak
+
+_HERE = [IN_OWN, DRAWN_EARLY, IN_PARTITIONS, BEHIND_VIEW, PATIENT]
 
 
-@pytest.fixture(params=[IN_OWN, DRAWN_EARLY, IN_PARTITIONS, BEHIND_VIEW], ids=name_of, autouse=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each log is here, and in another server."""
+    if "database" in metafunc.fixturenames:
+        metafunc.parametrize("database", PLACES, indirect=True)
+
+
+@pytest.fixture(params=[*_HERE, *soak(*STORES)], ids=name_of, autouse=True)
 async def kept(request: pytest.FixtureRequest, database: Database) -> AsyncIterator[Kept]:
-    """A log whose head settles by locks, however its writers write."""
+    """A log whose writers write at the same time: whoever may still append is known."""
     made: Kept = request.param
     async with session(database) as connection:
-        await connection.execute(made.ddl)
-    with keeping(made):
+        await connection.execute(given(made.ddl))
+    if database.events_url is not None and made is PATIENT:
+        pytest.skip("Patience is refused for events in another database")
+    with keeping(made, database.events_url):
         yield made
 
 
