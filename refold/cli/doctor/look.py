@@ -36,6 +36,8 @@ class Look:
     Attributes:
         settings: The settings of this process, which workers should have, too.
         registry: The projections, once they are loaded.
+        made_engine: The engine, once the database is asked for.
+        made_client: The client, once Temporal is asked for.
         clock: What time it is on this machine.
         free_bytes: How much room there is where a directory is; raises OSError when that cannot be
             seen.
@@ -45,8 +47,8 @@ class Look:
 
     settings: Settings
     registry: Registry | None = None
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    free_bytes: Callable[[str], int] = lambda directory: shutil.disk_usage(directory).free
+    clock: Callable[[], datetime] = field(default_factory=lambda: _now)
+    free_bytes: Callable[[str], int] = field(default_factory=lambda: _free_bytes)
     frozen_seconds: float = FROZEN_SECONDS
     reached: set[Need] = field(default_factory=set)
     made_engine: AsyncEngine | None = None
@@ -85,3 +87,11 @@ class Check:
     name: str
     carry_out: Callable[[Look], Awaitable[list[Finding]]]
     needs: tuple[Need, ...] = ()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _free_bytes(directory: str) -> int:
+    return shutil.disk_usage(directory).free
