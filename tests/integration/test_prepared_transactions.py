@@ -12,8 +12,20 @@ import pytest
 
 from refold.stack.postgres import EmbeddedPostgres
 from tests.support.databases import Database, drop_database, make_database, make_template
+from tests.support.kept_stores import STORES
+from tests.support.mapped import given
 from tests.support.ports import free_port
-from tests.support.settling import reading, session, write
+from tests.support.settling import (
+    IN_OWN,
+    PATIENT,
+    Kept,
+    keeping,
+    name_of,
+    reading,
+    session,
+    write,
+)
+from tests.support.soaking import mostly_soak
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +57,21 @@ async def _made_once(server: EmbeddedPostgres) -> AsyncIterator[Database]:
     await drop_database(server, made)
 
 
-async def test_a_prepared_transaction_is_waited_for(two_phase_database: Database) -> None:
+_KEPT = [IN_OWN, PATIENT, *mostly_soak(*STORES, suite=1)]
+
+
+@pytest.mark.parametrize("kept", _KEPT, ids=name_of)
+async def test_a_prepared_transaction_is_waited_for(
+    two_phase_database: Database, kept: Kept
+) -> None:
     database = two_phase_database
+    async with session(database) as one:
+        await one.execute(given(kept.ddl))
+    with keeping(kept):
+        await _waited_for(database)
+
+
+async def _waited_for(database: Database) -> None:
     async with reading(database) as reader, session(database) as one, session(database) as other:
         await one.execute("BEGIN")
         first = await write(one)

@@ -50,6 +50,8 @@ class Target:
             of those that come next, in order.
         upto_key: The last of these keys, when more come after them; None when none do.
         passed_over: The positions of events that are not folded.
+        patient: Whether events may appear below a position that is settled.
+        late_to: The number of the latest such event when reading began.
     """
 
     plan: Plan
@@ -60,6 +62,8 @@ class Target:
     among: Select[Any] | list[Key] | None
     passed_over: list[int]
     upto_key: Key | None = None
+    patient: bool = False
+    late_to: int = 0
 
     def among_within(self, low: Key | None, high: Key | None) -> Select[Any] | list[Key] | None:
         """What `among` has of the keys with low < key <= high (None: no bound), and perhaps more.
