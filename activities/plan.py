@@ -9,6 +9,7 @@ from temporalio import activity
 
 from refold.activities.heartbeat import StepActivities, heartbeating
 from refold.engine.lifecycle.lease_standing import Executions
+from refold.engine.lifecycle.plans import plan_of
 from refold.engine.live.apart import Storage
 from refold.engine.live.homecoming import Homecoming, IfLost, if_lost
 from refold.engine.planning import admission
@@ -19,12 +20,14 @@ from refold.engine.planning.rollback import RollbackPlanner
 from refold.engine.planning.snapshot import SnapshotPlanner
 from refold.engine.step import Step
 from refold.messages.run.life import BeginRollback, BeginRun
-from refold.messages.run.plan import Plan
+from refold.messages.run.plan import Plan, RunStep
 from refold.messages.snapshots import BeginSnapshot
 from refold.projection.registry import Registry
 from refold.requests.runs import Request
 from refold.runtime.settings import Settings
 from refold.runtime.temporal.search_attributes import Listing
+from refold.store.side_keys import slices
+from refold.store.side_keys.tables import analyze, side_table
 
 
 class PlanningActivities(StepActivities):
@@ -83,6 +86,32 @@ class PlanningActivities(StepActivities):
             if_lost(as_declared(begin, self._registry)),
             lambda beat: self._backfills.plan(begin, beat),
         )
+
+    @activity.defn
+    async def plan_with_keys(self, begin: BeginRun) -> Plan:
+        """Makes a run's plan as a whole, once the keys that a function makes are computed.
+
+        Returns:
+            The plan; the one before, if keys have to be computed again, as a crash of PostgreSQL
+            has taken them.
+
+        Raises:
+            RunEnded: The run was ended meanwhile.
+            InvalidRequest: What there is has changed, and the request cannot be carried out on it.
+            SwapRefused: Something is attached to the live table that cannot move.
+            PoisonEvent: One more event has no key than may be set aside.
+        """
+        first = await plan_of(self._engine, RunStep(run_id=begin.run_id))
+        if not first.awaits_keys:
+            return first
+        projection = await self._deployment.planned(first)
+        side = side_table(projection, begin.run_id)
+        async with heartbeating(self._engine, begin.run_id) as beat:
+            async with self._engine.begin() as connection:
+                if not await slices.are_done(connection, side, first.key_slices):
+                    return first
+                await analyze(connection, side)
+            return await self._backfills.plan(begin, beat, first)
 
     @activity.defn
     async def begin_rollback(self, begin: BeginRollback) -> Plan:

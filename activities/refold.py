@@ -14,6 +14,7 @@ from refold.engine.folding.key_order import KeyOrderFold
 from refold.engine.folding.pacing import Pace
 from refold.engine.folding.partition import PartitionWork
 from refold.engine.folding.refolded_rows import Target
+from refold.engine.keying.computing import reach
 from refold.errors import RunEnded
 from refold.messages.run.life import RefoldedSegment, RefoldSegment
 from refold.messages.run.plan import Plan
@@ -25,6 +26,7 @@ from refold.source.portions import stream
 from refold.source.reader import decoded
 from refold.store import generations, partitions, schema, selected_keys
 from refold.store.sessions.takeover import take_over
+from refold.store.side_keys.tables import side_table
 from refold.store.tables.read_models import physical
 from refold.store.tables.rows import RowStore
 
@@ -76,6 +78,8 @@ class RefoldActivities(StepActivities):
             if partition.done:
                 return RefoldedSegment(done=True, events=0, batches=0)
             target = await self._target(writer, plan, projection)
+            if target is None:
+                return RefoldedSegment(done=False, events=0, batches=0, keys_lost=True)
             work = PartitionWork(writer, partition, target)
             pace = Pace(self._engine, plan, segment.controls, beat)
             if not await pace.begin(writer):
@@ -122,17 +126,24 @@ class RefoldActivities(StepActivities):
 
     async def _target(
         self, connection: AsyncConnection, plan: Plan, projection: Projection
-    ) -> Target:
+    ) -> Target | None:
+        """Where the rows go; None when the keys that a function has made are gone."""
+        side = side_table(projection, plan.run_id) if plan.is_keyed else None
         async with connection.begin():
             generation = await generations.get(connection, projection.name, plan.generation)
-            passed = await poison_events.passed_over(connection, projection, plan.generation)
         if generation is None:
             raise RunEnded(f"generation {plan.generation} of {projection.name!r} is gone")
         position = generation.position if plan.replaces_keys else plan.position
         assert position is not None
-        table = physical(projection, generation.schema_name)
+        if side is not None and not await reach(connection, side, plan, projection, position):
+            return None
+        async with connection.begin():
+            passed = await poison_events.passed_over(
+                connection, projection, plan.generation, side=side
+            )
+        rows = RowStore(physical(projection, generation.schema_name))
         among = None
         if plan.selection is not None:
-            assert projection.key_paths is not None
-            among = selected_keys.of_run(projection.key_paths, plan.run_id)
-        return Target(plan, projection, generation, RowStore(table), position, among, passed)
+            paths = projection.key_paths if side is None else side.parts
+            among = selected_keys.of_run(paths or (), plan.run_id)
+        return Target(plan, projection, generation, rows, position, among, passed, side)

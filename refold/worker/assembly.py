@@ -11,6 +11,7 @@ from temporalio.worker import Interceptor
 
 from refold.activities.delivery import DeliveryActivities
 from refold.activities.follow import FollowActivities
+from refold.activities.keys import KeyActivities
 from refold.activities.lifecycle import LifecycleActivities
 from refold.activities.live import LiveActivities
 from refold.activities.plan import PlanningActivities
@@ -64,6 +65,7 @@ def make_activities(
     executions = TemporalExecutions(client)
     planning = PlanningActivities(engine, registry, settings, executions, storage)
     snapshotting = SnapshotActivities(engine, registry, patience)
+    keying = KeyActivities(engine, registry, settings)
     refolding = RefoldActivities(engine, registry, settings)
     following = FollowActivities(engine, registry, settings)
     shadowing = ShadowActivities(engine, registry, patience)
@@ -80,9 +82,11 @@ def make_activities(
     )
     return [
         planning.begin_run,
+        planning.plan_with_keys,
         planning.begin_rollback,
         planning.begin_snapshot,
         snapshotting.copy_generation,
+        keying.compute_keys,
         refolding.refold_segment,
         following.follow_segment,
         shadowing.build_indexes,

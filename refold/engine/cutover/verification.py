@@ -21,6 +21,7 @@ from refold.source.oracle import Oracle
 from refold.source.samples import sample_logged_keys
 from refold.store import dead_letters
 from refold.store.generations import Generation
+from refold.store.side_keys.tables import SideTable
 from refold.store.tables.comparable import Place
 from refold.store.tables.comparison import Comparison, compare
 from refold.store.tables.read_models import count_rows, exists, physical
@@ -46,6 +47,7 @@ async def verify(
     live_table_schema: str,
     position: int,
     keys: list[Key] | None = None,
+    side: SideTable | None = None,
 ) -> Diff:
     """Compares a new generation with the live one, and folds some of its keys again.
 
@@ -60,6 +62,7 @@ async def verify(
         live_table_schema: Where the table that readers query is, or would be, if `live` is None.
         position: The new generation's checkpoint.
         keys: Fold these keys again; None for some of both tables and log.
+        side: Where the keys of a function are; None when nobody has written them down.
 
     Raises:
         PoisonEvent: An event that a handler or the key cannot take.
@@ -84,9 +87,13 @@ async def verify(
     wanted = keys
     if wanted is None:
         rows = comparison.rows_shadow
-        wanted = await sampled_keys(connection, projection, shadow, upto=position, rows=rows)
+        wanted = await sampled_keys(
+            connection, projection, shadow, upto=position, rows=rows, side=side
+        )
     held = await dead_letters.held_keys(connection, projection.name, shadow.generation)
-    again = await check_keys(connection, projection, shadow, wanted, upto=position, held=held)
+    again = await check_keys(
+        connection, projection, shadow, wanted, upto=position, held=held, side=side
+    )
     notes.append(again.note)
     beyond = len(comparison.columns) - _COLUMNS
     notes.append(f"Rows differ in {beyond:,} columns more." if beyond > 0 else None)
@@ -164,13 +171,19 @@ class Checked:
 
 
 async def sampled_keys(
-    connection: AsyncConnection, projection: Projection, there: Generation, *, upto: int, rows: int
+    connection: AsyncConnection,
+    projection: Projection,
+    there: Generation,
+    *,
+    upto: int,
+    rows: int,
+    side: SideTable | None = None,
 ) -> list[Key]:
     """Keys drawn at random from a table, and from the log: a row that is missing is only there."""
     table = RowStore(physical(projection, there.schema_name)).table
-    passed = await passed_over(connection, projection, there.generation)
+    passed = await passed_over(connection, projection, there.generation, side=side)
     logged = await sample_logged_keys(
-        connection, projection, upto=upto, count=SAMPLED_KEYS, passed_over=passed
+        connection, projection, upto=upto, count=SAMPLED_KEYS, passed_over=passed, side=side
     )
     stored = await sample_keys(connection, table, count=SAMPLED_KEYS, rows=rows)
     return [key for pair in _paired(stored, logged) for key in pair]
@@ -184,6 +197,7 @@ async def check_keys(
     *,
     upto: int,
     held: HeldKeys,
+    side: SideTable | None = None,
 ) -> Checked:
     """Folds keys again and compares them with their rows in a table, but for those that are held.
 
@@ -192,8 +206,8 @@ async def check_keys(
         UnreadableEvent: An event whose JSON cannot be read.
     """
     store = RowStore(physical(projection, there.schema_name))
-    passed = await passed_over(connection, projection, there.generation)
-    oracle = Oracle(connection, projection, upto=upto, passed_over=passed, held=held)
+    passed = await passed_over(connection, projection, there.generation, side=side)
+    oracle = Oracle(connection, projection, upto=upto, passed_over=passed, held=held, side=side)
     checked = Checked()
     async for rows in oracle.fold(keys):
         found = await store.read(connection, list(rows))

@@ -21,8 +21,9 @@ from refold.projection.key import Key, loaded_key, stored_key
 from refold.runtime.database import own_transaction, raw
 from refold.runtime.telemetry import tracer
 from refold.runtime.threads import Hand, in_thread
+from refold.source import side_keys
 from refold.source.portions import portions_of
-from refold.source.reader import as_events, in_key_order
+from refold.source.reader import as_events, in_key_order, in_position_order
 from refold.source.selection import without_events
 from refold.store import dead_letters, generations, partitions
 from refold.store.partitions import Partition
@@ -74,6 +75,7 @@ class PartitionWork:
             resume=None if carry is None else (carry.key, carry.position),
             among=self._target.among,
             passed_over=self._target.passed_over,
+            side=self._target.side,
         )
         return statement, carry
 
@@ -88,13 +90,13 @@ class PartitionWork:
         if target.plan.selection is None or target.plan.selection.to_position <= target.position:
             return
         assert target.among is not None
-        without = without_events(
-            target.projection,
-            target.among,
-            low=self._done_key,
-            high=partition.high,
-            upto=target.position,
-        )
+        low, high, upto = self._done_key, partition.high, target.position
+        if target.side is None:
+            without = without_events(target.projection, target.among, low=low, high=high, upto=upto)
+        else:
+            without = side_keys.without_events(
+                target.side, target.among, low=low, high=high, upto=upto
+            )
         async with self._writer.begin():
             self._strays = await target.rows.find(self._writer, without)
 
@@ -215,7 +217,7 @@ class PartitionWork:
         if before is not None:
             await before.note_letters()
         released = await poison_events.release(
-            self._writer, projection, plan, self._done_key, upto_key
+            *(self._writer, projection, plan, self._done_key, upto_key), side=self._target.side
         )
         letters = list(batch.letters)
         folded: dict[Key, Row | None] = dict.fromkeys(batch.gone)
@@ -251,32 +253,57 @@ class PartitionWork:
         Returns:
             The poison events among it that hold keys which `letters` do not hold yet.
         """
-        projection, plan = self._target.projection, self._target.plan
-        statement = in_key_order(
-            projection,
-            after=self._target.position,
-            upto=position,
-            low=self._done_key,
-            high=upto_key,
-            among=self._target.among,
-            # Read anew: the follower may have set some aside meanwhile.
-            passed_over=await poison_events.passed_over(self._writer, projection, plan.generation),
+        projection, plan, side = self._target.projection, self._target.plan, self._target.side
+        # Read anew: the follower may have set some aside meanwhile.
+        passed = await poison_events.passed_over(
+            self._writer, projection, plan.generation, side=side
         )
+        after, among = self._target.position, self._target.among
+        if side is None:
+            statement = in_key_order(
+                projection,
+                after=after,
+                upto=position,
+                low=self._done_key,
+                high=upto_key,
+                among=among,
+                passed_over=passed,
+            )
+        else:
+            types, since = projection.event_types, projection.start_from
+            statement = in_position_order(
+                types=types, after=after, upto=position, since=since, passed_over=passed
+            )
         held = {loaded_key(projection.table, letter.key) for letter in letters if letter.key}
         found = []
         hand = Hand(projection.name)
         async for texts in portions_of(self._writer, statement):
-            found += await in_thread(self._fold_events, texts, folded, held, hand, hand=hand)
+            only = None
+            if side is not None:  # PostgreSQL orders keys, this does not
+                keys = await in_thread(self._keys_of, texts, hand, hand=hand)
+                only = await side_keys.within(
+                    *(self._writer, side, keys), low=self._done_key, high=upto_key, among=among
+                )
+            found += await in_thread(self._fold_events, texts, folded, held, only, hand, hand=hand)
         return found
 
+    def _keys_of(self, texts: list[str], hand: Hand) -> set[Key]:
+        rows = self._target.projection.rows
+        return {key for event in hand.each(as_events(texts)) for key in rows.keys_of(event)}
+
     def _fold_events(
-        self, texts: list[str], folded: dict[Key, Row | None], held: set[Key], hand: Hand
+        self,
+        texts: list[str],
+        folded: dict[Key, Row | None],
+        held: set[Key],
+        only: set[Key] | None,
+        hand: Hand,
     ) -> list[Letter]:
         projection = self._target.projection
         found = []
         for event in hand.each(as_events(texts)):
             for key in projection.rows.keys_of(event):
-                if key in held:
+                if key in held or (only is not None and key not in only):
                     continue
                 fields = projection.rows.key_fields(key)
                 try:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.engine.folding import poison_events
 from refold.engine.folding.refused_rows import Traced, Tracing
 from refold.engine.folding.rows_before import RowsBefore
+from refold.engine.keying.events_of_keys import events_of_keys
 from refold.event import Event
 from refold.messages.run.plan import Plan
 from refold.projection.dead_letters import Letter, letter_key
@@ -22,6 +23,7 @@ from refold.runtime.threads import Hand, in_thread
 from refold.source.reader import in_key_order, read_events
 from refold.store import dead_letters
 from refold.store.generations import Generation
+from refold.store.side_keys.tables import SideTable
 from refold.store.tables.changes import Change, Changes
 from refold.store.tables.conflicts import holders
 from refold.store.tables.refused_row import RefusedRow
@@ -46,6 +48,7 @@ class Target:
         position: The last position that is folded (inclusive).
         among: The keys that are folded; None for all.
         passed_over: The positions of events that are not folded.
+        side: Where the keys of a function are; None if it has none.
     """
 
     plan: Plan
@@ -55,6 +58,7 @@ class Target:
     position: int
     among: Select[Any] | None
     passed_over: list[int]
+    side: SideTable | None = None
 
 
 class _GivesIn(Exception):
@@ -84,6 +88,7 @@ class RefoldedRows:
         self._connection = connection
         self._projection = target.projection
         self._plan = target.plan
+        self._target = target
         self._rows = rows = target.rows
         self._position = position
         self._changes = Changes(connection, rows, bare=bare)
@@ -222,11 +227,21 @@ class RefoldedRows:
     async def _events(self, keys: Sequence[Key], held: Letter | None) -> list[Event]:
         if self._passed_over is None:
             self._passed_over = await poison_events.passed_over(
-                self._connection, self._projection, self._plan.generation
+                *(self._connection, self._projection, self._plan.generation),
+                side=self._target.side,
+            )
+        upto = self._position if held is None else min(self._position, held.position - 1)
+        if self._projection.key_paths is None:
+            return await events_of_keys(
+                *(self._connection, self._projection, keys),
+                side=self._target.side,
+                written=self._target.position,
+                upto=upto,
+                passed_over=self._passed_over,
             )
         statement = in_key_order(
             self._projection,
-            upto=self._position if held is None else min(self._position, held.position - 1),
+            upto=upto,
             low=None,
             high=None,
             among=keys,
