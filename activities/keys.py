@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
 from refold.activities.heartbeat import StepActivities, heartbeating
 from refold.engine.folding.pacing import Pace
-from refold.engine.keying.computing import Records, computing, write_down
+from refold.engine.keying.computing import Computing, Records, computing, write_down
 from refold.messages.run.life import KeyedSegment, KeySegment
 from refold.projection.registry import Registry
 from refold.runtime.database import own_transaction
@@ -20,7 +20,13 @@ from refold.source.reader import in_position_order
 from refold.store import dead_letters
 from refold.store.sessions.takeover import take_over
 from refold.store.side_keys import slices
-from refold.store.side_keys.tables import side_table
+from refold.store.side_keys.slices import Slice
+from refold.store.side_keys.tables import SideTable, side_table
+
+# Keys are small: a transaction for each thousand would cost as much as they do.
+_COMMITTED_AT_ONCE = 10_000
+# But who waits is not to wait for long, and little is to be done again after a crash.
+_SLOW_SECONDS = 0.5
 
 
 class KeyActivities(StepActivities):
@@ -74,32 +80,78 @@ class KeyActivities(StepActivities):
             )
             clock = asyncio.get_running_loop().time
             end = clock() + self._segment_seconds
-            position, events = taken.position, 0
+            work = _Slice(writer, side, taken, made)
+            most = pace.batch_size
+            if not plan.limits(segment.controls).events_per_second:
+                most = max(most, _COMMITTED_AT_ONCE)
             async with stream(reader, statement, fetch=pace.batch_size) as chunks:
                 pace.starts()
-                async for chunk in chunks:
-                    texts = chunk
-                    while texts:
-                        records: Records = []
-                        done = await in_thread(made.keyed, texts, records, hand=made.hand)
-                        made.hand.renew()
-                        upto = position_of(texts[done - 1])
-                        async with own_transaction(writer) as driver:
-                            told = await slices.advance(
-                                *(driver, side, taken),
-                                position=position,
-                                upto=upto,
-                                events=done,
-                                done=False,
-                            )
-                            await write_down(driver, side, records)
-                        position, events, texts = upto, events + done, texts[done:]
-                        beat.show(doing="computing keys", slice=segment.slice, events=events)
-                        goes_on = not pace.is_told(told) and await pace.wait(writer, done)
-                        if not goes_on or clock() > end or activity.is_worker_shutdown():
-                            return KeyedSegment(done=False, events=events)
-            async with own_transaction(writer) as driver:
-                await slices.advance(
-                    *(driver, side, taken), position=position, upto=high, events=0, done=True
-                )
-            return KeyedSegment(done=True, events=events)
+                async for texts in chunks:
+                    await work.take(texts)
+                    if work.taken_in < most and not work.is_slow:
+                        continue
+                    done = work.taken_in
+                    told = await work.commit()
+                    beat.show(doing="computing keys", slice=segment.slice, events=work.events)
+                    goes_on = not pace.is_told(told) and await pace.wait(writer, done)
+                    if not goes_on or clock() > end or activity.is_worker_shutdown():
+                        return KeyedSegment(done=False, events=work.events)
+            await work.commit(upto=high)
+            return KeyedSegment(done=True, events=work.events)
+
+
+class _Slice:
+    """One attempt's work on one slice: keys that are made, and written down batch by batch."""
+
+    def __init__(
+        self, writer: AsyncConnection, side: SideTable, taken: Slice, computing: Computing
+    ) -> None:
+        self._writer = writer
+        self._side = side
+        self._taken = taken
+        self._computing = computing
+        self._records: Records = []
+        self._position = self._upto = taken.position
+        self.taken_in = 0
+        self.events = 0
+        self.is_slow = False
+
+    async def take(self, texts: list[str]) -> None:
+        """Makes the keys of a chunk of events; what takes long is committed in between."""
+        hand = self._computing.hand
+        while texts:
+            done = await in_thread(self._computing.keyed, texts, self._records, hand=hand)
+            self.taken_in += done
+            self._upto = position_of(texts[done - 1])
+            texts = texts[done:]
+            self.is_slow = hand.spent > _SLOW_SECONDS
+            if texts:
+                await self.commit()
+
+    async def commit(self, upto: int | None = None) -> int:
+        """Writes down what was taken in.
+
+        Args:
+            upto: Up to here (inclusive) is all that there is.
+
+        Returns:
+            The revision of what the run has been told.
+
+        Raises:
+            Fenced: Another attempt has taken over; nothing is written.
+        """
+        to = self._upto if upto is None else upto
+        async with own_transaction(self._writer) as driver:
+            told = await slices.advance(
+                *(driver, self._side, self._taken),
+                position=self._position,
+                upto=to,
+                events=self.taken_in,
+                done=upto is not None,
+            )
+            await write_down(driver, self._side, self._records)
+        self._computing.hand.renew()
+        self._position, self._upto = to, to
+        self.events += self.taken_in
+        self.taken_in, self._records, self.is_slow = 0, [], False
+        return told

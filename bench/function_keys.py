@@ -74,7 +74,7 @@ async def timed(manager: ProjectionManager, name: str, share: int | None = None)
     if share is None:
         await manager.rebuild(name)
     else:
-        request = BackfillRequest(criteria="last_n_events", last_n=share)
+        request = BackfillRequest(projection=name, criteria="last_n_events", last_n=share)
         await manager.backfill(name, request)
     return time.perf_counter() - began
 

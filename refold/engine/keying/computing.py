@@ -8,7 +8,8 @@ from typing import Any
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.errors import PoisonEvent
+from refold.errors import HandlerInterrupted, PoisonEvent
+from refold.event import Event
 from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
 from refold.requests.poison_policy import Poison
@@ -24,6 +25,9 @@ from refold.store.tables.stored_types import driver_binder, stored
 
 Records = list[tuple[Any, ...]]
 """Positions, each with the parts of a key."""
+
+
+_SIMPLE = frozenset({str, int})
 
 
 class Computing:
@@ -49,6 +53,7 @@ class Computing:
         kinds = stored(projection.table)[1]
         binders = [driver_binder(kinds[name]) for name in columns]
         self._binders = binders if any(binders) else None
+        self._quick = None if self._binders else self._rows.quick_key
 
     def keyed(self, texts: Sequence[str], records: Records) -> int:
         """Adds the keys of a chunk of events to `records`, as far as there is time.
@@ -60,26 +65,46 @@ class Computing:
             PoisonEvent: The function cannot take an event, and it is not set aside.
         """
         done = 0
-        is_one = len(self._none) == 1
-        for event in self.hand.each(as_events(texts)):
-            try:
-                keys = self._rows.keys_of(event)
-            except PoisonEvent:
-                if event.position not in self._known:
-                    if not self._sets_aside:
-                        raise
-                    records.append((event.position, *self._none))
-            else:
-                for key in keys:
-                    parts = (key,) if is_one else key
-                    if self._binders is not None:
-                        parts = tuple(map(_bound, self._binders, parts))
-                    records.append((event.position, *parts))
+        hand, add = self.hand, records.append
+        for event in as_events(texts):
+            hand.event = event
+            # Most keys are a text or a number of one column.
+            if self._quick is not None:
+                made, settle = self._quick
+                try:
+                    key = made(event)
+                    if type(key) in _SIMPLE:
+                        add((event.position, settle(key)))
+                        done += 1
+                        if hand.due:
+                            break
+                        continue
+                except HandlerInterrupted:
+                    raise
+                except BaseException:  # `exit()` in it is no end of ours
+                    pass  # it is called once more, to say what is wrong
+            self._add(event, records)
             done += 1
-            if self.hand.due:
+            if hand.due:
                 break
-        self.hand.event = None
+        hand.event = None
         return done
+
+    def _add(self, event: Event, records: Records) -> None:
+        try:
+            keys = self._rows.keys_of(event)
+        except PoisonEvent:
+            if event.position in self._known:
+                return
+            if not self._sets_aside:
+                raise
+            records.append((event.position, *self._none))
+            return
+        for key in keys:
+            parts = key if len(self._none) > 1 else (key,)
+            if self._binders is not None:
+                parts = tuple(map(_bound, self._binders, parts))
+            records.append((event.position, *parts))
 
 
 def _bound(binder: Any, part: Any) -> Any:
