@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install api demo dev unit test soak load live slow snapshots sources lint bench lock clean
+.PHONY: help install api demo dev unit test soak load live slow snapshots sources sql lint bench lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -52,6 +52,9 @@ snapshots: $(READY) ## what automatic snapshots cost a live read model, and what
 sources: $(READY) ## rebuilds from other tables of events, relative to Refold's own
 	$(BIN)/python -m bench.sources
 
+sql: $(READY) ## rebuilds of a projection said in SQL, relative to one INSERT … SELECT
+	$(BIN)/python -m bench.sql
+
 soak: $(READY) ## long randomised runs; the seed is printed
 	$(BIN)/python -m pytest -m soak -s
 
@@ -68,7 +71,7 @@ bench: $(READY) ## one million events, measured against one INSERT … SELECT �
 
 lock: ## resolve requirements.lock again (needs uv)
 	uv pip compile pyproject.toml --extra stack --extra redis --extra dynamodb --extra cosmos \
-		--group dev --universal --python-version 3.11 --generate-hashes \
+		--extra kurrentdb --group dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header --quiet -o requirements.lock
 
 clean: ## remove .venv, caches and the embedded data

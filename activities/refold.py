@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -15,20 +16,29 @@ from refold.engine.folding.pacing import Pace
 from refold.engine.folding.partition import PartitionWork
 from refold.engine.folding.refolded_rows import Target
 from refold.engine.keying.computing import reach
+from refold.engine.planning.repaired_keys import RepairedKeys
+from refold.engine.sql.refolding import SelectWork
+from refold.engine.sql.select_fold import in_sql
 from refold.errors import RunEnded
 from refold.messages.run.life import RefoldedSegment, RefoldSegment
 from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
+from refold.projection.narrowed.sent_event import ReadsMore
 from refold.projection.registry import Registry
 from refold.runtime.settings import Settings
 from refold.runtime.threads import in_thread
+from refold.source.decoding import decoded
+from refold.source.port.elsewhere import events_engine
+from refold.source.port.sent import send_all, sent_of
 from refold.source.portions import stream
-from refold.source.reader import decoded
-from refold.store import generations, partitions, schema, selected_keys
+from refold.store import generations, partitions, schema
+from refold.store.partitions import Partition
 from refold.store.sessions.takeover import take_over
 from refold.store.side_keys.tables import side_table
 from refold.store.tables.read_models import physical
 from refold.store.tables.rows import RowStore
+
+logger = logging.getLogger(__name__)
 
 # Sorting a partition's events may take long before the first one comes. A segment works at least
 # this many times as long as it waited, so that waiting stays a small share of the whole.
@@ -64,9 +74,24 @@ class RefoldActivities(StepActivities):
             RunEnded: The run was ended from outside.
         """
         plan, projection = await self._planned(segment)
+        try:
+            return await self._refolded(segment, plan, projection)
+        except ReadsMore as more:
+            logger.warning(
+                "projection %s reads %s of events, which its code does not show: from now on "
+                "all of each event is sent to it",
+                projection.name,
+                more,
+            )
+            send_all(projection)
+        return await self._refolded(segment, plan, projection)
+
+    async def _refolded(
+        self, segment: RefoldSegment, plan: Plan, projection: Projection
+    ) -> RefoldedSegment:
         async with (
             heartbeating(self._engine, plan.run_id) as beat,
-            self._engine.connect() as reader,
+            events_engine(self._engine).connect() as reader,
             self._engine.connect() as writer,
         ):
             row = partitions.row_of(plan.run_id, segment.partition)
@@ -77,29 +102,49 @@ class RefoldActivities(StepActivities):
                 )
             if partition.done:
                 return RefoldedSegment(done=True, events=0, batches=0)
-            target = await self._target(writer, plan, projection)
+            target = await self._target(writer, plan, projection, partition)
             if target is None:
                 return RefoldedSegment(done=False, events=0, batches=0, keys_lost=True)
-            work = PartitionWork(writer, partition, target)
+            select = in_sql(projection)
+            if select is not None:
+                work: PartitionWork = SelectWork(writer, partition, target, select)
+            else:
+                work = PartitionWork(writer, partition, target)
             pace = Pace(self._engine, plan, segment.controls, beat)
             if not await pace.begin(writer):
                 return work.result(done=False)
             beat.show(partition=partition.partition, resumed_at=partition.processed_events)
             clock = asyncio.get_running_loop().time
-            statement, carry = await work.remaining()
             await work.find_strays()
+            if isinstance(work, SelectWork):
+                end = clock() + self._segment_seconds
+                return await work.segment(
+                    reader,
+                    pace,
+                    beat,
+                    lambda: clock() > end or activity.is_worker_shutdown(),
+                )
+            sent = sent_of(projection)
+            statement, carry = await work.remaining(sent)
             fold = KeyOrderFold(
                 projection,
                 pace.batch_size,
                 carry,
                 sets_aside=plan.poison.sets_aside,
                 batch_seconds=pace.batch_seconds,
+                sent=sent,
             )
             async with AsyncExitStack() as reading:
                 async with self._sorting:
                     asked = clock()
                     chunks = await reading.enter_async_context(
-                        stream(reader, statement, fetch=pace.batch_size)
+                        stream(
+                            reader,
+                            statement,
+                            fetch=pace.batch_size,
+                            sent=sent,
+                            upto=target.position,
+                        )
                     )
                     texts = await anext(chunks, None)
                     waited = clock() - asked
@@ -120,12 +165,16 @@ class RefoldActivities(StepActivities):
                         fold.batch_size = pace.batch_size
                     texts = await anext(chunks, None)
             last = fold.finish()
-            await work.write(last, done=True)
+            await work.finish(last)
             await pace.spend(writer, last.events)
-            return work.result(done=True)
+            return work.result(done=work.is_last)
 
     async def _target(
-        self, connection: AsyncConnection, plan: Plan, projection: Projection
+        self,
+        connection: AsyncConnection,
+        plan: Plan,
+        projection: Projection,
+        partition: Partition,
     ) -> Target | None:
         """Where the rows go; None when the keys that a function has made are gone."""
         side = side_table(projection, plan.run_id) if plan.is_keyed else None
@@ -142,8 +191,9 @@ class RefoldActivities(StepActivities):
                 connection, projection, plan.generation, side=side
             )
         rows = RowStore(physical(projection, generation.schema_name))
-        among = None
+        target = Target(plan, projection, generation, rows, position, None, passed, side=side)
         if plan.selection is not None:
-            paths = projection.key_paths if side is None else side.parts
-            among = selected_keys.of_run(paths or (), plan.run_id)
-        return Target(plan, projection, generation, rows, position, among, passed, side)
+            async with connection.begin():
+                keys = RepairedKeys(connection, projection, plan.run_id, side)
+                target.among, target.upto_key = await keys.next_of(partition)
+        return target

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from sqlalchemy import MetaData, text
+from sqlalchemy import MetaData, quoted_name, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -49,7 +49,7 @@ def by_function() -> Projection:
     """The read model of `order_summary`, by a function."""
     table = order_summary.table.to_metadata(MetaData(), name="by_function")
     for index in table.indexes:
-        index.name = f"{index.name}_by_function"
+        index.name = quoted_name(f"{index.name}_by_function", quote=None)
     projection = Projection("by-function", table=table, key=of_stream)
     for event_type, handler in order_summary.handlers.items():
         projection.on(event_type)(handler)

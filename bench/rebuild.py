@@ -46,7 +46,7 @@ FROM generate_series(0, :events - 1) AS i, LATERAL (SELECT (10000 + i % 5000)::t
 """
 
 # The read model order-summary, in SQL.
-_LIMIT = """
+LIMIT = """
 INSERT INTO bench_limit
 SELECT stream_id, (array_agg(metadata ->> 'customer_id' ORDER BY position))[1],
        coalesce(sum((data ->> 'quantity')::int) FILTER (WHERE type = 'ItemAdded'), 0),
@@ -93,7 +93,7 @@ async def limit(engine: AsyncEngine) -> float:
         await connection.execute(text("CREATE INDEX ON bench_limit (customer_id)"))
     began = time.perf_counter()
     async with engine.begin() as connection:
-        await connection.execute(text(_LIMIT))
+        await connection.execute(text(LIMIT))
     return time.perf_counter() - began
 
 

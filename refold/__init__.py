@@ -8,11 +8,16 @@ from refold.errors import (
     CheckpointLost,
     CheckpointStoreFailed,
     ConfigurationError,
+    EventsUnreachable,
     Fenced,
     HandlerOverdue,
     InvalidEventFile,
     InvalidProjection,
     InvalidRequest,
+    MirrorBusy,
+    MirrorConflict,
+    MirrorNotHere,
+    MirrorSourceFailed,
     MissingRight,
     NoRun,
     NoSchedule,
@@ -35,6 +40,7 @@ from refold.errors import (
     SwapRefused,
     TargetBehind,
     TemporalUnreachable,
+    UnknownMirror,
     UnknownProjection,
     UnreadableEvent,
     VerificationFailed,
@@ -43,6 +49,7 @@ from refold.errors import (
 )
 from refold.event import Event, TypedEvent
 from refold.messages.live import LiveStatus
+from refold.messages.mirrors import MirrorLimits, MirrorStatus
 from refold.messages.run.life import BackfillResult, PartitionProgress, Phase, Progress
 from refold.messages.run.options import RunOptions
 from refold.messages.run.status import RunStatus
@@ -56,6 +63,7 @@ from refold.projection.reading.declared import Upcaster
 from refold.projection.reading.handlers import TypedHandler
 from refold.projection.reading.upcasting import upcast
 from refold.projection.snapshot_policy import Snapshots
+from refold.projection.sql.declaration import SqlProjection
 from refold.requests.criteria import Criteria
 from refold.requests.limits import Limits, Throttle
 from refold.requests.poison_policy import OnPoison
@@ -81,13 +89,16 @@ from refold.system_events.handlers import SystemEventContext, SystemHandler, on_
 
 if TYPE_CHECKING:
     from refold.manager.health import ProjectionHealth, Standing
+    from refold.manager.mirroring.health import MirrorHealth
     from refold.manager.projections import ProjectionManager
     from refold.manager.run.started_run import StartedRun
+    from refold.source import mirrors as mirrors
     from refold.source import stores as stores
     from refold.source.files.event_lines import UnreadableEventFile
     from refold.source.files.importer import ImportConflict, UnexpectedVersion
     from refold.source.files.imports import AlreadyImported
     from refold.source.log import NewEvent, append
+    from refold.source.mirrors.protocol import MirroredEvent, MirrorSource
     from refold.source.port.event_source import EventSource
     from refold.source.settled.in_order import InOrder
     from refold.source.settled.locks import Locks
@@ -109,6 +120,7 @@ __all__ = [
     "Defaults",
     "Event",
     "EventSource",
+    "EventsUnreachable",
     "Fenced",
     "Handler",
     "HandlerOverdue",
@@ -121,6 +133,15 @@ __all__ = [
     "LiveStatus",
     "Locks",
     "Marked",
+    "MirrorBusy",
+    "MirrorConflict",
+    "MirrorHealth",
+    "MirrorLimits",
+    "MirrorNotHere",
+    "MirrorSource",
+    "MirrorSourceFailed",
+    "MirrorStatus",
+    "MirroredEvent",
     "MissingRight",
     "NewEvent",
     "NoRun",
@@ -169,6 +190,7 @@ __all__ = [
     "ScheduleExists",
     "SnapshotRequest",
     "Snapshots",
+    "SqlProjection",
     "Standing",
     "StartedRun",
     "SwapRefused",
@@ -181,6 +203,7 @@ __all__ = [
     "TypedEvent",
     "TypedHandler",
     "UnexpectedVersion",
+    "UnknownMirror",
     "UnknownProjection",
     "UnreadableEvent",
     "UnreadableEventFile",
@@ -210,6 +233,9 @@ _LATER = {
     "InOrder": "refold.source.settled.in_order",
     "Locks": "refold.source.settled.locks",
     "Marked": "refold.source.settled.marked",
+    "MirrorHealth": "refold.manager.mirroring.health",
+    "MirrorSource": "refold.source.mirrors.protocol",
+    "MirroredEvent": "refold.source.mirrors.protocol",
     "NewEvent": "refold.source.log",
     "ProjectionHealth": "refold.manager.health",
     "ProjectionManager": "refold.manager.projections",
@@ -223,8 +249,8 @@ _LATER = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "stores":
-        return import_module("refold.source.stores")
+    if name in ("mirrors", "stores"):
+        return import_module(f"refold.source.{name}")
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(_LATER[name]), name)

@@ -26,6 +26,7 @@ from refold.stack.postgres import EmbeddedPostgres
 from refold.stack.temporal import SETTINGS
 from tests.support.checkpoint_stores import STORES, StoreServers, environment
 from tests.support.databases import Database, drop_database, make_database, make_template
+from tests.support.elsewhere import HERE, EventsServer, events_in
 from tests.support.ports import free_port
 from tests.support.stored import Stored
 from tests.support.transitions import illegal, watched_statuses
@@ -40,6 +41,9 @@ FAULTS = Path(__file__).parents[2] / "shared/data/faults"
 settings.register_profile("refold", deadline=None)
 settings.load_profile("refold")
 
+# No test takes the power away: what PostgreSQL has written, it finds again without fsync.
+_UNSAFE = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "256MB"}
+
 _DROPPING: set[asyncio.Task[None]] = set()
 
 
@@ -47,9 +51,7 @@ _DROPPING: set[asyncio.Task[None]] = set()
 def postgres() -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL server for the session, in a directory that no other session touches."""
     with tempfile.TemporaryDirectory(prefix="refold-tests-", dir=_in_memory()) as directory:
-        # No test takes the power away: what PostgreSQL has written, it finds again without fsync.
-        unsafe = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "256MB"}
-        server = EmbeddedPostgres(Path(directory), free_port(), unsafe)
+        server = EmbeddedPostgres(Path(directory), free_port(), _UNSAFE)
         server.start()
         yield server
         server.stop()
@@ -87,11 +89,23 @@ async def template(postgres: EmbeddedPostgres) -> AsyncIterator[EmbeddedPostgres
     await asyncio.gather(*_DROPPING, return_exceptions=True)  # the server goes anyway
 
 
+@pytest.fixture(scope="session")
+def events_server() -> Iterator[EventsServer]:
+    """Another PostgreSQL server, for events, started when it is first asked for."""
+    with tempfile.TemporaryDirectory(prefix="refold-events-", dir=_in_memory()) as directory:
+        server = EventsServer(Path(directory), _UNSAFE)
+        yield server
+        server.stop()
+
+
 @pytest.fixture
-async def database(template: EmbeddedPostgres) -> AsyncIterator[Database]:
-    """A fresh, migrated database."""
+async def database(
+    request: pytest.FixtureRequest, template: EmbeddedPostgres, events_server: EventsServer
+) -> AsyncIterator[Database]:
+    """A fresh, migrated database; its events are in another place, if a parameter says so."""
     made = await make_database(template)
-    yield made
+    async with events_in(getattr(request, "param", HERE), made, template, events_server) as placed:
+        yield placed
     await made.engine.dispose()
     # It is dropped while the next test runs: that takes as long as making it.
     dropping = asyncio.create_task(drop_database(template, made))

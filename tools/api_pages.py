@@ -34,7 +34,15 @@ PAGES = (
         "Declarations",
         "Projections and their settings.",
         (
-            *("Projection", "Event", "TypedEvent", "Handler", "TypedHandler", "Row"),
+            *(
+                "Projection",
+                "SqlProjection",
+                "Event",
+                "TypedEvent",
+                "Handler",
+                "TypedHandler",
+                "Row",
+            ),
             *("upcast", "Upcaster"),
             *("lower", "split", "day", "week", "month", "year"),
             *("BackfillPolicy", "backfill_from", "backfill_from_beginning", "Checkpoints"),
@@ -57,6 +65,7 @@ PAGES = (
         (
             *("BackfillResult", "Progress", "PartitionProgress", "RunStatus", "Phase"),
             *("RunOptions", "LiveStatus", "Standing", "ProjectionHealth"),
+            *("MirrorHealth", "MirrorStatus", "MirrorLimits"),
         ),
     ),
     Page(
@@ -77,6 +86,9 @@ PAGES = (
         "processes",
         "Events and workers",
         "Where events are, writing to Refold's own table, and Refold in a worker of your own.",
-        ("EventSource", "Locks", "InOrder", "Marked", "append", "NewEvent", "RefoldPlugin"),
+        (
+            *("EventSource", "Locks", "InOrder", "Marked", "append", "NewEvent"),
+            *("MirrorSource", "MirroredEvent", "RefoldPlugin"),
+        ),
     ),
 )

@@ -24,7 +24,7 @@ from tools.api_pages import PAGES, Page
 
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "docs/api"
-EXAMPLES = ("asking", "declaring", "keeping", "managing", "serving")
+EXAMPLES = ("asking", "declaring", "keeping", "managing", "mirroring", "serving")
 
 # Where an example is not called what its call is.
 _CALLED = {
@@ -45,7 +45,10 @@ _ASKED = (
     "ProjectionRollbackRequested",
     "ProjectionRestartRequested",
 )
-_WITHOUT = ("StartedRun", "Handler", "TypedHandler", "Row", "Upcaster", "NewEvent")
+_WITHOUT = (
+    *("StartedRun", "Handler", "TypedHandler", "Row", "Upcaster", "NewEvent"),
+    "MirroredEvent",
+)
 
 _WIDE = 92
 

@@ -2,9 +2,10 @@
 
 from refold.workflows.backfill import Backfill
 from refold.workflows.delivery import SystemEvents
+from refold.workflows.mirror import Mirror
 from refold.workflows.projection import Projection
 from refold.workflows.rebuild import Rebuild
 from refold.workflows.rollback import Rollback
 from refold.workflows.snapshot import Snapshot
 
-WORKFLOWS = [Backfill, Rebuild, Rollback, Snapshot, Projection, SystemEvents]
+WORKFLOWS = [Backfill, Rebuild, Rollback, Snapshot, Projection, SystemEvents, Mirror]

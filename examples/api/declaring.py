@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import Column, Date, MetaData, Numeric, Table, Text
+from sqlalchemy import Column, Date, Integer, MetaData, Numeric, Table, Text, cast, func, select
 
 from refold import (
     BackfillPolicy,
@@ -21,6 +21,7 @@ from refold import (
     ProjectionFailed,
     Row,
     Snapshots,
+    SqlProjection,
     SystemEventContext,
     TypedEvent,
     backfill_from,
@@ -64,6 +65,30 @@ def projection() -> None:
         snapshots=Snapshots.automatic(every_n_events=1000, keep_last=5),
     )
     print(customer_revenue.event_types)
+
+
+def sql_projection() -> None:
+    """A read model that is a select over events."""
+    table = Table(
+        "sales",
+        MetaData(),
+        Column("sku", Text, primary_key=True),
+        Column("sold", Integer, nullable=False),
+    )
+    sales = SqlProjection(
+        "sales",
+        table=table,
+        select=lambda events: (
+            select(
+                events.c.data["sku"].astext,
+                func.sum(cast(events.c.data["quantity"].astext, Integer)),
+            )
+            .where(events.c.type == "ItemSold")
+            .group_by(events.c.data["sku"].astext)
+        ),
+        merge={"sold": "sum"},
+    )
+    print(sales.event_types)
 
 
 def projection_on() -> None:

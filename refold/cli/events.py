@@ -1,4 +1,4 @@
-"""events import, events show, events count, events check."""
+"""events import, events show, events count, events check, events mirror."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from refold.cli.mirrors.command import mirror
 from refold.cli.output import FAILED, Json, console, errors, finished, print_json
 from refold.cli.rows.values import indented
 from refold.errors import ConfigurationError, InvalidRequest
@@ -20,6 +21,7 @@ from refold.source.checking.check import EventsReport, check_events
 from refold.source.files.importer import ImportProgress, ImportResult, import_events
 from refold.source.log import count_events
 from refold.source.port.current import event_source
+from refold.source.port.elsewhere import is_elsewhere
 from refold.source.reader import read_at
 from refold.store.migrate import require_migrated
 
@@ -65,7 +67,7 @@ def import_file(
         if result.is_unanalyzed:
             console.print(
                 "its statistics could not be made anew, so reading may be slow until autovacuum "
-                "comes: have the owner of the table run `ANALYZE refold.events`"
+                "comes: have the owner of the table of events run `ANALYZE` on it"
             )
 
 
@@ -75,6 +77,12 @@ async def _import(file: str, *, again: bool, skip_existing: bool) -> ImportResul
         raise ConfigurationError(
             f"REFOLD_EVENTS: expected Refold's own table to import into, got {source!r}: events "
             "are appended there by its application; unset REFOLD_EVENTS to import into the other"
+        )
+    if is_elsewhere():
+        raise ConfigurationError(
+            "REFOLD_EVENTS_URL: expected the events in the database of REFOLD_DATABASE_URL to "
+            "import into, got another one: set REFOLD_DATABASE_URL to it for this command, and "
+            "unset REFOLD_EVENTS_URL"
         )
     engine = make_engine(load_settings(), activities=0)
     bar = Bar(
@@ -170,9 +178,13 @@ def check(*, json: Json = False) -> None:
         raise typer.Exit(FAILED)
 
 
+app.command("mirror")(mirror)
+
+
 def _told(report: EventsReport) -> Iterator[str]:
+    place = "" if report.database is None else f" in {report.database}"
     head = "" if report.head is None else f", head {report.head}"
-    yield f"{report.source}: settles by {report.settles}{head}"
+    yield f"{report.source}{place}: settles by {report.settles}{head}"
     yield from (f"  {line}" for line in [*report.tables, *report.sequences])
     yield from (f"  {name}: {kind}" for name, kind in report.columns.items())
     yield from (f"  the head waits for {writer}" for writer in report.writing)

@@ -7,9 +7,21 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from refold.cli.output import FAILED, Json, Name, Tenant, console, finished, print_json
+from refold.cli.mirrors.shown import as_rows, show_mirrors
+from refold.cli.output import (
+    FAILED,
+    Json,
+    Name,
+    Tenant,
+    console,
+    finished,
+    length_of,
+    print_json,
+)
 from refold.cli.runs.follow import make_manager, tell_if_nobody_works
 from refold.manager.health import ProjectionHealth
+from refold.manager.mirroring.health import MirrorHealth
+from refold.messages.mirrors import MirrorStatus
 from refold.runtime.settings import load_settings
 
 
@@ -34,24 +46,28 @@ def health(
     tenant: Tenant = None,
     json: Json = False,
 ) -> None:
-    """Show how live projections are.
+    """Show how live projections and mirrors are.
 
     The exit status is 1 unless all are healthy.
     """
 
-    async def look() -> list[ProjectionHealth]:
+    async def look() -> tuple[list[ProjectionHealth], list[MirrorHealth]]:
         registry = load_settings().registry()
         wanted = list(registry) if name is None else [registry.get(name)]
         manager = await make_manager()
         await tell_if_nobody_works(manager)
-        return [await manager.get_health(p.name, p.event_types, tenant=tenant) for p in wanted]
+        found = [await manager.get_health(p.name, p.event_types, tenant=tenant) for p in wanted]
+        return found, [] if name is not None else await manager.get_mirrors()
 
-    found = finished(look())
+    found, mirrors = finished(look())
+    # One that was ended on purpose is of no interest any more.
+    mirrors = [one for one in mirrors if one.status is not MirrorStatus.CANCELLED]
     if json:
-        print_json(found)
+        print_json([*found, *as_rows(mirrors)])
     else:
         _show(found)
-    if not all(projection.is_healthy for projection in found):
+        show_mirrors(mirrors)
+    if not all(one.is_healthy for one in found) or not all(one.is_healthy for one in mirrors):
         raise typer.Exit(FAILED)
 
 
@@ -87,11 +103,3 @@ def _show(found: list[ProjectionHealth]) -> None:
             projection.reason or "; ".join(f"waits for {line}" for line in projection.waiting_for),
         )
     console.print(table)
-
-
-def length_of(seconds: float) -> str:
-    """A length of time, in the largest unit of which it has at least two."""
-    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:,.0f} {unit}"
-    return f"{seconds:,.1f} s"

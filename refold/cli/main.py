@@ -19,12 +19,13 @@ from refold.cli import (
     stack,
 )
 from refold.cli import generations as generation_commands
-from refold.cli import status as status_commands
 from refold.cli.output import console
 from refold.cli.rows.explain import explain
 from refold.cli.rows.fold import fold
 from refold.cli.rows.rows import rows
 from refold.cli.runs import commands, controls
+from refold.cli.status.command import status
+from refold.cli.status.projections import projections
 from refold.runtime.command import leave
 
 app = typer.Typer(
@@ -60,8 +61,8 @@ app.command()(stack.demo)
 app.command()(stack.migrate)
 app.command()(stack.worker)
 app.add_typer(events.app, name="events")
-app.command()(status_commands.projections)
-app.command()(status_commands.status)
+app.command()(projections)
+app.command()(status)
 app.command()(live.start)
 app.command()(live.stop)
 app.command()(live.restart)

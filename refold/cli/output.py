@@ -33,6 +33,7 @@ __all__ = [
     "fail",
     "finished",
     "goes_on",
+    "length_of",
     "print_json",
 ]
 
@@ -158,3 +159,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     return str(value)
+
+
+def length_of(seconds: float) -> str:
+    """A length of time, in the largest unit of which it has at least two."""
+    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:,.1f} s"

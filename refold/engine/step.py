@@ -14,10 +14,12 @@ class Waiting:
 
     Attributes:
         sessions: The server processes of its connections.
+        reading: Those of its connections to events in another database.
         said: What it says itself that it waits for.
     """
 
     sessions: set[int] = field(default_factory=set)
+    reading: set[int] = field(default_factory=set)
     said: list[str] = field(default_factory=list)
 
 

@@ -3,6 +3,7 @@
 RefoldError
 ├── ConfigurationError      settings that cannot work
 ├── TemporalUnreachable     the Temporal server does not answer (now)
+├── EventsUnreachable       the database of the events, if another one, does not answer (now)
 ├── NotMigrated             the database lacks Refold's schema, or has an older one
 ├── InvalidProjection       a projection is declared wrongly
 ├── UnknownProjection       no projection of that name is registered
@@ -27,6 +28,11 @@ RefoldError
 ├── AlreadyImported         an event file whose content was imported before (source/files)
 ├── ImportConflict          another writer appended to the same streams (source/files)
 ├── RunFailed, NoRun, NotAwaited, NotLive   what a manager's call came to
+├── UnknownMirror           no mirror of that name is configured
+├── MirrorBusy              another installation copies under the same name
+├── MirrorConflict          the log has an event already where a mirrored one is to land
+├── MirrorSourceFailed      the source of a mirror does not answer (now)
+├── MirrorNotHere           a worker without the mirror (another one may have it)
 ├── CheckpointStoreFailed   a store of checkpoints does not answer, or with an error (now)
 ├── CheckpointLost          a store of checkpoints has lost one, or is behind
 ├── RunEnded                the run was ended from outside; its work is gone
@@ -37,8 +43,9 @@ RefoldError
 ├── VersionChanged          another version of the projection was deployed during the run
 └── Fenced                  another attempt has taken over this work
 
-Retried are TemporalUnreachable, TargetBehind, NoThreadLeft, CheckpointStoreFailed, NotDeployed,
-MissingRight, NotOnThisWorker and Fenced; all others are final.
+Retried are TemporalUnreachable, EventsUnreachable, TargetBehind, NoThreadLeft, NotDeployed,
+CheckpointStoreFailed, MirrorSourceFailed, MirrorNotHere, MissingRight, NotOnThisWorker and Fenced;
+all others are final.
 """
 
 from __future__ import annotations
@@ -56,6 +63,13 @@ from refold.errors.events import (
     WrongExpectedVersion,
 )
 from refold.errors.manager import AlreadyRunning, NoRun, NotAwaited, NotLive, RunFailed
+from refold.errors.mirrors import (
+    MirrorBusy,
+    MirrorConflict,
+    MirrorNotHere,
+    MirrorSourceFailed,
+    UnknownMirror,
+)
 from refold.errors.requests import (
     InvalidRequest,
     NoSchedule,
@@ -82,6 +96,7 @@ from refold.errors.runs import (
 )
 from refold.errors.setup import (
     ConfigurationError,
+    EventsUnreachable,
     InvalidProjection,
     NotMigrated,
     TemporalUnreachable,
@@ -94,12 +109,17 @@ __all__ = [
     "CheckpointLost",
     "CheckpointStoreFailed",
     "ConfigurationError",
+    "EventsUnreachable",
     "Fenced",
     "HandlerInterrupted",
     "HandlerOverdue",
     "InvalidEventFile",
     "InvalidProjection",
     "InvalidRequest",
+    "MirrorBusy",
+    "MirrorConflict",
+    "MirrorNotHere",
+    "MirrorSourceFailed",
     "MissingRight",
     "NoRun",
     "NoSchedule",
@@ -123,6 +143,7 @@ __all__ = [
     "SwapRefused",
     "TargetBehind",
     "TemporalUnreachable",
+    "UnknownMirror",
     "UnknownProjection",
     "UnreadableEvent",
     "VerificationFailed",

@@ -23,6 +23,8 @@ CODES: Mapping[str, str] = MappingProxyType(
         "TemporalUnreachable": "RF103",
         "InvalidProjection": "RF104",
         "UnknownProjection": "RF105",
+        "UnknownMirror": "RF106",
+        "EventsUnreachable": "RF107",
         "InvalidRequest": "RF201",
         "ProjectionBusy": "RF202",
         "NoSnapshot": "RF203",
@@ -32,6 +34,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "NoRun": "RF207",
         "NotAwaited": "RF208",
         "NotLive": "RF209",
+        "MirrorBusy": "RF210",
         "PoisonEvent": "RF301",
         "HandlerOverdue": "RF302",
         "NoThreadLeft": "RF303",
@@ -44,6 +47,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "AlreadyImported": "RF309",
         "ImportConflict": "RF310",
         "UnreadableSystemEvent": "RF311",
+        "MirrorConflict": "RF313",
         "RowRejected": "RF401",
         "TargetBehind": "RF402",
         "VerificationFailed": "RF403",
@@ -61,6 +65,8 @@ CODES: Mapping[str, str] = MappingProxyType(
         "WorkerEnded": "RF511",
         "CheckpointStoreFailed": "RF512",
         "CheckpointLost": "RF513",
+        "MirrorSourceFailed": "RF514",
+        "MirrorNotHere": "RF515",
     }
 )
 """The code of each type of error, by the type's name, as failures and system events have it."""

@@ -19,6 +19,15 @@ class TemporalUnreachable(RefoldError):
     retryable = True
 
 
+class EventsUnreachable(RefoldError, ConnectionError):
+    """The database of the events, when it is another one, does not answer; it may later."""
+
+    retryable = True
+
+    def __init__(self, place: str, why: str) -> None:
+        super().__init__(f"the database of the events ({place}) {why}; it is tried again")
+
+
 class NotMigrated(RefoldError):
     """The database does not have the schema ``refold`` that this version needs."""
 

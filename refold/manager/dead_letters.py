@@ -12,8 +12,8 @@ from refold.projection.dead_letters import DeadLetter
 from refold.requests.criteria import Criteria
 from refold.requests.poison_policy import OnPoison
 from refold.requests.runs import BackfillRequest
-from refold.source.tenants import at_tenants_position, of_tenant
-from refold.store import dead_letters, generations, schema
+from refold.source.tenants import letters_of, of_tenant
+from refold.store import dead_letters, generations
 
 
 class DeadLetters:
@@ -34,14 +34,14 @@ class DeadLetters:
             ConfigurationError: The manager was made without a database.
             InvalidRequest: A tenant is given, but no `tenant_path` to the manager.
         """
-        among = None
-        if tenant is not None:
-            own = of_tenant(tenant, self._connection.tenant_path)
-            among = at_tenants_position(schema.dead_letters.c.position, own)
+        own = None if tenant is None else of_tenant(tenant, self._connection.tenant_path)
         async with self._connection.connected() as connection:
             active = await generations.active(connection, name)
             if active is None:
                 return []
+            among = None
+            if own is not None:
+                among = await letters_of(connection, name, active.generation, own)
             return await dead_letters.listed(connection, name, active.generation, among)
 
     async def retry_dead_letters(self, name: str) -> BackfillResult:

@@ -22,6 +22,7 @@ from refold.messages.run.life import Progress
 from refold.messages.step_failures import StepFailure
 from refold.source.head import SettledHead
 from refold.source.port.current import event_source, events
+from refold.source.port.elsewhere import reads_events
 from refold.source.tenants import of_tenant
 from refold.store import deployments, generations, leases
 
@@ -134,6 +135,7 @@ async def read_standing(
     )
 
 
+@reads_events
 async def _lag(
     connection: AsyncConnection,
     position: int,

@@ -16,12 +16,12 @@ from refold.messages.markdown import escaped
 QUERY_TIMEOUT = timedelta(seconds=10)
 """A worker may just be starting, or be busy."""
 
-# The last one when Temporal has seen no poller lately.
-_NOBODY_ANSWERS = (
+NOBODY_ANSWERS = (
     RPCStatusCode.DEADLINE_EXCEEDED,
     RPCStatusCode.CANCELLED,
     RPCStatusCode.FAILED_PRECONDITION,
 )
+"""The last one when Temporal has seen no poller lately."""
 
 
 class LiveProjections:
@@ -74,7 +74,7 @@ class LiveProjections:
         except RPCError as error:
             if error.status == RPCStatusCode.NOT_FOUND:
                 return stopped
-            if error.status not in _NOBODY_ANSWERS:
+            if error.status not in NOBODY_ANSWERS:
                 raise
             return LiveHealth(projection=name, status=LiveStatus.STARTING)
         except WorkflowQueryFailedError:

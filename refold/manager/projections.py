@@ -16,6 +16,7 @@ from refold.manager.dead_letters import DeadLetters
 from refold.manager.delegation import Delegate
 from refold.manager.health import Health
 from refold.manager.live import LiveProjections
+from refold.manager.mirroring.mirrors import Mirrors
 from refold.manager.rows.explanation import Explanations
 from refold.manager.run.started_run import StartedRun
 from refold.manager.runs import Runs
@@ -43,6 +44,7 @@ _snapshots = Delegate[Snapshots]("_snapshots")
 _schedules = Delegate[Schedules]("_schedules")
 _dead_letters = Delegate[DeadLetters]("_dead_letters")
 _system_events = Delegate[SystemEvents]("_system_events")
+_mirrors = Delegate[Mirrors]("_mirrors")
 _explanations = Delegate[Explanations]("_explanations")
 
 
@@ -82,6 +84,7 @@ class ProjectionManager:
         self._schedules = Schedules(connection, runs)
         self._dead_letters = DeadLetters(connection, runs)
         self._system_events = SystemEvents(connection)
+        self._mirrors = Mirrors(connection)
         self._explanations = Explanations(connection)
 
     async def __aenter__(self) -> Self:
@@ -196,3 +199,12 @@ class ProjectionManager:
 
     publish = _system_events(SystemEvents.publish)
     get_system_events = _system_events(SystemEvents.get_system_events)
+
+    # -- mirrors -----------------------------------------------------------------------------
+
+    start_mirror = _mirrors(Mirrors.start_mirror)
+    pause_mirror = _mirrors(Mirrors.pause_mirror)
+    resume_mirror = _mirrors(Mirrors.resume_mirror)
+    cancel_mirror = _mirrors(Mirrors.cancel_mirror)
+    set_mirror_limits = _mirrors(Mirrors.set_mirror_limits)
+    get_mirrors = _mirrors(Mirrors.get_mirrors)

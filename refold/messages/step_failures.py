@@ -36,6 +36,8 @@ _NAMES = {
     "next_deliveries": "reading system events",
     "handle_system_event": "handling a system event",
     "give_up_delivery": "giving a system event up",
+    "copy_events": "copying events",
+    "end_mirror": "ending the mirror",
 }
 
 

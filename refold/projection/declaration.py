@@ -92,6 +92,7 @@ class Projection:
         self.reading = Handlers(name, self._key)
         self.handlers: dict[str, Handler] = self.reading.by_type
         self.system_handlers: list[SystemHandler] = []
+        self.lookups: tuple[str, ...] = ()  # tables beside the events that a select reads
         try:
             self.rows = RowFold(name, table, self._key, self.handlers)
         except InvalidProjection as wrong:
@@ -330,8 +331,8 @@ class Projection:
         return self._key.parts
 
     @property
-    def event_types(self) -> list[str]:
-        """The event types that are read, sorted."""
+    def event_types(self) -> list[str] | None:
+        """The event types that are read, sorted; None for all."""
         return sorted(self.handlers)
 
     def fold(self, events: Iterable[Event]) -> dict[Key, Row]:

@@ -96,7 +96,7 @@ class Registry:
                 f"{projection.name}: expected one table name for all its versions, got "
                 f"{', '.join(sorted(name for _, name in names))}: readers query one table"
             )
-        if not projection.handlers:
+        if projection.event_types == []:
             raise InvalidProjection(
                 f"{projection.name}: expected at least one handler: decorate a function with "
                 '@projection.on("EventType")'

@@ -28,9 +28,11 @@ def accept_request(inputs: Sequence[Any], kind: type[R]) -> R:
     """
     if len(inputs) != 1:
         got = f"{len(inputs)} arguments" if inputs else "no input"
-        raise InvalidRequest(f"input: expected one JSON object such as {_EXAMPLE}, got {got}")
+        raise InvalidRequest(f"input: expected one JSON object such as {_example(kind)}, got {got}")
     if isinstance(inputs[0], Undecodable):
-        raise InvalidRequest(f"input: expected one JSON object such as {_EXAMPLE}, got {inputs[0]}")
+        raise InvalidRequest(
+            f"input: expected one JSON object such as {_example(kind)}, got {inputs[0]}"
+        )
     if (unfit := _not_storable(inputs[0])) is not None:
         raise InvalidRequest(
             f"invalid request: {unfit or 'input'}: expected text without NUL and lone surrogates: "
@@ -52,7 +54,7 @@ def _strictly(given: Any, kind: type[R]) -> R:
         raise InvalidRequest(_describe(error, kind)) from None
     except ValueError:
         raise InvalidRequest(
-            f"input: expected one JSON object such as {_EXAMPLE}, got {type(given).__name__}"
+            f"input: expected one JSON object such as {_example(kind)}, got {type(given).__name__}"
         ) from None
 
 
@@ -100,13 +102,18 @@ def in_words(said: Sequence[Any]) -> str:
 _LONGEST_REASON = 1000
 
 
+def _example(kind: type[BaseModel]) -> str:
+    example: str = getattr(kind, "example", _EXAMPLE)
+    return example
+
+
 def _describe(error: ValidationError, kind: type[BaseModel]) -> str:
     accepted = ", ".join(kind.model_fields)
     sentences = []
     for problem in error.errors()[:_MOST_PROBLEMS]:
         field = ".".join(str(part)[:100] for part in problem["loc"])
         if problem["type"] == "missing":
-            sentences.append(f"{field}: required, such as {_EXAMPLE}")
+            sentences.append(f"{field}: required, such as {_example(kind)}")
         elif problem["type"] == "extra_forbidden":
             sentences.append(f"{field}: not a field of the request; accepted: {accepted}")
         elif problem["type"] == "value_error" and field:
@@ -115,7 +122,8 @@ def _describe(error: ValidationError, kind: type[BaseModel]) -> str:
             sentences.append(str(problem["ctx"]["error"]))
         elif not field:
             sentences.append(
-                f"input: expected one JSON object such as {_EXAMPLE}, got {problem['input']!r:.100}"
+                f"input: expected one JSON object such as {_example(kind)}, got "
+                f"{problem['input']!r:.100}"
             )
         else:
             sentences.append(f"{field}: {problem['msg']}, got {problem['input']!r:.100}")

@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
@@ -19,6 +20,7 @@ from sqlalchemy.util import await_only
 
 from refold.errors import ConfigurationError, words
 from refold.projection.columns import exact_json, exact_times
+from refold.runtime.database_url import DatabaseUrl
 from refold.runtime.sessions import Connector
 from refold.runtime.settings import Settings
 
@@ -64,6 +66,71 @@ def make_engine(
     """
     address = settings.database_address()
     connector = Connector(address, writes=activities > 0)
+    beside = Beside()
+    size = pool_size or activities * CONNECTIONS_PER_ACTIVITY + 2
+    engine = engine_of(address, connector, WRITTEN, beside, pool_size=size)
+
+    @event.listens_for(engine.sync_engine, "engine_disposed")
+    def disposed(disposed: Any) -> None:
+        for other in beside.engines.values():
+            other.sync_engine.dispose()
+
+    return engine
+
+
+@dataclass
+class Beside:
+    """The databases that are read beside an engine's own, by address; closed with it."""
+
+    engines: dict[str, AsyncEngine] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a database is for.
+
+    Attributes:
+        variable: What its address is called.
+        look: SQL: whether a session leads to a server that will do.
+        lacks: Why it does not, where that is false.
+    """
+
+    variable: str
+    look: str
+    lacks: str
+
+
+# Neither on a standby nor where transactions are read only, as they are on a server that was
+# demoted.
+WRITTEN = Role(
+    "REFOLD_DATABASE_URL",
+    "SELECT NOT pg_catalog.pg_is_in_recovery() "
+    "AND pg_catalog.current_setting('transaction_read_only') = 'off'",
+    "it takes no writes: it is a standby, or default_transaction_read_only is on",
+)
+"""The database of the read models."""
+
+_ROLE, _BESIDE = "refold_role", "refold_beside"
+
+
+def beside(engine: AsyncEngine) -> Beside:
+    """The databases that are read beside an engine's own."""
+    found: Beside = engine.get_execution_options()[_BESIDE]
+    return found
+
+
+def engine_of(
+    address: DatabaseUrl, connector: Connector, role: Role, beside: Beside, *, pool_size: int
+) -> AsyncEngine:
+    """An engine whose sessions are as `Connector` makes them.
+
+    Args:
+        address: Where the database is.
+        connector: Opens its connections.
+        role: What it is for.
+        beside: What is read beside it, or what it is among.
+        pool_size: How many connections there are at most.
+    """
     engine = create_async_engine(
         URL.create(
             "postgresql+asyncpg",
@@ -72,13 +139,14 @@ def make_engine(
             port=address.ports[0] if len(address.hosts) == 1 else None,
             database=address.database,
         ),
-        pool_size=pool_size or activities * CONNECTIONS_PER_ACTIVITY + 2,
+        pool_size=pool_size,
         max_overflow=0,
         # An error shows its statement only: parameters may hold what nobody should see.
         hide_parameters=True,
         # Alike wherever JSON is read or written: the numbers of rows and events are exact.
         json_serializer=exact_json.dumps,
         json_deserializer=exact_json.loads,
+        execution_options={_ROLE: role, _BESIDE: beside},
     )
 
     @event.listens_for(engine.sync_engine, "do_connect")
@@ -88,8 +156,11 @@ def make_engine(
         if await_only(connector.is_pooled()):
             parameters["prepared_statement_cache_size"] = 0
 
+    @event.listens_for(engine.sync_engine, "checkout")
+    def check(connection: Any, record: Any, proxy: Any) -> None:
+        _require_fresh(connection, record, role)
+
     event.listen(engine.sync_engine, "connect", _with_exact_times)
-    event.listen(engine.sync_engine, "checkout", _require_fresh)
     return engine
 
 
@@ -97,12 +168,6 @@ def _with_exact_times(connection: Any, record: Any) -> None:
     connection.run_async(exact_times.install)
 
 
-# Neither on a standby nor where transactions are read only, as they are on a server that was
-# demoted.
-_WRITES = (
-    "SELECT NOT pg_catalog.pg_is_in_recovery() "
-    "AND pg_catalog.current_setting('transaction_read_only') = 'off'"
-)
 _LOOK_SECONDS = 10.0
 # A connection that was looked at so lately is taken as it is. Should the server have failed over
 # since, what is tried fails, and passes when it is tried again.
@@ -112,8 +177,8 @@ _NO_TLS = "rejected SSL upgrade"  # asyncpg's words
 _LOOKED = "refold_looked"
 
 
-def _require_fresh(connection: Any, record: Any, proxy: Any) -> None:
-    """Refuses a pooled connection that is broken, or leads to a server without writes.
+def _require_fresh(connection: Any, record: Any, role: Role) -> None:
+    """Refuses a pooled connection that is broken, or leads to a server that will not do.
 
     After a failover an old connection may live on, to the server that was the primary. A new one
     is taken as it is, and so is one that was looked at in the last second.
@@ -128,15 +193,15 @@ def _require_fresh(connection: Any, record: Any, proxy: Any) -> None:
         return
 
     async def look(driver: asyncpg.Connection[Any]) -> object:
-        return await driver.fetchval(_WRITES, timeout=_LOOK_SECONDS)
+        return await driver.fetchval(role.look, timeout=_LOOK_SECONDS)
 
     try:
-        writes = connection.run_async(look)
+        will_do = connection.run_async(look)
     except DATABASE_ERRORS as error:
         raise DisconnectionError(f"the connection is broken: {error}") from error
-    if not writes:
-        logger.warning("PostgreSQL takes no writes on connections made before: opening new ones")
-        raise InvalidatePoolError("the server takes no writes")
+    if not will_do:
+        logger.warning("PostgreSQL on connections made before: %s: opening new ones", role.lacks)
+        raise InvalidatePoolError(role.lacks)
     record.info[_LOOKED] = now
 
 
@@ -199,37 +264,36 @@ async def check_reachable(engine: AsyncEngine) -> None:
 
     Raises:
         ConfigurationError: The server answers, and will never let us in as configured.
-        OSError, DBAPIError: The server does not answer, or takes no writes (now); trying again
-            makes sense.
+        OSError, DBAPIError: The server does not answer, or will not do (now); trying again makes
+            sense.
     """
+    role: Role = engine.get_execution_options().get(_ROLE, WRITTEN)
     try:
         async with engine.connect() as connection:
-            if not await connection.scalar(text(_WRITES)):
+            if not await connection.scalar(text(role.look)):
                 await connection.invalidate()
-                raise OSError(
-                    "it takes no writes: it is a standby, or default_transaction_read_only is on"
-                )
+                raise OSError(role.lacks)
     except (
         asyncpg.InvalidAuthorizationSpecificationError,
         asyncpg.InvalidCatalogNameError,
         ssl.SSLCertVerificationError,
     ) as e:
-        raise ConfigurationError(f"REFOLD_DATABASE_URL: the server refuses it: {e}") from e
+        raise ConfigurationError(f"{role.variable}: the server refuses it: {e}") from e
     except ConnectionError as e:
         if _NO_TLS in str(e):
             raise ConfigurationError(
-                "REFOLD_DATABASE_URL: the address asks for TLS, and the server has none: take away "
+                f"{role.variable}: the address asks for TLS, and the server has none: take away "
                 "sslmode, or set ssl = on in the server"
             ) from e
         raise
     except DBAPIError as e:
         if _is(e, asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError):
             raise ConfigurationError(
-                f"REFOLD_DATABASE_URL: the server refuses it: {server_error(e)}"
+                f"{role.variable}: the server refuses it: {server_error(e)}"
             ) from e
         if _STATEMENT_POOLING in str(server_error(e)):
             raise ConfigurationError(
-                "REFOLD_DATABASE_URL: expected a pooler that keeps transactions together, got one "
+                f"{role.variable}: expected a pooler that keeps transactions together, got one "
                 "in statement mode: set its pool_mode to transaction"
             ) from e
         raise

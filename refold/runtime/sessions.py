@@ -90,13 +90,20 @@ class Connector:
         writes: Whether a standby is refused, where the address does not say otherwise: it also
             sees nothing of those who may still append.
         variable: What messages call it.
+        of_several: Which of several hosts is taken, where the address does not say otherwise.
     """
 
     def __init__(
-        self, url: DatabaseUrl, *, writes: bool = True, variable: str = "REFOLD_DATABASE_URL"
+        self,
+        url: DatabaseUrl,
+        *,
+        writes: bool = True,
+        variable: str = "REFOLD_DATABASE_URL",
+        of_several: str = "read-write",
     ) -> None:
         self._url = url
         self._writes = writes
+        self._of_several = of_several
         self._variable = variable
         self._settings = _settings(url)
         self._pooled: bool | None = None
@@ -183,7 +190,7 @@ class Connector:
         driver = dict(self._url.driver)
         if "target_session_attrs" not in driver and "PGTARGETSESSIONATTRS" not in os.environ:
             if len(self._url.hosts) > 1:
-                more["target_session_attrs"] = "read-write"  # after a failover, the one that writes
+                more["target_session_attrs"] = self._of_several  # after a failover, another one
             elif self._writes:
                 more["target_session_attrs"] = "primary"
         if self._url.user is None and not os.environ.get("PGUSER"):

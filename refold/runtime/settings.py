@@ -46,6 +46,10 @@ class Settings(BaseSettings):
             that version, is left to other workers before it fails, in seconds.
         events: Where the events are: ``module:name`` of an `EventSource`, or of a function without
             arguments that makes one; None for Refold's own table.
+        events_url: The PostgreSQL that has the events, when it is another database than the read
+            models'; None for what the `EventSource` says, else for theirs.
+        mirrors: What mirrors copy from: ``module:name`` of each `MirrorSource`, or of a function
+            without arguments that makes one, comma-separated in the environment.
         tenant_path: Where an event names its tenant: ``metadata.tenant_id``, ``data.tenant``, or
             ``stream_id``; None for events without tenants.
         checkpoints: Where live checkpoints are kept, unless a projection says otherwise:
@@ -73,6 +77,8 @@ class Settings(BaseSettings):
     history_days: float = Field(default=30, gt=0)
     deployment_seconds: float = Field(default=PATIENCE_SECONDS, ge=0)
     events: str | None = None
+    events_url: str | None = Field(default=None, repr=False)
+    mirrors: Annotated[list[str], NoDecode] = []
     tenant_path: str | None = Field(
         default=None, pattern=r"^(stream_id|(data|metadata)(\.[^.]+)+)$"
     )
@@ -111,12 +117,12 @@ class Settings(BaseSettings):
         """
         return load_registry(self.projections, self.defaults)
 
-    @field_validator("events", mode="before")
+    @field_validator("events", "events_url", mode="before")
     @classmethod
     def _none_if_empty(cls, value: object) -> object:
         return None if value == "" else value
 
-    @field_validator("projections", mode="before")
+    @field_validator("projections", "mirrors", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.event import Event
 from refold.runtime.database import compiled, raw
 from refold.source.port.current import event_source, events
+from refold.source.port.elsewhere import reads_events
 from refold.source.portions import PORTION_BYTES, PORTION_EVENTS
 from refold.source.reader import at, read_at
 
@@ -17,6 +18,7 @@ from refold.source.reader import at, read_at
 _MEASURED = 200
 
 
+@reads_events
 async def measured(
     connection: AsyncConnection, positions: Sequence[int], *, most: int
 ) -> dict[int, int]:

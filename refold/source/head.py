@@ -14,6 +14,8 @@ from collections.abc import Callable
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.source.port.current import event_source
+from refold.source.port.elsewhere import reading
+from refold.source.port.event_source import EventSource
 from refold.source.settled.strategy import Writer
 
 _POLL_SECONDS = 0.05
@@ -24,14 +26,17 @@ class SettledHead:
 
     Args:
         settled: A position that is known to be settled, such as a checkpoint; None for none.
+        source: Whose head it is, in the database of the connection; None for the event source of
+            this process, wherever it is.
 
     Attributes:
         position: The highest position known to be settled.
         waiting_for: The open transactions that keep the next position from being settled.
     """
 
-    def __init__(self, settled: int | None = None) -> None:
-        self._source = event_source()
+    def __init__(self, settled: int | None = None, source: EventSource | None = None) -> None:
+        self._is_given = source is not None
+        self._source = source or event_source()
         self._settling = self._source.settled
         self.position = self._source.before if settled is None else settled
         self.waiting_for: list[Writer] = []
@@ -47,6 +52,12 @@ class SettledHead:
         Returns:
             The highest position now known to be settled.
         """
+        if self._is_given:
+            return await self._look(connection)
+        async with reading(connection) as there:
+            return await self._look(there)
+
+    async def _look(self, connection: AsyncConnection) -> int:
         if self.waiting_for:
             open_now = {writer.transaction for writer in await self._writers(connection)}
             self.waiting_for = [w for w in self.waiting_for if w.transaction in open_now]

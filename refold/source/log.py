@@ -15,6 +15,7 @@ from refold.errors import WrongExpectedVersion
 from refold.projection.columns import exact_json
 from refold.source.appending.connections import Connection, Taken, writing
 from refold.source.port.current import CHANNEL, event_source, events
+from refold.source.port.elsewhere import reads_events
 
 _VERSION = "SELECT coalesce(max(version), 0) FROM refold.events WHERE stream_id = :stream "
 # In one statement, however many they are; positions follow the order.
@@ -135,6 +136,7 @@ def _aware(moment: datetime | None) -> datetime | None:
     return moment
 
 
+@reads_events
 async def count_events(
     connection: AsyncConnection,
     *,

@@ -14,6 +14,7 @@ from refold.projection.declaration import Projection
 from refold.projection.key import Key
 from refold.source.event_sizes import read_chunks
 from refold.source.port.current import events
+from refold.source.port.elsewhere import reads_events
 from refold.source.reader import (
     at,
     key_columns,
@@ -33,13 +34,14 @@ def is_misfit(projection: Projection) -> ColumnElement[bool]:
     return misfit_of(projection.key_paths)
 
 
+@reads_events
 async def find_misfits(
     connection: AsyncConnection,
     projection: Projection,
     *,
     upto: int,
     passed_over: Sequence[int] = (),
-    among: Select[Any] | None = None,
+    among: Select[Any] | Sequence[Key] | None = None,
     limit: int,
 ) -> list[Letter]:
     """The first events whose key does not fit, as letters without a key.
@@ -49,7 +51,7 @@ async def find_misfits(
         projection: One whose key is made of paths.
         upto: Only positions up to this (inclusive).
         passed_over: The positions of events that are left out.
-        among: Only events of keys that this statement finds; None for all.
+        among: Only events of these keys, or of those that a statement finds; None for all.
         limit: How many at most.
     """
     statement = (
@@ -82,6 +84,7 @@ async def letters_at(
     return found
 
 
+@reads_events
 async def still_misfits(
     connection: AsyncConnection, projection: Projection, positions: Sequence[int]
 ) -> list[int]:
@@ -92,6 +95,7 @@ async def still_misfits(
     return list((await connection.execute(statement)).scalars())
 
 
+@reads_events
 async def fitting_within(
     connection: AsyncConnection,
     projection: Projection,
@@ -100,6 +104,7 @@ async def fitting_within(
     high: Key | None,
     *,
     selected_by: str | None = None,
+    among: Sequence[Key] | None = None,
 ) -> list[int]:
     """Those of these positions whose event has a key that fits, with low < key <= high.
 
@@ -110,6 +115,7 @@ async def fitting_within(
         low: Only keys above this (exclusive); None for no bound.
         high: Only keys up to this (inclusive); None for no bound.
         selected_by: Only keys that this run repairs, in ``refold.selected_keys``; None for all.
+        among: Only these keys; None for all. Where events are in another database, in its place.
     """
     paths = projection.key_paths
     assert paths is not None
@@ -123,5 +129,7 @@ async def fitting_within(
         stored: Any = func.jsonb_build_array(*key_columns(paths))
         mine = select(selected_keys.c.key).where(selected_keys.c.run_id == selected_by)
         condition.append(stored.in_(mine))
+    if among is not None:
+        condition.append(one_of(paths, among))
     statement = select(events().c.position).where(*condition)
     return list((await connection.execute(statement)).scalars())

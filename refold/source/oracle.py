@@ -6,7 +6,7 @@ Events, bytes and time bound the work; the note says what was left out because o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from random import sample
 from time import monotonic
@@ -20,10 +20,11 @@ from refold.projection.dead_letters import HeldKeys
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
 from refold.runtime.threads import in_thread
-from refold.source import side_keys
 from refold.source.event_sizes import measured, read_chunks
+from refold.source.keyed import side_keys
 from refold.source.log import count_events
 from refold.source.port.current import events
+from refold.source.port.elsewhere import reading
 from refold.source.reader import key_columns, keyed_events, not_at, one_of, wanted
 from refold.source.stepwise.fold import Rows, StepwiseFold
 from refold.store.side_keys.tables import SideTable
@@ -101,7 +102,7 @@ class Oracle:
             sentences.append(f"{were} not folded again: {reason}.")
         return " ".join(sentences) or None
 
-    async def fold(self, keys: Iterable[Key]) -> AsyncIterator[Rows]:
+    async def fold(self, keys: Iterable[Key]) -> AsyncGenerator[Rows, None]:
         """Folds all events of some keys, a few keys at a time.
 
         A key function cannot be asked for the events of a key, unless a run has written its keys
@@ -119,8 +120,9 @@ class Oracle:
         asked = [key for key in dict.fromkeys(keys) if key not in self._held]
         is_known = self._projection.key_paths is not None or self._side is not None
         folding = self._of_keys if is_known else self._of_function
-        async for rows in folding(asked):
-            yield rows
+        async with reading(self._connection, upto=self._upto) as self._connection:
+            async for rows in folding(asked):
+                yield rows
 
     # -- a key whose events are known --------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -35,8 +35,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from refold.projection.narrowed.sent_event import WHOLE, Sent
 from refold.runtime.database import compiled, raw
 from refold.source.port.current import event_source, events
+from refold.source.port.elsewhere import reading, reads_events, require_reached
 from refold.store.sessions.event_readers import MARK
 
 BATCH_BYTES = 8 << 20
@@ -64,26 +66,30 @@ _READS = text(
 )
 
 
-def weighed(source: Any = None, *key: ColumnElement[Any]) -> ColumnElement[str]:
+def weighed(source: Any = None, *key: ColumnElement[Any], sent: Sent = WHOLE) -> ColumnElement[str]:
     """An event as JSON, and its key if given; for a heavy one a marker: position, bytes, key.
 
     Args:
         source: A relation with the columns that the event source carries; None for its own.
         key: The parts of a key.
+        sent: What is sent of the event.
     """
     fields = event_source().fields
     relation = events() if source is None else source
+    large = fields.large(sent)
+    if not large:
+        return fields.as_json(relation, *key, sent=sent)
     light: ColumnElement[int] = literal_column(str(_LIGHT_BYTES))
     # PostgreSQL knows the size of a stored value without reading it, unless it is compressed.
-    plain, stored = fields.stored(relation)
-    size = fields.size(relation)
+    plain, stored = fields.stored(relation, large)
+    size = fields.size(relation, large)
     fits = or_(and_(stored <= light, *plain), size <= light)
     # Literals: parameters would need a type.
     mark: ColumnElement[str] = literal_column("'!'")
     gap: ColumnElement[str] = literal_column("' '")
     keys = cast(func.json_build_array(*key), Text)
     marker = func.concat(mark, relation.c.position, gap, size, gap, keys)
-    return case((fits, fields.as_json(relation, *key)), else_=marker)
+    return case((fits, fields.as_json(relation, *key, sent=sent)), else_=marker)
 
 
 async def in_portions(
@@ -94,7 +100,7 @@ async def in_portions(
     if not _has_heavy(texts):
         yield texts
         return
-    async for portion in _filled(driver, texts):
+    async for portion in _filled(driver, texts, WHOLE):
         yield portion
 
 
@@ -107,7 +113,7 @@ def _has_heavy(texts: Sequence[str]) -> bool:
 
 
 async def _filled(
-    driver: asyncpg.Connection[Any], texts: Sequence[str]
+    driver: asyncpg.Connection[Any], texts: Sequence[str], sent: Sent
 ) -> AsyncIterator[list[str]]:
     portion: list[str | _Marker] = []
     total = 0
@@ -115,11 +121,11 @@ async def _filled(
         marker = _Marker.of(json)
         size = len(json) if marker is None else marker.size
         if portion and total + size > PORTION_BYTES:
-            yield await _loaded(driver, portion)
+            yield await _loaded(driver, portion, sent)
             portion, total = [], 0
         portion.append(marker or json)
         total += size
-    yield await _loaded(driver, portion)
+    yield await _loaded(driver, portion, sent)
 
 
 @dataclass(frozen=True)
@@ -140,13 +146,15 @@ class _Marker:
         return f"{json[:-1]},{self.key}]" if self.key else json
 
 
-async def _loaded(driver: asyncpg.Connection[Any], portion: list[str | _Marker]) -> list[str]:
+async def _loaded(
+    driver: asyncpg.Connection[Any], portion: list[str | _Marker], sent: Sent
+) -> list[str]:
     positions = [item.position for item in portion if isinstance(item, _Marker)]
     found: dict[int, str] = {}
     if positions:
         source = event_source()
         these = source.events.c.position == any_(literal(positions, ARRAY(BigInteger)))
-        columns = source.events.c.position, source.fields.as_json(source.events)
+        columns = source.events.c.position, source.fields.as_json(source.events, sent=sent)
         sql, arguments = compiled(select(*columns).where(these))
         found = dict(await driver.fetch(sql, *arguments))
     return [
@@ -156,14 +164,23 @@ async def _loaded(driver: asyncpg.Connection[Any], portion: list[str | _Marker])
 
 
 async def portions_of(
-    connection: AsyncConnection, statement: Select[Any], *, fetch: int = PORTION_EVENTS
+    connection: AsyncConnection,
+    statement: Select[Any],
+    *,
+    upto: int | None = None,
+    fetch: int = PORTION_EVENTS,
 ) -> AsyncIterator[list[str]]:
-    """Runs a statement of `weighed` behind a cursor, in the caller's transaction."""
-    driver = await raw(connection)
-    cursor = await _cursor(driver, statement)
-    while records := await cursor.fetch(min(fetch, PORTION_EVENTS)):
-        async for portion in in_portions(driver, records):
-            yield portion
+    """Runs a statement of `weighed`, up to a position, behind a cursor in the caller's transaction.
+
+    Events in another database are read in a transaction there.
+    """
+    async with reading(connection, upto=upto) as there:
+        driver = await raw(there)
+        async with nullcontext() if driver.is_in_transaction() else driver.transaction():
+            cursor = await _cursor(driver, statement)
+            while records := await cursor.fetch(min(fetch, PORTION_EVENTS)):
+                async for portion in in_portions(driver, records):
+                    yield portion
 
 
 async def _cursor(driver: asyncpg.Connection[Any], statement: Select[Any]) -> Cursor[Any]:
@@ -173,21 +190,28 @@ async def _cursor(driver: asyncpg.Connection[Any], statement: Select[Any]) -> Cu
 
 @asynccontextmanager
 async def stream(
-    connection: AsyncConnection, statement: Select[Any], *, fetch: int
+    connection: AsyncConnection,
+    statement: Select[Any],
+    *,
+    fetch: int,
+    sent: Sent = WHOLE,
+    upto: int | None = None,
 ) -> AsyncIterator[AsyncIterator[list[str]]]:
     """Runs a statement behind a cursor, as lists of at most `fetch` events, as JSON.
 
-    The connection is in a transaction of its own until the context ends: all is one snapshot.
-    While a list is in use, PostgreSQL makes the next one.
+    The connection, one of `events_engine`, is in a transaction of its own until the context ends:
+    all is one snapshot. While a list is in use, PostgreSQL makes the next one.
     """
     async with connection.begin():
+        await require_reached(connection, upto)
         await connection.execute(_READS)
-        async with aclosing(_ahead(connection, statement, min(fetch, PORTION_EVENTS))) as portions:
+        most = min(fetch, PORTION_EVENTS)
+        async with aclosing(_ahead(connection, statement, most, sent)) as portions:
             yield portions
 
 
 async def _ahead(
-    connection: AsyncConnection, statement: Select[Any], fetch: int
+    connection: AsyncConnection, statement: Select[Any], fetch: int, sent: Sent
 ) -> AsyncGenerator[list[str], None]:
     """`portions_of`, reading ahead by one list; for a connection that nobody else uses."""
     driver = await raw(connection)
@@ -198,7 +222,7 @@ async def _ahead(
         del records  # as large as their texts
         if _has_heavy(texts):
             # These are read on the same connection, and fill the memory that there is for a batch.
-            async for portion in _filled(driver, texts):
+            async for portion in _filled(driver, texts, sent):
                 yield portion
             records = await cursor.fetch(fetch)
             continue
@@ -249,7 +273,13 @@ class BatchReader:
         self.at_once = PORTION_EVENTS
 
     async def read(
-        self, connection: AsyncConnection, statement: Select[Any], *, after: int, limit: int
+        self,
+        connection: AsyncConnection,
+        statement: Select[Any],
+        *,
+        after: int,
+        limit: int,
+        upto: int | None = None,
     ) -> Read:
         """Up to `limit` events of a statement with positions above `after` (exclusive).
 
@@ -258,8 +288,14 @@ class BatchReader:
             statement: Of `weighed`, in order of position.
             after: Where to begin.
             limit: How many at most.
+            upto: How far the statement goes; None if it does not matter.
         """
-        driver = await raw(connection)
+        async with reading(connection, upto=upto) as there:
+            return await self._read(await raw(there), statement, after, limit)
+
+    async def _read(
+        self, driver: asyncpg.Connection[Any], statement: Select[Any], after: int, limit: int
+    ) -> Read:
         read: list[str] = []
         total = 0
         while True:
@@ -289,6 +325,7 @@ def position_of(text: str) -> int:
     return int(text[1:].partition(",")[0])
 
 
+@reads_events
 async def after_gap(connection: AsyncConnection, position: int, upto: int) -> int:
     """The last position before the next event above a position, at most `upto`.
 

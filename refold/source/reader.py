@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from itertools import chain
 from typing import Any
 
-import orjson
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -25,89 +23,29 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.errors import InvalidRequest, UnreadableEvent
 from refold.event import Event
-from refold.projection.columns import exact_json
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
 from refold.projection.keys.part import KeyPart, paths_read
+from refold.projection.narrowed.sent_event import WHOLE, Sent
 from refold.runtime.database import compiled, raw
-from refold.runtime.threads import Hand
+from refold.source.decoding import decoded
 from refold.source.port.current import event_source, events
+from refold.source.port.elsewhere import in_order, reads_events, require_reached
 from refold.source.portions import in_portions, weighed
 from refold.store.side_keys.tables import SideTable
 
-# Few enough events to stay in the processor's cache from decoding to folding. The decoder takes
-# twelve bytes of memory for each byte of JSON that it reads: for usual events, fewer than what
-# `refold.runtime.allocator` has mapped anew each time.
-_DECODED_AT_ONCE = 50
-_BYTES_AT_ONCE = 1 << 18
-
-
-def decoded(texts: Sequence[str], hand: Hand | None = None) -> Iterator[list[Any]]:
-    """Yields the fields of events as JSON, from statements that this module makes.
-
-    These are position, stream_id, version, type, data, metadata, recorded_at as ISO 8601, and for
-    statements in key order the key: as JSON has it, a list if it is composite.
-
-    Args:
-        texts: A chunk.
-        hand: Is told how large the events are.
-
-    Raises:
-        UnreadableEvent: While iterating, an event whose JSON cannot be decoded.
-    """
-    starts = range(0, len(texts), _DECODED_AT_ONCE)
-    return chain.from_iterable(_few(texts[at : at + _DECODED_AT_ONCE], hand) for at in starts)
-
-
-def _few(texts: Sequence[str], hand: Hand | None) -> Iterable[list[Any]]:
-    together = f"[{','.join(texts)}]"
-    if hand is not None:
-        hand.size += len(together)
-    if len(together) <= _BYTES_AT_ONCE:
-        return _decoded(texts, together)
-    return chain.from_iterable(_decoded([text], f"[{text}]") for text in texts)
-
-
-def _decoded(texts: Sequence[str], together: str) -> Iterable[list[Any]]:
-    fields = event_source().fields
-    found = _of_json(texts, together)
-    # One by one: what cannot be read ends the work at its place, not before.
-    return found if fields.is_own else map(fields.read, found)
-
-
-def _of_json(texts: Sequence[str], together: str) -> list[list[Any]]:
-    encoded = together.encode()
-    if not exact_json.may_lose(encoded):
-        try:
-            fields: list[list[Any]] = orjson.loads(encoded)
-            return fields
-        except orjson.JSONDecodeError:
-            pass  # one of them
-    return [_decoded_alone(text) for text in texts]
-
-
-def _decoded_alone(text: str) -> list[Any]:
-    try:
-        fields: list[Any] = exact_json.loads(text)
-        return fields
-    except ValueError as error:
-        position = text[1:].partition(",")[0]
-        raise UnreadableEvent(
-            f"event {position}: its JSON cannot be read ({error}), such as one nested too deep"
-        ) from None
-
 
 def wanted(
-    types: Sequence[str], since: datetime | None, source: Any = None
+    types: Sequence[str] | None, since: datetime | None, source: Any = None
 ) -> list[ColumnElement[bool]]:
-    """The condition for events of these types, recorded at a moment or later, if one is given.
+    """The condition for events of these types (None: all), recorded at a moment or later, if given.
 
     Raises:
         InvalidRequest: The event source does not know when events were recorded.
     """
     relation = events() if source is None else source
-    stored = event_source().stored_types(types)
-    conditions: list[ColumnElement[bool]] = [relation.c.type.in_(stored)]
+    stored = event_source().stored_types(types or ())
+    conditions: list[ColumnElement[bool]] = [] if types is None else [relation.c.type.in_(stored)]
     if since is not None:
         require_times("start_from")
         conditions.append(relation.c.recorded_at >= since)
@@ -134,7 +72,7 @@ def require_times(asked: str) -> None:
 async def read_window(
     connection: AsyncConnection,
     *,
-    types: Sequence[str],
+    types: Sequence[str] | None,
     after: int,
     upto: int,
     limit: int,
@@ -154,7 +92,7 @@ async def read_window(
 
 def in_position_order(
     *,
-    types: Sequence[str],
+    types: Sequence[str] | None,
     upto: int,
     after: int | None = None,
     since: datetime | None = None,
@@ -192,13 +130,16 @@ def not_at(positions: Sequence[int], source: Any = None) -> list[ColumnElement[b
     return [relation.c.position != all_(literal(list(positions), ARRAY(BigInteger)))]
 
 
-async def read_events(connection: AsyncConnection, statement: Select[Any]) -> list[Event]:
-    """All events of a statement that this module made."""
+@reads_events
+async def read_events(
+    connection: AsyncConnection, statement: Select[Any], *, upto: int | None = None
+) -> list[Event]:
+    """All events of a statement that this module made; `upto` is as for `reading`."""
+    await require_reached(connection, upto)
     sql, arguments = compiled(statement)
     driver = await raw(connection)
-    found = await driver.fetch(sql, *arguments)
     read: list[Event] = []
-    async for texts in in_portions(driver, found):
+    async for texts in in_portions(driver, await driver.fetch(sql, *arguments)):
         read += as_events(texts)
     return read
 
@@ -235,14 +176,10 @@ def misfit_of(paths: Sequence[KeyPart]) -> ColumnElement[bool]:
     return condition
 
 
-def key_compare(paths: Sequence[KeyPart], key: Key) -> tuple[Any, Any]:
-    """The key's expression and a key's value, as two sides for a comparison."""
-    return _compare(key_columns(paths), paths, key)
-
-
 def _compare(
     columns: Sequence[ColumnElement[Any]], paths: Sequence[KeyPart], key: Key
 ) -> tuple[Any, Any]:
+    columns = in_order(columns, paths)
     parts = key if isinstance(key, (tuple, list)) else (key,)
     values = [literal(part, path.column.type) for path, part in zip(paths, parts, strict=True)]
     if len(columns) == 1:
@@ -318,6 +255,7 @@ def in_key_order(
     among: Sequence[Key] | Select[Any] | None = None,
     passed_over: Sequence[int] = (),
     side: SideTable | None = None,
+    sent: Sent = WHOLE,
 ) -> Select[Any]:
     """Events ordered by key and position, for `decoded`; once for each key that an event has.
 
@@ -331,13 +269,14 @@ def in_key_order(
         among: Only these keys, or those that a statement finds; None for all.
         passed_over: The positions of events that are left out.
         side: Where the keys of a function are.
+        sent: What is sent of each event; see `sent_of`.
     """
     paths = projection.key_paths if side is None else side.parts
     assert paths is not None
-    columns = key_columns(paths)
+    columns = in_order(key_columns(paths), paths)
     names = [f"k{i}" for i in range(len(columns))]
     labelled = [column.label(name) for column, name in zip(columns, names, strict=True)]
-    columns_read = [events().c[name] for name in event_source().fields.names]
+    columns_read = [events().c[name] for name in event_source().fields.carried(sent)]
     statement = select(*columns_read, *labelled).where(
         events().c.position > (event_source().before if after is None else after),
         events().c.position <= upto,
@@ -347,7 +286,7 @@ def in_key_order(
     )
     if resume is not None:
         resumed_key, position = resume
-        left, right = key_compare(paths, resumed_key)
+        left, right = _compare(columns, paths, resumed_key)
         past = (left == right) & (events().c.position > position)
         statement = statement.where((left > right) | past)
     if among is not None:
@@ -356,4 +295,5 @@ def in_key_order(
     found = statement.order_by(*columns, events().c.position).offset(0).subquery()
     keys = [found.c[name] for name in names]
     key = keys[0] if len(keys) == 1 else func.json_build_array(*keys)
-    return select(weighed(found, key)).order_by(*keys, found.c.position)
+    apart = [key] if sent.has_key_apart else []
+    return select(weighed(found, *apart, sent=sent)).order_by(*keys, found.c.position)

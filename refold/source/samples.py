@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
-from refold.source import side_keys
+from refold.source.keyed import side_keys
+from refold.source.port.elsewhere import reads_events
 from refold.source.port.sampling import sampled
 from refold.source.reader import key_columns, keyed_events, not_at
 from refold.store.side_keys.tables import SideTable
@@ -19,6 +20,7 @@ from refold.store.side_keys.tables import SideTable
 _DRAWN_FROM = (50_000, 2_000_000)
 
 
+@reads_events
 async def sample_logged_keys(
     connection: AsyncConnection,
     projection: Projection,

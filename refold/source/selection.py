@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,11 +16,22 @@ from refold.projection.keys.part import KeyPart
 from refold.requests.criteria import Criteria
 from refold.requests.runs import BackfillRequest
 from refold.source.port.current import event_source, events
+from refold.source.port.elsewhere import events_engine, reads_events, require_reached
 from refold.source.portions import weighed
-from refold.source.reader import key_columns, keyed_events, range_of, require_times, wanted
+from refold.source.reader import (
+    key_columns,
+    keyed_events,
+    one_of,
+    range_of,
+    require_times,
+    wanted,
+)
 from refold.source.tenants import of_tenant
 
+_KEYS_AT_ONCE = 5000
 
+
+@reads_events
 async def fixed(connection: AsyncConnection, asked: BackfillRequest, *, head: int) -> Selection:
     """Turns what is asked for into a range of positions that no longer depends on the moment.
 
@@ -35,6 +46,7 @@ async def fixed(connection: AsyncConnection, asked: BackfillRequest, *, head: in
     """
     criteria = asked.criteria
     assert criteria is not None
+    await require_reached(connection, head)
     first, last = asked.from_position or 0, head
     from_date, to_date = asked.from_date, asked.to_date
     if asked.to_position is not None:
@@ -119,11 +131,53 @@ def one_by_one(conditions: list[ColumnElement[bool]]) -> Select[Any]:
     return select(weighed()).where(*conditions).order_by(events().c.position)
 
 
+@reads_events
 async def count_selected(connection: AsyncConnection, conditions: list[ColumnElement[bool]]) -> int:
     """How many events a condition finds."""
     counted = await connection.scalar(select(func.count()).select_from(events()).where(*conditions))
     assert counted is not None
     return counted
+
+
+async def found_keys(
+    connection: AsyncConnection,
+    projection: Projection,
+    conditions: list[ColumnElement[bool]],
+    *,
+    upto: int,
+) -> AsyncGenerator[dict[Key, int], None]:
+    """The keys of the events that a condition finds, and how many events each has, some at a time.
+
+    Args:
+        connection: To the read models, whose database has not the events.
+        projection: One whose key is made of paths.
+        conditions: Which events; those without a key have none.
+        upto: The last position that is looked at (inclusive).
+    """
+    columns = key_columns(projection.key_paths or ())
+    has_key = [column.is_not(None) for column in columns]
+    labelled = [column.label(f"k{i}") for i, column in enumerate(columns)]
+    # Grouped in an outer query, as an expression with parameters is not its own copy.
+    inner = select(*labelled).where(*conditions, *has_key).subquery()
+    statement = select(func.count(), *inner.c).group_by(*inner.c)
+    async with events_engine(connection.engine).connect() as there:
+        await require_reached(there, upto)
+        result = await there.stream(statement)
+        async for rows in result.partitions(_KEYS_AT_ONCE):
+            yield {key[0] if len(key) == 1 else tuple(key): count for count, *key in rows}
+
+
+@reads_events
+async def having_events(
+    connection: AsyncConnection, projection: Projection, keys: Sequence[Key], *, upto: int
+) -> set[Key]:
+    """Those of these keys that have an event up to a position (inclusive)."""
+    paths = projection.key_paths
+    assert paths is not None
+    await require_reached(connection, upto)
+    named = [events().c.position <= upto, *keyed_events(projection), one_of(paths, keys)]
+    rows = await connection.execute(select(*key_columns(paths)).where(*named).distinct())
+    return {row[0] if len(row) == 1 else tuple(row) for row in rows}
 
 
 def without_events(

@@ -14,6 +14,7 @@ from refold.projection.declaration import Projection
 from refold.projection.key import Key
 from refold.projection.keys.part import paths_read
 from refold.source.port.current import event_source, events
+from refold.source.port.elsewhere import in_order, reads_events
 from refold.source.port.sampling import sampled
 from refold.source.reader import (
     key_columns,
@@ -32,6 +33,7 @@ Bounds = list[tuple[Key | None, Key | None]]
 _SAMPLE = 50_000
 
 
+@reads_events
 async def key_bounds(
     connection: AsyncConnection, projection: Projection, *, upto: int, slices: int
 ) -> Bounds:
@@ -58,9 +60,8 @@ async def _cuts(
     assert paths is not None
     source, _ = await sampled(connection, upto=upto, size=_SAMPLE)
     names = [f"k{i}" for i in range(len(paths))]
-    columns = [
-        column.label(name) for column, name in zip(key_columns(paths, source), names, strict=True)
-    ]
+    parts = in_order(key_columns(paths, source), paths)
+    columns = [part.label(name) for part, name in zip(parts, names, strict=True)]
     bucket = func.ntile(slices).over(order_by=columns).label("bucket")
     inner = (
         select(*columns, bucket)
@@ -79,13 +80,14 @@ async def _cuts(
     return list(dict.fromkeys(highest[:-1]))
 
 
+@reads_events
 async def slice_totals(
     connection: AsyncConnection,
     projection: Projection,
     bounds: Bounds,
     *,
     upto: int,
-    among: Select[Any] | None = None,
+    among: Select[Any] | Sequence[Key] | None = None,
     passed_over: Sequence[int] = (),
 ) -> list[int]:
     """How many events each range has, up to a position (inclusive); of some keys only, if given.
@@ -115,6 +117,7 @@ async def slice_totals(
     return list(totals)
 
 
+@reads_events
 async def count_keys(connection: AsyncConnection, projection: Projection, *, upto: int) -> int:
     """How many keys have an event up to a position (inclusive); reads them all."""
     paths = projection.key_paths
@@ -125,6 +128,7 @@ async def count_keys(connection: AsyncConnection, projection: Projection, *, upt
     return counted
 
 
+@reads_events
 async def raise_misfit(
     connection: AsyncConnection, projection: Projection, condition: list[ColumnElement[bool]]
 ) -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import ColumnElement, String, Text, cast, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.errors import InvalidRequest
 from refold.source.port.current import event_source, events
+from refold.source.port.elsewhere import is_elsewhere, reading
+from refold.source.reader import at
+from refold.store import dead_letters, schema
 
 
 def of_tenant(tenant: str, path: str | None) -> ColumnElement[bool]:
@@ -48,11 +52,24 @@ def require_path(tenant: str, path: str | None) -> None:
         )
 
 
-def at_tenants_position(
-    position: ColumnElement[int], among: ColumnElement[bool]
+async def letters_of(
+    connection: AsyncConnection, name: str, generation: int, among: ColumnElement[bool]
 ) -> ColumnElement[bool]:
-    """The condition for rows with the position of one of these events."""
-    return select(events().c.position).where(events().c.position == position, among).exists()
+    """The condition for a generation's dead letters of these events.
+
+    Args:
+        connection: To the read models' database.
+        name: The projection.
+        generation: The generation.
+        among: Which events.
+    """
+    position, own = schema.dead_letters.c.position, events().c.position
+    if not is_elsewhere():
+        return select(own).where(own == position, among).exists()
+    positions = await dead_letters.positions(connection, name, generation)
+    async with reading(connection) as there:
+        found = await there.execute(select(own).where(at(positions), among))
+    return position.in_(list(found.scalars()))
 
 
 def _named(path: str) -> ColumnElement[Any]:

@@ -11,12 +11,15 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
+import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.runtime.database import raw
 from refold.runtime.sessions import is_pooled
 from refold.source.port.current import event_source
+from refold.source.port.elsewhere import reading
 
 
 class Bell:
@@ -40,15 +43,26 @@ class Bell:
 @asynccontextmanager
 async def listening(connection: AsyncConnection) -> AsyncIterator[Bell]:
     """A bell that rings after each transaction that notifies, as long as the connection lives."""
-    driver = await raw(connection)
     bell = Bell()
     channel = event_source().wakes_on
-    if channel is None or is_pooled(driver):
-        yield bell  # nobody notifies, or not a pooled session: the clock wakes instead
+    if channel is None:
+        yield bell  # nobody notifies: the clock wakes instead
         return
-    await driver.add_listener(channel, bell.ring)
+    async with reading(connection) as there:
+        driver = await raw(there)
+        if is_pooled(driver) or not await _listens(driver, channel, bell):
+            yield bell
+            return
+        try:
+            yield bell
+        finally:
+            if not driver.is_closed():
+                await driver.remove_listener(channel, bell.ring)
+
+
+async def _listens(driver: asyncpg.Connection[Any], channel: str, bell: Bell) -> bool:
     try:
-        yield bell
-    finally:
-        if not driver.is_closed():
-            await driver.remove_listener(channel, bell.ring)
+        await driver.add_listener(channel, bell.ring)
+    except asyncpg.ReadOnlySQLTransactionError:  # a standby
+        return False
+    return True

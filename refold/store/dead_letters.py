@@ -200,6 +200,7 @@ async def release(
     high: Key | None,
     *,
     selected_by: str | None = None,
+    collation: str | None = None,
     side: SideTable | None = None,
 ) -> int:
     """Removes the letters of the keys with low < key <= high (None: no bound): they are refolded.
@@ -211,6 +212,7 @@ async def release(
         low: Only keys above this (exclusive).
         high: Only keys up to this (inclusive).
         selected_by: Only those that this run repairs, in ``refold.selected_keys``; None for all.
+        collation: By which text is ordered; None for its own.
         side: Where the keys of a function are; None if it has none.
 
     Returns:
@@ -218,7 +220,8 @@ async def release(
     """
     own = _of(projection.name, generation) & dead_letters.c.key.is_not(None)
     condition: list[ColumnElement[bool]] = [own]
-    column, literals = _comparable(projection.key_paths if side is None else side.parts, own)
+    paths = projection.key_paths if side is None else side.parts
+    column, literals = _comparable(paths, own, collation)
     if low is not None:
         condition.append(column > literals(low))
     if high is not None:
@@ -248,13 +251,15 @@ _STORED_AS: list[tuple[Any, Any]] = [
 """How key columns that are no text are compared, and which these are."""
 
 
-def _comparable(paths: Sequence[KeyPart] | None, own: ColumnElement[bool]) -> tuple[Any, Any]:
+def _comparable(
+    paths: Sequence[KeyPart] | None, own: ColumnElement[bool], ordered_by: str | None
+) -> tuple[Any, Any]:
     """A letter's key as it is ordered in the read model, and what makes a key such a value."""
     assert paths is not None
     columns: list[Any] = []
     for index, path in enumerate(paths):
         text, kind = dead_letters.c.key[index].astext, path.column.type
-        collation = getattr(kind, "collation", None)
+        collation = ordered_by or getattr(kind, "collation", None)
         stored_as = next((sql for sql, of in _STORED_AS if isinstance(kind, of)), None)
         if stored_as is not None:
             # Only this generation's letters: the keys of others may be no such values.

@@ -29,7 +29,7 @@ async def show(
     connection: AsyncConnection,
     worker: str,
     queue: str,
-    versions: Mapping[tuple[str, int], Sequence[str]],
+    versions: Mapping[tuple[str, int], Sequence[str] | None],
 ) -> None:
     """Shows that a worker is there, and what it has.
 
@@ -37,7 +37,7 @@ async def show(
         connection: In a transaction.
         worker: Which one.
         queue: See `queue_of`.
-        versions: The event types that each projection reads, by its name and version.
+        versions: The event types that each projection reads (None: all), by its name and version.
     """
     if not versions:
         return
@@ -48,7 +48,7 @@ async def show(
                 "queue": queue,
                 "projection": name,
                 "version": version,
-                "event_types": list(types),
+                "event_types": None if types is None else list(types),
             }
             for (name, version), types in sorted(versions.items())
         ]

@@ -11,9 +11,9 @@ from temporalio.worker import Interceptor
 
 from refold.activities.delivery import DeliveryActivities
 from refold.activities.follow import FollowActivities
-from refold.activities.keys import KeyActivities
 from refold.activities.lifecycle import LifecycleActivities
 from refold.activities.live import LiveActivities
+from refold.activities.mirror import MirrorActivities
 from refold.activities.plan import PlanningActivities
 from refold.activities.refold import RefoldActivities
 from refold.activities.retention import RetentionActivities
@@ -65,7 +65,6 @@ def make_activities(
     executions = TemporalExecutions(client)
     planning = PlanningActivities(engine, registry, settings, executions, storage)
     snapshotting = SnapshotActivities(engine, registry, patience)
-    keying = KeyActivities(engine, registry, settings)
     refolding = RefoldActivities(engine, registry, settings)
     following = FollowActivities(engine, registry, settings)
     shadowing = ShadowActivities(engine, registry, patience)
@@ -74,6 +73,7 @@ def make_activities(
     retention = RetentionActivities(engine, registry)
     lifecycle = LifecycleActivities(engine)
     live = LiveActivities(engine, registry, storage, patience)
+    mirroring = MirrorActivities(engine, settings, executions)
     recording = SystemEventActivities(engine)
     delivery = DeliveryActivities(
         engine,
@@ -86,7 +86,7 @@ def make_activities(
         planning.begin_rollback,
         planning.begin_snapshot,
         snapshotting.copy_generation,
-        keying.compute_keys,
+        planning.compute_keys,
         refolding.refold_segment,
         following.follow_segment,
         shadowing.build_indexes,
@@ -95,6 +95,8 @@ def make_activities(
         swapping.swap_generation,
         retention.drop_generations,
         live.follow_live,
+        mirroring.copy_events,
+        mirroring.end_mirror,
         recording.record_system_event,
         recording.read_system_events,
         delivery.next_deliveries,
@@ -118,13 +120,13 @@ def make_interceptors(
     ]
 
 
-def most_activities(registry: Registry) -> int:
+def most_activities(registry: Registry, settings: Settings) -> int:
     """How many activities a worker takes at a time when nobody says otherwise.
 
-    Each handler of each projection has a place: one that hangs takes no other's.
+    Each handler of each projection has a place: one that hangs takes no other's. So has a mirror.
     """
     handlers = sum(len(registry.system_handlers(projection.name)) for projection in registry)
-    return MAX_ACTIVITIES + len(registry) + handlers
+    return MAX_ACTIVITIES + len(registry) + handlers + len(settings.mirrors)
 
 
 def make_chores(

@@ -16,11 +16,13 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker import ReplayerConfig, Worker, WorkerConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
+from refold.errors import ConfigurationError
 from refold.projection.registry import Registry
 from refold.runtime.database import make_engine
 from refold.runtime.payloads import forgiving, forgiving_converter, with_pydantic
 from refold.runtime.settings import Settings, load_settings
 from refold.source.port.current import use_source
+from refold.source.port.elsewhere import is_elsewhere
 from refold.source.port.requirements import require_keys_seen
 from refold.store.checkpoints.stores import CheckpointStores
 from refold.store.deployments import queue_of
@@ -135,7 +137,7 @@ class RefoldPlugin(SimplePlugin):
             OwnActivities(names, around, part.gate),
         ]
         if config.get("tuner") is None and config.get("max_concurrent_activities") is None:
-            config["max_concurrent_activities"] = most_activities(part.registry)
+            config["max_concurrent_activities"] = most_activities(part.registry, part.settings)
         # Else a worker that has a workflow gets its steps out of turn, and gets those again that
         # it has just left to others.
         config["disable_eager_activity_execution"] = True
@@ -189,10 +191,18 @@ class RefoldPlugin(SimplePlugin):
             registry = self._registry
             if registry is None:
                 registry = settings.registry()
-            require_keys_seen(use_source(settings), registry)
+            source = use_source(settings)
+            require_keys_seen(source, registry)
+            if settings.mirrors and source.is_own and is_elsewhere():
+                raise ConfigurationError(
+                    "REFOLD_MIRRORS: expected the events beside the read models, as mirrors copy "
+                    "to refold.events there, got REFOLD_EVENTS_URL: unset one of them"
+                )
             stores = CheckpointStores(settings)
             stores.require(registry)
-            places = config.get("max_concurrent_activities") or MAX_ACTIVITIES + len(registry)
+            places = config.get("max_concurrent_activities") or (
+                MAX_ACTIVITIES + len(registry) + len(settings.mirrors)
+            )
             self._parts[place] = _Part(
                 forgiving(client),
                 self._engine or make_engine(settings, activities=places),

@@ -11,6 +11,7 @@ from refold.errors import ConfigurationError
 from refold.runtime.database import DATABASE_ERRORS, check_reachable
 from refold.runtime.judgement import Judgement, judge, told
 from refold.source.checking.check import require_readable
+from refold.source.port.elsewhere import events_engine
 from refold.store.migrate import require_migrated
 
 logger = logging.getLogger(__name__)
@@ -32,11 +33,16 @@ async def wait_until_ready(engine: AsyncEngine) -> None:
     """
     pause = _FIRST_PAUSE_SECONDS
     while True:
-        answered = False
+        answered, where = False, ""
         try:
+            where = _where(engine)
             await check_reachable(engine)
             answered = True
             await require_migrated(engine)
+            there = events_engine(engine)
+            if there is not engine:
+                answered, where = False, f"{_where(there)} (REFOLD_EVENTS_URL)"
+                await check_reachable(there)
             looking = engine.execution_options(isolation_level="AUTOCOMMIT")
             async with looking.connect() as connection:
                 return await require_readable(connection)
@@ -45,10 +51,13 @@ async def wait_until_ready(engine: AsyncEngine) -> None:
         except DATABASE_ERRORS as error:
             if answered and judge(error) is not Judgement.PASSING:
                 raise
-            port = f":{engine.url.port}" if engine.url.port else ""
-            where = f"{engine.url.host or 'the local server'}{port}"
             logger.warning(
                 "PostgreSQL at %s does not answer (%s); trying again", where, told(error)
             )
         await asyncio.sleep(min(pause, _LONGEST_PAUSE_SECONDS))
         pause *= 2
+
+
+def _where(engine: AsyncEngine) -> str:
+    port = f":{engine.url.port}" if engine.url.port else ""
+    return f"{engine.url.host or 'the local server'}{port}"

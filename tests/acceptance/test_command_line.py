@@ -44,10 +44,19 @@ def test_rebuild_backfill_and_status(dev: DevStack, shop_events: int) -> None:
     assert (status["position"], status["events_behind"]) == (shop_events, 0)
     assert status["generation"] == generation
     assert status["held_by"] is None
+    assert (status["state"], status["next_command"]) == (
+        "not followed",
+        "refold start order-summary",
+    )
+    assert (status["versions"], status["rollback_to"]) == ([1], [generation - 1])
+    assert status["rows"] is not None
     assert (status["run"]["kind"], status["run"]["status"]) == ("Backfill", "completed")
     shown = dev.refold("status")
     assert shown.status == DONE
     assert "product-sales" in shown.out
+    assert "refold start order-summary" in shown.out
+    one = dev.refold("status", "order-summary")
+    assert f"rollback to    {generation - 1}" in one.out
 
 
 @pytest.mark.soak

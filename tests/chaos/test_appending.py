@@ -16,6 +16,7 @@ from temporalio.client import Client
 from refold.store.schema import events
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
+from tests.support.elsewhere import PLACES
 from tests.support.runs import assert_oracle, checkpoint, leftovers, run, until, working
 from tests.support.soaking import soak
 
@@ -78,7 +79,7 @@ async def appending(database: Database, seed: int) -> AsyncIterator[list[_Writer
     """Writers at work until the context ends; their open transactions are finished then."""
     writers = [_Writer(number, seed + number) for number in range(WRITERS)]
     stopped = asyncio.Event()
-    tasks = [asyncio.create_task(writer.write(database.url, stopped)) for writer in writers]
+    tasks = [asyncio.create_task(writer.write(database.log_url, stopped)) for writer in writers]
     try:
         yield writers
     finally:
@@ -96,6 +97,7 @@ _MOVES = [
 ]
 
 
+@pytest.mark.parametrize("database", PLACES, indirect=True)
 @pytest.mark.parametrize("runs", [2, *soak(6)])
 async def test_nothing_is_missed_while_transactions_commit_out_of_order(
     client: Client, database: Database, runs: int
@@ -107,7 +109,7 @@ async def test_nothing_is_missed_while_transactions_commit_out_of_order(
     projection = counters(batch_size=5, partitions=3)
 
     async def some_are_there() -> bool:
-        async with engine.connect() as connection:
+        async with database.log.connect() as connection:
             return (await connection.scalar(select(func.count()).select_from(events)) or 0) > 200
 
     async with working(client, database, registry_of(projection)):
@@ -122,7 +124,7 @@ async def test_nothing_is_missed_while_transactions_commit_out_of_order(
                 assert result.position >= before
                 await assert_oracle(engine, projection)
         await run(client, database, "Backfill", "counters", criteria="incremental_update")
-    async with engine.connect() as connection:
+    async with database.log.connect() as connection:
         count, highest = (
             await connection.execute(select(func.count(), func.max(events.c.position)))
         ).one()

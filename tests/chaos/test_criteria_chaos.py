@@ -17,6 +17,7 @@ from temporalio.client import Client
 from refold import Event
 from refold.store.schema import events
 from tests.support.databases import Database
+from tests.support.elsewhere import PLACES
 from tests.support.mortal import mortal
 from tests.support.processes import worker_environment, worker_processes
 from tests.support.runs import events_upto, leftovers, rows_of, run, start
@@ -92,6 +93,7 @@ async def corrupt(database: Database, random: Random) -> None:
         await connection.execute(insert(table).values(stray))
 
 
+@pytest.mark.parametrize("database", PLACES, indirect=True)
 @pytest.mark.parametrize(
     ("seed", "rounds"),
     [
@@ -107,7 +109,7 @@ async def test_selected_keys_are_right_wherever_the_worker_dies(
     print(f"seed {seed}")
     random = Random(seed)
     count = random.randint(60, 400)
-    async with database.engine.begin() as connection:
+    async with database.log.begin() as connection:
         await connection.execute(insert(events), a_log(random, count))
     death = tmp_path / "death"
     environment = worker_environment(

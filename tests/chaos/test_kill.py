@@ -21,6 +21,7 @@ from tests.support.counting import (
     folds,
 )
 from tests.support.databases import Database
+from tests.support.elsewhere import PLACES
 from tests.support.processes import WorkerProcesses, worker_environment, worker_processes
 from tests.support.runs import assert_oracle, leftovers, run, start, working, write
 from tests.support.soaking import soak
@@ -64,6 +65,7 @@ def chance_of(name: str) -> random.Random:
     ],
 )
 @pytest.mark.parametrize("kind", ["Rebuild", *soak("Backfill")])
+@pytest.mark.parametrize("database", PLACES, indirect=True)
 async def test_every_event_is_folded_though_workers_are_killed(
     client: Client, database: Database, tmp_path: Path, kind: str, kills: int
 ) -> None:

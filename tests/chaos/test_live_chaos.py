@@ -21,12 +21,14 @@ from tests.chaos.test_appending import appending
 from tests.support.counters import counters, registry_of, siblings
 from tests.support.counting import counted_events, counting
 from tests.support.databases import Database
+from tests.support.elsewhere import PLACES
 from tests.support.live import live
 from tests.support.processes import worker_environment, worker_processes
 from tests.support.runs import assert_oracle, checkpoint, queue, run, until, working, write
 from tests.support.soaking import soak
 
 
+@pytest.mark.parametrize("database", PLACES, indirect=True)
 @pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.soak)])
 async def test_nothing_is_missed_or_taken_twice_while_three_follow(
     client: Client, database: Database, seconds: float
@@ -43,7 +45,7 @@ async def test_nothing_is_missed_or_taken_twice_while_three_follow(
             await stack.enter_async_context(live(client, database, projection=projection.name))
         async with appending(database, seed):
             await asyncio.sleep(seconds)
-        async with database.engine.connect() as connection:
+        async with database.log.connect() as connection:
             highest = await connection.scalar(select(func.max(events.c.position))) or 0
 
         async def caught_up() -> bool:
@@ -56,6 +58,7 @@ async def test_nothing_is_missed_or_taken_twice_while_three_follow(
         assert await assert_oracle(database.engine, projection)
 
 
+@pytest.mark.parametrize("database", PLACES, indirect=True)
 @pytest.mark.parametrize("rounds", [1, pytest.param(8, marks=pytest.mark.soak)])
 async def test_rows_are_right_at_every_checkpoint_whatever_goes_on(
     client: Client, database: Database, rounds: int
@@ -106,6 +109,7 @@ async def assert_right_now(engine: AsyncEngine, projection: Projection) -> tuple
 
 
 @pytest.mark.timeout(900)  # up to a quarter of a minute a kill, until all time limits are over
+@pytest.mark.parametrize("database", PLACES, indirect=True)
 @pytest.mark.parametrize("kills", [1, *soak(2, 20)])
 async def test_it_goes_on_though_workers_are_killed(
     client: Client, database: Database, tmp_path: Path, kills: int
@@ -135,7 +139,7 @@ async def test_it_goes_on_though_workers_are_killed(
             worker.kill()
             position = await checkpoint(database.engine, counting)
             worker = workers.start()
-        async with database.engine.connect() as connection:
+        async with database.log.connect() as connection:
             highest = await connection.scalar(select(func.max(events.c.position)))
 
         async def caught_up() -> bool:

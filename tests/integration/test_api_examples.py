@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import text
 from temporalio.client import Client
 
-from examples.api import keeping, managing, serving
+from examples.api import keeping, managing, mirroring, serving
 from projections.order_summary import order_summary
 from refold import ProjectionManager
 from refold.projection.registry import Registry
@@ -103,6 +103,35 @@ async def test_the_example_does_what_it_says(
         if example is managing.reject:
             assert "rejected: wrong totals" in capsys.readouterr().out
     await assert_oracle(shop.engine, order_summary)
+
+
+async def test_a_mirror_is_steered_as_it_is_told(
+    client: Client, database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mirrors = ["examples.api.mirroring:ledger"]
+
+    async def says(expected: str) -> None:
+        async def told() -> bool:
+            await mirroring.get_mirrors(manager)
+            return expected in capsys.readouterr().out
+
+        await until(told)
+
+    async with (
+        ProjectionManager(client, database.url, task_queue=queue(database)) as manager,
+        working(client, database, Registry([order_summary]), mirrors=mirrors),
+        ended_after(client, "mirror/ledger"),
+    ):
+        await mirroring.start_mirror(manager)
+        await says("ledger live 3")
+        await mirroring.set_mirror_limits(manager)
+        await mirroring.pause_mirror(manager)
+        await says("ledger paused 3 it is paused")
+        await mirroring.resume_mirror(manager)
+        await says("ledger live 3")
+        await mirroring.cancel_mirror(manager)
+        await says("ledger cancelled 3")
+    assert mirroring.mirror_source() is mirroring.ledger
 
 
 def test_event_sources_are_made() -> None:

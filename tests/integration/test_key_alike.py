@@ -25,7 +25,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.event import Event
 from refold.projection.declaration import Projection
 from refold.projection.keys.path import KeyPath
-from refold.source.reader import decoded, in_key_order, read_events
+from refold.source.decoding import decoded
+from refold.source.reader import in_key_order, read_events
 from refold.store.schema import events
 from tests.support.alike_keys import (
     EXAMPLES,

@@ -133,6 +133,10 @@ async def by_all_routes(client: Client, database: Database, chance: Random) -> N
 
             invoices = 'event.type == "InvoiceIssued"'
             named = await routes.named(type="InvoiceIssued")
+            plan = await manager.plan("Backfill", "kinds", predicate=invoices)
+            assert plan.foretold is not None
+            assert (plan.foretold.added, plan.foretold.removed, plan.foretold.changed) == (0, 0, 0)
+            assert 10 < plan.foretold.keys <= (plan.selected_keys or 0)
             assert await routes.repaired_by(predicate=invoices) == named
             # What SQL cannot decide is judged in Python.
             notes = 'size(event.stream_id) > 5 && event.type == "Noted"'

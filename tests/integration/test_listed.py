@@ -18,6 +18,7 @@ from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
 from tests.support.live import live
+from tests.support.mirroring import at_work, fresh, mirror
 from tests.support.runs import start, until, working, write
 
 
@@ -114,6 +115,16 @@ async def test_a_live_projection_is_listed(listed: Client, database: Database) -
         query = "RefoldKind = 'Projection' AND RefoldProjection = 'counters'"
         assert (await found(listed, query))[0].id == following.id
         assert await found(listed, f"{query} AND RefoldStatus IN ('live', 'needs_rebuild')")
+
+
+async def test_a_mirror_is_listed(listed: Client, database: Database) -> None:
+    with fresh():
+        async with (
+            at_work(listed, database),
+            mirror(listed, database, requested_by="ann") as copying,
+        ):
+            query = "RefoldKind = 'Mirror' AND RefoldRequestedBy = 'ann'"
+            assert (await found(listed, f"{query} AND RefoldStatus = 'live'"))[0].id == copying.id
 
 
 async def test_without_search_attributes_runs_go_on_unlisted(

@@ -16,6 +16,7 @@ from refold.projection.registry import Registry
 from refold.source.port.current import using
 from tests.support.counters import registry_of
 from tests.support.databases import Database
+from tests.support.elsewhere import PLACES
 from tests.support.letters import aside, fold_setting_aside, held, letters, mended
 from tests.support.live import live
 from tests.support.mapped import NOON, Log, log_of, tallies
@@ -24,11 +25,13 @@ from tests.support.runs import checkpoint, queue, rows_of, run, until, working
 from tests.support.settling import session
 from tests.support.store_shapes import PLAIN
 
+pytestmark = pytest.mark.parametrize("database", PLACES, indirect=True)
+
 
 @pytest.fixture
 async def odd(database: Database) -> AsyncIterator[Log]:
     async with log_of(ODD, database) as log:
-        with using(ODD.source()):
+        with using(ODD.source(), database.events_url):
             yield log
 
 
@@ -97,7 +100,7 @@ async def test_one_tenants_rows_are_repaired_by_the_tenants_column(
     await written(odd, ("Added", "a", 1), ("Added", "b", 2), ("Added", "b", 2))
     async with working(client, odd.database, Registry([projection])):
         await run(client, odd.database, "Rebuild", "paths")
-        await odd.execute("UPDATE paths SET sum = sum + 1000")
+        await odd.change("UPDATE paths SET sum = sum + 1000")
         await run(client, odd.database, "Backfill", "paths", tenant="2")
         assert [*await odd.different(projection)] == ["a"]
 
@@ -111,7 +114,7 @@ async def test_a_snapshot_comes_back_with_the_events_since(client: Client, odd: 
         await odd.append(40)
         await run(client, odd.database, "Backfill", "streams", criteria="incremental_update")
         assert await odd.different(projection) == {}
-        await odd.execute("UPDATE streams SET sum = sum + 1000")
+        await odd.change("UPDATE streams SET sum = sum + 1000")
         back = await run(client, odd.database, "Rollback", "streams", to_generation=2)
         assert back.status == "rolled_back"
         assert await odd.different(projection) == {}
@@ -131,7 +134,7 @@ async def test_the_last_events_and_a_range_of_positions_name_their_keys(
             ({"from_position": odd.events[100].position}, odd.events[100:]),
             ({"to_date": odd.events[4].recorded_at.isoformat()}, odd.events[:4]),
         ):
-            await odd.execute("UPDATE paths SET sum = sum + 1000")
+            await odd.change("UPDATE paths SET sum = sum + 1000")
             there = {*await rows_of(odd.database.engine, projection)}
             await run(client, odd.database, "Backfill", "paths", **fields)
             repaired = {event.data["key"] for event in chosen}
@@ -146,7 +149,7 @@ async def test_a_live_projection_loses_no_event_whose_position_was_drawn_first(
 ) -> None:
     projection = tallies()[0]
     async with log_of(PLAIN, database) as log:
-        with using(PLAIN.source()):
+        with using(PLAIN.source(), database.events_url):
             async with (
                 working(client, database, Registry([projection])),
                 session(database) as early,

@@ -12,10 +12,13 @@ from refold.source.port.current import using
 from refold.source.port.sampling import sampled
 from refold.source.slices import key_bounds
 from tests.support.databases import Database
+from tests.support.elsewhere import PLACES
 from tests.support.live import live
 from tests.support.mapped import NOON, Log, log_of, registry, tallies
 from tests.support.odd_shape import ODD
 from tests.support.runs import checkpoint, run, until, working
+
+pytestmark = pytest.mark.parametrize("database", PLACES, indirect=True)
 
 NAMES = ["paths", "streams", "texts", "functions"]
 
@@ -23,7 +26,7 @@ NAMES = ["paths", "streams", "texts", "functions"]
 @pytest.fixture
 async def odd(database: Database) -> AsyncIterator[Log]:
     async with log_of(ODD, database) as log:
-        with using(ODD.source()):
+        with using(ODD.source(), database.events_url):
             yield log
 
 
@@ -34,7 +37,7 @@ async def same(log: Log, *names: str) -> None:
 
 
 async def corrupt(log: Log, name: str) -> None:
-    await log.execute(f"UPDATE {name} SET sum = sum + 1000")
+    await log.change(f"UPDATE {name} SET sum = sum + 1000")
 
 
 async def test_every_route_leads_to_the_rows_of_the_oracle(client: Client, odd: Log) -> None:
@@ -103,7 +106,7 @@ async def test_an_event_that_is_no_json_is_named_on_every_route(client: Client, 
 
 async def test_samples_are_drawn_from_pages_of_the_table(odd: Log) -> None:
     await odd.append(3000)
-    async with odd.database.engine.connect() as connection:
+    async with odd.database.log.connect() as connection:
         _, whole = await sampled(connection, upto=10**16, size=500)
         assert whole  # nobody has counted the rows
         await connection.execute(text('ANALYZE odd."Log"'))

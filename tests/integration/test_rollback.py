@@ -108,7 +108,9 @@ async def test_rollback_without_the_handlers_is_refused_unless_stale_is_allowed(
         await run(client, database, "Rebuild", "counters")
         before = await rows_of(database.engine, old)
     async with working(client, database, registry_of(new)):
-        await run(client, database, "Rebuild", "counters")
+        result = await run(client, database, "Rebuild", "counters")
+        assert result.note is not None
+        assert "keep version 1 registered beside version 2" in result.note
         await write(database.engine, some(start_at=300))
         said = await refusal(client, database, {"projection": "counters"})
         assert "built by version 1, whose handlers are not registered (registered: 2)" in said

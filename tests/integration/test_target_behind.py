@@ -137,7 +137,7 @@ async def test_a_target_that_comes_as_far_in_between_is_waited_for_too(
     metadata = MetaData()
     referred = customers(metadata)
     orders_ = orders(metadata, lambda m, t: [column("customers.customer_id")], name="orders")
-    require = Tracing._require_not_behind
+    require = Tracing.require_not_behind
     came: list[bool] = []
 
     async def late(self: Tracing, *arguments: Any) -> None:
@@ -148,7 +148,7 @@ async def test_a_target_that_comes_as_far_in_between_is_waited_for_too(
             )
         await require(self, *arguments)
 
-    monkeypatch.setattr(Tracing, "_require_not_behind", late)
+    monkeypatch.setattr(Tracing, "require_not_behind", late)
     await write(database.engine, EVENTS)
     async with working(client, database, registry_of(referred, orders_)):
         await run_all(client, database, "Rebuild", ["customers"])

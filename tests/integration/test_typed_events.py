@@ -58,8 +58,10 @@ class Ordered(BaseModel):
 
 @dataclass(frozen=True)
 class Paid:
+    """Its key is at another path; version 1, `Payment`, has cents."""
+
     event_type: ClassVar[str] = "order.paid"
-    key: str
+    order: str
     amount: Decimal
 
 
@@ -68,6 +70,7 @@ def upcasters() -> Iterator[None]:
     with UPCASTERS.set_apart():
         upcast("Bought", from_version=1, to_type="Ordered", to_version=2)(_with_a_line)
         upcast("Ordered", from_version=2)(_with_lines)
+        upcast("Payment", from_version=1, to_type="order.paid")(_in_units)
         yield
 
 
@@ -81,6 +84,10 @@ def _with_lines(event: Event) -> dict[str, Any]:
     return {"key": event.data["key"], "lines": [event.data["line"]], "currency": currency}
 
 
+def _in_units(event: Event) -> dict[str, Any]:
+    return {"order": event.data["order"], "amount": str(Decimal(event.data["cents"]) / 100)}
+
+
 def orders(**policy: Any) -> Projection:
     """Counts and sums for each key, with handlers of classes."""
     projection = _declared(BackfillPolicy(**{"batch_size": 7, "partitions": 2, **policy}))
@@ -91,7 +98,7 @@ def orders(**policy: Any) -> Projection:
         units = sum(line.quantity for line in event.data.lines)
         return {**row, "units": row["units"] + units, "last": event.data.currency}
 
-    @projection.on(Paid)
+    @projection.on(Paid, key="data.order")
     def paid(row: Row | None, event: TypedEvent[Paid]) -> Row | None:
         return None if row is None else {**row, "paid": row["paid"] + event.data.amount}
 
@@ -108,7 +115,7 @@ def newest() -> Projection:
         units = sum(line["quantity"] for line in event.data["lines"])
         return {**row, "units": row["units"] + units, "last": event.data["currency"]}
 
-    @projection.on("order.paid")
+    @projection.on("order.paid", key="data.order")
     def paid(row: Row | None, event: Event) -> Row | None:
         amount = Decimal(event.data["amount"])
         return None if row is None else {**row, "paid": row["paid"] + amount}
@@ -134,7 +141,7 @@ def made(random: Random, count: int) -> list[Event]:
     for _ in range(count):
         key = f"k{random.randrange(6)}"
         if random.random() < 0.2:
-            data: dict[str, Any] = {"key": key, "amount": f"{random.randrange(1000) / 100:.2f}"}
+            data: dict[str, Any] = {"order": key, "amount": f"{random.randrange(1000) / 100:.2f}"}
             found.append(Event(0, key, 0, "order.paid", data, {}, NOON))
             continue
         line = {"sku": "tea", "quantity": random.randrange(5)}
@@ -146,6 +153,9 @@ def made(random: Random, count: int) -> list[Event]:
 def stored(random: Random, event: Event) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """An event as it may be in the log, in one of its versions: type, data and metadata."""
     version = random.choice([1, 2, 3])
+    if event.type == "order.paid" and version == 1:
+        cents = int(Decimal(event.data["amount"]) * 100)
+        return "Payment", {"order": event.data["order"], "cents": cents}, {}
     if event.type == "order.paid" or version == 3 or len(event.data["lines"]) > 1:
         metadata = {"schema_version": 3} if event.type == "Ordered" else {}
         return event.type, event.data, metadata
@@ -247,7 +257,7 @@ async def test_what_does_not_validate_obeys_the_policy_and_is_healed(
     wrong: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         ("Ordered", {"key": "k1", "lines": [line], "currency": "EUR"}, {"schema_version": 3}),
         ("Bought", {"key": "k2", "sku": "tea"}, {}),
-        ("order.paid", {"key": "k3", "amount": "my-secret"}, {"schema_version": 7}),
+        ("order.paid", {"order": "k3", "amount": "my-secret"}, {"schema_version": 7}),
         ("Ordered", {"key": "k4"}, {"schema_version": "my-secret"}),
     ]
     await log.put(wrong)
@@ -277,6 +287,7 @@ async def test_what_does_not_validate_obeys_the_policy_and_is_healed(
                 )
             )
             upcast("Ordered", from_version=2)(_with_lines)
+            upcast("Payment", from_version=1, to_type="order.paid")(_in_units)
             async with working(client, database, registry_of(aside)):
                 result = await manager.retry_dead_letters("orders")
                 assert result.dead_letters == 3

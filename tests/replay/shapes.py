@@ -13,6 +13,7 @@ from temporalio.client import Client, WorkflowFailureError
 from refold import Snapshots
 from refold.messages.run.life import Progress
 from refold.messages.step_failures import SIGNAL
+from tests.replay.mirror_shapes import mirror_continued, mirrored
 from tests.replay.short_history import Handle, continuations
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
@@ -329,8 +330,11 @@ SHAPES: dict[str, Shape] = {
         brought_back,
         live,
         live_by_itself,
+        mirrored,
     )
 }
 
-CONTINUED: dict[str, Shape] = {"continued_as_new": continued_as_new}
+CONTINUED: dict[str, Shape] = {
+    shape.__name__: shape for shape in (continued_as_new, mirror_continued)
+}
 """On a server of `short_history_server`."""

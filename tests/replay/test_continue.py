@@ -12,11 +12,14 @@ from temporalio.testing import WorkflowEnvironment
 
 from refold.messages.run.life import Phase, Progress
 from refold.messages.run.status import RunStatus
+from tests.replay.mirror_shapes import mirror_continued
 from tests.replay.shapes import continued_as_new
 from tests.replay.short_history import SHORT, continuations, short_history_server
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
+from tests.support.mirrored import numbered
+from tests.support.mirroring import as_landed, landed
 from tests.support.runs import (
     assert_oracle,
     history_length,
@@ -54,6 +57,14 @@ async def test_long_run_continues_as_new_and_goes_on(
     assert result.run_id == chain[0].run_id
     await assert_oracle(database.engine, counters())
     assert await leftovers(database.engine) == []
+
+
+async def test_a_mirror_continues_as_new_and_loses_nothing(
+    short_client: Client, database: Database
+) -> None:
+    chain = await mirror_continued(short_client, database)
+    assert len(chain) > 1
+    assert await landed(database) == as_landed([numbered(number) for number in range(60)])
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from refold.runtime.database import make_engine
 from refold.runtime.settings import Settings
+from refold.source.port.elsewhere import events_engine
 from refold.stack.postgres import EmbeddedPostgres
 from refold.store.migrate import migrate
 
@@ -20,11 +21,22 @@ _numbers = itertools.count(1)
 
 @dataclass
 class Database:
-    """One test's database."""
+    """One test's database, and where its events are if they are in another one."""
 
     url: str
     engine: AsyncEngine
     settings: Settings
+    events_url: str | None = None
+
+    @property
+    def log_url(self) -> str:
+        """Where events are appended."""
+        return self.events_url or self.url
+
+    @property
+    def log(self) -> AsyncEngine:
+        """Connections to where events are appended."""
+        return events_engine(self.engine)
 
 
 async def make_template(server: EmbeddedPostgres) -> None:

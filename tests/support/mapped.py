@@ -158,6 +158,11 @@ class Log:
         async with _driver(self.database) as driver:
             await driver.execute(statement, *arguments)
 
+    async def change(self, statement: str) -> None:
+        """Runs a statement on the read models."""
+        async with self.database.engine.begin() as connection:
+            await connection.exec_driver_sql(statement)
+
     async def different(self, projection: Projection) -> dict[Key, Any]:
         """The keys whose row is not the fold of the events up to the checkpoint; both rows."""
         return await different(self.database, projection, self.events)
@@ -194,7 +199,7 @@ async def log_of(shape: Shape, database: Database) -> AsyncIterator[Log]:
 
 @asynccontextmanager
 async def _driver(database: Database) -> AsyncIterator[asyncpg.Connection[Any]]:
-    driver = await asyncpg.connect(database.url)
+    driver = await asyncpg.connect(database.log_url)
     try:
         yield driver
     finally:

@@ -46,6 +46,7 @@ def worker_environment(client: Client, database: Database, **variables: str) -> 
             "REFOLD_TASK_QUEUE": queue(database),
             "REFOLD_HEARTBEAT_TIMEOUT_SECONDS": "3",
             "REFOLD_SEGMENT_SECONDS": "2",
+            "REFOLD_EVENTS_URL": database.events_url or "",
             **variables,
         }
     )

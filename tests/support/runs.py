@@ -18,6 +18,7 @@ from refold import Event, Projection, Row
 from refold.messages.run.life import BackfillResult
 from refold.projection.key import Key
 from refold.projection.registry import Registry
+from refold.source.port.elsewhere import events_engine
 from refold.source.reader import read_window
 from refold.store import generations
 from refold.store.schema import events
@@ -101,6 +102,11 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 60) -
 
 async def write(engine: AsyncEngine, new: Iterable[tuple[str, str, dict[str, Any]]]) -> None:
     """Appends events (stream, type, data), each at its stream's next version."""
+    await write_to(events_engine(engine), new)
+
+
+async def write_to(engine: AsyncEngine, new: Iterable[tuple[str, str, dict[str, Any]]]) -> None:
+    """Appends events to the database that this engine is of."""
     versions: dict[str, int] = {}
     rows = []
     async with engine.begin() as connection:
@@ -128,8 +134,7 @@ async def events_upto(
     engine: AsyncEngine, projection: Projection, upto: int | None = None
 ) -> list[Event]:
     """All events a projection reads, up to a position, in order."""
-    async with engine.connect() as connection, connection.begin():
-        await connection.execute(text("SELECT 1"))
+    async with engine.connect() as connection:
         return await read_window(
             connection,
             types=projection.event_types,
@@ -162,7 +167,7 @@ async def checkpoint(engine: AsyncEngine, projection: Projection) -> int:
 
 async def last(database: Database) -> int:
     """The last event's position; 0 for none."""
-    async with database.engine.connect() as connection:
+    async with database.log.connect() as connection:
         found = await connection.scalar(text("SELECT max(position) FROM refold.events"))
     return int(found or 0)
 

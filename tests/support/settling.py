@@ -56,7 +56,7 @@ async def reading(database: Database) -> AsyncIterator[Reader]:
 async def session(database: Database) -> AsyncIterator[asyncpg.Connection[Any]]:
     """A writer's connection."""
     connection = await asyncpg.connect(
-        database.url, server_settings={"application_name": "a writer"}
+        database.log_url, server_settings={"application_name": "a writer"}
     )
     try:
         yield connection
@@ -97,11 +97,11 @@ def name_of(kept: Kept) -> str:
 
 
 @contextmanager
-def keeping(kept: Kept) -> Iterator[Kept]:
-    """Makes a log the one that is written and read."""
+def keeping(kept: Kept, url: str | None = None) -> Iterator[Kept]:
+    """Makes a log the one that is written and read, in the database at an address if given."""
     _kept.append(kept)
     try:
-        with using(kept.source):
+        with using(kept.source, url):
             yield kept
     finally:
         _kept.pop()

@@ -21,6 +21,7 @@ from refold.messages.run.status import RunStatus
 from refold.projection.reading.upcasting import UPCASTERS
 from refold.requests.criteria import Criteria, CriteriaFields
 from refold.requests.limits import Limits, Pacing, Throttle
+from refold.requests.mirrors import MirrorRequest
 from refold.requests.runs import BackfillRequest, RollbackRequest, SnapshotRequest
 from refold.runtime.settings import Settings
 from refold.store.schema import metadata
@@ -233,6 +234,8 @@ def _request_of(line: str) -> type[BaseModel]:
         return BUILT_IN[signal[1]]
     if "--name set_limits" in line:
         return Limits
+    if "--type Mirror" in line:
+        return MirrorRequest
     return LiveRequest if "--type Projection" in line else BackfillRequest
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from refold.cli.live import length_of
+from refold.cli.output import length_of
 from refold.manager.health import Standing, judged
 from refold.messages.live import LiveError, LiveHealth, LiveStatus
 from refold.messages.live_markdown import as_markdown

@@ -54,8 +54,8 @@ def test_every_public_name_has_a_docstring(name: str) -> None:
 
 def test_the_page_of_what_is_public_has_all_public_modules() -> None:
     modules = (
-        *("errors", "manager", "messages", "predicates", "requests", "source.stores"),
-        "system_events",
+        *("errors", "manager", "messages", "predicates", "requests", "system_events"),
+        *("source.mirrors", "source.stores"),
     )
     assert set(_public_sections()) == {"refold", *(f"refold.{name}" for name in modules)}
 

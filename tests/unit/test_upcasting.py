@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Column, MetaData, Numeric, Table, Text
 
 from refold import Event, InvalidProjection, PoisonEvent, Projection, Row, upcast
+from refold.projection.narrowed.reads import ALL, fields_read
 from refold.projection.reading.upcasting import UPCASTERS
 from refold.projection.registry import Registry
 
@@ -155,6 +156,14 @@ def test_what_has_no_upcaster_is_called_as_it_is() -> None:
     upcast("Priced", from_version=1)(euros)
     assert projection.handlers["Other"] is handler
     assert projection.handlers["Priced"] is not handler
+
+
+def test_an_upcaster_sees_all_of_an_event_whatever_the_handler_reads() -> None:
+    projection = prices()
+    (plain,) = projection.handlers.values()
+    assert "metadata" not in fields_read([plain])
+    upcast("Priced", from_version=1)(euros)
+    assert fields_read(projection.handlers.values()) == ALL
 
 
 def test_a_projection_that_is_gone_is_not_kept_for_its_upcasters() -> None:

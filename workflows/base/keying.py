@@ -16,7 +16,6 @@ from refold.workflows.base.slots import Slots, at_most
 from refold.workflows.base.steps import step
 
 with workflow.unsafe.imports_passed_through():
-    from refold.activities.keys import KeyActivities
     from refold.activities.lifecycle import LifecycleActivities
     from refold.activities.plan import PlanningActivities
     from refold.messages.run.life import (
@@ -77,7 +76,7 @@ class Keying(Moves[BackfillRequest]):
             while not done and not self._is_long:
                 await slots.step_aside()
                 segment = await self._do(
-                    KeyActivities.compute_keys,
+                    PlanningActivities.compute_keys,
                     lambda: KeySegment(run_id=plan.run_id, slice=number, controls=self._controls),
                     summary=f"keys of slice {number + 1} of {plan.key_slices}",
                     options=step(plan.heartbeat_seconds),

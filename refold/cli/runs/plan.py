@@ -48,6 +48,8 @@ def _lines(plan: Preview) -> list[tuple[str, str]]:
         lines.append(("disk", f"about {plan.estimated_bytes / 2**20:,.1f} MiB more"))
     if plan.backup is not None:
         lines.append(("way back", _way_back(plan)))
+    if plan.lookups:
+        lines.append(("depends on", f"{', '.join(plan.lookups)}, as it is when it is looked up"))
     if plan.note:
         lines.append(("note", plan.note))
     return lines

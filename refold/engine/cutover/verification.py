@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -11,6 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.engine.folding.poison_events import passed_over
+from refold.engine.sql.select_fold import SelectOracle, in_sql
 from refold.messages.run.diff import Diff, WrongRow
 from refold.messages.run.diff_values import plain, short_row, short_rows, some_names, within
 from refold.messages.run.preview import DiffSample
@@ -207,22 +209,28 @@ async def check_keys(
     """
     store = RowStore(physical(projection, there.schema_name))
     passed = await passed_over(connection, projection, there.generation, side=side)
-    oracle = Oracle(connection, projection, upto=upto, passed_over=passed, held=held, side=side)
+    select = in_sql(projection)
+    oracle: Oracle | SelectOracle
+    if select is not None:
+        oracle = SelectOracle(select, connection, upto=upto, passed_over=passed, held=held)
+    else:
+        oracle = Oracle(connection, projection, upto=upto, passed_over=passed, held=held, side=side)
     checked = Checked()
-    async for rows in oracle.fold(keys):
-        found = await store.read(connection, list(rows))
-        checked.folded += len(rows)
-        for key, expected in rows.items():
-            there_is = found.get(key)
-            if _alike(store, expected, there_is):
-                continue
-            kind = _kind(expected, there_is)
-            checked.wrong[kind] += 1
-            if len(checked.shown) < _WRONG:
-                checked.shown.append((kind, _wrong_row(projection, key, expected, there_is)))
-        # Rows may be large: those of the next keys come in the place of these, not beside them.
-        rows.clear()
-        found.clear()
+    async with aclosing(oracle.fold(keys)) as folding:
+        async for rows in folding:
+            found = await store.read(connection, list(rows))
+            checked.folded += len(rows)
+            for key, expected in rows.items():
+                there_is = found.get(key)
+                if _alike(store, expected, there_is):
+                    continue
+                kind = _kind(expected, there_is)
+                checked.wrong[kind] += 1
+                if len(checked.shown) < _WRONG:
+                    checked.shown.append((kind, _wrong_row(projection, key, expected, there_is)))
+            # Rows may be large: those of the next keys come in the place of these, not beside them.
+            rows.clear()
+            found.clear()
     checked.note = oracle.note
     return checked
 

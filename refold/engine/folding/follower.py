@@ -15,6 +15,8 @@ from refold.engine.folding.moments import Moments, take_moments
 from refold.engine.folding.poison_events import most_letters
 from refold.engine.folding.refused_rows import Tracing
 from refold.engine.folding.row_bounds import fitting
+from refold.engine.sql.following import SelectFollowing
+from refold.engine.sql.select_fold import in_sql
 from refold.errors import RunEnded
 from refold.event import Event
 from refold.messages.run.plan import Plan
@@ -135,6 +137,9 @@ class Follower:
         return events
 
     async def _apply(self, connection: AsyncConnection, upto: int, *, careful: bool) -> int:
+        fold = in_sql(self.projection)
+        if fold is not None:
+            return await SelectFollowing(self, fold, connection).apply(upto, careful=careful)
         old = self.position
         self.moments.begin()
         window = min(upto, old + self.batch_size * WINDOW_PER_EVENT)
@@ -145,7 +150,7 @@ class Follower:
             passed_over=self.skipped,
         )
         limit = self.moments.limit(min(self.batch_size, self._at_most or self.batch_size))
-        read = await self.reader.read(connection, statement, after=old, limit=limit)
+        read = await self.reader.read(connection, statement, after=old, limit=limit, upto=window)
         hand = Hand(self.projection.name, self._piece_seconds)
         applying = Applying(self.projection, self.poison, self.moments)
         keyed = Keyed()
@@ -159,7 +164,7 @@ class Follower:
             new = keyed.events[-1].position
         self._expect(len(keyed.events), cut=len(keyed.events) < len(read.texts))
         # Only under this lock are the rows safe to read: an in-place refold may be at them.
-        await self._advance(connection, old, new, keyed.events)
+        await self.advance(connection, old, new, keyed.events)
         held = await dead_letters.held_among(
             connection, self.projection.name, self.generation.generation, keyed.all_keys
         )
@@ -174,7 +179,7 @@ class Follower:
         if applied.events < len(keyed.events):
             del keyed.events[applied.events :], keyed.keys[applied.events :]
             cut = keyed.events[-1].position
-            await self._advance(connection, new, cut, keyed.events)
+            await self.advance(connection, new, cut, keyed.events)
             new, due = cut, self.moments.due(keyed.events)
         refused = await self._put(connection, keyed, applied, before, current, careful=careful)
         last = keyed.events[-1] if keyed.events else None
@@ -247,9 +252,14 @@ class Follower:
             letters.append(traced.letter(key))
         return letters
 
-    async def _advance(
+    async def advance(
         self, connection: AsyncConnection, old: int, new: int, events: list[Event]
     ) -> None:
+        """Moves the checkpoint, and what goes with it, to where these events lead.
+
+        Raises:
+            Fenced: Somebody else has moved it.
+        """
         await generations.advance(
             connection,
             self.projection.name,

@@ -13,6 +13,7 @@ from refold.event import Event
 from refold.projection.dead_letters import Letter
 from refold.projection.declaration import Projection, Row
 from refold.projection.key import Key, key_loader, stored_key
+from refold.projection.narrowed.sent_event import WHOLE, Sent
 from refold.runtime.threads import PIECE_SECONDS, Hand
 from refold.source.portions import BATCH_BYTES
 
@@ -69,6 +70,7 @@ class KeyOrderFold:
         carry: The unfinished key to go on with, as a batch before left it.
         sets_aside: Whether a poison event holds its key, rather than ending all.
         batch_seconds: A batch ends after so many seconds.
+        sent: What is sent of each event.
 
     Attributes:
         batch_size: Events that a batch aims at; may be changed between two batches.
@@ -84,8 +86,10 @@ class KeyOrderFold:
         *,
         sets_aside: bool = False,
         batch_seconds: float = PIECE_SECONDS,
+        sent: Sent = WHOLE,
     ) -> None:
         self._projection = projection
+        self._sent = sent
         self._load_key = key_loader(projection.table)
         self.batch_size = batch_size
         self.hand = Hand(projection.name, batch_seconds)
@@ -99,10 +103,12 @@ class KeyOrderFold:
         self.is_fed = True
 
     def feed(self, events: Iterable[Sequence[Any]]) -> Iterator[Batch]:
-        """Folds a chunk of events (see `refold.source.reader.decoded`), yielding full batches.
+        """Folds a chunk of events (see `refold.source.decoding.decoded`), yielding full batches.
 
         Raises:
             PoisonEvent: An event that a handler cannot take.
+            ReadsMore: A handler has asked for more than is sent. No batch that it has spoilt is
+                yielded.
         """
         self.is_fed = False
         return self._fed(events)
@@ -113,14 +119,17 @@ class KeyOrderFold:
         rows, new, instant = self._projection.rows, tuple.__new__, datetime.fromisoformat
         handlers, copied, settled = self._projection.handlers, rows.copier, rows.settled
         stored, fields, row, hand = self._stored_key, self._fields, self._row, self.hand
-        counted, position, at = 0, 0, ""
+        made, (type_at, timed_at, key_at, cut) = self._sent.event, self._sent.places
+        counted, position = 0, 0
         event: Any = None
-        source: Iterator[Sequence[Any]] = iter(events)
+        record: Any = ()
+        source: Iterator[Any] = iter(events)
         if self._held is not None:
-            source, counted, position = _after_key(source, stored, position)
+            source, counted, position = _after_key(source, stored, position, key_at)
         while True:
             try:
-                for position, stream_id, version, kind, data, metadata, at, key in source:
+                for record in source:
+                    key, position = record[key_at], record[0]
                     if key != stored:
                         self._row = row
                         self._batch.events += counted
@@ -132,11 +141,11 @@ class KeyOrderFold:
                         if self._batch.events >= self.batch_size or hand.size >= BATCH_BYTES:
                             event = None
                             yield self._take()
-                    event = hand.event = new(
-                        Event, (position, stream_id, version, kind, data, metadata, instant(at))
-                    )
+                    if timed_at:
+                        record[timed_at] = instant(record[timed_at])
+                    event = hand.event = new(made, record[:cut] if cut else record)
                     before = None if row is None else copied(row)
-                    row = settled(row, handlers[kind](before, event), fields)
+                    row = settled(row, handlers[record[type_at]](before, event), fields)
                     counted += 1
                     event = None
                     if hand.due:
@@ -147,13 +156,10 @@ class KeyOrderFold:
                 break
             except BaseException as error:  # `exit()` in a handler is no end of ours
                 if event is None or isinstance(error, HandlerInterrupted):
-                    raise _unread(error, position, at) from None
-                poison = rows.poison(event, error)
-                if not self._sets_aside:
-                    raise poison from error
-                self._held = Letter.of(poison, error, key=self._key)
+                    raise _unread(error, record, timed_at) from None
+                self._hold(event, error)
             event = None
-            source, passed, position = _after_key(source, stored, position)
+            source, passed, position = _after_key(source, stored, position, key_at)
             counted += 1 + passed
         hand.event = None
         self._row = row
@@ -161,6 +167,19 @@ class KeyOrderFold:
         self.is_fed = True
         if self._batch.events >= self.batch_size or hand.due or hand.size >= BATCH_BYTES:
             yield self._take(Carry(self._key, position, row, self._held))
+
+    def _hold(self, event: Event, error: BaseException) -> None:
+        """The event holds its key.
+
+        Raises:
+            PoisonEvent: It is not set aside.
+            ReadsMore: It is no poison: it was not sent as a whole.
+        """
+        self._sent.require_enough()
+        poison = self._projection.rows.poison(event, error)
+        if not self._sets_aside:
+            raise poison from error
+        self._held = Letter.of(poison, error, key=self._key)
 
     def _begin_key(self, stored: Any) -> None:
         self._stored_key = stored
@@ -186,17 +205,20 @@ class KeyOrderFold:
             self._held = None
 
     def _take(self, carry: Carry | None = None) -> Batch:
+        self._sent.require_enough()
         batch, self._batch = self._batch, Batch(carry=None)
         batch.carry = carry
         return batch
 
 
-def _unread(error: BaseException, position: int, at: str) -> BaseException:
-    return UnreadableEvent.timed(position, at) if isinstance(error, ValueError) else error
+def _unread(error: BaseException, record: Sequence[Any], timed_at: int) -> BaseException:
+    if isinstance(error, ValueError) and timed_at and record:
+        return UnreadableEvent.timed(record[0], record[timed_at])
+    return error
 
 
 def _after_key(
-    records: Iterator[Sequence[Any]], key: Any, position: int
+    records: Iterator[Sequence[Any]], key: Any, position: int, key_at: int
 ) -> tuple[Iterator[Sequence[Any]], int, int]:
     """Passes over the records of a key.
 
@@ -206,7 +228,7 @@ def _after_key(
     """
     passed = 0
     for record in records:
-        if record[7] != key:
+        if record[key_at] != key:
             return chain([record], records), passed, position
         passed += 1
         position = record[0]

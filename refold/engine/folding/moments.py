@@ -78,9 +78,10 @@ class Moments:
         return self._state.marked
 
     @property
-    def types(self) -> list[str]:
-        """The event types that are read: also those that only make a snapshot due."""
-        return sorted({*self.projection.event_types, *self.projection.snapshots.trigger_on})
+    def types(self) -> list[str] | None:
+        """The event types that are read: also those that only make a snapshot due; None for all."""
+        types = self.projection.event_types
+        return None if types is None else sorted({*types, *self.projection.snapshots.trigger_on})
 
     def limit(self, batch_size: int) -> int:
         """How many events the next batch may have: it ends where a snapshot is due by number."""

@@ -125,7 +125,8 @@ class Pace:
         factor = pacing.target_batch_seconds / max(seconds, 1e-6)
         size = self.batch_size * min(max(factor, 1 / _LARGEST_STEP), _LARGEST_STEP)
         low = pacing.min_batch_size or _SMALLEST_BATCH
-        high = min(pacing.max_batch_size or _LARGEST_BATCH, self._most)
+        largest = max(_LARGEST_BATCH, self._plan.batch_size)
+        high = min(pacing.max_batch_size or largest, self._most)
         self.batch_size = max(1, min(max(round(size), low), high))
 
     async def _sleep(self, connection: AsyncConnection, seconds: float) -> bool:

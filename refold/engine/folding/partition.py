@@ -13,18 +13,18 @@ from refold.engine.folding import poison_events
 from refold.engine.folding.key_order import Batch, Carry
 from refold.engine.folding.refolded_rows import RefoldedRows, Target
 from refold.engine.folding.rows_before import rows_before
-from refold.errors import PoisonEvent
+from refold.engine.keying.tail import Tail
 from refold.messages.run.life import RefoldedSegment
 from refold.projection.dead_letters import Letter
 from refold.projection.declaration import Row
 from refold.projection.key import Key, loaded_key, stored_key
+from refold.projection.narrowed.sent_event import WHOLE, Sent
 from refold.runtime.database import own_transaction, raw
 from refold.runtime.telemetry import tracer
-from refold.runtime.threads import Hand, in_thread
-from refold.source import side_keys
-from refold.source.portions import portions_of
-from refold.source.reader import as_events, in_key_order, in_position_order
-from refold.source.selection import without_events
+from refold.source.keyed import side_keys
+from refold.source.port.elsewhere import key_collation
+from refold.source.reader import in_key_order
+from refold.source.selection import having_events, without_events
 from refold.store import dead_letters, generations, partitions
 from refold.store.partitions import Partition
 from refold.store.tables.refused_row import refused_row
@@ -46,6 +46,7 @@ class PartitionWork:
         self._writer = writer
         self._partition = partition
         self._target = target
+        self._high = partition.high if target.upto_key is None else target.upto_key
         self._done_key = partition.done_key if partition.done_key is not None else partition.low
         self._finished = partition.done_key
         self._batches = partition.batches
@@ -58,8 +59,12 @@ class PartitionWork:
             done=done, events=self.events, batches=self._batches - self._partition.batches
         )
 
-    async def remaining(self) -> tuple[Any, Carry | None]:
-        """The statement for the events that are left, and the unfinished key to go on with."""
+    async def remaining(self, sent: Sent = WHOLE) -> tuple[Any, Carry | None]:
+        """The statement for the events that are left, and the unfinished key to go on with.
+
+        Args:
+            sent: What is sent of each event.
+        """
         projection, stored = self._target.projection, self._partition.carry
         carry = None
         if stored is not None:
@@ -71,11 +76,12 @@ class PartitionWork:
             projection,
             upto=self._target.position,
             low=self._done_key,
-            high=self._partition.high,
+            high=self._high,
             resume=None if carry is None else (carry.key, carry.position),
             among=self._target.among,
             passed_over=self._target.passed_over,
             side=self._target.side,
+            sent=sent,
         )
         return statement, carry
 
@@ -91,6 +97,12 @@ class PartitionWork:
             return
         assert target.among is not None
         low, high, upto = self._done_key, partition.high, target.position
+        if isinstance(target.among, list):
+            there = await having_events(self._writer, target.projection, target.among, upto=upto)
+            others = [key for key in target.among if key not in there]
+            async with self._writer.begin():
+                self._strays = list(await target.rows.having_row(self._writer, others))
+            return
         if target.side is None:
             without = without_events(target.projection, target.among, low=low, high=high, upto=upto)
         else:
@@ -99,6 +111,17 @@ class PartitionWork:
             )
         async with self._writer.begin():
             self._strays = await target.rows.find(self._writer, without)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no keys come after those of `remaining`."""
+        return self._target.upto_key is None
+
+    async def finish(self, last: Batch) -> None:
+        """Commits the last batch of `remaining`; raises as `write` does."""
+        if not self.is_last:  # also of keys that have no event
+            last.last_key = self._high
+        await self.write(last, done=self.is_last)
 
     async def write(self, batch: Batch, *, done: bool) -> int:
         """Commits a batch: first the partition's checkpoint, then its rows.
@@ -216,14 +239,18 @@ class PartitionWork:
             before = await rows_before(self._writer, projection, plan.generation, rows)
         if before is not None:
             await before.note_letters()
+        repaired = self._target.among_within(self._done_key, upto_key)
         released = await poison_events.release(
-            *(self._writer, projection, plan, self._done_key, upto_key), side=self._target.side
+            *(self._writer, projection, plan, self._done_key, upto_key),
+            among=repaired if isinstance(repaired, list) else None,
+            side=self._target.side,
         )
         letters = list(batch.letters)
         folded: dict[Key, Row | None] = dict.fromkeys(batch.gone)
         folded.update({self._key_of(row): row for row in batch.rows})
         if position > self._target.position:
-            letters += await self._fold_tail(folded, letters, position, upto_key)
+            tail = Tail(self._writer, self._target, low=self._done_key, high=upto_key)
+            letters += await tail.fold(folded, letters, position)
         there = {key: row for key, row in folded.items() if row is not None}
         # Rows of keys that no event names are strays, too.
         among = None if self._target.among is None else self._strays
@@ -232,6 +259,7 @@ class PartitionWork:
                 *(self._writer, self._done_key, upto_key, list(there)),
                 among=among,
                 returning=before is not None,
+                collation=key_collation(),
             )
             if before is not None:
                 before.note_deleted(deleted)
@@ -240,80 +268,6 @@ class PartitionWork:
         await self._set_aside(await raw(self._writer), letters, replaced=released)
         if before is not None:
             await before.keep(position)
-
-    async def _fold_tail(
-        self,
-        folded: dict[Key, Row | None],
-        letters: list[Letter],
-        position: int,
-        upto_key: Key | None,
-    ) -> list[Letter]:
-        """Folds the events that were followed since this segment's snapshot was taken, too.
-
-        Returns:
-            The poison events among it that hold keys which `letters` do not hold yet.
-        """
-        projection, plan, side = self._target.projection, self._target.plan, self._target.side
-        # Read anew: the follower may have set some aside meanwhile.
-        passed = await poison_events.passed_over(
-            self._writer, projection, plan.generation, side=side
-        )
-        after, among = self._target.position, self._target.among
-        if side is None:
-            statement = in_key_order(
-                projection,
-                after=after,
-                upto=position,
-                low=self._done_key,
-                high=upto_key,
-                among=among,
-                passed_over=passed,
-            )
-        else:
-            types, since = projection.event_types, projection.start_from
-            statement = in_position_order(
-                types=types, after=after, upto=position, since=since, passed_over=passed
-            )
-        held = {loaded_key(projection.table, letter.key) for letter in letters if letter.key}
-        found = []
-        hand = Hand(projection.name)
-        async for texts in portions_of(self._writer, statement):
-            only = None
-            if side is not None:  # PostgreSQL orders keys, this does not
-                keys = await in_thread(self._keys_of, texts, hand, hand=hand)
-                only = await side_keys.within(
-                    *(self._writer, side, keys), low=self._done_key, high=upto_key, among=among
-                )
-            found += await in_thread(self._fold_events, texts, folded, held, only, hand, hand=hand)
-        return found
-
-    def _keys_of(self, texts: list[str], hand: Hand) -> set[Key]:
-        rows = self._target.projection.rows
-        return {key for event in hand.each(as_events(texts)) for key in rows.keys_of(event)}
-
-    def _fold_events(
-        self,
-        texts: list[str],
-        folded: dict[Key, Row | None],
-        held: set[Key],
-        only: set[Key] | None,
-        hand: Hand,
-    ) -> list[Letter]:
-        projection = self._target.projection
-        found = []
-        for event in hand.each(as_events(texts)):
-            for key in projection.rows.keys_of(event):
-                if key in held or (only is not None and key not in only):
-                    continue
-                fields = projection.rows.key_fields(key)
-                try:
-                    folded[key] = projection.rows.apply(folded.get(key), event, fields)
-                except PoisonEvent as poison:
-                    if not self._target.plan.poison.sets_aside:
-                        raise
-                    found.append(Letter.of(poison, key=key))
-                    held.add(key)
-        return found
 
     def _key_of(self, row: Row) -> Key:
         columns = self._target.projection.key_columns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select
@@ -16,7 +17,7 @@ from refold.projection.key import Key
 from refold.requests.criteria import Criteria
 from refold.requests.poison_policy import MOST, Poison
 from refold.runtime.database import raw
-from refold.source import side_keys
+from refold.source.keyed import side_keys
 from refold.source.misfits import (
     find_misfits,
     fitting_within,
@@ -24,6 +25,7 @@ from refold.source.misfits import (
     letters_at,
     still_misfits,
 )
+from refold.source.port.elsewhere import key_collation
 from refold.source.reader import at, not_at
 from refold.source.slices import Bounds, slice_totals
 from refold.store import dead_letters, generations, selected_keys
@@ -110,7 +112,7 @@ async def totals_and_misfits(
     bounds: Bounds,
     *,
     upto: int,
-    among: Select[Any] | None,
+    among: Select[Any] | Sequence[Key] | None,
     poison: Poison,
     generation: int | None,
     side: SideTable | None = None,
@@ -122,7 +124,7 @@ async def totals_and_misfits(
         projection: The projection.
         bounds: The ranges.
         upto: Only positions up to this (inclusive).
-        among: Only of the keys that this statement finds; None for all.
+        among: Only of these keys, or of those that a statement finds; None for all.
         poison: What is done with events whose key does not fit.
         generation: The generation that is written, or copied; None for one that begins empty.
         side: Where the keys of a function are; events whose key does not fit are noted there.
@@ -132,6 +134,7 @@ async def totals_and_misfits(
             than may be.
     """
     if side is not None:
+        assert among is None or isinstance(among, Select), "its events are here"
         return await _written(
             *(connection, projection, side, bounds), upto=upto, among=among, poison=poison
         )
@@ -207,6 +210,7 @@ async def release(
     low: Key | None,
     high: Key | None,
     *,
+    among: Sequence[Key] | None = None,
     side: SideTable | None = None,
 ) -> int:
     """Removes the letters of the keys with low < key <= high, as their rows are being replaced.
@@ -220,6 +224,7 @@ async def release(
         plan: The run's plan; if it selects keys, only these are released.
         low: Only keys above this (exclusive); None for no bound.
         high: Only keys up to this (inclusive); None for no bound.
+        among: The keys that are selected, where events are in another database.
         side: Where the keys of a function are; None if it has none.
 
     Returns:
@@ -230,16 +235,21 @@ async def release(
         return 0
     selected_by = None if plan.selection is None else plan.run_id
     released = await dead_letters.release(
-        connection, projection, generation, low, high, selected_by=selected_by, side=side
+        *(connection, projection, generation, low, high),
+        selected_by=selected_by,
+        collation=key_collation(),
+        side=side,
     )
     without_key = await dead_letters.keyless(connection, name, generation)
     if not without_key:
         return released
     if side is None:
         fit = await fitting_within(
-            connection, projection, without_key, low, high, selected_by=selected_by
+            *(connection, projection, without_key, low, high),
+            selected_by=selected_by if among is None else None,
+            among=among,
         )
     else:
-        among = None if selected_by is None else selected_keys.of_run(side.parts, selected_by)
-        fit = await side_keys.fitting_within(connection, side, without_key, low, high, among=among)
+        mine = None if selected_by is None else selected_keys.of_run(side.parts, selected_by)
+        fit = await side_keys.fitting_within(connection, side, without_key, low, high, among=mine)
     return released + await dead_letters.remove(connection, name, generation, fit)

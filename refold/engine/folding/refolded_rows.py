@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from refold.engine.folding import poison_events
 from refold.engine.folding.refused_rows import Traced, Tracing
 from refold.engine.folding.rows_before import RowsBefore
 from refold.engine.keying.events_of_keys import events_of_keys
+from refold.engine.sql.select_fold import in_sql
 from refold.event import Event
 from refold.messages.run.plan import Plan
 from refold.projection.dead_letters import Letter, letter_key
@@ -46,7 +48,9 @@ class Target:
         generation: The generation that is written.
         rows: The table.
         position: The last position that is folded (inclusive).
-        among: The keys that are folded; None for all.
+        among: The keys that are folded; None for all. Where events are in another database, a list
+            of those that come next, in order.
+        upto_key: The last of these keys, when more come after them; None when none do.
         passed_over: The positions of events that are not folded.
         side: Where the keys of a function are; None if it has none.
     """
@@ -56,9 +60,21 @@ class Target:
     generation: Generation
     rows: RowStore
     position: int
-    among: Select[Any] | None
+    among: Select[Any] | list[Key] | None
     passed_over: list[int]
+    upto_key: Key | None = None
     side: SideTable | None = None
+
+    def among_within(self, low: Key | None, high: Key | None) -> Select[Any] | list[Key] | None:
+        """What `among` has of the keys with low < key <= high (None: no bound), and perhaps more.
+
+        A list is in the order of Python, which is that of `refold.source.port.elsewhere.ORDER`.
+        """
+        if not isinstance(self.among, list):
+            return self.among
+        first = 0 if low is None else bisect_right(self.among, low)
+        last = len(self.among) if high is None else bisect_right(self.among, high)
+        return self.among[first:last]
 
 
 class _GivesIn(Exception):
@@ -97,6 +113,7 @@ class RefoldedRows:
         )
         self._bare = bare
         self._before = before
+        self._select = in_sql(target.projection)
         self._passed_over: list[int] | None = None
 
     async def put(
@@ -119,6 +136,9 @@ class RefoldedRows:
         refused = await self._changes.put([Change(key, row) for key, row in folded.items()])
         if refused and not self._bare:
             refused = await self._with_holders(folded, refused)
+        if self._select is not None:
+            for key, why in refused.items():
+                raise self._select.refused(key, why)
         held = {str(letter.key): letter for letter in letters}
         for key, why in refused.items():
             mark = str(letter_key(key))
@@ -220,16 +240,16 @@ class RefoldedRows:
 
     async def _folded(self, keys: Sequence[Key]) -> dict[Key, Row | None]:
         """The rows of other keys as they should be, so far as they can be folded."""
+        if self._select is not None:
+            passed = await self._passed()
+            return await self._select.rows(
+                self._connection, keys, upto=self._position, passed_over=passed
+            )
         events, hand = await self._events(keys, None), Hand(self._projection.name)
         rows = await in_thread(self._projection.fold, hand.each(events), hand=hand)
         return {key: rows.get(key) for key in keys}
 
     async def _events(self, keys: Sequence[Key], held: Letter | None) -> list[Event]:
-        if self._passed_over is None:
-            self._passed_over = await poison_events.passed_over(
-                *(self._connection, self._projection, self._plan.generation),
-                side=self._target.side,
-            )
         upto = self._position if held is None else min(self._position, held.position - 1)
         if self._projection.key_paths is None:
             return await events_of_keys(
@@ -237,7 +257,7 @@ class RefoldedRows:
                 side=self._target.side,
                 written=self._target.position,
                 upto=upto,
-                passed_over=self._passed_over,
+                passed_over=await self._passed(),
             )
         statement = in_key_order(
             self._projection,
@@ -245,6 +265,14 @@ class RefoldedRows:
             low=None,
             high=None,
             among=keys,
-            passed_over=self._passed_over,
+            passed_over=await self._passed(),
         )
-        return await read_events(self._connection, statement)
+        return await read_events(self._connection, statement, upto=upto)
+
+    async def _passed(self) -> list[int]:
+        if self._passed_over is None:
+            self._passed_over = await poison_events.passed_over(
+                *(self._connection, self._projection, self._plan.generation),
+                side=self._target.side,
+            )
+        return self._passed_over

@@ -114,7 +114,7 @@ class Tracing:
         if why.sqlstate == _REFERS:
             hand = Hand(self._projection.name)
             row = await in_thread(self._folded, key, before, events[:high], hand, hand=hand)
-            await self._require_not_behind(event, why, Change(key, row))
+            await self.require_not_behind(event, why, Change(key, row))
         poison = PoisonEvent(
             self._projection.name, event.position, event.type, event.stream_id, self._reason(why)
         )
@@ -139,7 +139,14 @@ class Tracing:
         )
         return why.reason(self._projection, by_hand=by_hand)
 
-    async def _require_not_behind(self, event: Event, why: RefusedRow, change: Change) -> None:
+    async def require_not_behind(self, event: Event, why: RefusedRow, change: Change) -> None:
+        """Tells a row that is refused for good from one whose target may come.
+
+        Raises:
+            TargetBehind: What the row refers to is a read model that has not come as far.
+        """
+        if why.sqlstate != _REFERS:
+            return
         parameters = {
             "name": why.constraint,
             "projection": self._projection.name,

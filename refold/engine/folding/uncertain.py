@@ -9,16 +9,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.engine.folding import poison_events
 from refold.engine.folding.refolded_rows import RefoldedRows, Target
 from refold.engine.folding.rows_before import rows_before
+from refold.engine.sql.select_fold import in_sql
 from refold.errors import PoisonEvent
 from refold.event import Event
 from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection, Row
 from refold.projection.key import Key
+from refold.projection.sql.declaration import batch_size_of
 from refold.requests.poison_policy import Poison
 from refold.runtime.database import raw
 from refold.runtime.threads import Hand, in_thread
 from refold.source.portions import portions_of
 from refold.source.reader import as_events, in_key_order, in_position_order
+from refold.source.sql.spans import Span
 from refold.store import dead_letters
 from refold.store.generations import Generation
 from refold.store.tables.read_models import physical
@@ -52,27 +55,24 @@ async def refold_keys(
     passed = await poison_events.passed_over(connection, projection, generation.generation)
     work = _Work(projection, set(), sets_aside=poison.sets_aside)
     types, since = projection.event_types, projection.start_from
+    select = in_sql(projection)
     recent = in_position_order(types=types, upto=upto, after=after, since=since, passed_over=passed)
-    async for texts in portions_of(connection, recent):
-        await in_thread(work.note, texts, hand=work.hand)
+    if select is not None:
+        named = Span(upto, after, passed_over=passed)
+        work.keys.update(await select.keys(connection, named))
+    else:
+        async for texts in portions_of(connection, recent, upto=upto):
+            await in_thread(work.note, texts, hand=work.hand)
     work.keys -= await dead_letters.held_among(
         connection, projection.name, generation.generation, list(work.keys)
     )
     if not work.keys:
         return 0
     work.rows = dict.fromkeys(sorted(work.keys, key=str))
-    wanted = in_position_order(types=types, upto=upto, since=since, passed_over=passed)
-    if projection.key_paths is not None:
-        wanted = in_key_order(
-            projection,
-            upto=upto,
-            low=None,
-            high=None,
-            among=list(work.keys),
-            passed_over=passed,
-        )
-    async for texts in portions_of(connection, wanted):
-        await in_thread(work.fold, texts, hand=work.hand)
+    if select is not None:
+        work.rows = await select.rows(connection, work.rows, upto=upto, passed_over=passed)
+    else:
+        await _fold(connection, projection, work, upto=upto, passed=passed)
     rows = RowStore(physical(projection, generation.schema_name))
     plan = _plan(projection, generation, poison)
     target = Target(plan, projection, generation, rows, upto, None, passed)
@@ -89,6 +89,29 @@ async def refold_keys(
     if before is not None:
         await before.keep(upto)
     return len(work.keys)
+
+
+async def _fold(
+    connection: AsyncConnection,
+    projection: Projection,
+    work: _Work,
+    *,
+    upto: int,
+    passed: Sequence[int],
+) -> None:
+    types, since = projection.event_types, projection.start_from
+    wanted = in_position_order(types=types, upto=upto, since=since, passed_over=passed)
+    if projection.key_paths is not None:
+        wanted = in_key_order(
+            projection,
+            upto=upto,
+            low=None,
+            high=None,
+            among=list(work.keys),
+            passed_over=passed,
+        )
+    async for texts in portions_of(connection, wanted, upto=upto):
+        await in_thread(work.fold, texts, hand=work.hand)
 
 
 class _Work:
@@ -134,7 +157,7 @@ def _plan(projection: Projection, generation: Generation, poison: Poison) -> Pla
         head=position,
         partitions=0,
         max_concurrency=1,
-        batch_size=projection.backfill.batch_size,
+        batch_size=batch_size_of(projection),
         total_events=0,
         heartbeat_seconds=0,
         poison=poison,

@@ -10,7 +10,7 @@ from refold.event import Event
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
 from refold.runtime.threads import Hand, in_thread
-from refold.source import side_keys
+from refold.source.keyed import side_keys
 from refold.source.port.current import event_source
 from refold.source.portions import portions_of
 from refold.source.reader import as_events, in_position_order, read_at

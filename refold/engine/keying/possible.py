@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.projection.declaration import Projection
 from refold.projection.keys.stored import unwritten
 from refold.source.port.current import event_source, events
+from refold.source.port.elsewhere import is_elsewhere
 from refold.store.side_keys.tables import may_create
 
 
@@ -20,6 +21,8 @@ async def why_unwritten(connection: AsyncConnection) -> Callable[[Projection], s
     def why(projection: Projection) -> str | None:
         if projection.key_paths is not None:
             return None
+        if is_elsewhere():
+            return "its key is a function, and the events are in another database"
         if not may:
             return (
                 "its key is a function, and this role may create no table in schema refold to "

@@ -17,6 +17,7 @@ from refold.engine.planning.decision import (
     for_no_keys,
     note_of_dates,
     note_of_no_keys,
+    note_of_no_way_back,
     refolded_to,
     require_rebuild,
     wants_backup,
@@ -29,12 +30,14 @@ from refold.engine.planning.measurement import count_between, measure, slices_of
 from refold.engine.planning.new_tables import make_tables
 from refold.engine.planning.planner import Planner, standing
 from refold.engine.planning.preview import preview
+from refold.engine.sql.trial import require_select
 from refold.engine.step import Step
 from refold.errors import InvalidRequest, RunEnded
 from refold.messages.run.life import BeginRun
 from refold.messages.run.plan import Plan
 from refold.messages.run.selection import Selection
 from refold.projection.declaration import Projection
+from refold.projection.sql.declaration import batch_size_of
 from refold.requests.runs import Approval, BackfillRequest
 from refold.runtime.settings import Settings
 from refold.source.selection import fixed
@@ -116,7 +119,6 @@ class BackfillPlanner(Planner):
                 letters_of=letters_of,
                 side=side,
             )
-            beyond = await count_between(connection, projection, position, head)
             highest = await generations.highest(connection, request.projection)
             plan = Plan(
                 run_id=begin.run_id,
@@ -128,13 +130,18 @@ class BackfillPlanner(Planner):
                 head=head,
                 partitions=len(bounds or ()),
                 max_concurrency=request.max_concurrency or policy.max_concurrency,
-                batch_size=request.batch_size or policy.batch_size,
-                total_events=sum(totals) + beyond,
+                batch_size=request.batch_size or batch_size_of(projection),
+                total_events=sum(totals)
+                + await count_between(connection, projection, position, head),
                 heartbeat_seconds=self._settings.heartbeat_timeout_seconds,
                 swap_patience_seconds=self._settings.swap_patience_seconds,
                 note=await _with_others(
                     connection,
-                    [note, note_of_dates(asked)],
+                    [
+                        note,
+                        note_of_dates(asked),
+                        note_of_no_way_back(self._registry, projection, active) if atomic else None,
+                    ],
                     projection,
                     live if active is None else None,
                 ),
@@ -236,6 +243,7 @@ async def _require_usable(
         lacks = await read_models.missing_rights(connection, live)
         require_none_refused(lacks, projection.table.fullname)
         await require_possible(connection, projection)
+    await require_select(connection, projection)
 
 
 async def _with_others(

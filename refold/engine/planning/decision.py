@@ -12,7 +12,7 @@ from refold.projection.registry import Registry
 from refold.requests.criteria import Criteria, CriteriaFields
 from refold.requests.instants import PlainDate
 from refold.requests.runs import BackfillRequest
-from refold.store.generations import Generation
+from refold.store.generations import UNMANAGED, Generation
 
 
 def require_rebuild(begin: BeginRun, active: Generation) -> None:
@@ -92,6 +92,27 @@ def note_of_no_keys(request: BackfillRequest) -> str:
     if request.missing:
         return "no key that has events lacks its row: only new events are applied"
     return "the criteria select no event that this projection reads: nothing to repair"
+
+
+def note_of_no_way_back(
+    registry: Registry, projection: Projection, active: Generation | None
+) -> str | None:
+    """Why a rollback from the new table cannot apply the events since; None when it can.
+
+    A rollback follows the log by the version that built what it goes back to, so that version must
+    still be there.
+    """
+    if active is None or active.version in (UNMANAGED, projection.version):
+        return None
+    if not projection.backfill.enable_rollback:
+        return None
+    if registry.version(projection.name, active.version) is not None:
+        return None
+    return (
+        f"what readers query now was built by version {active.version}, which is not registered: a "
+        f"rollback to it cannot apply the events since; keep version {active.version} registered "
+        f"beside version {projection.version} while you may want it back"
+    )
 
 
 def without_idle_dates(request: BackfillRequest) -> BackfillRequest:

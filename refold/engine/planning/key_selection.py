@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement
@@ -17,16 +20,24 @@ from refold.projection.registry import Registry
 from refold.requests.poison_policy import Poison
 from refold.requests.runs import BackfillRequest
 from refold.runtime.threads import Hand, in_thread
-from refold.source import side_keys
+from refold.source.keyed import side_keys
+from refold.source.port.elsewhere import events_engine, is_elsewhere
 from refold.source.portions import stream
 from refold.source.push_down import pushed_down
 from refold.source.reader import as_events, key_columns, misfit_of, written_keys
-from refold.source.selection import count_selected, lacking_row, one_by_one, selected
+from refold.source.selection import (
+    count_selected,
+    found_keys,
+    lacking_row,
+    one_by_one,
+    selected,
+)
 from refold.source.slices import raise_misfit
 from refold.source.tenants import require_path
 from refold.store import selected_keys
 from refold.store.side_keys.tables import SideTable
 from refold.store.tables.read_models import physical
+from refold.store.tables.rows import RowStore
 
 # How many events are read at a time where Python decides which are selected.
 _FETCH = 1000
@@ -93,9 +104,11 @@ class KeySelection:
         """
         predicate = self.check(selection)
         conditions = selected(projection, selection, self._tenant_path)
-        if side is not None:
-            if selection.missing:
-                conditions.append(side_keys.lacks_row(side, physical(projection, live)))
+        lacking = None
+        if selection.missing and side is not None:
+            conditions.append(side_keys.lacks_row(side, physical(projection, live)))
+        elif selection.missing and is_elsewhere():
+            lacking = RowStore(physical(projection, live))
         elif selection.missing:
             paths = projection.key_paths or ()
             conditions.append(lacking_row(paths, physical(projection, live)))
@@ -115,50 +128,83 @@ class KeySelection:
             columns = [part.stored for part in side.parts]
             await selected_keys.add_found(connection, run_id, columns, found)
             return await count_selected(connection, conditions)
+        new = _NewKeys(connection, run_id, lacking)
+        upto = selection.to_position
         if exact:
-            return await self._by_sql(connection, projection, conditions, run_id)
+            return await self._by_sql(connection, projection, conditions, new, upto)
         assert predicate is not None
-        return await self._by_python(connection, projection, conditions, predicate, run_id)
+        return await self._by_python(projection, conditions, predicate, new, upto)
 
     async def _by_sql(
         self,
         connection: AsyncConnection,
         projection: Projection,
         conditions: list[ColumnElement[bool]],
-        run_id: str,
+        new: _NewKeys,
+        upto: int,
     ) -> int:
         assert projection.key_paths is not None
         misfit = [*conditions, misfit_of(projection.key_paths)]
         if await count_selected(connection, misfit):
             await raise_misfit(connection, projection, misfit)
+        if is_elsewhere():
+            counted = 0
+            async with aclosing(found_keys(connection, projection, conditions, upto=upto)) as found:
+                async for keys in found:
+                    counted += await new.add(keys)
+            return counted
         columns = key_columns(projection.key_paths)
         has_key = [column.is_not(None) for column in columns]
-        await selected_keys.add_found(connection, run_id, columns, [*conditions, *has_key])
+        await selected_keys.add_found(connection, new.run_id, columns, [*conditions, *has_key])
         return await count_selected(connection, [*conditions, *has_key])
 
     async def _by_python(
         self,
-        connection: AsyncConnection,
         projection: Projection,
         conditions: list[ColumnElement[bool]],
         predicate: Predicate | NamedPredicate,
-        run_id: str,
+        new: _NewKeys,
+        upto: int,
     ) -> int:
         counted = 0
         hand = Hand(projection.name)
-        async for texts in self._chunks(conditions):
+        async for texts in self._chunks(conditions, upto):
             keys = await in_thread(_keys, projection, predicate, texts, hand, hand=hand)
-            counted += len(keys)
-            await selected_keys.add(connection, run_id, dict.fromkeys(keys))
+            counted += await new.add(Counter(keys))
         return counted
 
-    async def _chunks(self, conditions: list[ColumnElement[bool]]) -> AsyncIterator[list[Any]]:
+    async def _chunks(
+        self, conditions: list[ColumnElement[bool]], upto: int
+    ) -> AsyncIterator[list[Any]]:
         async with (
-            self._engine.connect() as reader,
-            stream(reader, one_by_one(conditions), fetch=_FETCH) as chunks,
+            events_engine(self._engine).connect() as reader,
+            stream(reader, one_by_one(conditions), fetch=_FETCH, upto=upto) as chunks,
         ):
             async for texts in chunks:
                 yield texts
+
+
+@dataclass
+class _NewKeys:
+    """Takes keys into `refold.selected_keys`.
+
+    Attributes:
+        connection: In the caller's transaction.
+        run_id: Whose keys they are.
+        lacking: Only keys that have no row there; None for all.
+    """
+
+    connection: AsyncConnection
+    run_id: str
+    lacking: RowStore | None
+
+    async def add(self, keys: Mapping[Key, int]) -> int:
+        """Adds keys, given with how many events name each; returns how many events these are."""
+        if self.lacking is not None:
+            there = await self.lacking.having_row(self.connection, list(keys))
+            keys = {key: count for key, count in keys.items() if key not in there}
+        await selected_keys.add(self.connection, self.run_id, keys)
+        return sum(keys.values())
 
 
 def _keys(

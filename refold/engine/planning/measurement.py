@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.engine.folding.poison_events import totals_and_misfits
 from refold.engine.planning.decision import follows_only
+from refold.engine.planning.repaired_keys import RepairedKeys
 from refold.projection.dead_letters import Letter
 from refold.projection.declaration import Projection
 from refold.requests.poison_policy import Poison
 from refold.requests.runs import BackfillRequest
-from refold.source import side_keys
+from refold.source.keyed import side_keys
 from refold.source.log import count_events
 from refold.source.port.current import event_source
+from refold.source.port.elsewhere import key_collation
 from refold.source.slices import Bounds, key_bounds
 from refold.store import selected_keys
 from refold.store.side_keys.tables import SideTable
@@ -63,27 +67,30 @@ async def measure(
             [await count_between(connection, projection, event_source().before, position)],
             [],
         )
-    slices, among = slices_of(request, projection, position), None
-    if keys is None and side is not None:
-        bounds = await side_keys.bounds(
-            connection, side, upto=position, slices=slices, events=position
-        )
-    elif keys is None:
-        bounds = await key_bounds(connection, projection, upto=position, slices=slices)
-    else:
-        slices = min(slices, keys)
-        bounds = await selected_keys.bounds(connection, paths, run_id, slices=slices)
-        among = selected_keys.of_run(paths, run_id)
-    totals, misfits = await totals_and_misfits(
-        connection,
-        projection,
-        bounds,
+    slices = slices_of(request, projection, position)
+    counted = partial(
+        totals_and_misfits,
+        *(connection, projection),
         upto=position,
-        among=among,
         poison=poison,
         generation=letters_of,
         side=side,
     )
+    if keys is None:
+        if side is None:
+            bounds = await key_bounds(connection, projection, upto=position, slices=slices)
+        else:
+            bounds = await side_keys.bounds(connection, side, upto=position, slices=slices)
+        return bounds, *await counted(bounds, among=None)
+    slices = min(slices, keys)
+    bounds = await selected_keys.bounds(
+        connection, paths, run_id, slices=slices, collation=key_collation()
+    )
+    totals, misfits = [0] * len(bounds), []
+    async for among in RepairedKeys(connection, projection, run_id, side).all():
+        more, found = await counted(bounds, among=among)
+        totals = [total + one for total, one in zip(totals, more, strict=True)]
+        misfits += found
     return bounds, totals, misfits
 
 

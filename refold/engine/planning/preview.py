@@ -80,6 +80,7 @@ async def preview(
         selection=plan.selection,
         selected_events=selected_events,
         selected_keys=plan.selected_keys,
+        lookups=list(projection.lookups),
         foretold=await foretell(connection, projection, plan, active) if exact else None,
     )
     if not swaps:

@@ -14,6 +14,7 @@ from refold.errors import InvalidRequest
 from refold.messages.run.life import BeginRollback
 from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
+from refold.projection.sql.declaration import batch_size_of
 from refold.requests.poison_policy import Poison
 from refold.requests.runs import RollbackRequest
 from refold.store import generations
@@ -73,7 +74,7 @@ class RollbackPlanner(Planner):
                 head=head,
                 partitions=0,
                 max_concurrency=1,
-                batch_size=projection.backfill.batch_size,
+                batch_size=batch_size_of(projection),
                 total_events=behind,
                 heartbeat_seconds=self._settings.heartbeat_timeout_seconds,
                 swap_patience_seconds=self._settings.swap_patience_seconds,

@@ -10,6 +10,7 @@ from refold.errors import InvalidRequest
 from refold.messages.run.plan import Plan
 from refold.messages.snapshots import BeginSnapshot
 from refold.projection.declaration import Projection
+from refold.projection.sql.declaration import batch_size_of
 from refold.store import generations
 from refold.store.generations import Generation
 from refold.store.tables import read_models
@@ -40,7 +41,7 @@ class SnapshotPlanner(Planner):
                 head=position,
                 partitions=0,
                 max_concurrency=1,
-                batch_size=projection.backfill.batch_size,
+                batch_size=batch_size_of(projection),
                 total_events=0,
                 heartbeat_seconds=self._settings.heartbeat_timeout_seconds,
                 copies=active.generation,

@@ -8,6 +8,7 @@ from refold.manager.connection import Connection
 from refold.projection.dead_letters import DeadLetter
 from refold.projection.declaration import Projection, Row
 from refold.projection.key import Key, stored_key
+from refold.projection.sql.declaration import require_handlers
 from refold.source.stepwise.row_life import RowLife, life_of
 from refold.store import dead_letters, generations
 from refold.store.tables.read_models import physical
@@ -74,10 +75,13 @@ class Explanations:
 
         Raises:
             ConfigurationError: The manager was made without a database.
+            InvalidProjection: The projection is said in SQL.
             HandlerOverdue: A handler has taken too long.
             UnreadableEvent: The JSON of an event cannot be read.
         """
         versions = [projection, *([] if against is None else [against])]
+        for version in versions:
+            require_handlers(version, "explain")
         fields = projection.rows.key_fields(key)
         async with self._connection.connected() as connection:
             seen = await self._seen(versions, key)

@@ -158,7 +158,8 @@ class Plan(Message):
     def limits(self, controls: Controls) -> Limits:
         """The limits that the run goes by: what it has been told, else what was planned."""
         rate = controls.events_per_second
-        return Limits(
+        # As they are: a projection's own batches may be larger than what people can ask for.
+        return Limits.model_construct(
             batch_size=controls.batch_size or self.batch_size,
             max_concurrency=controls.max_concurrency or self.max_concurrency,
             events_per_second=self.pacing.events_per_second if rate is None else rate,

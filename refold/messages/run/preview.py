@@ -81,6 +81,7 @@ class Preview(Message):
         selected_events: How many events these are.
         selected_keys: How many keys they name.
         foretold: What it would change, of a sample; of a dry run only.
+        lookups: Tables beside the events that the rows depend on, of a projection said in SQL.
     """
 
     projection: str
@@ -107,3 +108,4 @@ class Preview(Message):
     selected_events: int | None = None
     selected_keys: int | None = None
     foretold: Foretold | None = None
+    lookups: list[str] = Field(default_factory=list)

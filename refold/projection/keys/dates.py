@@ -129,7 +129,8 @@ class KeyDate(KeyPart):
         """The moment in UTC, without zone; NULL where there is none."""
         if self.place == RECORDED_AT:
             return _in_utc(events.c.recorded_at)
-        text = text_at(self.place, events)
+        # With a collation that takes different texts for equal, there would be no expressions.
+        text = text_at(self.place, events).collate("C")
         seconds = func.left(text, literal_column(str(_SECONDS)), type_=String)
         zone = func.substring(text, literal(f"{_ZONE}$"), type_=String)
         written = seconds + func.coalesce(zone, literal_column("'Z'"), type_=String)

@@ -55,11 +55,12 @@ class Lower:
     def sql(self, text: ColumnElement[Any]) -> ColumnElement[Any]:
         """The text in small letters."""
         # With this collation it knows A to Z; with others, it follows the locale.
-        ascii_only = func.lower(text.collate("C"), type_=Text)
+        exact = text.collate("C")
+        ascii_only = func.lower(exact, type_=Text)
         capitals, small = _letters()
         all_letters = func.translate(ascii_only, literal(capitals, Text), literal(small, Text))
         # It looks through all capitals for each character, so that few texts are to come to it.
-        return case((text.op("~")(f"[{capitals}]"), all_letters), else_=ascii_only)
+        return case((exact.op("~")(f"[{capitals}]"), all_letters), else_=ascii_only)
 
 
 _ASCII = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}

@@ -15,6 +15,7 @@ from refold.source.checking import catalogue
 from refold.source.checking.catalogue import Relation
 from refold.source.head import SettledHead
 from refold.source.port.current import OWN, event_source
+from refold.source.port.elsewhere import is_elsewhere, reads_events
 from refold.source.port.event_source import EventSource
 from refold.source.portions import weighed
 from refold.source.reader import read_events
@@ -40,6 +41,7 @@ class EventsReport:
 
     Attributes:
         source: Its name.
+        database: Where it is, if not in the read models' database: server and name.
         tables: What it selects from: kind, rows, partitions, who may write.
         columns: The type of each of Refold's columns, as PostgreSQL has it.
         settles: How its head settles.
@@ -53,6 +55,7 @@ class EventsReport:
     """
 
     source: str
+    database: str | None = None
     tables: list[str] = field(default_factory=list)
     columns: dict[str, str] = field(default_factory=dict)
     settles: str = ""
@@ -65,6 +68,7 @@ class EventsReport:
     refused: list[str] = field(default_factory=list)
 
 
+@reads_events
 async def check_events(connection: AsyncConnection) -> EventsReport:
     """Looks at this process's event source; nothing is changed.
 
@@ -73,6 +77,9 @@ async def check_events(connection: AsyncConnection) -> EventsReport:
     """
     source = event_source()
     report = EventsReport(source=source.name, settles=type(source.settled).__name__)
+    if is_elsewhere():
+        url = connection.engine.url
+        report.database = f"{url.host or 'the local server'}:{url.port}/{url.database}"
     look = _Look(connection, source, report)
     if await look.at_tables() and await look.at_columns():
         await look.at_positions()
@@ -87,7 +94,7 @@ async def require_readable(connection: AsyncConnection) -> None:
     Raises:
         ConfigurationError: It cannot be read; the message has all reasons.
     """
-    if event_source().is_own:
+    if event_source().is_own and not is_elsewhere():
         return
     report = await check_events(connection)
     if report.refused:

@@ -64,9 +64,12 @@ class EventSource:
         wakes_on: The channel on which the application notifies after it has appended; None for
             none: events are then looked for every so often.
         first: The lowest position that there may be, 0 or 1.
+        url: The address of the PostgreSQL that has the events, when it is another database than
+            the read models'. REFOLD_EVENTS_URL comes before it, and keeps passwords out of code.
         name: What to call it to people; that of its first table if left out.
 
     Attributes:
+        url: As it was given.
         events: What statements select from: columns position, stream_id, version, type (as it is
             stored), data and metadata as jsonb, recorded_at, and tenant if there is one.
         statement: Selects these columns.
@@ -78,6 +81,7 @@ class EventSource:
         position: As it was given.
         recorded_at: As it was given.
         has_tenant: Whether a column says whose event it is.
+        has_versions: Whether a column has the events' versions.
         has_times: Whether SQL knows when events were recorded.
         sees_data: Whether SQL can see into the events' data.
 
@@ -102,8 +106,10 @@ class EventSource:
         settled: Settling | None = None,
         wakes_on: str | None = None,
         first: int = 0,
+        url: str | None = None,
         name: str | None = None,
     ) -> None:
+        self.url = url
         self.type_prefix = type_prefix
         self.settled = settled or Locks()
         self.wakes_on = wakes_on
@@ -129,7 +135,7 @@ class EventSource:
         }
         if tenant is not None:
             columns["tenant"] = tenant
-        self.has_tenant = tenant is not None
+        self.has_tenant, self.has_versions = tenant is not None, version is not None
         self.is_own = selected is schema.events
         self.fields = Fields(
             sent=(body.sent, about.sent, about.more),

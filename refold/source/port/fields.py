@@ -6,7 +6,7 @@ columns each. PostgreSQL writes times as ISO 8601 in the session's time zone; da
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Integer, Text, cast, func, literal_column
 
 from refold.errors import UnreadableEvent
 from refold.errors.words import described, raised
+from refold.projection.narrowed.sent_event import WHOLE, Sent
 from refold.source.port.bodies import bytes_of, travelling
 
 _EPOCH = datetime.fromtimestamp(0, UTC).isoformat()
@@ -63,37 +64,53 @@ class Fields:
 
     # -- in SQL --------------------------------------------------------------------------------
 
-    def as_json(self, source: Any, *key: ColumnElement[Any]) -> ColumnElement[str]:
+    def carried(self, sent: Sent = WHOLE) -> tuple[str, ...]:
+        """The columns that are carried through a statement of what is sent."""
+        return self.names if sent.is_whole else sent.fields
+
+    def as_json(
+        self, source: Any, *key: ColumnElement[Any], sent: Sent = WHOLE
+    ) -> ColumnElement[str]:
         """An event of a relation with these columns, and its key if given, as JSON."""
         columns = source.c
+        if not sent.is_whole:
+            return cast(func.json_build_array(*[columns[n] for n in sent.fields], *key), Text)
         stream_id = columns.stream_id
         if isinstance(stream_id.type, Integer):
             stream_id = cast(stream_id, Text)
         metadata: ColumnElement[Any] = travelling(columns[self._metadata])
         if self._more is not None:
             metadata = func.json_build_array(metadata, columns[self._more])
-        sent = (
+        values = (
             *(columns.position, stream_id, columns.version, columns.type),
             *(travelling(columns[self._data]), metadata, columns.recorded_at),
         )
-        return cast(func.json_build_array(*sent, *key), Text)
+        return cast(func.json_build_array(*values, *key), Text)
 
-    def stored(self, source: Any) -> tuple[list[ColumnElement[bool]], ColumnElement[int]]:
+    def large(self, sent: Sent = WHOLE) -> list[str]:
+        """The columns that may be large, of those that are carried."""
+        carried = self.carried(sent)
+        return [name for name in (self._data, self._metadata) if name in carried]
+
+    def stored(
+        self, source: Any, large: Sequence[str]
+    ) -> tuple[list[ColumnElement[bool]], ColumnElement[int]]:
         """Whether values are as they are, not compressed; and how many bytes they then have."""
-        both = [source.c[self._data], source.c[self._metadata]]
+        columns = [source.c[name] for name in large]
         plain: list[ColumnElement[bool]] = [
-            func.pg_column_compression(column).is_(None) for column in both
+            func.pg_column_compression(column).is_(None) for column in columns
         ]
-        return plain, self._sum([func.pg_column_size(column) for column in both])
+        return plain, self._sum([func.pg_column_size(column) for column in columns])
 
-    def size(self, source: Any) -> ColumnElement[int]:
+    def size(self, source: Any, large: Sequence[str] | None = None) -> ColumnElement[int]:
         """About how many bytes an event has as JSON; its other fields are small."""
-        return self._sum([bytes_of(source.c[name]) for name in (self._data, self._metadata)])
+        names = self.large() if large is None else large
+        return self._sum([bytes_of(source.c[name]) for name in names])
 
     def _sum(self, sizes: list[Any]) -> ColumnElement[int]:
         if not self.is_own:  # they may be NULL
             sizes = [func.coalesce(size, literal_column("0")) for size in sizes]
-        total: ColumnElement[int] = sizes[0] + sizes[1]
+        total: ColumnElement[int] = sum(sizes[1:], start=sizes[0])
         return total
 
     # -- in Python -----------------------------------------------------------------------------

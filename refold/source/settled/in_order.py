@@ -20,6 +20,9 @@ class InOrder:
     it: with writers of another kind, events are missed.
     """
 
+    on_standby = True
+    """A standby shows commits in the order of the primary's."""
+
     async def highest(self, connection: AsyncConnection, source: EventSource) -> int:
         """The highest position that can be seen."""
         return await last_position(connection, source)

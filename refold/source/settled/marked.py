@@ -24,6 +24,9 @@ class Marked:
             NULL, is before all events.
     """
 
+    on_standby = True
+    """A standby has the mark with what it marks."""
+
     def __init__(self, mark: Select[Any]) -> None:
         self.mark = mark
 

@@ -78,14 +78,15 @@ class StepwiseFold:
 
     def size(self) -> int:
         """About how many bytes the values of all rows take."""
-        return sum(_size(row) for row in self.rows.values())
+        return sum(size_of(row) for row in self.rows.values())
 
 
-def _size(value: Any) -> int:
+def size_of(value: Any) -> int:
+    """About how many bytes a value takes."""
     if isinstance(value, (str, bytes, bytearray)):
         return len(value)
     if isinstance(value, dict):
-        return sum(_size(name) + _size(inner) for name, inner in value.items())
+        return sum(size_of(name) + size_of(inner) for name, inner in value.items())
     if isinstance(value, (list, tuple, set, frozenset)):
-        return sum(map(_size, value))
+        return sum(map(size_of, value))
     return 8

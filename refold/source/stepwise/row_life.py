@@ -15,6 +15,7 @@ from refold.projection.key import Key
 from refold.runtime.threads import Hand, in_thread
 from refold.source.event_sizes import read_chunks
 from refold.source.port.current import event_source, events
+from refold.source.port.elsewhere import reading
 from refold.source.reader import keyed_events, one_of, wanted
 
 # So many positions are in memory at a time.
@@ -168,7 +169,8 @@ async def _positions(
         else:
             conditions += [*keyed_events(projection), one_of(projection.key_paths, [key])]
         statement = select(position).where(*conditions).order_by(position)
-        found = list(await connection.scalars(statement.limit(_POSITIONS_AT_ONCE)))
+        async with reading(connection) as there:
+            found = list(await there.scalars(statement.limit(_POSITIONS_AT_ONCE)))
         if found:
             yield found
         if len(found) < _POSITIONS_AT_ONCE:

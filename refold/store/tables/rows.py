@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Select,
+    String,
     Table,
     Text,
     cast,
@@ -28,6 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.projection.columns.kind import same
 from refold.projection.declaration import Row
 from refold.projection.key import Key
+from refold.store.tables.copy_text import copy_text_of
 from refold.store.tables.read_models import quoted
 from refold.store.tables.stored_types import driver_binder, has_coarse_equality, stored
 
@@ -35,6 +37,11 @@ from refold.store.tables.stored_types import driver_binder, has_coarse_equality,
 _ANY_LARGE = text(
     "SELECT pg_relation_size(reltoastrelid) > 0 FROM pg_class WHERE oid = to_regclass(:name)"
 )
+
+
+async def _each(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
 
 
 class RowStore:
@@ -59,6 +66,7 @@ class RowStore:
             for index, kind in enumerate(self._kinds.values())
             if kind.freeze is not same or kind.takes_none
         ]
+        self._copy_text = copy_text_of(self._kinds)
         self._upsert = self._make_upsert()
 
     @property
@@ -129,11 +137,27 @@ class RowStore:
         rows = [tuple(row) for row in await connection.execute(statement)]
         return [row[0] if len(row) == 1 else row for row in rows]
 
+    async def having_row(self, connection: AsyncConnection, keys: Sequence[Key]) -> set[Key]:
+        """Those of these keys that have a row."""
+        if not keys:
+            return set()
+        rows = await connection.execute(select(*self._key).where(self._among(keys)))
+        return {row[0] if len(row) == 1 else tuple(row) for row in rows}
+
     # -- writing -----------------------------------------------------------------------------
 
     async def load(self, driver: asyncpg.Connection[Any], rows: Sequence[Row]) -> None:
         """Adds rows by COPY; the table must not have any of them yet."""
         if not rows:
+            return
+        if self._copy_text is not None:
+            await driver.copy_to_table(
+                self.table.name,
+                schema_name=self.table.schema,
+                columns=self._names,
+                source=_each(self._copy_text.pieces(rows)),
+                format="text",
+            )
             return
         records = list(map(self._values, rows))
         if len(self._names) == 1:
@@ -168,19 +192,20 @@ class RowStore:
         *,
         among: Sequence[Key] | None = None,
         returning: bool = False,
+        collation: str | None = None,
     ) -> dict[Key, Row]:
         """Deletes the rows with low < key <= high (None: no bound), except those to keep.
 
-        With `among`, only rows of these keys.
+        With `among`, only rows of these keys; with `collation`, the range is by that order of text.
 
         Returns:
             The rows that were deleted, by key, if asked for; else nothing.
         """
         condition = [] if among is None else [self._among(among)]
         if low is not None:
-            condition.append(self._compared() > self._literal(low))
+            condition.append(self._compared(collation) > self._literal(low))
         if high is not None:
-            condition.append(self._compared() <= self._literal(high))
+            condition.append(self._compared(collation) <= self._literal(high))
         if keep:
             condition.append(~self._among(keep))
         statement = delete(self.table).where(*condition)
@@ -213,8 +238,11 @@ class RowStore:
         kind = self._kinds[str(column.key)]
         return cast(column, Text) if has_coarse_equality(kind) else column
 
-    def _compared(self) -> Any:
-        return self._key[0] if len(self._key) == 1 else tuple_(*self._key)
+    def _compared(self, collation: str | None = None) -> Any:
+        key: list[ColumnElement[Any]] = [*self._key]
+        if collation is not None:
+            key = [c.collate(collation) if isinstance(c.type, String) else c for c in key]
+        return key[0] if len(key) == 1 else tuple_(*key)
 
     def _literal(self, key: Key) -> Any:
         parts = key if len(self._key) > 1 else (key,)

@@ -47,5 +47,5 @@ class Presence:
             await deployments.leave(connection, self._worker)
 
 
-def _types(projection: Projection | None) -> list[str]:
+def _types(projection: Projection | None) -> list[str] | None:
     return [] if projection is None else projection.event_types

@@ -23,6 +23,7 @@ from refold.messages.run.plan import Plan, RunStep
 from refold.messages.step_failures import step_name
 from refold.messages.step_waits import SIGNAL, StepWaits
 from refold.projection.registry import Registry
+from refold.source.port.elsewhere import events_engine
 from refold.store.swap import blockers
 from refold.store.swap.swap import obstacles
 
@@ -67,8 +68,10 @@ class WaitInterceptor(Interceptor):
         self._registry = registry
         self._seen: dict[str, _Seen] = {}
         self._plans: dict[str, Plan] = {}
-        event.listen(engine.sync_engine, "checkout", _checked_out)
-        event.listen(engine.sync_engine, "checkin", _checked_in)
+        self._there = events_engine(engine)
+        _note_sessions(engine, "sessions")
+        if self._there is not engine:
+            _note_sessions(self._there, "reading")
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
         """Wraps the chain."""
@@ -78,11 +81,18 @@ class WaitInterceptor(Interceptor):
         """What looks at the activity at hand."""
         return _Watch(self, arguments, waiting)
 
-    async def blocked_by(self, sessions: set[int]) -> list[str]:
+    async def blocked_by(self, waiting: Waiting) -> list[str]:
         """Who holds sessions of ours up."""
-        async with self._looking.connect() as connection:
-            found = await blockers.blockers_of(connection, *sessions)
-        return [str(one) for one in found]
+        found: list[str] = []
+        if waiting.sessions:
+            async with self._looking.connect() as connection:
+                found += map(str, await blockers.blockers_of(connection, *waiting.sessions))
+        if waiting.reading:
+            there = self._there.execution_options(isolation_level="AUTOCOMMIT")
+            async with there.connect() as connection:
+                of_events = await blockers.blockers_of(connection, *waiting.reading)
+            found += [f"{one}, in the database of the events" for one in of_events]
+        return found
 
     async def plan_to_swap(self, step: RunStep) -> Plan | None:
         """The run's plan, if it is one that will swap in what it builds."""
@@ -195,8 +205,7 @@ class _Watch:
             await asyncio.wait([watcher])
 
     async def _now(self) -> list[str]:
-        sessions = self._waiting.sessions
-        blocked = await self._waits.blocked_by(sessions) if sessions else []
+        blocked = await self._waits.blocked_by(self._waiting)
         return list(dict.fromkeys([*self._waiting.said, *blocked]))
 
     async def _tell(self, waiting_for: list[str], found: list[str] | None) -> None:
@@ -213,14 +222,19 @@ def _process_of(dbapi_connection: Any) -> int | None:
     return None if driver is None or driver.is_closed() else int(driver.get_server_pid())
 
 
-def _checked_out(dbapi_connection: Any, record: Any, proxy: Any) -> None:
-    waiting = WAITING.get()
-    if waiting is not None and (pid := _process_of(dbapi_connection)) is not None:
-        waiting.sessions.add(pid)
-        record.info["refold_waiting"] = (waiting, pid)
+def _note_sessions(engine: AsyncEngine, among: str) -> None:
+    """Has each activity know which sessions of an engine it has in hand."""
 
+    @event.listens_for(engine.sync_engine, "checkout")
+    def checked_out(dbapi_connection: Any, record: Any, proxy: Any) -> None:
+        waiting = WAITING.get()
+        if waiting is not None and (pid := _process_of(dbapi_connection)) is not None:
+            sessions: set[int] = getattr(waiting, among)
+            sessions.add(pid)
+            record.info["refold_waiting"] = (sessions, pid)
 
-def _checked_in(dbapi_connection: Any, record: Any) -> None:
-    waiting, pid = record.info.pop("refold_waiting", (None, None))
-    if waiting is not None:
-        waiting.sessions.discard(pid)
+    @event.listens_for(engine.sync_engine, "checkin")
+    def checked_in(dbapi_connection: Any, record: Any) -> None:
+        sessions, pid = record.info.pop("refold_waiting", (None, None))
+        if sessions is not None:
+            sessions.discard(pid)

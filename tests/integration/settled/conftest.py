@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from tests.support.databases import Database
+from tests.support.elsewhere import PLACES
 from tests.support.settling import (
     BEHIND_VIEW,
     DRAWN_EARLY,
@@ -23,13 +24,19 @@ from tests.support.settling import (
 )
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each log is here, and in another server."""
+    if "database" in metafunc.fixturenames:
+        metafunc.parametrize("database", PLACES, indirect=True)
+
+
 @pytest.fixture(params=[IN_OWN, DRAWN_EARLY, IN_PARTITIONS, BEHIND_VIEW], ids=name_of, autouse=True)
 async def kept(request: pytest.FixtureRequest, database: Database) -> AsyncIterator[Kept]:
     """A log whose head settles by locks, however its writers write."""
     made: Kept = request.param
     async with session(database) as connection:
         await connection.execute(made.ddl)
-    with keeping(made):
+    with keeping(made, database.events_url):
         yield made
 
 

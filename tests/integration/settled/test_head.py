@@ -158,6 +158,7 @@ class Interrupted:
         self, connection: AsyncConnection, happens: Callable[[], Awaitable[object]]
     ) -> None:
         self._connection = connection
+        self.engine = connection.engine
         self._happens: Callable[[], Awaitable[object]] | None = happens
 
     async def scalar(self, *arguments: Any) -> Any:
@@ -184,7 +185,7 @@ async def test_a_writer_that_begins_during_the_look_is_not_passed(
         drawn.append(await write(one))
         await write(other)
 
-    async with database.engine.connect() as connection:
+    async with database.log.connect() as connection:
         await connection.execution_options(isolation_level="AUTOCOMMIT")
         head = SettledHead()
         await head.poll(cast(AsyncConnection, Interrupted(connection, happens)))

@@ -28,7 +28,7 @@ from tests.support.soaking import soak
 
 
 async def committed(database: Database) -> list[int]:
-    async with database.engine.connect() as connection:
+    async with database.log.connect() as connection:
         rows = await connection.execute(select(events().c.position).order_by(events().c.position))
         return list(rows.scalars())
 

@@ -38,9 +38,7 @@ from refold.store.side_keys.tables import SideTable
 _SAMPLE = 50_000
 
 
-async def bounds(
-    connection: AsyncConnection, side: SideTable, *, upto: int, slices: int, events: int
-) -> Bounds:
+async def bounds(connection: AsyncConnection, side: SideTable, *, upto: int, slices: int) -> Bounds:
     """Ranges that cover all keys, about equal in events; see `refold.source.slices.key_bounds`.
 
     Args:
@@ -48,11 +46,10 @@ async def bounds(
         side: The side table.
         upto: Only positions up to this (inclusive) count.
         slices: How many ranges to aim at.
-        events: About how many positions there are.
     """
     if slices <= 1:
         return [(None, None)]
-    relation = _sampled(side, events)
+    relation = await _sampled(connection, side)
     names = [f"k{index}" for index in range(len(side.parts))]
     columns = [relation.c[name] for name in names]
     bucket = func.ntile(slices).over(order_by=columns).label("bucket")
@@ -130,8 +127,7 @@ async def sample(
     passed_over: Sequence[int],
 ) -> list[Key]:
     """Up to `count` keys, drawn at random; one with many events is more likely to be drawn."""
-    there = await connection.scalar(select(func.count()).select_from(side.keys))
-    relation = _sampled(side, there or 0)
+    relation = await _sampled(connection, side)
     columns = [relation.c[f"k{index}"] for index in range(len(side.parts))]
     found = (
         select(*columns)
@@ -229,7 +225,8 @@ def _known(side: SideTable, upto: int) -> list[ColumnElement[bool]]:
     return [side.keys.c.position <= upto, side.has_key]
 
 
-def _sampled(side: SideTable, count: int) -> Any:
+async def _sampled(connection: AsyncConnection, side: SideTable) -> Any:
+    count = await connection.scalar(select(func.count()).select_from(side.keys)) or 0
     if count <= _SAMPLE:
         return side.keys
     return tablesample(side.keys, func.system(max(100 * _SAMPLE / count, 0.001)))

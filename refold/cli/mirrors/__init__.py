@@ -1,0 +1,1 @@
+"""Mirrors on the command line."""

@@ -1,0 +1,1 @@
+"""Copying events from elsewhere into the log."""

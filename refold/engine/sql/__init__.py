@@ -1,0 +1,1 @@
+"""Projections that are said in SQL: the one place where the engine treats them otherwise."""

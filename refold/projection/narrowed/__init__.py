@@ -1,0 +1,1 @@
+"""Events of which only that travels which handlers read."""

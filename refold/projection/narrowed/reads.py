@@ -1,0 +1,181 @@
+"""Which fields of an event handlers read, found in their source code.
+
+What is found is never too little: wherever an event goes out of sight, all of it is read.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable
+from functools import partial
+from types import FunctionType, MethodType
+from typing import Any
+
+from refold.event import Event
+from refold.projection.narrowed.source_code import Node, node_of
+
+ALL = frozenset(Event._fields)
+"""All fields of an event."""
+
+# What sees a function's variables without naming them.
+_SEES_ALL = frozenset({"locals", "vars", "eval", "exec", "dir", "globals", "super", "breakpoint"})
+_MOST_CALLS = 50
+
+
+def fields_read(handlers: Iterable[Callable[..., Any]]) -> frozenset[str]:
+    """The fields that these handlers may read of the event that they are given.
+
+    An event is followed through ``event.<field>``, nested functions, and calls of plain functions
+    by their name.
+    """
+    read: set[str] = set()
+    try:
+        for handler in handlers:
+            read |= _read_by(handler)
+    except _OutOfSight:
+        return ALL
+    return frozenset(read)
+
+
+class _OutOfSight(Exception):
+    """The event goes where it cannot be followed."""
+
+
+def _read_by(handler: Callable[..., Any]) -> set[str]:
+    index = 1  # the row comes first
+    while not isinstance(handler, FunctionType):
+        if isinstance(handler, MethodType):
+            index += 1
+            handler = handler.__func__
+        elif type(handler) is partial:
+            index += len(handler.args)
+            handler = handler.func
+        else:
+            raise _OutOfSight
+    search = _Search()
+    search.follow(handler, index)
+    return search.read
+
+
+class _Search:
+    """What is read of one event, by all functions that it is given to."""
+
+    def __init__(self) -> None:
+        self.read: set[str] = set()
+        self._seen: set[tuple[FunctionType, str]] = set()
+
+    def follow(self, function: FunctionType, place: int | str) -> None:
+        """The event is given to a function, by position or by name."""
+        name = _parameter(function, place)
+        if (function, name) in self._seen:
+            return
+        self._seen.add((function, name))
+        node = node_of(function)
+        if node is None or len(self._seen) > _MOST_CALLS:
+            raise _OutOfSight
+        body = [node.body] if isinstance(node, ast.Lambda) else node.body
+        bound = {inner for part in body for inner in _bound(part)}
+        if name in bound:
+            raise _OutOfSight
+        uses = _Uses(self, function, name, bound | _parameters(node))
+        for part in body:
+            uses.visit(part)
+
+
+class _Uses(ast.NodeVisitor):
+    """What one function does with the event that is its parameter of this name."""
+
+    def __init__(self, search: _Search, function: FunctionType, name: str, own: set[str]) -> None:
+        self._search = search
+        self._function = function
+        self._name = name
+        self._own = own
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        if not self._is_event(node.value):
+            self.generic_visit(node)
+        elif node.attr in ALL and isinstance(node.ctx, ast.Load):
+            self._search.read.add(node.attr)
+        else:
+            raise _OutOfSight
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if node.id == self._name or node.id in _SEES_ALL:
+            raise _OutOfSight
+
+    def visit_Call(self, node: ast.Call) -> None:
+        self.visit(node.func)
+        starred = False
+        for number, argument in enumerate(node.args):
+            starred = starred or isinstance(argument, ast.Starred)
+            if self._is_event(argument) and not starred:
+                self._search.follow(self._called(node.func), number)
+            else:
+                self.visit(argument)
+        for keyword in node.keywords:
+            if self._is_event(keyword.value) and keyword.arg is not None:
+                self._search.follow(self._called(node.func), keyword.arg)
+            else:
+                self.visit(keyword.value)
+
+    def _is_event(self, node: ast.expr) -> bool:
+        return isinstance(node, ast.Name) and node.id == self._name
+
+    def _called(self, node: ast.expr) -> FunctionType:
+        """The function that is called, if it is a global one or that of a function around."""
+        if not isinstance(node, ast.Name) or node.id in self._own:
+            raise _OutOfSight
+        function, found = self._function, None
+        if node.id in function.__code__.co_freevars:
+            cells = dict(
+                zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+            )
+            try:
+                found = cells[node.id].cell_contents
+            except ValueError:  # it is not there yet
+                raise _OutOfSight from None
+        else:
+            found = function.__globals__.get(node.id)
+        if not isinstance(found, FunctionType):
+            raise _OutOfSight
+        return found
+
+
+def _parameter(function: FunctionType, place: int | str) -> str:
+    code = function.__code__
+    count, only = code.co_argcount, code.co_kwonlyargcount
+    if isinstance(place, int):
+        if place >= count:  # it is one of *args
+            raise _OutOfSight
+        return code.co_varnames[place]
+    if place not in code.co_varnames[code.co_posonlyargcount : count + only]:
+        raise _OutOfSight
+    return place
+
+
+def _parameters(node: Node) -> set[str]:
+    return {inner.arg for inner in ast.walk(node.args) if isinstance(inner, ast.arg)}
+
+
+def _bound(part: ast.AST) -> Iterable[str]:
+    """The names that are bound anywhere in a piece of code."""
+    for node in ast.walk(part):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+                yield name
+            case ast.arg(arg=name):
+                yield name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield name
+            case ast.ClassDef(name=name):
+                yield name
+            case ast.Global(names=names) | ast.Nonlocal(names=names):
+                yield from names
+            case ast.alias(name=name, asname=other):
+                yield other or name.partition(".")[0]
+            case ast.ExceptHandler(name=str(name)):
+                yield name
+            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                yield name
+            case ast.MatchMapping(rest=str(name)):
+                yield name

@@ -1,0 +1,1 @@
+"""Projections that are said in SQL: what they declare, and what is refused of it."""

@@ -1,0 +1,50 @@
+"""What is sent of each event that a rebuild reads: what handlers read, as far as that is found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from weakref import WeakSet
+
+from sqlalchemy import String
+
+from refold.projection.declaration import Handler, Projection
+from refold.projection.keys.part import KeyPart
+from refold.projection.keys.path import KeyPath
+from refold.projection.narrowed.reads import ALL, fields_read
+from refold.projection.narrowed.sent_event import Sent
+from refold.source.port.current import event_source
+
+_reads_more: WeakSet[Projection] = WeakSet()
+
+
+def sent_of(projection: Projection) -> Sent:
+    """What is sent of an event to the handlers of a projection.
+
+    All of it, if the source is not Refold's own: other ones make an event of what they send.
+    """
+    if not event_source().is_own:
+        return Sent()
+    read = ALL
+    if projection not in _reads_more:
+        read = _fields_read(tuple(projection.handlers.values()))
+    return Sent(read, key_at=1 if _is_stream_id(projection.key_paths) else None)
+
+
+def _is_stream_id(parts: Sequence[KeyPart] | None) -> bool:
+    """Whether the key is what is sent as stream_id anyway; None: it is a function."""
+    if parts is None:
+        return False
+    (first, *others) = parts
+    is_path = isinstance(first, KeyPath) and first.path == "stream_id"
+    return is_path and isinstance(first.column.type, String) and not others
+
+
+def send_all(projection: Projection) -> None:
+    """From now on all of each event is sent to this projection, in this process."""
+    _reads_more.add(projection)
+
+
+@lru_cache(maxsize=64)
+def _fields_read(handlers: tuple[Handler, ...]) -> frozenset[str]:
+    return fields_read(handlers)

@@ -1,0 +1,1 @@
+"""Mirrors in the database: how far each has copied, and who may go on."""
