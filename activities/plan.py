@@ -35,7 +35,6 @@ from refold.runtime.settings import Settings
 from refold.runtime.temporal.search_attributes import Listing
 from refold.source.portions import stream
 from refold.source.reader import in_position_order
-from refold.store import dead_letters
 from refold.store.sessions.takeover import take_over
 from refold.store.side_keys import slices
 from refold.store.side_keys.tables import analyze, side_table
@@ -121,7 +120,6 @@ class PlanningActivities(StepActivities):
             await take_over(self._engine, side.slices, slices.row_of(side, segment.slice))
             async with writer.begin():
                 taken = await slices.take(writer, side, segment.slice, low)
-                skipped = await dead_letters.skipped(writer, projection.name)
                 made = await computing(writer, plan, projection)
             if taken.done:
                 return KeyedSegment(done=True, events=0)
@@ -133,7 +131,6 @@ class PlanningActivities(StepActivities):
                 after=taken.position,
                 upto=high,
                 since=projection.start_from,
-                passed_over=skipped,
             )
             clock = asyncio.get_running_loop().time
             end = clock() + self._segment_seconds

@@ -98,7 +98,8 @@ async def selectable(
         conditions.append(at(letters))
     if side is not None:
         conditions.append(side_keys.is_keyed(side))
-        conditions += not_at(await dead_letters.skipped(connection, projection.name))
+        if not (poison.sets_aside or retried):
+            conditions += not_at(await dead_letters.skipped(connection, projection.name))
     elif poison.sets_aside or retried:
         conditions.append(~is_misfit(projection))
     else:

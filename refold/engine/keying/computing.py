@@ -36,8 +36,8 @@ class Computing:
     Args:
         projection: Whose function makes them.
         poison: What is done with events that the function cannot take.
-        known: The positions of events that were set aside before for that; if they still cannot be
-            taken, they are passed over.
+        known: The positions of events that were set aside before for that, or are skipped; if they
+            cannot be taken, they are passed over.
 
     Attributes:
         hand: The event in hand.
@@ -122,9 +122,10 @@ async def write_down(driver: asyncpg.Connection[Any], side: SideTable, records: 
 
 async def computing(connection: AsyncConnection, plan: Plan, projection: Projection) -> Computing:
     """What makes the keys of a run; it knows what has been set aside before."""
-    known: list[int] = []
+    # An event that is skipped names its key all the same, if it has one.
+    known = await dead_letters.skipped(connection, projection.name)
     if plan.letters_of is not None:
-        known = await dead_letters.keyless(connection, projection.name, plan.letters_of)
+        known += await dead_letters.keyless(connection, projection.name, plan.letters_of)
     return Computing(projection, plan.poison, known)
 
 
@@ -161,7 +162,6 @@ async def reach(
             after=position,
             upto=upto,
             since=projection.start_from,
-            passed_over=await dead_letters.skipped(connection, projection.name),
         )
         driver = await raw(connection)
         async for portion in portions_of(connection, statement):

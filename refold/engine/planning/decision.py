@@ -115,6 +115,15 @@ def note_of_no_way_back(
     )
 
 
+def note_of_unknown_keys(request: BackfillRequest) -> str:
+    """What a plan cannot say before keys are computed."""
+    which = "which keys are repaired" if wants_keys(request) else "how many keys there are"
+    return (
+        "its key is a function: the keys of all these events are computed first, and then it is "
+        f"known {which}, in how many partitions"
+    )
+
+
 def without_idle_dates(request: BackfillRequest) -> BackfillRequest:
     """The same request without dates that select nothing."""
     if request.criteria is not Criteria.FULL_REBUILD:
