@@ -13,6 +13,7 @@ from refold.engine.folding.pacing import Pace
 from refold.engine.folding.target_wait import TargetWait
 from refold.engine.lifecycle import announcements
 from refold.engine.lifecycle.counters import read_report
+from refold.engine.live.late_events import LateEvents
 from refold.errors import TargetBehind
 from refold.messages.run.life import FollowedSegment, FollowSegment, Phase
 from refold.messages.run.plan import Plan
@@ -65,6 +66,8 @@ class FollowActivities(StepActivities):
             await take_over(self._engine, schema.generations, row, spares_work=not plan.atomic)
             async with writer.begin():
                 follower = await take_follower(writer, projection, plan)
+            if not plan.stale:
+                await LateEvents().see_to(writer, follower)
             pace = Pace(self._engine, plan, segment.controls, beat)
             if plan.stale:
                 upto = plan.position
@@ -102,6 +105,8 @@ class FollowActivities(StepActivities):
                 goes_on = not pace.is_told(told) and await pace.wait(writer, events)
                 if clock() > end or activity.is_worker_shutdown():
                     break
+            if goes_on and not plan.stale:  # it has come to the end
+                await LateEvents().see_to(writer, follower)
             async with writer.begin():
                 report = await read_report(writer, plan.run_id)
             async with announcements.sampling(self._engine) as connection:

@@ -28,10 +28,13 @@ from refold.projection.registry import Registry
 from refold.runtime.settings import Settings
 from refold.runtime.threads import in_thread
 from refold.source.decoding import decoded
+from refold.source.port.current import event_source
 from refold.source.port.elsewhere import events_engine
 from refold.source.port.sent import send_all, sent_of
 from refold.source.portions import stream
+from refold.source.settled.patience import patience_of
 from refold.store import generations, partitions, schema
+from refold.store.gaps import late_events
 from refold.store.partitions import Partition
 from refold.store.sessions.takeover import take_over
 from refold.store.side_keys.tables import side_table
@@ -178,7 +181,10 @@ class RefoldActivities(StepActivities):
     ) -> Target | None:
         """Where the rows go; None when the keys that a function has made are gone."""
         side = side_table(projection, plan.run_id) if plan.is_keyed else None
+        source = event_source()
+        patient = patience_of(source) is not None
         async with connection.begin():
+            late_to = await late_events.newest(connection, source.name) if patient else 0
             generation = await generations.get(connection, projection.name, plan.generation)
         if generation is None:
             raise RunEnded(f"generation {plan.generation} of {projection.name!r} is gone")
@@ -196,4 +202,5 @@ class RefoldActivities(StepActivities):
             async with connection.begin():
                 keys = RepairedKeys(connection, projection, plan.run_id, side)
                 target.among, target.upto_key = await keys.next_of(partition)
+        target.patient, target.late_to = patient, late_to
         return target

@@ -18,6 +18,7 @@ from temporalio import activity
 from refold.activities.heartbeat import StepActivities
 from refold.activities.shadow import alone, locked
 from refold.engine.folding.follower import take_follower
+from refold.engine.live.late_events import put_right
 from refold.engine.step import Step
 from refold.errors import SwapRefused
 from refold.messages.run.endings import Swapped, SwapSegment
@@ -207,6 +208,8 @@ class SwapActivities(StepActivities):
         while follower.position < upto:
             events = await follower.apply_batch(connection, upto)
             await runs.add_followed(connection, plan.run_id, events)
+        while await put_right(connection, follower):
+            pass
         return follower.position
 
     async def _lock(self, connection: AsyncConnection, swap: Swap, attempt: _Try) -> None:

@@ -11,6 +11,7 @@ from refold.activities.shadow import alone
 from refold.engine.cutover.verification import SAMPLED_KEYS, verify
 from refold.engine.folding.follower import take_follower
 from refold.engine.keying.computing import reach
+from refold.engine.live.late_events import put_right
 from refold.errors import VerificationFailed
 from refold.messages.run.diff import Diff
 from refold.messages.run.plan import Plan, RunStep
@@ -116,3 +117,5 @@ class VerifyActivities(StepActivities):
             while follower.position < upto:
                 events = await follower.apply_batch(connection, upto)
                 await runs.add_followed(connection, plan.run_id, events)
+            while await put_right(connection, follower):
+                pass

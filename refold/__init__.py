@@ -77,6 +77,7 @@ from refold.system_events.events import (
     ProjectionCheckpointRestored,
     ProjectionCheckpointSaved,
     ProjectionFailed,
+    ProjectionLateEventsApplied,
     ProjectionRestartRequested,
     ProjectionRollbackRequested,
     ProjectionSnapshotCreated,
@@ -103,6 +104,7 @@ if TYPE_CHECKING:
     from refold.source.settled.in_order import InOrder
     from refold.source.settled.locks import Locks
     from refold.source.settled.marked import Marked
+    from refold.source.settled.patience import Patience
     from refold.worker.plugin import RefoldPlugin
 
 __all__ = [
@@ -156,6 +158,7 @@ __all__ = [
     "NotOnThisWorker",
     "OnPoison",
     "PartitionProgress",
+    "Patience",
     "Phase",
     "PoisonEvent",
     "PredicateFailed",
@@ -171,6 +174,7 @@ __all__ = [
     "ProjectionCheckpointSaved",
     "ProjectionFailed",
     "ProjectionHealth",
+    "ProjectionLateEventsApplied",
     "ProjectionManager",
     "ProjectionRestartRequested",
     "ProjectionRollbackRequested",
@@ -237,6 +241,7 @@ _LATER = {
     "MirrorSource": "refold.source.mirrors.protocol",
     "MirroredEvent": "refold.source.mirrors.protocol",
     "NewEvent": "refold.source.log",
+    "Patience": "refold.source.settled.patience",
     "ProjectionHealth": "refold.manager.health",
     "ProjectionManager": "refold.manager.projections",
     "RefoldPlugin": "refold.worker.plugin",

@@ -77,6 +77,7 @@ PAGES = (
             *("ProjectionBackfillRequested", "ProjectionRollbackRequested"),
             *("ProjectionRestartRequested", "ProjectionStarted", "ProjectionStopped"),
             *("ProjectionFailed", "ProjectionCheckpointSaved", "ProjectionCheckpointRestored"),
+            "ProjectionLateEventsApplied",
             *("ProjectionBackfillStarted", "ProjectionBackfillProgress"),
             *("ProjectionBackfillCompleted", "ProjectionBackfillFailed"),
             *("ProjectionSnapshotCreated", "ProjectionSnapshotRestored"),
@@ -87,7 +88,7 @@ PAGES = (
         "Events and workers",
         "Where events are, writing to Refold's own table, and Refold in a worker of your own.",
         (
-            *("EventSource", "Locks", "InOrder", "Marked", "append", "NewEvent"),
+            *("EventSource", "Locks", "InOrder", "Marked", "Patience", "append", "NewEvent"),
             *("MirrorSource", "MirroredEvent", "RefoldPlugin"),
         ),
     ),

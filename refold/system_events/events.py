@@ -3,6 +3,7 @@
 SystemEvent
 ├── ProjectionStarted, ProjectionStopped, ProjectionFailed             a live projection's life
 ├── ProjectionCheckpointSaved, ProjectionCheckpointRestored
+├── ProjectionLateEventsApplied
 ├── ProjectionSnapshotCreated, ProjectionSnapshotRestored
 ├── ProjectionBackfillStarted, …Progress, …Completed, …Failed          a run's life, of any kind
 ├── SystemHandlerFailed                                                 a handler that was given up
@@ -104,6 +105,22 @@ class ProjectionCheckpointRestored(SystemEvent):
     """
 
     position: int
+
+
+class ProjectionLateEventsApplied(SystemEvent):
+    """Events have appeared in gaps that were passed; the rows of their keys were folded anew.
+
+    Attributes:
+        generation: What is followed.
+        events: How many they were, since the last of these system events.
+        keys: How many keys they name.
+        first_position: The lowest of their positions.
+    """
+
+    generation: int
+    events: int
+    keys: int
+    first_position: int
 
 
 class ProjectionSnapshotCreated(SystemEvent):
@@ -276,6 +293,7 @@ BUILT_IN: dict[str, type[SystemEvent]] = {
         ProjectionFailed,
         ProjectionCheckpointSaved,
         ProjectionCheckpointRestored,
+        ProjectionLateEventsApplied,
         ProjectionSnapshotCreated,
         ProjectionSnapshotRestored,
         ProjectionBackfillStarted,

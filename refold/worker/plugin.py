@@ -196,7 +196,7 @@ class RefoldPlugin(SimplePlugin):
             if settings.mirrors and source.is_own and is_elsewhere():
                 raise ConfigurationError(
                     "REFOLD_MIRRORS: expected the events beside the read models, as mirrors copy "
-                    "to refold.events there, got REFOLD_EVENTS_URL: unset one of them"
+                    "to Refold's own table there, got REFOLD_EVENTS_URL: unset one of them"
                 )
             stores = CheckpointStores(settings)
             stores.require(registry)

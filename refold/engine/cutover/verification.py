@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.engine.folding.poison_events import passed_over
+from refold.engine.live.late_events import uncertain_keys
 from refold.engine.sql.select_fold import SelectOracle, in_sql
 from refold.messages.run.diff import Diff, WrongRow
 from refold.messages.run.diff_values import plain, short_row, short_rows, some_names, within
@@ -203,6 +204,8 @@ async def check_keys(
 ) -> Checked:
     """Folds keys again and compares them with their rows in a table, but for those that are held.
 
+    Keys of events that have appeared in a gap in the positions just now are left out, too.
+
     Raises:
         PoisonEvent: An event that a handler or the key cannot take.
         UnreadableEvent: An event whose JSON cannot be read.
@@ -216,7 +219,8 @@ async def check_keys(
     else:
         oracle = Oracle(connection, projection, upto=upto, passed_over=passed, held=held, side=side)
     checked = Checked()
-    async with aclosing(oracle.fold(keys)) as folding:
+    late = await uncertain_keys(connection, projection, there)
+    async with aclosing(oracle.fold([key for key in keys if key not in late])) as folding:
         async for rows in folding:
             found = await store.read(connection, list(rows))
             checked.folded += len(rows)

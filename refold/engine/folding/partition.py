@@ -26,6 +26,7 @@ from refold.source.port.elsewhere import key_collation
 from refold.source.reader import in_key_order
 from refold.source.selection import having_events, without_events
 from refold.store import dead_letters, generations, partitions
+from refold.store.gaps import late_events
 from refold.store.partitions import Partition
 from refold.store.tables.refused_row import refused_row
 
@@ -180,6 +181,12 @@ class PartitionWork:
         async with self._writer.begin():
             # The checkpoint is held, so that the follower can neither overtake nor be undone.
             status = generations.BUILDING if plan.atomic else generations.ACTIVE
+            if self._target.patient:
+                # What it has read may be from before somebody has put late events right.
+                await generations.get(self._writer, name, plan.generation, lock=True)
+                await late_events.put_right_again(
+                    self._writer, name, plan.generation, self._target.late_to
+                )
             position = await generations.hold_position(
                 self._writer, name, plan.generation, status=status
             )

@@ -53,6 +53,8 @@ class Target:
         upto_key: The last of these keys, when more come after them; None when none do.
         passed_over: The positions of events that are not folded.
         side: Where the keys of a function are; None if it has none.
+        patient: Whether events may appear below a position that is settled.
+        late_to: The number of the latest such event when reading began.
     """
 
     plan: Plan
@@ -64,6 +66,8 @@ class Target:
     passed_over: list[int]
     upto_key: Key | None = None
     side: SideTable | None = None
+    patient: bool = False
+    late_to: int = 0
 
     def among_within(self, low: Key | None, high: Key | None) -> Select[Any] | list[Key] | None:
         """What `among` has of the keys with low < key <= high (None: no bound), and perhaps more.

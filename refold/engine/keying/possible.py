@@ -11,6 +11,7 @@ from refold.projection.declaration import Projection
 from refold.projection.keys.stored import unwritten
 from refold.source.port.current import event_source, events
 from refold.source.port.elsewhere import is_elsewhere
+from refold.source.settled.patience import patience_of
 from refold.store.side_keys.tables import may_create
 
 
@@ -23,6 +24,9 @@ async def why_unwritten(connection: AsyncConnection) -> Callable[[Projection], s
             return None
         if is_elsewhere():
             return "its key is a function, and the events are in another database"
+        if patience_of(event_source()) is not None:
+            # They would have to be put into the side table, too.
+            return "its key is a function, and its source waits for late events with Patience"
         if not may:
             return (
                 "its key is a function, and this role may create no table in schema refold to "

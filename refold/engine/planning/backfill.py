@@ -245,7 +245,7 @@ async def _require_usable(
         lacks = await read_models.missing_rights(connection, live)
         require_none_refused(lacks, projection.table.fullname)
         await require_possible(connection, projection)
-    await require_select(connection, projection)
+        await require_select(connection, projection)
 
 
 async def _with_others(

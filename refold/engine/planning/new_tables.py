@@ -9,6 +9,7 @@ from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
 from refold.source.port.current import event_source
 from refold.store import dead_letters, generations
+from refold.store.gaps import late_events
 from refold.store.generations import BUILDING, RETAINED, Generation
 from refold.store.swap.swap import plan_swap, require_none_refused
 from refold.store.tables import read_models
@@ -43,6 +44,9 @@ async def _make_shadow(
 ) -> None:
     begin = event_source().before if loaded else None
     shadow = await _create(connection, plan, projection, BUILDING, begin)
+    if plan.copies is None:  # nothing was read for it yet
+        newest = await late_events.newest(connection, event_source().name)
+        await late_events.set_late_to(connection, shadow.projection, shadow.generation, newest)
     await read_models.create_shadow(connection, projection, shadow.schema_name)
     if loaded:  # a copy gets its indexes when it is filled
         await add_indexes(connection, projection, shadow)
