@@ -102,7 +102,7 @@ class LiveActivities(StepActivities):
                 self._engine, self._deployment, self._storage, segment, looker=looker, writer=writer
             )
             report = await live.follow(bell, beat)
-        listed = await self._listing.is_there(activity.client())
+        listed = await self._listing.is_there(activity.client)
         return report.model_copy(update={"is_listed": listed})
 
 

@@ -240,5 +240,5 @@ class PlanningActivities(StepActivities):
                 # While the lease is held, nobody hands it out again.
                 await self._homecoming.bring(request.projection, lost)
                 known = await plan(beat)
-        listed = await self._listing.is_there(activity.client())
+        listed = await self._listing.is_there(activity.client)
         return known.model_copy(update={"is_listed": listed})

@@ -16,7 +16,7 @@ from refold.source.oracle import Bounds
 from tests.support.counters import registry_of
 from tests.support.databases import Database
 from tests.support.events import some
-from tests.support.keyed import KEYS, keyed, of_text
+from tests.support.keyed import KEYS, keyed, lose_keys, of_text
 from tests.support.runs import (
     assert_oracle,
     checkpoint,
@@ -99,17 +99,7 @@ async def test_keys_that_a_crash_has_taken_are_computed_again(
                 return int(await connection.scalar(text(done)) or 0) > 2
 
         await until(refolding)
-        async with database.engine.begin() as connection:
-            found = await connection.scalars(
-                text("SELECT tablename FROM pg_tables WHERE tablename ~ '^(keys|key_slices)_'")
-            )
-            names = ", ".join(f'refold."{name}"' for name in found)
-            await connection.execute(text(f"LOCK {names}"))
-            # No session survives a crash: none has looked before it and reads after it.
-            others = "datname = current_database() AND pid <> pg_backend_pid()"
-            ended = text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
-            await connection.execute(ended)
-            await connection.execute(text(f"TRUNCATE {names}"))
+        await lose_keys(database)
         assert (await handle.result()).status == "completed"
     await assert_oracle(database.engine, projection)
     assert await leftovers(database.engine) == []

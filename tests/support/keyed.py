@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import BigInteger, Boolean, Column, Date, Integer, MetaData, Table, Text, Uuid
+from sqlalchemy import BigInteger, Boolean, Column, Date, Integer, MetaData, Table, Text, Uuid, text
 
 from refold import BackfillPolicy, Event, Projection, Row
+from tests.support.databases import Database
 
 SPACE = UUID("b3f0b4f4-0000-4000-8000-000000000015")
 DAY = date(2026, 1, 1).toordinal()
@@ -93,6 +94,21 @@ def _mortal(key: Callable[[Event], Any]) -> Callable[[Event], Any]:
         return key(event)
 
     return made
+
+
+async def lose_keys(database: Database) -> None:
+    """What a crash of PostgreSQL does to side tables: they are unlogged, so it empties them."""
+    async with database.engine.begin() as connection:
+        found = await connection.scalars(
+            text("SELECT tablename FROM pg_tables WHERE tablename ~ '^(keys|key_slices)_'")
+        )
+        names = ", ".join(f'refold."{name}"' for name in found)
+        await connection.execute(text(f"LOCK {names}"))
+        # No session survives a crash: none has looked before it and reads after it.
+        others = "datname = current_database() AND pid <> pg_backend_pid()"
+        ended = text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+        await connection.execute(ended)
+        await connection.execute(text(f"TRUNCATE {names}"))
 
 
 _file = Path(os.environ["DEATH_FILE"]) if "DEATH_FILE" in os.environ else None
