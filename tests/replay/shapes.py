@@ -13,13 +13,13 @@ from temporalio.client import Client, WorkflowFailureError
 from refold import Snapshots
 from refold.messages.run.life import Progress
 from refold.messages.step_failures import SIGNAL
+from tests.replay.keys_shape import keys_of_a_function
 from tests.replay.mirror_shapes import mirror_continued, mirrored
 from tests.replay.short_history import Handle, continuations
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
 from tests.support.failing import refusing
-from tests.support.keyed import keyed, lose_keys
 from tests.support.runs import start, until, working, write
 from tests.support.watching import until_batches
 
@@ -72,19 +72,6 @@ async def selected_on_a_copy(client: Client, database: Database) -> list[Handle]
 
 async def nothing_selected(client: Client, database: Database) -> list[Handle]:
     return await _selected(client, database, is_atomic=True, predicate="false")
-
-
-async def keys_of_a_function(client: Client, database: Database) -> list[Handle]:
-    """Computed first; once more when PostgreSQL has lost them, between two segments."""
-    await write(database.engine, some(40))
-    projection = keyed(batch_size=5, partitions=2)
-    request = {"projection": "keyed", "max_concurrency": 1, "events_per_second": 200}
-    async with working(client, database, registry_of(projection), segment_seconds=0.05):
-        handle = await start(client, database, "Rebuild", request)
-        await until_batches(database, 3)
-        await lose_keys(database)
-        await ended(handle)
-    return [handle]
 
 
 async def controlled(client: Client, database: Database) -> list[Handle]:
