@@ -15,6 +15,7 @@ from refold.engine.folding.key_order import KeyOrderFold
 from refold.engine.folding.pacing import Pace
 from refold.engine.folding.partition import PartitionWork
 from refold.engine.folding.refolded_rows import Target
+from refold.engine.keying.computing import reach
 from refold.engine.planning.repaired_keys import RepairedKeys
 from refold.engine.sql.refolding import SelectWork
 from refold.engine.sql.select_fold import in_sql
@@ -36,6 +37,7 @@ from refold.store import generations, partitions, schema
 from refold.store.gaps import late_events
 from refold.store.partitions import Partition
 from refold.store.sessions.takeover import take_over
+from refold.store.side_keys.tables import side_table
 from refold.store.tables.read_models import physical
 from refold.store.tables.rows import RowStore
 
@@ -104,6 +106,8 @@ class RefoldActivities(StepActivities):
             if partition.done:
                 return RefoldedSegment(done=True, events=0, batches=0)
             target = await self._target(writer, plan, projection, partition)
+            if target is None:
+                return RefoldedSegment(done=False, events=0, batches=0, keys_lost=True)
             select = in_sql(projection)
             if select is not None:
                 work: PartitionWork = SelectWork(writer, partition, target, select)
@@ -174,22 +178,29 @@ class RefoldActivities(StepActivities):
         plan: Plan,
         projection: Projection,
         partition: Partition,
-    ) -> Target:
+    ) -> Target | None:
+        """Where the rows go; None when the keys that a function has made are gone."""
+        side = side_table(projection, plan.run_id) if plan.is_keyed else None
         source = event_source()
         patient = patience_of(source) is not None
         async with connection.begin():
             late_to = await late_events.newest(connection, source.name) if patient else 0
             generation = await generations.get(connection, projection.name, plan.generation)
-            passed = await poison_events.passed_over(connection, projection, plan.generation)
         if generation is None:
             raise RunEnded(f"generation {plan.generation} of {projection.name!r} is gone")
         position = generation.position if plan.replaces_keys else plan.position
         assert position is not None
-        table = physical(projection, generation.schema_name)
-        target = Target(plan, projection, generation, RowStore(table), position, None, passed)
+        if side is not None and not await reach(connection, side, plan, projection, position):
+            return None
+        async with connection.begin():
+            passed = await poison_events.passed_over(
+                connection, projection, plan.generation, side=side
+            )
+        rows = RowStore(physical(projection, generation.schema_name))
+        target = Target(plan, projection, generation, rows, position, None, passed, side=side)
         if plan.selection is not None:
             async with connection.begin():
-                keys = RepairedKeys(connection, projection, plan.run_id)
+                keys = RepairedKeys(connection, projection, plan.run_id, side)
                 target.among, target.upto_key = await keys.next_of(partition)
         target.patient, target.late_to = patient, late_to
         return target

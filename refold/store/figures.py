@@ -1,4 +1,4 @@
-"""What metrics tell of each projection beside its lag: ages, dead letters, who is waited for."""
+"""What metrics and notifications tell of a projection beside its lag: ages, letters, who waits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Float, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from refold.projection.dead_letters import DeadLetter
 from refold.store import dead_letters, generations
+from refold.store.schema import dead_letters as dead_letter_rows
 from refold.store.schema import generations as generation_rows
 from refold.store.schema import runs, system_events
 from refold.store.system_events import awaiting_key
@@ -77,3 +79,27 @@ async def awaiting(connection: AsyncConnection, projection: str) -> tuple[str, f
     )
     row = (await connection.execute(statement)).first()
     return None if row is None else (row.workflow_id, max(0.0, row.seconds))
+
+
+async def set_aside_by(
+    connection: AsyncConnection, projection: str, generation: int, run_id: str | None
+) -> tuple[int, DeadLetter] | None:
+    """How many letters of a generation a run has set aside, and the latest of them, if any.
+
+    Args:
+        connection: Any connection.
+        projection: The projection.
+        generation: The generation.
+        run_id: The run; None for the live projection.
+    """
+    letters = dead_letter_rows.c
+    of_it = letters.run_id.is_not_distinct_from(run_id)
+    statement = select(*(letters[name] for name in DeadLetter.model_fields)).where(
+        letters.projection == projection, letters.generation == generation, of_it
+    )
+    statement = statement.order_by(letters.id.desc()).limit(1)
+    latest = (await connection.execute(statement)).first()
+    if latest is None:
+        return None
+    counted = await dead_letters.count(connection, projection, generation, of_it)
+    return counted, DeadLetter(**latest._mapping)

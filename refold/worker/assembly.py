@@ -85,9 +85,11 @@ def make_activities(
     )
     return [
         planning.begin_run,
+        planning.plan_with_keys,
         planning.begin_rollback,
         planning.begin_snapshot,
         snapshotting.copy_generation,
+        planning.compute_keys,
         refolding.refold_segment,
         following.follow_segment,
         shadowing.build_indexes,

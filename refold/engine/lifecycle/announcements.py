@@ -19,7 +19,7 @@ from refold.messages.run.plan import Plan
 from refold.messages.run.status import WORKED, RunStatus
 from refold.requests.runs import BackfillRequest, Request
 from refold.runtime.database import server_error
-from refold.store import dead_letters, generations, partitions, runs, schema, system_events
+from refold.store import dead_letters, figures, generations, partitions, runs, schema, system_events
 from refold.store.generations import Generation
 from refold.store.runs import RunRecord
 from refold.store.sessions.takeover import take_over
@@ -160,7 +160,7 @@ async def dead_lettered(
     connection: AsyncConnection, projection: str, generation: int, run_id: str | None
 ) -> None:
     """Records that a run, or the live projection, has set events aside, unless that is known."""
-    found = await dead_letters.set_aside_by(connection, projection, generation, run_id)
+    found = await figures.set_aside_by(connection, projection, generation, run_id)
     if found is None:
         return
     count, latest = found

@@ -19,22 +19,22 @@ _reads_more: WeakSet[Projection] = WeakSet()
 
 
 def sent_of(projection: Projection) -> Sent:
-    """What is sent of an event to the handlers of a projection whose key is made of paths.
+    """What is sent of an event to the handlers of a projection.
 
     All of it, if the source is not Refold's own: other ones make an event of what they send.
     """
-    paths = projection.key_paths
-    assert paths is not None
     if not event_source().is_own:
         return Sent()
     read = ALL
     if projection not in _reads_more:
         read = _fields_read(tuple(projection.handlers.values()))
-    return Sent(read, key_at=1 if _is_stream_id(paths) else None)
+    return Sent(read, key_at=1 if _is_stream_id(projection.key_paths) else None)
 
 
-def _is_stream_id(parts: Sequence[KeyPart]) -> bool:
-    """Whether the key is what is sent as stream_id anyway."""
+def _is_stream_id(parts: Sequence[KeyPart] | None) -> bool:
+    """Whether the key is what is sent as stream_id anyway; None: it is a function."""
+    if parts is None:
+        return False
     (first, *others) = parts
     is_path = isinstance(first, KeyPath) and first.path == "stream_id"
     return is_path and isinstance(first.column.type, String) and not others
