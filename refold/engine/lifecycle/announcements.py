@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from refold.engine.lifecycle import figures
 from refold.errors.codes import code_of
 from refold.messages.run.endings import Why
 from refold.messages.run.life import BackfillResult, Phase, ProgressReport
@@ -19,7 +20,7 @@ from refold.messages.run.plan import Plan
 from refold.messages.run.status import WORKED, RunStatus
 from refold.requests.runs import BackfillRequest, Request
 from refold.runtime.database import server_error
-from refold.store import dead_letters, figures, generations, partitions, runs, schema, system_events
+from refold.store import dead_letters, generations, partitions, runs, schema, system_events
 from refold.store.generations import Generation
 from refold.store.runs import RunRecord
 from refold.store.sessions.takeover import take_over

@@ -10,12 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.client import Client, WorkflowQueryFailedError
 from temporalio.service import RPCError
 
+from refold.engine.lifecycle import figures
 from refold.manager.health import read_standing
 from refold.messages.run.status import RunStatus
 from refold.projection.registry import Registry
 from refold.runtime.telemetry import gauges
 from refold.runtime.telemetry.metrics import seconds_between_looks
-from refold.store import figures
 from refold.worker.chores.chore import Looked
 from refold.worker.chores.reasons import reason_of
 
