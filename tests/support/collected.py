@@ -1,4 +1,4 @@
-"""A collector of traces, as a test plays it: OTLP over HTTP."""
+"""A collector of traces and metrics, as a test plays it: OTLP over HTTP."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.support.posted import Post, Server
@@ -50,3 +53,21 @@ def _of(post: Post) -> Iterator[Span]:
                     who["service.name"],
                     about,
                 )
+
+
+def sums_of(server: Server, name: str) -> dict[str, float]:
+    """The latest sum of a counter, over all its attributes, by the instance that sent it."""
+    found: dict[str, float] = {}
+    for post in list(server.posts):
+        if not post.path.endswith("/v1/metrics"):
+            continue
+        packed = post.headers.get("Content-Encoding") == "gzip"
+        body = gzip.decompress(post.body) if packed else post.body
+        for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+            who = {one.key: one.value.string_value for one in resource.resource.attributes}
+            for scope in resource.scope_metrics:
+                for metric in scope.metrics:
+                    if metric.name == name:
+                        points = metric.sum.data_points
+                        found[who["service.instance.id"]] = sum(p.as_int for p in points)
+    return found
