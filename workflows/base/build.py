@@ -177,7 +177,7 @@ class Building(Keying):
         self._settle(RunStatus.AWAITING_APPROVAL)
         seconds = _FIRST_WAIT_SECONDS
         while not self._approved:
-            await self._follow(plan)
+            await self._follow(plan, awaiting=self._reasons)
             await self._continue_if_long()
             try:
                 await workflow.wait_condition(

@@ -20,7 +20,7 @@ from refold.projection.declaration import Row
 from refold.projection.key import Key, loaded_key, stored_key
 from refold.projection.narrowed.sent_event import WHOLE, Sent
 from refold.runtime.database import own_transaction, raw
-from refold.runtime.telemetry import tracer
+from refold.runtime.telemetry import batch as measured
 from refold.source.keyed import side_keys
 from refold.source.port.elsewhere import key_collation
 from refold.source.reader import in_key_order
@@ -133,10 +133,7 @@ class PartitionWork:
         Raises:
             Fenced: Another attempt has taken over; nothing is written.
         """
-        with tracer.start_as_current_span(
-            "refold batch",
-            attributes={"projection": self._target.projection.name, "events": batch.events},
-        ):
+        with measured("refold", self._target.projection.name, events=batch.events):
             if self._target.plan.replaces_keys:
                 told = await self._write_in_place(batch, done=done)
             else:

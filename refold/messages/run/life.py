@@ -235,10 +235,12 @@ class FollowSegment(RunStep):
     Attributes:
         to_live: Up to the live table's checkpoint, not to the head.
         controls: What it goes by.
+        awaiting: Why a person is asked meanwhile whether the run goes live; empty when nobody is.
     """
 
     to_live: bool = False
     controls: Controls = Controls()
+    awaiting: tuple[str, ...] = ()
 
 
 class FollowedSegment(Message):
