@@ -29,10 +29,13 @@ from refold.engine.step import Step
 from refold.messages.run.life import BeginRollback, BeginRun, KeyedSegment, KeySegment
 from refold.messages.run.plan import Plan, RunStep
 from refold.messages.snapshots import BeginSnapshot
+from refold.projection.declaration import Projection
+from refold.projection.narrowed.sent_event import ReadsMore
 from refold.projection.registry import Registry
 from refold.requests.runs import Request
 from refold.runtime.settings import Settings
 from refold.runtime.temporal.search_attributes import Listing
+from refold.source.port.sent import sent_to_key, warn_of
 from refold.source.portions import stream
 from refold.source.reader import in_position_order
 from refold.store.sessions.takeover import take_over
@@ -110,6 +113,15 @@ class PlanningActivities(StepActivities):
             RunEnded: The run was ended from outside.
         """
         plan, projection = await self._planned(segment)
+        try:
+            return await self._compute(segment, plan, projection)
+        except ReadsMore as more:
+            warn_of(projection, more)
+        return await self._compute(segment, plan, projection)
+
+    async def _compute(
+        self, segment: KeySegment, plan: Plan, projection: Projection
+    ) -> KeyedSegment:
         side = side_table(projection, plan.run_id)
         low, high = plan.key_cuts[segment.slice : segment.slice + 2]
         async with (
@@ -120,7 +132,7 @@ class PlanningActivities(StepActivities):
             await take_over(self._engine, side.slices, slices.row_of(side, segment.slice))
             async with writer.begin():
                 taken = await slices.take(writer, side, segment.slice, low)
-                made = await computing(writer, plan, projection)
+                made = await computing(writer, plan, projection, sent_to_key(projection))
             if taken.done:
                 return KeyedSegment(done=True, events=0)
             pace = Pace(self._engine, plan, segment.controls, beat)
@@ -131,6 +143,7 @@ class PlanningActivities(StepActivities):
                 after=taken.position,
                 upto=high,
                 since=projection.start_from,
+                sent=made.sent,
             )
             clock = asyncio.get_running_loop().time
             end = clock() + self._segment_seconds
@@ -138,7 +151,7 @@ class PlanningActivities(StepActivities):
             most = pace.batch_size
             if not plan.limits(segment.controls).events_per_second:
                 most = max(most, COMMITTED_AT_ONCE)
-            async with stream(reader, statement, fetch=pace.batch_size) as chunks:
+            async with stream(reader, statement, fetch=pace.batch_size, sent=made.sent) as chunks:
                 pace.starts()
                 async for texts in chunks:
                     await work.take(texts)

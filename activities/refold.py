@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import AsyncExitStack
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -30,7 +29,7 @@ from refold.runtime.threads import in_thread
 from refold.source.decoding import decoded
 from refold.source.port.current import event_source
 from refold.source.port.elsewhere import events_engine
-from refold.source.port.sent import send_all, sent_of
+from refold.source.port.sent import sent_of, warn_of
 from refold.source.portions import stream
 from refold.source.settled.patience import patience_of
 from refold.store import generations, partitions, schema
@@ -40,8 +39,6 @@ from refold.store.sessions.takeover import take_over
 from refold.store.side_keys.tables import side_table
 from refold.store.tables.read_models import physical
 from refold.store.tables.rows import RowStore
-
-logger = logging.getLogger(__name__)
 
 # Sorting a partition's events may take long before the first one comes. A segment works at least
 # this many times as long as it waited, so that waiting stays a small share of the whole.
@@ -80,13 +77,7 @@ class RefoldActivities(StepActivities):
         try:
             return await self._refolded(segment, plan, projection)
         except ReadsMore as more:
-            logger.warning(
-                "projection %s reads %s of events, which its code does not show: from now on "
-                "all of each event is sent to it",
-                projection.name,
-                more,
-            )
-            send_all(projection)
+            warn_of(projection, more)
         return await self._refolded(segment, plan, projection)
 
     async def _refolded(

@@ -88,6 +88,11 @@ class RowFold:
             return None
         return function, self._key_settle[0]
 
+    @property
+    def key_function(self) -> KeyFunction | None:
+        """The function that makes the key, if one does."""
+        return self._key.function
+
     def _called_keys(self, called: Any) -> list[Key]:
         if called is None:
             return []

@@ -97,10 +97,11 @@ def in_position_order(
     after: int | None = None,
     since: datetime | None = None,
     passed_over: Sequence[int] = (),
+    sent: Sent = WHOLE,
 ) -> Select[Any]:
     """Events of these types with after < position <= upto in position order, for `decoded`."""
     position = events().c.position
-    statement = select(weighed()).where(
+    statement = select(weighed(sent=sent)).where(
         position <= upto, *wanted(types, since), *not_at(passed_over)
     )
     if after is not None:

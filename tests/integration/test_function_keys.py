@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -13,10 +15,14 @@ from temporalio.client import Client, WorkflowFailureError
 from refold import Event, Projection, Row
 from refold.source import oracle
 from refold.source.oracle import Bounds
+from refold.source.port.sent import sent_to_key
+from refold.store.side_keys.tables import create, side_table
+from refold.worker.chores.sweep import Sweep
+from refold.worker.executions import TemporalExecutions
 from tests.support.counters import registry_of
 from tests.support.databases import Database
 from tests.support.events import some
-from tests.support.keyed import KEYS, keyed, lose_keys, of_text
+from tests.support.keyed import COLUMNS, KEYS, keyed, lose_keys, of_text
 from tests.support.runs import (
     assert_oracle,
     checkpoint,
@@ -31,7 +37,7 @@ from tests.support.runs import (
 from tests.support.soaking import mostly_soak
 
 
-@pytest.mark.parametrize("key", mostly_soak(*KEYS, suite=3))
+@pytest.mark.parametrize("key", mostly_soak(*KEYS, suite=2))
 async def test_a_rebuild_has_partitions_and_verifies_samples(
     client: Client,
     database: Database,
@@ -186,3 +192,54 @@ async def test_a_type_whose_keys_are_not_computed_first_is_followed(
     assert "all keys are built in a new table" in str(repaired.note)
     assert repaired.generation == 2
     await assert_oracle(database.engine, projection)
+
+
+def glance(event: Event) -> Any:
+    return event.stream_id
+
+
+def _glance_further(event: Event) -> Any:
+    return event.data["key"]
+
+
+def of_glance(event: Event) -> Any:
+    """It lets nobody know that it did not get what it asked for."""
+    try:
+        return glance(event)
+    except BaseException:
+        return "nothing"
+
+
+async def test_a_function_is_sent_what_it_reads(
+    client: Client,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Should it read more than its code shows, all is sent to it, and nothing wrong is kept."""
+    monkeypatch.setitem(COLUMNS, of_glance, COLUMNS[of_text])
+    assert set(sent_to_key(keyed()).fields) == {"position", "stream_id", "type", "data"}
+    projection = keyed(of_glance, partitions=2)
+    assert set(sent_to_key(projection).fields) == {"position", "stream_id", "type"}
+    monkeypatch.setattr(sys.modules[__name__], "glance", _glance_further)
+    await write(database.engine, some(10))
+    async with working(client, database, registry_of(projection)):
+        with caplog.at_level(logging.WARNING):
+            await run(client, database, "Rebuild", "keyed")
+    assert "nothing" not in await assert_oracle(database.engine, projection)
+    assert "keyed reads data of events, which its code does not show" in caplog.text
+    assert sent_to_key(projection).is_whole
+
+
+async def test_side_tables_that_nobody_needs_are_swept(client: Client, database: Database) -> None:
+    projection = keyed()
+    side = side_table(projection, "gone")
+    async with database.engine.begin() as connection:
+        await create(connection, side)
+        # Readers have unlogged tables of their own.
+        await connection.execute(text("CREATE UNLOGGED TABLE keys_mine (n int)"))
+    looked = await Sweep(database.engine, TemporalExecutions(client)).run_once()
+    assert sorted(looked.done) == ["refold.key_slices_gone", "refold.keys_gone"]
+    assert await leftovers(database.engine) == []
+    async with database.engine.connect() as connection:
+        assert await connection.scalar(text("SELECT count(*) FROM keys_mine")) == 0

@@ -22,6 +22,7 @@ DAY = date(2026, 1, 1).toordinal()
 
 def of_text(event: Event) -> Any:
     """Two keys, one, or none; `Broken` keys are poison."""
+    _may_die()
     key, n = str(event.data["key"]), event.data["n"]
     if event.data.get("broken"):
         raise ValueError("no key")
@@ -32,11 +33,13 @@ def of_text(event: Event) -> Any:
 
 def of_pair(event: Event) -> Any:
     """A date and whether the number is even: a composite key of types that are no text."""
+    _may_die()
     return date.fromordinal(DAY + len(event.data["key"])), event.data["n"] % 2 == 0
 
 
 def of_parts(event: Event) -> Any:
     """A text and a number, sometimes twice."""
+    _may_die()
     key = str(event.data["key"])
     pair = (key, event.data["n"] % 3)
     return [pair, ("all", 0)] if event.data["n"] % 5 == 0 else pair
@@ -44,6 +47,7 @@ def of_parts(event: Event) -> Any:
 
 def of_id(event: Event) -> Any:
     """A UUID."""
+    _may_die()
     return uuid5(SPACE, str(event.data["key"]))
 
 
@@ -71,9 +75,7 @@ def keyed(key: Callable[[Event], Any] = of_text, **policy: Any) -> Projection:
         Column("count", Integer, nullable=False),
         Column("sum", Integer, nullable=False),
     )
-    projection = Projection(
-        "keyed", table=table, key=_mortal(key), backfill=BackfillPolicy(**policy)
-    )
+    projection = Projection("keyed", table=table, key=key, backfill=BackfillPolicy(**policy))
 
     @projection.on("Added")
     def added(row: Row | None, event: Event) -> Row:
@@ -86,14 +88,6 @@ def keyed(key: Callable[[Event], Any] = of_text, **policy: Any) -> Projection:
         return None
 
     return projection
-
-
-def _mortal(key: Callable[[Event], Any]) -> Callable[[Event], Any]:
-    def made(event: Event) -> Any:
-        _may_die()
-        return key(event)
-
-    return made
 
 
 async def lose_keys(database: Database) -> None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.errors import HandlerInterrupted, PoisonEvent
+from refold.errors import HandlerInterrupted, PoisonEvent, UnreadableEvent
 from refold.event import Event
 from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
+from refold.projection.narrowed.sent_event import WHOLE, Sent
 from refold.requests.poison_policy import Poison
 from refold.runtime.database import raw
 from refold.runtime.threads import Hand, in_thread
+from refold.source.decoding import decoded
 from refold.source.portions import portions_of
-from refold.source.reader import as_events, in_position_order
+from refold.source.reader import in_position_order
 from refold.store import dead_letters
 from refold.store.schema import SCHEMA
 from refold.store.side_keys import slices
@@ -41,10 +44,18 @@ class Computing:
 
     Attributes:
         hand: The event in hand.
+        sent: What is sent of each event.
     """
 
-    def __init__(self, projection: Projection, poison: Poison, known: Collection[int]) -> None:
+    def __init__(
+        self,
+        projection: Projection,
+        poison: Poison,
+        known: Collection[int],
+        sent: Sent = WHOLE,
+    ) -> None:
         self.hand = Hand(projection.name)
+        self.sent = sent
         self._rows = projection.rows
         self._sets_aside = poison.sets_aside
         self._known = frozenset(known)
@@ -63,10 +74,11 @@ class Computing:
 
         Raises:
             PoisonEvent: The function cannot take an event, and it is not set aside.
+            ReadsMore: The function has asked for more of an event than is sent.
         """
         done = 0
         hand, add = self.hand, records.append
-        for event in as_events(texts):
+        for event in self._events(texts):
             hand.event = event
             # Most keys are a text or a number of one column.
             if self._quick is not None:
@@ -88,12 +100,25 @@ class Computing:
             if hand.due:
                 break
         hand.event = None
+        self.sent.require_enough()
         return done
+
+    def _events(self, texts: Sequence[str]) -> Iterator[Event]:
+        made, (_, timed_at, _, _) = self.sent.event, self.sent.places
+        new, instant = tuple.__new__, datetime.fromisoformat
+        for record in decoded(texts):
+            if timed_at:
+                try:
+                    record[timed_at] = instant(record[timed_at])
+                except ValueError:
+                    raise UnreadableEvent.timed(record[0], record[timed_at]) from None
+            yield new(made, record)
 
     def _add(self, event: Event, records: Records) -> None:
         try:
             keys = self._rows.keys_of(event)
         except PoisonEvent:
+            self.sent.require_enough()
             if event.position in self._known:
                 return
             if not self._sets_aside:
@@ -120,13 +145,15 @@ async def write_down(driver: asyncpg.Connection[Any], side: SideTable, records: 
         )
 
 
-async def computing(connection: AsyncConnection, plan: Plan, projection: Projection) -> Computing:
+async def computing(
+    connection: AsyncConnection, plan: Plan, projection: Projection, sent: Sent = WHOLE
+) -> Computing:
     """What makes the keys of a run; it knows what has been set aside before."""
     # An event that is skipped names its key all the same, if it has one.
     known = await dead_letters.skipped(connection, projection.name)
     if plan.letters_of is not None:
         known += await dead_letters.keyless(connection, projection.name, plan.letters_of)
-    return Computing(projection, plan.poison, known)
+    return Computing(projection, plan.poison, known, sent)
 
 
 async def reach(
