@@ -13,12 +13,13 @@ from refold.engine.folding.pacing import Pace
 from refold.engine.folding.target_wait import TargetWait
 from refold.engine.lifecycle import announcements
 from refold.engine.lifecycle.counters import read_report
+from refold.engine.live.late_events import LateEvents
 from refold.errors import TargetBehind
 from refold.messages.run.life import FollowedSegment, FollowSegment, Phase
 from refold.messages.run.plan import Plan
 from refold.projection.registry import Registry
 from refold.runtime.settings import Settings
-from refold.runtime.telemetry import tracer
+from refold.runtime.telemetry import batch
 from refold.source.head import SettledHead
 from refold.store import generations, runs, schema
 from refold.store.sessions.takeover import take_over
@@ -51,7 +52,6 @@ class FollowActivities(StepActivities):
             Fenced: Another attempt has taken over.
         """
         plan, projection = await self._planned(segment)
-        attributes = {"projection": projection.name}
         clock = asyncio.get_running_loop().time
         # Nobody watches meanwhile: a segment's end is what moves the run's progress.
         end = clock() + min(self._segment_seconds, _LONGEST_SECONDS)
@@ -65,6 +65,9 @@ class FollowActivities(StepActivities):
             await take_over(self._engine, schema.generations, row, spares_work=not plan.atomic)
             async with writer.begin():
                 follower = await take_follower(writer, projection, plan)
+            await announcements.awaited(self._engine, plan, segment.awaiting)
+            if not plan.stale:
+                await LateEvents().see_to(writer, follower)
             pace = Pace(self._engine, plan, segment.controls, beat)
             if plan.stale:
                 upto = plan.position
@@ -83,11 +86,9 @@ class FollowActivities(StepActivities):
                 follower.batch_size = pace.batch_size
                 next_upto = target.upto(follower.position, upto)
                 try:
-                    with tracer.start_as_current_span(
-                        "follow batch", attributes=attributes
-                    ) as span:
+                    with batch("follow", projection.name) as measured:
                         events, told = await follower.commit_batch(writer, next_upto)
-                        span.set_attribute("events", events)
+                        measured.events, measured.position = events, follower.position
                 except TargetBehind as error:
                     await target.behind(error, follower.position)
                     beat.show(position=follower.position, head=upto, waiting_for=target.waiting_for)
@@ -102,6 +103,8 @@ class FollowActivities(StepActivities):
                 goes_on = not pace.is_told(told) and await pace.wait(writer, events)
                 if clock() > end or activity.is_worker_shutdown():
                     break
+            if goes_on and not plan.stale:  # it has come to the end
+                await LateEvents().see_to(writer, follower)
             async with writer.begin():
                 report = await read_report(writer, plan.run_id)
             async with announcements.sampling(self._engine) as connection:

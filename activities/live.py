@@ -15,6 +15,7 @@ from refold.engine.folding.target_wait import TargetWait
 from refold.engine.lifecycle import announcements
 from refold.engine.lifecycle.deployment import Deployment
 from refold.engine.live.apart import Apart, Storage, Taken
+from refold.engine.live.late_events import LateEvents, record
 from refold.engine.planning import auto_start
 from refold.engine.step import Step
 from refold.errors import CheckpointLost, Fenced, RunEnded, TargetBehind
@@ -25,6 +26,7 @@ from refold.projection.registry import Registry
 from refold.projection.sql.declaration import followed_at_once
 from refold.requests.poison_policy import Poison
 from refold.runtime.settings import PATIENCE_SECONDS
+from refold.runtime.telemetry import batch
 from refold.runtime.temporal.search_attributes import Listing
 from refold.source.head import SettledHead
 from refold.source.wakeups import Bell, listening
@@ -34,7 +36,6 @@ from refold.store.sessions.takeover import take_over
 from refold.store.snapshots.listing import newest_first
 from refold.system_events.events import (
     ProjectionCheckpointRestored,
-    ProjectionCheckpointSaved,
     ProjectionStarted,
 )
 
@@ -101,7 +102,7 @@ class LiveActivities(StepActivities):
                 self._engine, self._deployment, self._storage, segment, looker=looker, writer=writer
             )
             report = await live.follow(bell, beat)
-        listed = await self._listing.is_there(activity.client())
+        listed = await self._listing.is_there(activity.client)
         return report.model_copy(update={"is_listed": listed})
 
 
@@ -131,6 +132,8 @@ class _Live:
         self._head = SettledHead()
         self._target = TargetWait()
         self._events = 0
+        self._late = LateEvents()
+        self._lost: str | None = None
 
     async def follow(self, bell: Bell, beat: Step) -> LiveReport:
         clock = asyncio.get_running_loop().time
@@ -144,17 +147,12 @@ class _Live:
         behind_since: float | None = None
         while True:
             if follower is None:
-                try:
-                    follower = await self._take()
-                except CheckpointLost as lost:
-                    return await self._nothing_to_follow(str(lost))
-                except Fenced:  # as a rule a run is just bringing the checkpoint home
-                    if clock() >= end or activity.is_worker_shutdown():
-                        raise
-                    await asyncio.sleep(_YIELD_SECONDS)
-                    continue
+                follower = await self._take_until(end)
                 if follower is None:
                     return await self._nothing_to_follow()
+            follower = await self._see_to_late_events(follower)
+            if follower is None:
+                continue
             behind = follower.position < await self._head.poll(self._looker)
             # Events that have just been appended are no lag to speak of.
             lagging = behind_since is not None and clock() - behind_since > _LAG_SECONDS
@@ -173,12 +171,24 @@ class _Live:
             if behind:
                 follower = await self._apply(follower)
                 busy_until = clock() + _BUSY_SECONDS
-                if self._events:
+                if self._events or self._late.done.events:
                     end = min(end, clock() + _TELL_SECONDS)
             else:
                 soon = self._head.waiting_for or clock() < busy_until
                 pause = _SOON_SECONDS if soon else _LOOK_SECONDS
                 await bell.wait(min(pause, max(0.0, end - clock())))
+
+    async def _take_until(self, end: float) -> Follower | None:
+        while True:
+            try:
+                return await self._take()
+            except CheckpointLost as lost:
+                self._lost = str(lost)
+                return None
+            except Fenced:  # as a rule a run is just bringing the checkpoint home
+                if asyncio.get_running_loop().time() >= end or activity.is_worker_shutdown():
+                    raise
+                await asyncio.sleep(_YIELD_SECONDS)
 
     async def _take(self) -> Follower | None:
         """Takes the active generation over; None when there is none that can be followed."""
@@ -221,7 +231,9 @@ class _Live:
         if self._apart is not None:
             upto = min(upto, self._apart.record.next)
         try:
-            events, _ = await follower.commit_batch(self._writer, upto)
+            with batch("live", self._name) as measured:
+                events, _ = await follower.commit_batch(self._writer, upto)
+                measured.events, measured.position = events, follower.position
             self._events += events
             if self._apart is not None:
                 await self._apart.moved(follower.position)
@@ -229,11 +241,21 @@ class _Live:
             await self._target.behind(error, follower.position)
             return follower
         except Fenced:
-            active = await generations.active(self._looker, self._name)
-            if active is not None and active.generation == follower.generation.generation:
-                await asyncio.sleep(_YIELD_SECONDS)
-            return None
+            return await self._gives_way(follower)
         return follower
+
+    async def _see_to_late_events(self, follower: Follower) -> Follower | None:
+        try:
+            await self._late.see_to(self._writer, follower)
+        except Fenced:
+            return await self._gives_way(follower)
+        return follower
+
+    async def _gives_way(self, follower: Follower) -> Follower | None:
+        active = await generations.active(self._looker, self._name)
+        if active is not None and active.generation == follower.generation.generation:
+            await asyncio.sleep(_YIELD_SECONDS)
+        return None
 
     async def _report(self, follower: Follower, *, behind: bool) -> LiveReport:
         if self._apart is not None:
@@ -248,8 +270,9 @@ class _Live:
                 f"version {newest} is registered; version {generation.version} is live, and "
                 "followed: start a Rebuild"
             )
-        if self._events:
-            await self._record_checkpoint(follower.position)
+        moved = follower.position if self._events else None
+        await announcements.followed(self._engine, self._name, generation.generation, moved)
+        await record(self._writer, generation, self._late.done)
         return LiveReport(
             status=status,
             generation=generation.generation,
@@ -259,6 +282,7 @@ class _Live:
             head=self._head.position,
             waiting_for=[str(writer) for writer in self._head.waiting_for],
             events=self._events,
+            late_events=self._late.done.events,
             at=await self._now(),
             note=note,
             rebuild_to=await self._rebuild_to(),
@@ -287,18 +311,13 @@ class _Live:
                 )
                 await system_events.record(self._writer, restored)
 
-    async def _record_checkpoint(self, position: int) -> None:
-        saved = ProjectionCheckpointSaved(projection=self._name, position=position)
-        async with announcements.sampling(self._engine) as connection:
-            await system_events.record(connection, saved)
-
     async def _recorded(self) -> list[RecordedEvent]:
         found = await system_events.latest(
             self._looker, self._name, limit=RECENT, after=self._segment.known
         )
         return [brief(event) for event in found]
 
-    async def _nothing_to_follow(self, lost: str | None = None) -> LiveReport:
+    async def _nothing_to_follow(self) -> LiveReport:
         active = await generations.active(self._looker, self._name)
         note = "it has never been built: start a Rebuild"
         if active is not None:
@@ -316,7 +335,7 @@ class _Live:
             position=active.position if active else None,
             events=self._events,
             at=await self._now(),
-            note=lost or note,
+            note=self._lost or note,
             rebuild_to=await self._rebuild_to(),
             system_events=await self._recorded(),
             snapshots=await newest_first(self._looker, self._name, most=RECENT),

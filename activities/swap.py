@@ -18,6 +18,7 @@ from temporalio import activity
 from refold.activities.heartbeat import StepActivities
 from refold.activities.shadow import alone, locked
 from refold.engine.folding.follower import take_follower
+from refold.engine.live.late_events import put_right
 from refold.engine.step import Step
 from refold.errors import SwapRefused
 from refold.messages.run.endings import Swapped, SwapSegment
@@ -25,6 +26,7 @@ from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
 from refold.runtime.database import server_error
 from refold.runtime.judgement import refusal, told
+from refold.runtime.telemetry.metrics import PROJECTION, SWAP_HOLD_SECONDS
 from refold.source.head import SettledHead
 from refold.source.port.current import event_source
 from refold.store import generations, leases, runs
@@ -185,6 +187,7 @@ class SwapActivities(StepActivities):
             attempt.locked_at = clock()
             await carry_out(connection, swap)
         hold = 1000 * (clock() - attempt.locked_at)
+        SWAP_HOLD_SECONDS.record(hold / 1000, {PROJECTION: plan.projection})
         logger.info("swapped %s in: readers were locked out for %.1f ms", plan.projection, hold)
         return Swapped(done=True, position=position, hold_milliseconds=round(hold, 1))
 
@@ -207,6 +210,8 @@ class SwapActivities(StepActivities):
         while follower.position < upto:
             events = await follower.apply_batch(connection, upto)
             await runs.add_followed(connection, plan.run_id, events)
+        while await put_right(connection, follower):
+            pass
         return follower.position
 
     async def _lock(self, connection: AsyncConnection, swap: Swap, attempt: _Try) -> None:

@@ -69,6 +69,7 @@ from refold.requests.limits import Limits, Throttle
 from refold.requests.poison_policy import OnPoison
 from refold.requests.runs import Approval, BackfillRequest, RollbackRequest, SnapshotRequest
 from refold.system_events.events import (
+    ProjectionApprovalAwaited,
     ProjectionBackfillCompleted,
     ProjectionBackfillFailed,
     ProjectionBackfillProgress,
@@ -76,7 +77,9 @@ from refold.system_events.events import (
     ProjectionBackfillStarted,
     ProjectionCheckpointRestored,
     ProjectionCheckpointSaved,
+    ProjectionDeadLettered,
     ProjectionFailed,
+    ProjectionLateEventsApplied,
     ProjectionRestartRequested,
     ProjectionRollbackRequested,
     ProjectionSnapshotCreated,
@@ -103,6 +106,7 @@ if TYPE_CHECKING:
     from refold.source.settled.in_order import InOrder
     from refold.source.settled.locks import Locks
     from refold.source.settled.marked import Marked
+    from refold.source.settled.patience import Patience
     from refold.worker.plugin import RefoldPlugin
 
 __all__ = [
@@ -156,11 +160,13 @@ __all__ = [
     "NotOnThisWorker",
     "OnPoison",
     "PartitionProgress",
+    "Patience",
     "Phase",
     "PoisonEvent",
     "PredicateFailed",
     "Progress",
     "Projection",
+    "ProjectionApprovalAwaited",
     "ProjectionBackfillCompleted",
     "ProjectionBackfillFailed",
     "ProjectionBackfillProgress",
@@ -169,8 +175,10 @@ __all__ = [
     "ProjectionBusy",
     "ProjectionCheckpointRestored",
     "ProjectionCheckpointSaved",
+    "ProjectionDeadLettered",
     "ProjectionFailed",
     "ProjectionHealth",
+    "ProjectionLateEventsApplied",
     "ProjectionManager",
     "ProjectionRestartRequested",
     "ProjectionRollbackRequested",
@@ -237,6 +245,7 @@ _LATER = {
     "MirrorSource": "refold.source.mirrors.protocol",
     "MirroredEvent": "refold.source.mirrors.protocol",
     "NewEvent": "refold.source.log",
+    "Patience": "refold.source.settled.patience",
     "ProjectionHealth": "refold.manager.health",
     "ProjectionManager": "refold.manager.projections",
     "RefoldPlugin": "refold.worker.plugin",

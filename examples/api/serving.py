@@ -14,6 +14,7 @@ from refold import (
     Locks,
     Marked,
     NewEvent,
+    Patience,
     RefoldPlugin,
     WrongExpectedVersion,
     append,
@@ -51,6 +52,11 @@ def locks() -> Locks:
 def in_order() -> InOrder:
     """All writers take the same lock before they draw a position."""
     return InOrder()
+
+
+def patience() -> Patience:
+    """An application draws positions 50 at a time, and a process of it lives for a week."""
+    return Patience(seconds=30, again_seconds=7 * 86_400)
 
 
 def marked() -> Marked:

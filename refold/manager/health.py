@@ -112,7 +112,7 @@ async def read_standing(
     lease = await leases.holder(connection, name)
     position = active.position if active is not None else None
     known = [at for at in (position, settled) if at is not None]
-    head = SettledHead(max(known, default=None))
+    head = SettledHead(max(known, default=None), records=False)
     await head.wait(connection, seconds=_SETTLING_SECONDS if settled is None else 0)
     after = event_source().before if position is None else position
     lag, age = await _lag(connection, after, head.position, types, among)
@@ -250,7 +250,7 @@ class Health:
                 *await generations.projections(connection),
                 *await deployments.registered(connection, self._connection.queue),
             }
-            settled = await SettledHead().wait(connection, seconds=_SETTLING_SECONDS)
+            settled = await SettledHead(records=False).wait(connection, seconds=_SETTLING_SECONDS)
             return [
                 await read_standing(connection, name, settled=settled) for name in sorted(names)
             ]

@@ -107,6 +107,8 @@ class LiveReport(Message):
         head: The settled head.
         waiting_for: Open transactions that keep the head where it is.
         events: Events applied in this segment.
+        late_events: Events that appeared in passed gaps, whose keys were folded anew in this
+            segment.
         at: When this was so, by the database's clock.
         note: Why it needs a rebuild; None when it does not.
         rebuild_to: The version that is to be built unasked; None unless the projection says so.
@@ -124,6 +126,7 @@ class LiveReport(Message):
     head: int = 0
     waiting_for: list[str] = Field(default_factory=list)
     events: int = 0
+    late_events: int = 0
     at: datetime
     note: str | None = None
     rebuild_to: int | None = None

@@ -13,12 +13,22 @@ from collections.abc import Callable
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from refold.errors import ConfigurationError
 from refold.source.port.current import event_source
-from refold.source.port.elsewhere import reading
+from refold.source.port.elsewhere import is_elsewhere, reading
 from refold.source.port.event_source import EventSource
+from refold.source.settled.looking import Looking, WaitingForWriters
+from refold.source.settled.patience import Patience
 from refold.source.settled.strategy import Writer
+from refold.source.settled.waiting_for_gaps import WaitingForGaps
 
 _POLL_SECONDS = 0.05
+
+PATIENCE_ELSEWHERE = (
+    "settled: expected Locks, InOrder or Marked for events in another database "
+    "(REFOLD_EVENTS_URL), got Patience: gaps that are passed are recorded together with what is "
+    "there. Have positions drawn one by one (CACHE 1, allocationSize = 1), and use Locks"
+)
 
 
 class SettledHead:
@@ -28,19 +38,40 @@ class SettledHead:
         settled: A position that is known to be settled, such as a checkpoint; None for none.
         source: Whose head it is, in the database of the connection; None for the event source of
             this process, wherever it is.
+        records: Whether gaps that are passed may be recorded; a head that nobody goes on from
+            passes none. See `refold.source.settled.patience`.
 
-    Attributes:
-        position: The highest position known to be settled.
-        waiting_for: The open transactions that keep the next position from being settled.
+    Raises:
+        ConfigurationError: Gaps are waited for, and the events are in another database.
     """
 
-    def __init__(self, settled: int | None = None, source: EventSource | None = None) -> None:
+    def __init__(
+        self,
+        settled: int | None = None,
+        source: EventSource | None = None,
+        *,
+        records: bool = True,
+    ) -> None:
         self._is_given = source is not None
-        self._source = source or event_source()
-        self._settling = self._source.settled
-        self.position = self._source.before if settled is None else settled
-        self.waiting_for: list[Writer] = []
-        self._candidate = self.position
+        source = source or event_source()
+        first = source.before if settled is None else settled
+        self._looking: Looking
+        if isinstance(source.settled, Patience):
+            if not self._is_given and is_elsewhere():
+                raise ConfigurationError(PATIENCE_ELSEWHERE)
+            self._looking = WaitingForGaps(source.settled, source, first, records=records)
+        else:
+            self._looking = WaitingForWriters(source.settled, source, first)
+
+    @property
+    def position(self) -> int:
+        """The highest position known to be settled."""
+        return self._looking.position
+
+    @property
+    def waiting_for(self) -> list[Writer]:
+        """The open transactions, or gaps, that keep the next position from being settled."""
+        return self._looking.waiting_for
 
     async def poll(self, connection: AsyncConnection) -> int:
         """Looks once, without waiting.
@@ -53,24 +84,10 @@ class SettledHead:
             The highest position now known to be settled.
         """
         if self._is_given:
-            return await self._look(connection)
-        async with reading(connection) as there:
-            return await self._look(there)
-
-    async def _look(self, connection: AsyncConnection) -> int:
-        if self.waiting_for:
-            open_now = {writer.transaction for writer in await self._writers(connection)}
-            self.waiting_for = [w for w in self.waiting_for if w.transaction in open_now]
-            if self.waiting_for:
-                return self.position
-            self.position = self._candidate
-        # The order matters: first the highest position, then who may still be below it.
-        highest = await self._settling.highest(connection, self._source)
-        if highest > self.position:
-            self._candidate = highest
-            self.waiting_for = await self._writers(connection)
-            if not self.waiting_for:
-                self.position = highest
+            await self._looking.poll(connection)
+        else:
+            async with reading(connection) as there:
+                await self._looking.poll(there)
         return self.position
 
     async def wait(
@@ -92,7 +109,7 @@ class SettledHead:
             ran out.
         """
         await self.poll(connection)
-        target = self._candidate if self.waiting_for else self.position
+        target = self._looking.candidate if self.waiting_for else self.position
         clock = asyncio.get_running_loop().time
         end = math.inf if seconds is None else clock() + seconds
         while self.position < target and clock() < end:
@@ -100,6 +117,3 @@ class SettledHead:
             await asyncio.sleep(_POLL_SECONDS)
             await self.poll(connection)
         return self.position
-
-    async def _writers(self, connection: AsyncConnection) -> list[Writer]:
-        return await self._settling.writers(connection, self._source)

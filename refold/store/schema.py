@@ -93,6 +93,7 @@ generations = Table(
     Column("away", _JSON),
     Column("changes_kept_to", BigInteger),
     Column("counted_events", BigInteger),
+    Column("late_to", BigInteger, nullable=False, server_default="0"),
     Index(None, "projection", "status", "generation"),
     Index(None, "run_id", postgresql_where=text("status <> 'discarded'")),
     Index(
@@ -108,6 +109,7 @@ generations = Table(
 may have written.
 `changes_kept_to` is the checkpoint up to which its changes have been kept for its snapshots, and
 `counted_events` how many events were counted since the latest of them; NULL where there are none.
+`late_to` is the last of `late_events` (inclusive) whose keys its rows have been put right for.
 """
 
 _PLANNED_VERSION = "(plan ->> 'version')::integer"
@@ -337,3 +339,6 @@ deployments = Table(
     Index(None, "projection"),
 )
 """Which projections each worker has, on which task queue; a worker shows itself now and then."""
+
+# Here, so that `metadata` knows all tables.
+from refold.store.gaps import tables as gaps  # noqa: E402, F401

@@ -138,6 +138,7 @@ def test_event_sources_are_made() -> None:
     assert repr(serving.event_source()) == "EventSource(app_events)"
     assert serving.locks().sequences == ("shop.event_numbers",)
     assert serving.in_order()
+    assert serving.patience().again_seconds == 604_800
     assert "HighWaterMark" in str(serving.marked().mark.compile().params)
 
 

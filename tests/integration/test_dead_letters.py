@@ -44,10 +44,8 @@ async def test_one_of_a_thousand_streams_is_poisoned_and_healed(
             assert (await handle.query("progress"))["dead_letters"] == 1
             (letter,) = await manager.get_dead_letters("counters")
             assert (letter.key, letter.position, letter.type) == (["k020"], 2001, "Broken")
-            assert (letter.stream_id, letter.error) == (
-                "bad",
-                "ValueError: this event cannot be taken",
-            )
+            assert letter.stream_id == "bad"
+            assert letter.error.startswith("ValueError: this event cannot be taken (at support/")
             assert "in broken" in (letter.trace or "")
             assert letter.run_id == result.run_id
             rows = await assert_held_oracle(database, broken)

@@ -74,8 +74,3 @@ def test_a_store_without_an_order_is_refused_with_a_way_out(refused: object, why
     assert callable(refused)
     with pytest.raises(ConfigurationError, match=f"cannot be followed in place.*{why}.*ADD COLUMN"):
         refused()
-
-
-def test_axon_4_must_say_how_positions_are_drawn() -> None:
-    with pytest.raises(ConfigurationError, match=r"allocationSize = 1"):
-        stores.axon("4-jpa")

@@ -18,7 +18,7 @@ from tests.support.databases import Database
 from tests.support.mapped import log_of
 from tests.support.odd_shape import ODD
 from tests.support.processes import clean_environment
-from tests.support.store_shapes import EMMETT, MARTEN, MESSAGE_DB, PLAIN
+from tests.support.store_shapes import AXON_4, EMMETT, MARTEN, MESSAGE_DB, PLAIN
 
 
 async def looked(database: Database, source: EventSource) -> EventsReport:
@@ -126,6 +126,23 @@ async def test_a_sequence_that_is_not_there_is_refused(database: Database) -> No
     source.settled = Locks(sequences=["marten.other"])
     report = await looked(database, source)
     assert report.refused == ["there is no sequence marten.other: Locks names it"]
+
+
+async def test_gaps_that_are_waited_for_are_told(database: Database) -> None:
+    async with log_of(AXON_4, database) as log:
+        await log.append(3)
+    source = stores.axon("4-jpa", schema="axon")
+    report = await looked(database, source)
+    # The given rows are at 1 and 51.
+    assert (report.settles, report.head, report.refused) == ("Patience", 1, [])
+    [awaited] = report.writing
+    assert awaited.startswith("nobody yet at positions 2 to 50, awaited for ")
+    [told] = [line for line in report.mind if line.startswith("gaps")]
+    assert "waited for 10 s, and looked at again for 86400 s: 0 gaps of 0 positions now" in told
+    await execute(database.engine, "DROP TABLE refold.passed_gaps")
+    report = await looked(database, source)
+    assert report.head is None
+    assert "after `refold migrate`" in report.mind[0]
 
 
 async def test_a_source_that_is_fit_is_taken(database: Database) -> None:

@@ -23,7 +23,7 @@ from tests.support.mapped import log_of
 from tests.support.mirrored import NOON
 from tests.support.mirroring import landed, take
 from tests.support.runs import until
-from tests.support.store_shapes import COMPRESSED, MESSAGE_DB
+from tests.support.store_shapes import AXON_4, COMPRESSED, MESSAGE_DB
 
 
 async def copied(database: Database, source: MirrorSource, upto: int = 0) -> list[tuple[Any, ...]]:
@@ -212,3 +212,8 @@ def test_a_name_stands_after_the_colon() -> None:
     ):
         with pytest.raises(ConfigurationError, match=why):
             NamedMirrors([place]).get(place.partition(":")[2])
+
+
+def test_a_source_whose_events_may_be_late_is_not_copied() -> None:
+    with pytest.raises(ConfigurationError, match="settles by Patience: a late event would have"):
+        mirrors.event_source(AXON_4.source())

@@ -50,6 +50,13 @@ async def test_backfill_in_place_heals_what_was_corrupted(
             await connection.execute(
                 text("INSERT INTO counters VALUES ('a', 1, 1), ('k001', 1, 1), ('z', 1, 1)")
             )
+        handle = await start(
+            client, database, "Backfill", {"projection": "counters", "dry_run": True}
+        )
+        await handle.result()
+        foretold = Preview.model_validate(await handle.query("plan")).foretold
+        assert foretold is not None
+        assert (foretold.added, foretold.changed, foretold.removed) == (9, 10 - 1, 3)
         result = await run(client, database, "Backfill", "counters", criteria="full_rebuild")
         assert (result.generation, result.events_processed) == (1, 201)
         rows = await assert_selected(database.engine, projection)
@@ -118,6 +125,7 @@ async def test_an_expression_that_fails_names_the_key(
     assert await leftovers(database.engine) == []
 
 
+@pytest.mark.soak
 async def test_a_row_that_is_refused_names_the_key(client: Client, database: Database) -> None:
     projection = SqlProjection(
         "counters",

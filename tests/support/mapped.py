@@ -187,14 +187,23 @@ async def different(
 async def log_of(shape: Shape, database: Database) -> AsyncIterator[Log]:
     """A log of a shape, in a database."""
     log = Log(shape, database)
-    ddl = shape.ddl
-    if ddl.endswith(".sql"):
-        file = Path(__file__).parents[3] / "shared/reference/event-stores" / ddl
-        if not file.exists():
-            pytest.skip(f"{file} is not here")
-        ddl = file.read_text()
-    await log.execute(ddl)
+    await log.execute(given(ddl_of(shape)))
     yield log
+
+
+def ddl_of(shape: Shape) -> str | None:
+    """What makes a shape's tables; None when its file is not here."""
+    if not shape.ddl.endswith(".sql"):
+        return shape.ddl
+    file = Path(__file__).parents[3] / "shared/reference/event-stores" / shape.ddl
+    return file.read_text() if file.exists() else None
+
+
+def given(ddl: str | None) -> str:
+    """What makes tables; the test is skipped when its file is not here."""
+    if ddl is None:
+        pytest.skip("the tables of this event store are not here")
+    return ddl
 
 
 @asynccontextmanager

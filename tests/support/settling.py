@@ -14,11 +14,12 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.source.head import SettledHead
-from refold.source.port.current import OWN, using
+from refold.source.port.current import OWN, event_source, using
 from refold.source.port.event_source import EventSource
 from refold.source.reader import read_window
 from refold.source.settled.in_order import InOrder
 from refold.source.settled.marked import Marked
+from refold.source.settled.patience import Patience
 from tests.support.databases import Database
 
 _streams = count(1)
@@ -31,7 +32,7 @@ class Reader:
         self.head = SettledHead()
         self.seen: list[int] = []
         self._connection = connection
-        self._read = 0
+        self._read = event_source().before
 
     async def look(self) -> list[int]:
         """Looks once; returns the positions that are new."""
@@ -79,13 +80,19 @@ class Kept:
         source: How it is read.
         writes: Appends an event in the writer's transaction, and returns its position.
         table: What SQL calls it.
+        draws: Draws a position in a statement of its own.
+        uses: Appends an event at a position that was drawn.
+        mark: Sets the mark up to which events are settled.
     """
 
     name: str
-    ddl: str
+    ddl: str | None
     source: EventSource
     writes: _Writes
     table: str
+    draws: str = ""
+    uses: str = ""
+    mark: str = ""
 
 
 _kept: list[Kept] = []
@@ -177,12 +184,28 @@ _VIEW = """
 """
 _MARKED = """
     CREATE TABLE marked (n bigint PRIMARY KEY, type text, data jsonb);
-    CREATE SEQUENCE marked_n_seq; CREATE TABLE mark (up_to bigint);
+    CREATE SEQUENCE marked_n_seq; CREATE TABLE mark AS SELECT 0::bigint AS up_to;
 """
 _plain = "(n bigserial PRIMARY KEY, type text, data jsonb)"
 
 IN_OWN = Kept("own", "SELECT 1", OWN, _own, "refold.events")
-DRAWN_EARLY = Kept("drawn-early", f"CREATE TABLE early {_plain}", _source("early"), _early, "early")
+DRAWN_EARLY = Kept(
+    "drawn-early",
+    f"CREATE TABLE early {_plain}",
+    _source("early"),
+    _early,
+    "early",
+    draws="SELECT nextval('early_n_seq')",
+    uses="INSERT INTO early VALUES ($1, 'T', '{}')",
+)
+PATIENT = Kept(
+    "patience",
+    f"CREATE TABLE patient {_plain}",
+    # Whoever is at work is waited for, and nothing else.
+    _source("patient", settled=Patience(0)),
+    _inserts("INSERT INTO patient (type, data) VALUES ('T', '{}') RETURNING n"),
+    "patient",
+)
 IN_PARTITIONS = Kept("partitions", _PARTS, _source("parts"), _leaf, "parts")
 BEHIND_VIEW = Kept(
     "view",
@@ -209,4 +232,5 @@ MARKED = Kept(
         "INSERT INTO marked VALUES (nextval('marked_n_seq'), 'T', '{}') RETURNING n",
     ),
     "marked",
+    mark="UPDATE mark SET up_to = $1",
 )

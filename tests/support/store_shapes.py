@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from refold import Event, InOrder, stores
+from refold import Event, Patience, stores
 from refold.source.port.event_source import EventSource
 from tests.support.mapped import Shape, json
 
@@ -249,7 +249,7 @@ AXON_5 = _axon(
 )
 AXON_4 = _axon(
     "axon-4",
-    partial(stores.axon, "4-jpa", settled=InOrder(), **_given),  # type: ignore[arg-type]
+    partial(stores.axon, "4-jpa", settled=Patience(0.2), **_given),  # type: ignore[arg-type]
     "INSERT INTO axon.domain_event_entry SELECT max(global_index) + 50, gen_random_uuid()::text, "
     "$6, $5, NULL, $3, $4, $1, $2, 'Order' FROM axon.domain_event_entry",
     "SELECT global_index FROM axon.domain_event_entry",

@@ -152,7 +152,8 @@ def test_rooms_are_small() -> None:
         for path in [*_files(), *(ROOT / "tests").rglob("*.py"), *(ROOT / "bench").rglob("*.py")]
         if (lines := len(path.read_text().splitlines())) > _MOST_LINES
     ]
-    folders = {path.parent for path in _files()}
+    # Migrations only become more: a released one is never edited.
+    folders = {path.parent for path in _files() if path.parent.name != "versions"}
     crowded = [
         f"{folder.relative_to(ROOT)}: {count} files"
         for folder in sorted(folders)

@@ -67,20 +67,61 @@ def test_no_function_outside_of_the_source_knows_the_table_of_events() -> None:
         for place in ("refold", "activities", "workflows")
         for path in sorted((ROOT / place).rglob("*.py"))
         if "refold/source" not in str(path) and "migrations" not in path.parts
-        for found in _named(path)
+        for found in _named(path.read_text())
     ]
     assert knowing == []
 
 
-def _named(path: Path) -> list[str]:
-    found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+@pytest.mark.parametrize(
+    "code",
+    [
+        "'SELECT 1 FROM refold.events AS e'",
+        """'SELECT 1 FROM "refold"."events"'""",
+        "f'SELECT 1 FROM {SCHEMA}.events'",
+        "'events_position_seq'",
+        "'NOTIFY refold_events'",
+        "from refold.store.schema import events as e",
+        "from refold.store.schema import *",
+        "from refold.store import schema as s; s.events",
+        "import refold.store.schema as s; s.events",
+        "import refold; refold.store.schema.events.c.position",
+        "from refold.store import schema; getattr(schema, 'events')",
+        "metadata.tables['refold.events']",
+    ],
+)
+def test_whoever_knows_it_is_found(code: str) -> None:
+    assert _named(code)
+
+
+def test_others_are_not_taken_for_it() -> None:
+    assert _named("schema.system_events; run.events; 'refold.events_of'; f'{run}.events'") == []
+
+
+_TABLE = re.compile(r"\"?refold\"?\.\"?events\b(?!_)|\bevents_position_seq\b|\brefold_events\b")
+_SCHEMA = "refold.store.schema"
+
+
+def _named(code: str) -> list[str]:
+    """How code names Refold's own table of events: in text, or as what `schema` has."""
+    tree = ast.parse(code)
+    found, modules = [], {"schema", _SCHEMA}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {alias.asname or "" for alias in node.names if alias.name == _SCHEMA}
+        if isinstance(node, ast.ImportFrom) and node.module == "refold.store":
+            modules |= {a.asname or "" for a in node.names if a.name == "schema"}
+    for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found += re.findall(r"refold\.events\b", node.value)
-        if isinstance(node, ast.ImportFrom) and node.module == "refold.store.schema":
-            found += [alias.name for alias in node.names if alias.name == "events"]
+            found += _TABLE.findall(node.value)
+        if isinstance(node, ast.ImportFrom) and node.module == _SCHEMA:
+            found += [alias.name for alias in node.names if alias.name in ("events", "*")]
         if isinstance(node, ast.Attribute) and node.attr == "events":
-            found += ["schema.events"] if getattr(node.value, "id", "") == "schema" else []
+            found += [ast.unparse(node)] if ast.unparse(node.value) in modules else []
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "getattr":
+            found += ["getattr"] if ast.unparse(node.args[0]) in modules else []
+        if isinstance(node, ast.JoinedStr):
+            whole = ast.unparse(node)
+            found += re.findall(r"\{(?:schema\.)?SCHEMA\}\.events\b", whole)
     return found
 
 

@@ -63,7 +63,7 @@ async def standing_of(name: str | None, tenant: str | None) -> list[Standing]:
         await require_migrated(engine)
         looking = engine.execution_options(isolation_level="AUTOCOMMIT")
         async with looking.connect() as connection:
-            head = SettledHead()
+            head = SettledHead(records=False)
             await head.wait(connection, seconds=1)
             rows = [
                 await _in_database(connection, registry, projection, head, among)

@@ -13,13 +13,15 @@ from refold.errors import ConfigurationError, UnreadableEvent
 from refold.runtime.database import server_error
 from refold.source.checking import catalogue
 from refold.source.checking.catalogue import Relation
-from refold.source.head import SettledHead
+from refold.source.head import PATIENCE_ELSEWHERE, SettledHead
 from refold.source.port.current import OWN, event_source
 from refold.source.port.elsewhere import is_elsewhere, reads_events
 from refold.source.port.event_source import EventSource
 from refold.source.portions import weighed
 from refold.source.reader import read_events
 from refold.source.settled.locks import Locks, written
+from refold.source.settled.patience import Patience
+from refold.store.gaps import late_events
 
 # Without a unique index, so many of the last events are looked at.
 _LOOKED_AT = 10_000
@@ -238,9 +240,29 @@ class _Look:
             if await self._scalar(text("SELECT pg_is_in_recovery()")):
                 self._report.refused.append("a standby does not show who may still append")
             await self._at_sequences(watched)
-        head = SettledHead()
+        if isinstance(settling, Patience) and is_elsewhere():
+            self._report.refused.append(PATIENCE_ELSEWHERE)
+            return
+        if isinstance(settling, Patience) and not await self._at_gaps(settling):
+            return
+        head = SettledHead(records=False)
         self._report.head = await head.wait(self._connection, seconds=_SETTLING_SECONDS)
         self._report.writing = [str(writer) for writer in head.waiting_for]
+
+    async def _at_gaps(self, patience: Patience) -> bool:
+        if await catalogue.missing(self._connection, ["refold.passed_gaps"]):
+            self._report.mind.append(
+                "gaps in the positions are recorded in Refold's own tables, which are not there "
+                "yet: the head is told after `refold migrate`"
+            )
+            return False
+        gaps, positions, late = await late_events.counted(self._connection, self._source.name)
+        self._report.mind.append(
+            f"gaps in the positions are waited for {patience.seconds:g} s, and looked at again for "
+            f"{patience.again_seconds:g} s: {gaps:,} gaps of {positions:,} positions now, and "
+            f"{late:,} late events are known; an event that appears even later is missed"
+        )
+        return True
 
     async def _at_sequences(self, watched: dict[str, list[str]]) -> None:
         found = await catalogue.sequences(self._connection, watched)
@@ -255,13 +277,14 @@ class _Look:
             if one.cache > 1:
                 self._report.refused.append(
                     f"sequence {one.name} has CACHE {one.cache}: sessions draw positions in "
-                    f"advance, and events would be missed: ALTER SEQUENCE {one.name} CACHE 1"
+                    f"advance, and events would be missed: ALTER SEQUENCE {one.name} CACHE 1, or "
+                    "settled=Patience()"
                 )
             if one.increment > 1:
                 self._report.mind.append(
                     f"sequence {one.name} grows by {one.increment}: an application that draws so "
                     "many positions at a time (Hibernate's pooled optimizer) holds no lock for "
-                    "them, and events would be missed"
+                    "them, and events would be missed: then it is settled=Patience()"
                 )
 
     async def at_events(self) -> None:

@@ -23,6 +23,7 @@ from refold.runtime.threads import in_thread
 from refold.source.head import SettledHead
 from refold.source.mirrors.protocol import Cursor, MirroredEvent, MirrorSource, readable
 from refold.source.port.event_source import EventSource
+from refold.source.settled.patience import patience_of
 
 _MOST_BYTES = 8 << 20
 _AT_ONCE = 100
@@ -42,12 +43,19 @@ def event_source(
         first_version: The version that the first event of a stream has there, 0 or 1; it becomes 1.
 
     Raises:
-        ConfigurationError: The source is Refold's own table.
+        ConfigurationError: The source is Refold's own table, or events may appear below its head.
     """
     if source.is_own:
         raise ConfigurationError(
             "mirrors.event_source: expected a table of an application's own, got refold.events, "
             "which is what is copied into"
+        )
+    if patience_of(source) is not None:
+        raise ConfigurationError(
+            f"mirrors.event_source: expected a source whose events appear in order, got "
+            f"{source!r}, which settles by Patience: a late event would have no place in the copy. "
+            "Follow it in place, or have it draw positions one by one (CACHE 1, allocationSize = "
+            "1) and use Locks"
         )
     return _OfEvents(source, url, first_version)
 

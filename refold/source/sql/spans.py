@@ -17,7 +17,7 @@ from refold.projection.sql.declaration import SqlProjection
 from refold.projection.sql.key_of_select import key_names
 from refold.source.port.current import event_source, events
 from refold.source.port.sampling import sampled
-from refold.source.reader import key_columns, key_range, keyed_events, not_at, one_of, range_of
+from refold.source.reader import at, key_columns, key_range, keyed_events, not_at, one_of, range_of
 
 _OWN = ("position", "stream_id", "version", "type", "data", "metadata", "recorded_at", "tenant")
 
@@ -36,6 +36,7 @@ class Span:
         high: Only keys up to this (inclusive); None for no bound.
         among: Only these keys, or those that a statement finds; None for all.
         passed_over: The positions of events that are left out.
+        only: Only events at these positions; None for all.
     """
 
     upto: int
@@ -44,6 +45,7 @@ class Span:
     high: Key | None = None
     among: Sequence[Key] | Select[Any] | None = None
     passed_over: Sequence[int] = field(default_factory=tuple)
+    only: Sequence[int] | None = None
 
 
 def events_of(projection: Projection, span: Span) -> FromClause:
@@ -72,6 +74,8 @@ def events_of(projection: Projection, span: Span) -> FromClause:
     )
     if span.among is not None:
         statement = statement.where(one_of(paths, span.among))
+    if span.only is not None:
+        statement = statement.where(at(span.only))
     return statement.subquery("events")
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from refold.errors import ConfigurationError
 from refold.source.port.bodies import Decode
 from refold.source.port.event_source import EventSource
 from refold.source.settled.locks import Locks
+from refold.source.settled.patience import Patience
 from refold.source.settled.strategy import Settling
 from refold.source.stores.columns import described
 
@@ -56,27 +56,19 @@ def axon(
         schema: Where its table is.
         type_prefix: What all types begin with that handlers do not write: ``com.acme.``.
         decode: For payloads that are not JSON (XStream, Java): makes a dict of the bytes.
-        settled: How the head settles. It must be said for ``4-jpa``: Hibernate 6 draws positions 50
-            at a time, in a transaction of their own, unless it is told ``allocationSize = 1``. Then
-            it is ``Locks(sequences=["public.domain_event_entry_seq"])``.
-
-    Raises:
-        ConfigurationError: It is not known how the head settles.
+        settled: How the head settles, if not as is usual. For ``4-jpa`` that is by `Patience`:
+            Hibernate 6 draws positions 50 at a time, in a transaction of their own. If it is told
+            ``allocationSize = 1``, it is ``Locks(sequences=["public.domain_event_entry_seq"])``,
+            which waits for no gap.
     """
-    if engine == "4-jpa" and settled is None:
-        raise ConfigurationError(
-            "axon('4-jpa'): expected `settled`, as Hibernate may draw positions 50 at a time, in a "
-            "transaction of their own: no reader could know what is still to come. Set "
-            "allocationSize = 1 for the sequence of DomainEventEntry and say "
-            "settled=Locks(sequences=['public.domain_event_entry_seq']), or copy the events into "
-            "refold.events"
-        )
     name, columns = _TABLES[engine]
     table = described(schema, name, **dict(zip(columns, _KINDS, strict=True)))
     position, stream, version, kind, data, metadata, time, aggregate = (
         table.c[column] for column in columns
     )
-    sequences = [_SEQUENCE.format(schema)] if engine == "5-jpa" else []
+    usual: Settling = Locks(sequences=[_SEQUENCE.format(schema)] if engine == "5-jpa" else [])
+    if engine == "4-jpa":
+        usual = Patience()
     return EventSource(
         table,
         position=position,
@@ -88,6 +80,8 @@ def axon(
         decode=decode,
         metadata={"*": metadata, "aggregate_type": aggregate},
         recorded_at=time,
-        settled=settled or Locks(sequences=sequences),
+        settled=settled or usual,
+        # Hibernate's sequences begin at 1: what is below is no gap.
+        first=1 if engine == "4-jpa" else 0,
         name="Axon",
     )

@@ -91,11 +91,11 @@ _BLOCKERS = text(
     f"""
     WITH waiting AS (
         SELECT pid, pg_blocking_pids(pid) AS by FROM pg_stat_activity
-        WHERE pid = ANY (CAST(:pids AS int[])) AND wait_event_type = 'Lock'
+        WHERE pid = ANY (CAST(CAST(:pids AS text) AS int[])) AND wait_event_type = 'Lock'
     )
     SELECT DISTINCT {_SESSION}, NULL::text AS gid
     FROM waiting, unnest(by) AS b JOIN pg_stat_activity a ON a.pid = b
-    WHERE b <> ALL (CAST(:pids AS int[]))
+    WHERE b <> ALL (CAST(CAST(:pids AS text) AS int[]))
     UNION
     SELECT found.* FROM waiting JOIN pg_locks w ON w.pid = waiting.pid AND NOT w.granted
     JOIN pg_locks l ON l.granted AND l.pid IS NULL
@@ -133,7 +133,9 @@ async def holders(
 
 async def blockers_of(connection: AsyncConnection, *pids: int) -> list[Blocker]:
     """The transactions that these sessions wait for, except those of the sessions themselves."""
-    return _found(await connection.execute(_BLOCKERS, {"pids": list(pids)}))
+    # As text: of an array, the driver looks up the type on each new connection.
+    listed = f"{{{','.join(map(str, pids))}}}"
+    return _found(await connection.execute(_BLOCKERS, {"pids": listed}))
 
 
 async def horizon(connection: AsyncConnection) -> str:

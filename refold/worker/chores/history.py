@@ -9,10 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from refold.runtime.settings import Settings
 from refold.store import deliveries, deployments, history, system_events
+from refold.store.gaps import late_events
 from refold.worker.chores.chore import Looked
 from refold.worker.chores.reasons import reason_of
 
 _SECONDS = 300.0
+_LATE_EVENTS_AGE = timedelta(hours=1)
 
 Forget = Callable[[AsyncConnection], Awaitable[int]]
 
@@ -40,6 +42,7 @@ class History:
         await self._forget(looked, "", "handlers", lambda c: deliveries.forget(c, self._age))
         await self._forget(looked, "", "selected keys", history.forget_selected_keys)
         await self._forget(looked, "", "workers", deployments.forget)
+        await self._forget(looked, "", "late events", self._late_events)
         async with self._engine.connect() as connection:
             names = await history.projections(connection, self._age)
         for name in names:
@@ -54,6 +57,9 @@ class History:
 
     async def _system_events(self, connection: AsyncConnection) -> int:
         return await system_events.prune(connection, self._events_age)
+
+    async def _late_events(self, connection: AsyncConnection) -> int:
+        return await late_events.forget(connection, _LATE_EVENTS_AGE)
 
     async def _forget(self, looked: Looked, projection: str, what: str, forget: Forget) -> None:
         try:

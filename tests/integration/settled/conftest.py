@@ -10,11 +10,14 @@ import pytest
 
 from tests.support.databases import Database
 from tests.support.elsewhere import PLACES
+from tests.support.kept_stores import STORES
+from tests.support.mapped import given
 from tests.support.settling import (
     BEHIND_VIEW,
     DRAWN_EARLY,
     IN_OWN,
     IN_PARTITIONS,
+    PATIENT,
     Kept,
     Reader,
     keeping,
@@ -22,6 +25,9 @@ from tests.support.settling import (
     reading,
     session,
 )
+from tests.support.soaking import soak
+
+_HERE = [IN_OWN, DRAWN_EARLY, IN_PARTITIONS, BEHIND_VIEW, PATIENT]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -30,12 +36,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("database", PLACES, indirect=True)
 
 
-@pytest.fixture(params=[IN_OWN, DRAWN_EARLY, IN_PARTITIONS, BEHIND_VIEW], ids=name_of, autouse=True)
+@pytest.fixture(params=[*_HERE, *soak(*STORES)], ids=name_of, autouse=True)
 async def kept(request: pytest.FixtureRequest, database: Database) -> AsyncIterator[Kept]:
-    """A log whose head settles by locks, however its writers write."""
+    """A log whose writers write at the same time: whoever may still append is known."""
     made: Kept = request.param
     async with session(database) as connection:
-        await connection.execute(made.ddl)
+        await connection.execute(given(made.ddl))
+    if database.events_url is not None and made is PATIENT:
+        pytest.skip("Patience is refused for events in another database")
     with keeping(made, database.events_url):
         yield made
 

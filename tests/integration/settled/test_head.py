@@ -7,12 +7,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import asyncpg
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.source.head import SettledHead
 from refold.source.settled.strategy import Writer
 from refold.stack.postgres import EmbeddedPostgres
 from tests.support.databases import Database, drop_database, make_database
+from tests.support.mapped import given
 from tests.support.settling import (
     Kept,
     Reader,
@@ -21,16 +23,24 @@ from tests.support.settling import (
 )
 
 
-async def test_an_empty_log_is_settled(reader: Reader, kept: Kept) -> None:
+async def highest(database: Database, kept: Kept) -> int:
+    numbers = func.max(kept.source.events.c.position)
+    async with database.engine.connect() as connection:
+        found = await connection.scalar(select(func.coalesce(numbers, kept.source.before)))
+        return int(found or 0)
+
+
+async def test_an_empty_log_is_settled(database: Database, reader: Reader, kept: Kept) -> None:
     assert await reader.look() == []
-    assert reader.head.position == kept.source.before
+    # Some stores come with a few events of other types.
+    assert reader.head.position == await highest(database, kept)
     assert reader.head.waiting_for == []
 
 
 async def test_a_committed_event_is_read_at_once(
     reader: Reader, one: asyncpg.Connection[Any]
 ) -> None:
-    assert [await write(one), await write(one)] == await reader.look() == [1, 2]
+    assert [await write(one), await write(one)] == await reader.look()
     assert await reader.look() == []
 
 
@@ -124,7 +134,7 @@ async def test_a_writer_in_another_database_does_not_hold(
 ) -> None:
     elsewhere = await make_database(template)
     async with session(elsewhere) as stranger:
-        await stranger.execute(kept.ddl)
+        await stranger.execute(given(kept.ddl))
         await stranger.execute("BEGIN")
         await write(stranger)
         assert await reader.look() == [] == reader.head.waiting_for
@@ -160,6 +170,9 @@ class Interrupted:
         self._connection = connection
         self.engine = connection.engine
         self._happens: Callable[[], Awaitable[object]] | None = happens
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
 
     async def scalar(self, *arguments: Any) -> Any:
         return await self._after(await self._connection.scalar(*arguments))

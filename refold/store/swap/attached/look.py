@@ -99,19 +99,17 @@ async def look(
         built = built_with or await _built_as(connection, live)
         parameters = {"live": live, "target": target, "declared": built["names"]}
         settings = []
-        for statement in PREPARATIONS:
-            for row in await _rows(connection, statement, parameters):
-                carried += [row.what] if row.what else []
-                settings += [row.prepare] if row.prepare and target is not None else []
+        for row in await _rows(connection, _PREPARATIONS, parameters):
+            carried += [row.what] if row.what else []
+            settings += [row.prepare] if row.prepare and target is not None else []
         # An index or constraint first: its settings are found once it is there.
         prepare = prepare or settings
         detach: list[str] = []
         attach: list[str] = []
-        for statement in MOVES:
-            for row in await _rows(connection, statement, parameters):
-                carried += [row.what] if row.what else []
-                detach += [row.detach] if row.detach else []
-                attach += [row.attach] if row.attach else []
+        for row in await _rows(connection, _MOVES, parameters):
+            carried += [row.what] if row.what else []
+            detach += [row.detach] if row.detach else []
+            attach += [row.attach] if row.attach else []
         published = await _rows(connection, PUBLISHED, parameters)
         carried += [row.what for row in published]
         in_the_way = await refused(connection, live, target, built)
@@ -126,6 +124,21 @@ async def look(
         str(mark),
         tuple(row.note for row in published),
     )
+
+
+def _together(statements: Sequence[TextClause], columns: Sequence[str]) -> TextClause:
+    """One statement with the rows of all, one after the other: each costs a round trip."""
+    texts = ", ".join(f"CAST({name} AS text) AS {name}" for name in columns)
+    parts = [
+        f"SELECT {number} AS part, row_number() OVER () AS line, {texts} FROM ({one.text}) AS q"
+        for number, one in enumerate(statements)
+    ]
+    together = " UNION ALL ".join(parts)
+    return text(f"SELECT {', '.join(columns)} FROM ({together}) AS q ORDER BY part, line")
+
+
+_PREPARATIONS = _together(PREPARATIONS, ("what", "prepare"))
+_MOVES = _together(MOVES, ("what", "detach", "attach"))
 
 
 @asynccontextmanager
