@@ -37,7 +37,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.projection.columns import settle_for
-from refold.store.tables import at_once
+from refold.store.tables.many import at_once
 from refold.store.tables.refused_row import refused_row
 from refold.store.tables.rows import RowStore
 from tests.support.databases import Database

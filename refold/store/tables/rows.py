@@ -30,9 +30,9 @@ from refold.projection.columns.kind import same
 from refold.projection.declaration import Row
 from refold.projection.key import Key
 from refold.runtime.database import raw
-from refold.store.tables.at_once import at_once_of
-from refold.store.tables.by_keys import by_keys_of
 from refold.store.tables.copy_text import copy_text_of
+from refold.store.tables.many.at_once import at_once_of
+from refold.store.tables.many.by_keys import by_keys_of
 from refold.store.tables.read_models import quoted
 from refold.store.tables.stored_types import driver_binder, has_coarse_equality, stored
 

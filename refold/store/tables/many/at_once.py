@@ -39,7 +39,7 @@ from sqlalchemy.types import TypeEngine
 from refold.projection.columns.kind import Kind, same
 from refold.projection.declaration import Row
 from refold.runtime.database import DIALECT, compiled_names
-from refold.store.tables.array_text import array_text_of
+from refold.store.tables.many.array_text import array_text_of
 from refold.store.tables.stored_types import driver_binder
 
 _ROWS = 1000

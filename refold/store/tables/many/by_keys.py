@@ -24,7 +24,7 @@ from refold.projection.columns.kind import Kind
 from refold.projection.declaration import Row
 from refold.projection.key import Key
 from refold.runtime.database import compiled_names
-from refold.store.tables.array_text import Column, array_text_of
+from refold.store.tables.many.array_text import Column, array_text_of
 
 
 class ByKeys:
