@@ -46,7 +46,7 @@ def _endpoint() -> str:
 def _headers() -> dict[str, str]:
     own = os.environ.get("OTEL_EXPORTER_OTLP_METRICS_HEADERS")
     said = own or os.environ.get("OTEL_EXPORTER_OTLP_HEADERS", "")
-    return parse_env_headers(said, liberal=True)
+    return dict(parse_env_headers(said, liberal=True))
 
 
 def _interval() -> int:
