@@ -62,7 +62,7 @@ class MirrorActivities:
             async with self._engine.connect() as writer:
                 copied = await self._copy(writer, source, taken, segment, beat)
             report = await self._report(segment.mirror, copied)
-        listed = await self._listing.is_there(activity.client())
+        listed = await self._listing.is_there(activity.client)
         return report.model_copy(update={"is_listed": listed})
 
     @activity.defn

@@ -19,6 +19,7 @@ from refold.cli import (
     stack,
 )
 from refold.cli import generations as generation_commands
+from refold.cli.doctor.command import doctor
 from refold.cli.output import console
 from refold.cli.rows.explain import explain
 from refold.cli.rows.fold import fold
@@ -67,6 +68,7 @@ app.command()(live.start)
 app.command()(live.stop)
 app.command()(live.restart)
 app.command()(live.health)
+app.command()(doctor)
 app.command()(log.log)
 app.command()(rows)
 app.command()(explain)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import delete, func, or_, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.store.schema import deployments, generations, runs
@@ -107,6 +108,40 @@ async def highest(connection: AsyncConnection, projection: str, queue: str) -> i
     )
     found: int | None = await connection.scalar(statement)
     return found
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a worker has shown within the last minute.
+
+    Attributes:
+        worker: Which one.
+        queue: See `queue_of`.
+        versions: The versions that it has of each projection, by name.
+    """
+
+    worker: str
+    queue: str
+    versions: Mapping[str, Sequence[int]]
+
+
+async def lately(connection: AsyncConnection) -> list[Shown]:
+    """What workers have shown within the last minute, on whatever task queue."""
+    statement = (
+        select(
+            deployments.c.worker,
+            deployments.c.queue,
+            deployments.c.projection,
+            func.array_agg(aggregate_order_by(deployments.c.version, deployments.c.version)),
+        )
+        .where(deployments.c.seen_at > func.now() - _LATELY)
+        .group_by(deployments.c.worker, deployments.c.queue, deployments.c.projection)
+        .order_by(deployments.c.queue, deployments.c.worker, deployments.c.projection)
+    )
+    shown: dict[tuple[str, str], dict[str, Sequence[int]]] = {}
+    for worker, queue, projection, versions in await connection.execute(statement):
+        shown.setdefault((worker, queue), {})[projection] = versions
+    return [Shown(worker, queue, versions) for (worker, queue), versions in shown.items()]
 
 
 async def ever_seen(connection: AsyncConnection, projection: str) -> bool:

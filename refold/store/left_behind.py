@@ -60,6 +60,13 @@ async def of_projection(connection: AsyncConnection, projection: str) -> list[Le
     return [LeftBehind(*row) for row in rows]
 
 
+async def of_all(connection: AsyncConnection) -> list[LeftBehind]:
+    """All that is left behind, the oldest first."""
+    columns = [left_behind.c[name] for name in LeftBehind.__dataclass_fields__]
+    statement = select(*columns).order_by(left_behind.c.since, left_behind.c.item)
+    return [LeftBehind(*row) for row in await connection.execute(statement)]
+
+
 async def settle(
     connection: AsyncConnection,
     chore: str,

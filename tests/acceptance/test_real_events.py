@@ -109,7 +109,7 @@ def test_bad_input_fails_at_once(dev: DevStack, inputs: list[str], expected: str
 
 def test_progress_never_goes_back_and_stays_fresh(dev: DevStack, all_shop_events: int) -> None:
     workflow_id = "watched"
-    request = {"projection": "product-sales", "batch_size": 20, "max_concurrency": 2}
+    request = {"projection": "product-sales", "batch_size": 60, "max_concurrency": 2}
     assert dev.start("Rebuild", workflow_id, json.dumps(request)).status == 0
     seen = 0.0
     events = moves = 0

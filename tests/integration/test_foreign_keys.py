@@ -122,6 +122,8 @@ SPELLINGS: dict[str, tuple[str | None, Make]] = {
     ),
 }
 
+_SOME_SPELLINGS = [*SPELLINGS][1::3]
+
 EVENTS = [
     ("c1", "Registered", {"region": "north"}),
     ("c2", "Registered", {"region": "south"}),
@@ -130,10 +132,14 @@ EVENTS = [
 ]
 
 
-async def test_each_spelling_refers_to_the_live_table(client: Client, database: Database) -> None:
+@pytest.mark.parametrize("spellings", [_SOME_SPELLINGS, *soak([*SPELLINGS])])
+async def test_each_spelling_refers_to_the_live_table(
+    client: Client, database: Database, spellings: list[str]
+) -> None:
+    chosen = [SPELLINGS[spelling] for spelling in spellings]
     referred: dict[str | None, Projection] = {}
     referring: dict[str, Projection] = {}
-    for number, (schema, make) in enumerate(SPELLINGS.values()):
+    for number, (schema, make) in enumerate(chosen):
         metadata = MetaData()
         referred[schema] = customers(metadata, schema)
         name = f"orders{number}"
@@ -150,8 +156,7 @@ async def test_each_spelling_refers_to_the_live_table(client: Client, database: 
         assert [(one, other) for one, other, _ in declared] == [
             (f"{schema or 'public'}.orders{number}", f"{schema or 'public'}.customers")
             for schema, number in sorted(
-                (schema or "public", number)
-                for number, (schema, _) in enumerate(SPELLINGS.values())
+                (schema or "public", number) for number, (schema, _) in enumerate(chosen)
             )
         ]
         # Followed, they are in force, whatever takes the table's place.
@@ -164,7 +169,7 @@ async def test_each_spelling_refers_to_the_live_table(client: Client, database: 
         for each in names[: len(referred)], names[len(referred) :]:
             await run_all(client, database, "Backfill", each, criteria="incremental_update")
         for kind in ("Rebuild", "Rollback", "Snapshot"):
-            await run_all(client, database, kind, ["orders1", "orders6"])
+            await run_all(client, database, kind, ["orders1", f"orders{len(chosen) - 1}"])
             assert await foreign_keys(database) == declared
         for one in referring.values():
             assert len(await assert_oracle(database.engine, one)) == 3

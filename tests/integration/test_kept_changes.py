@@ -233,7 +233,7 @@ async def test_restored_by_python_and_dropped(client: Client, database: Database
     await assert_oracle(database.engine, projection)
 
 
-@pytest.mark.parametrize("way", ["counters", "halves"])
+@pytest.mark.parametrize("way", ["counters", *soak("halves")])
 async def test_changes_between_two_snapshots_are_made_fewer(
     client: Client, database: Database, way: str
 ) -> None:

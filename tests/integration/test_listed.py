@@ -141,5 +141,5 @@ async def test_without_search_attributes_runs_go_on_unlisted(
     assert len(said) == 1  # once
     assert "`refold migrate` registers them" in said[0].message
     listing = Listing()
-    assert not await listing.is_there(unlisted)
-    assert not await listing.is_there(unlisted)
+    assert not await listing.is_there(lambda: unlisted)
+    assert not await listing.is_there(lambda: unlisted)

@@ -10,6 +10,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from refold.cli.doctor.examination import examine
+from refold.cli.doctor.finding import Level
+from refold.cli.doctor.look import Look
+from refold.projection.registry import Registry
 from refold.stack.postgres import EmbeddedPostgres
 from tests.support.databases import Database, drop_database, make_database, make_template
 from tests.support.kept_stores import STORES
@@ -138,3 +142,20 @@ async def test_prepared_transactions_that_follow_each_other_do_not_hold_the_head
         await reader.look()
         assert reader.seen == sorted(set(reader.seen))
         assert len(reader.seen) == 7
+
+
+async def test_doctor_names_an_old_prepared_transaction(two_phase_database: Database) -> None:
+    database = two_phase_database
+    async with session(database) as one:
+        await one.execute("BEGIN")
+        await write(one)
+        await one.execute("PREPARE TRANSACTION 'it''s lost'")
+        found = await examine(Look(database.settings, Registry([]), frozen_seconds=0.0))
+        [old] = [each for each in found if each.check == "prepared transactions"]
+        assert "'it''s lost' of postgres" in old.found
+        [head] = [each for each in found if each.check == "head"]
+        assert (old.level, head.level) == (Level.WRONG, Level.OK)
+        commit, rollback = old.remedy.split("; or ")
+        assert commit == "COMMIT PREPARED 'it''s lost'"
+        await one.execute(rollback)
+        assert await one.fetchval("SELECT count(*) FROM pg_prepared_xacts") == 0

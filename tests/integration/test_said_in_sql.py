@@ -125,6 +125,7 @@ async def test_an_expression_that_fails_names_the_key(
     assert await leftovers(database.engine) == []
 
 
+@pytest.mark.soak
 async def test_a_row_that_is_refused_names_the_key(client: Client, database: Database) -> None:
     projection = SqlProjection(
         "counters",

@@ -51,6 +51,7 @@ async def test_snapshots_are_the_select_at_their_position_and_are_restored(
     assert await leftovers(database.engine) == []
 
 
+@pytest.mark.soak
 async def test_it_is_paused_cancelled_and_undone(client: Client, database: Database) -> None:
     projection = summed(batch_size=3, partitions=2)
     await write(database.engine, some())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from time import monotonic
 
 from temporalio.api.enums.v1 import IndexedValueType
@@ -65,10 +66,19 @@ class Listing:
         self._is_there = False
         self._asked_at: float | None = None
 
-    async def is_there(self, client: Client) -> bool:
-        """Whether the namespace has all of them; False, too, when the server does not say."""
+    async def is_there(self, connected: Callable[[], Client]) -> bool:
+        """Whether the namespace has all of them; False, too, when the server does not say.
+
+        Args:
+            connected: Gives the client, as `temporalio.activity.client` does, or raises
+                RuntimeError where activities run without a worker.
+        """
         if self._is_there:
             return True
+        try:
+            client = connected()
+        except RuntimeError:
+            return False
         now = monotonic()
         if self._asked_at is not None and now - self._asked_at < _ASK_AGAIN_SECONDS:
             return False

@@ -1,0 +1,1 @@
+"""`refold doctor`: what is wrong in a deployment, and what to do about it. It changes nothing."""
