@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install api demo dev unit test soak load live slow snapshots sources sql lint bench lock clean
+.PHONY: help install api demo dev unit test soak load live slow snapshots sources keys sql lint bench lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ slow: $(READY) ## two quick projections beside one whose handler is slow
 
 snapshots: $(READY) ## what automatic snapshots cost a live read model, and what they take
 	$(BIN)/python -m bench.snapshots
+
+keys: $(READY) ## a key that is a function, relative to the same key as a path
+	$(BIN)/python -m bench.function_keys
 
 sources: $(READY) ## rebuilds from other tables of events, relative to Refold's own
 	$(BIN)/python -m bench.sources

@@ -22,8 +22,9 @@ from refold.projection.registry import Registry
 from refold.runtime.judgement import told, traced
 from refold.runtime.threads import in_thread
 from refold.store import deliveries, system_events
-from refold.system_events.events import SystemEvent, SystemHandlerFailed, as_event
+from refold.system_events.events import SystemEvent, SystemHandlerFailed
 from refold.system_events.handlers import SystemEventContext, SystemHandler
+from refold.system_events.known import as_event
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from refold.messages.run.life import FollowedSegment, FollowSegment, Phase
 from refold.messages.run.plan import Plan
 from refold.projection.registry import Registry
 from refold.runtime.settings import Settings
-from refold.runtime.telemetry import tracer
+from refold.runtime.telemetry import batch
 from refold.source.head import SettledHead
 from refold.store import generations, runs, schema
 from refold.store.sessions.takeover import take_over
@@ -52,7 +52,6 @@ class FollowActivities(StepActivities):
             Fenced: Another attempt has taken over.
         """
         plan, projection = await self._planned(segment)
-        attributes = {"projection": projection.name}
         clock = asyncio.get_running_loop().time
         # Nobody watches meanwhile: a segment's end is what moves the run's progress.
         end = clock() + min(self._segment_seconds, _LONGEST_SECONDS)
@@ -66,6 +65,7 @@ class FollowActivities(StepActivities):
             await take_over(self._engine, schema.generations, row, spares_work=not plan.atomic)
             async with writer.begin():
                 follower = await take_follower(writer, projection, plan)
+            await announcements.awaited(self._engine, plan, segment.awaiting)
             if not plan.stale:
                 await LateEvents().see_to(writer, follower)
             pace = Pace(self._engine, plan, segment.controls, beat)
@@ -86,11 +86,9 @@ class FollowActivities(StepActivities):
                 follower.batch_size = pace.batch_size
                 next_upto = target.upto(follower.position, upto)
                 try:
-                    with tracer.start_as_current_span(
-                        "follow batch", attributes=attributes
-                    ) as span:
+                    with batch("follow", projection.name) as measured:
                         events, told = await follower.commit_batch(writer, next_upto)
-                        span.set_attribute("events", events)
+                        measured.events, measured.position = events, follower.position
                 except TargetBehind as error:
                     await target.behind(error, follower.position)
                     beat.show(position=follower.position, head=upto, waiting_for=target.waiting_for)

@@ -18,6 +18,7 @@ from refold.messages.run.plan import Plan, RunStep
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.runtime.settings import PATIENCE_SECONDS
+from refold.runtime.telemetry.logs import about
 from refold.store import leases
 
 # A cancellation comes as the answer to a heartbeat.
@@ -97,6 +98,7 @@ class StepActivities:
         # A first heartbeat would replace what an earlier attempt has left for `place`.
         async with heartbeating(self._engine, step.run_id, at_once=False):
             plan = await plan_of(self._engine, step)
+        about(projection=plan.projection)
         return plan, await self._deployment.planned(plan)
 
 

@@ -40,7 +40,14 @@ class LifecycleActivities:
         async with heartbeating(self._engine, watch.run_id):
             while True:
                 report = await self._report(watch.run_id)
-                if report.refolded or clock() >= end or activity.is_worker_shutdown():
+                if watch.key_slices:
+                    if (
+                        report.keyed_slices >= watch.key_slices
+                        or clock() >= end
+                        or activity.is_worker_shutdown()
+                    ):
+                        return report
+                elif report.refolded or clock() >= end or activity.is_worker_shutdown():
                     async with announcements.sampling(self._engine) as connection:
                         await announcements.progressed(
                             connection, watch.run_id, report, Phase.REFOLDING

@@ -26,6 +26,7 @@ from refold.projection.registry import Registry
 from refold.projection.sql.declaration import batch_size_of
 from refold.requests.poison_policy import Poison
 from refold.runtime.settings import PATIENCE_SECONDS
+from refold.runtime.telemetry import batch
 from refold.runtime.temporal.search_attributes import Listing
 from refold.source.head import SettledHead
 from refold.source.wakeups import Bell, listening
@@ -35,7 +36,6 @@ from refold.store.sessions.takeover import take_over
 from refold.store.snapshots.listing import newest_first
 from refold.system_events.events import (
     ProjectionCheckpointRestored,
-    ProjectionCheckpointSaved,
     ProjectionStarted,
 )
 
@@ -231,7 +231,9 @@ class _Live:
         if self._apart is not None:
             upto = min(upto, self._apart.record.next)
         try:
-            events, _ = await follower.commit_batch(self._writer, upto)
+            with batch("live", self._name) as measured:
+                events, _ = await follower.commit_batch(self._writer, upto)
+                measured.events, measured.position = events, follower.position
             self._events += events
             if self._apart is not None:
                 await self._apart.moved(follower.position)
@@ -268,8 +270,8 @@ class _Live:
                 f"version {newest} is registered; version {generation.version} is live, and "
                 "followed: start a Rebuild"
             )
-        if self._events:
-            await self._record_checkpoint(follower.position)
+        moved = follower.position if self._events else None
+        await announcements.followed(self._engine, self._name, generation.generation, moved)
         await record(self._writer, generation, self._late.done)
         return LiveReport(
             status=status,
@@ -308,11 +310,6 @@ class _Live:
                     projection=self._name, position=active.position
                 )
                 await system_events.record(self._writer, restored)
-
-    async def _record_checkpoint(self, position: int) -> None:
-        saved = ProjectionCheckpointSaved(projection=self._name, position=position)
-        async with announcements.sampling(self._engine) as connection:
-            await system_events.record(connection, saved)
 
     async def _recorded(self) -> list[RecordedEvent]:
         found = await system_events.latest(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import AsyncExitStack
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -15,6 +14,7 @@ from refold.engine.folding.key_order import KeyOrderFold
 from refold.engine.folding.pacing import Pace
 from refold.engine.folding.partition import PartitionWork
 from refold.engine.folding.refolded_rows import Target
+from refold.engine.keying.computing import reach
 from refold.engine.planning.repaired_keys import RepairedKeys
 from refold.engine.sql.refolding import SelectWork
 from refold.engine.sql.select_fold import in_sql
@@ -29,17 +29,16 @@ from refold.runtime.threads import in_thread
 from refold.source.decoding import decoded
 from refold.source.port.current import event_source
 from refold.source.port.elsewhere import events_engine
-from refold.source.port.sent import send_all, sent_of
+from refold.source.port.sent import sent_of, warn_of
 from refold.source.portions import stream
 from refold.source.settled.patience import patience_of
 from refold.store import generations, partitions, schema
 from refold.store.gaps import late_events
 from refold.store.partitions import Partition
 from refold.store.sessions.takeover import take_over
+from refold.store.side_keys.tables import side_table
 from refold.store.tables.read_models import physical
 from refold.store.tables.rows import RowStore
-
-logger = logging.getLogger(__name__)
 
 # Sorting a partition's events may take long before the first one comes. A segment works at least
 # this many times as long as it waited, so that waiting stays a small share of the whole.
@@ -78,13 +77,7 @@ class RefoldActivities(StepActivities):
         try:
             return await self._refolded(segment, plan, projection)
         except ReadsMore as more:
-            logger.warning(
-                "projection %s reads %s of events, which its code does not show: from now on "
-                "all of each event is sent to it",
-                projection.name,
-                more,
-            )
-            send_all(projection)
+            warn_of(projection, more)
         return await self._refolded(segment, plan, projection)
 
     async def _refolded(
@@ -104,6 +97,8 @@ class RefoldActivities(StepActivities):
             if partition.done:
                 return RefoldedSegment(done=True, events=0, batches=0)
             target = await self._target(writer, plan, projection, partition)
+            if target is None:
+                return RefoldedSegment(done=False, events=0, batches=0, keys_lost=True)
             select = in_sql(projection)
             if select is not None:
                 work: PartitionWork = SelectWork(writer, partition, target, select)
@@ -174,22 +169,29 @@ class RefoldActivities(StepActivities):
         plan: Plan,
         projection: Projection,
         partition: Partition,
-    ) -> Target:
+    ) -> Target | None:
+        """Where the rows go; None when the keys that a function has made are gone."""
+        side = side_table(projection, plan.run_id) if plan.is_keyed else None
         source = event_source()
         patient = patience_of(source) is not None
         async with connection.begin():
             late_to = await late_events.newest(connection, source.name) if patient else 0
             generation = await generations.get(connection, projection.name, plan.generation)
-            passed = await poison_events.passed_over(connection, projection, plan.generation)
         if generation is None:
             raise RunEnded(f"generation {plan.generation} of {projection.name!r} is gone")
         position = generation.position if plan.replaces_keys else plan.position
         assert position is not None
-        table = physical(projection, generation.schema_name)
-        target = Target(plan, projection, generation, RowStore(table), position, None, passed)
+        if side is not None and not await reach(connection, side, plan, projection, position):
+            return None
+        async with connection.begin():
+            passed = await poison_events.passed_over(
+                connection, projection, plan.generation, side=side
+            )
+        rows = RowStore(physical(projection, generation.schema_name))
+        target = Target(plan, projection, generation, rows, position, None, passed, side=side)
         if plan.selection is not None:
             async with connection.begin():
-                keys = RepairedKeys(connection, projection, plan.run_id)
+                keys = RepairedKeys(connection, projection, plan.run_id, side)
                 target.among, target.upto_key = await keys.next_of(partition)
         target.patient, target.late_to = patient, late_to
         return target

@@ -26,6 +26,7 @@ from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
 from refold.runtime.database import server_error
 from refold.runtime.judgement import refusal, told
+from refold.runtime.telemetry.metrics import PROJECTION, SWAP_HOLD_SECONDS
 from refold.source.head import SettledHead
 from refold.source.port.current import event_source
 from refold.store import generations, leases, runs
@@ -186,6 +187,7 @@ class SwapActivities(StepActivities):
             attempt.locked_at = clock()
             await carry_out(connection, swap)
         hold = 1000 * (clock() - attempt.locked_at)
+        SWAP_HOLD_SECONDS.record(hold / 1000, {PROJECTION: plan.projection})
         logger.info("swapped %s in: readers were locked out for %.1f ms", plan.projection, hold)
         return Swapped(done=True, position=position, hold_milliseconds=round(hold, 1))
 

@@ -9,7 +9,7 @@ from refold.engine.lifecycle import announcements
 from refold.messages.live import RECENT, ReadSystemEvents, RecordedNow, RecordSystemEvent
 from refold.messages.recorded_event import RecordedEvent, brief
 from refold.store import system_events
-from refold.system_events.events import BUILT_IN
+from refold.system_events.known import BUILT_IN
 
 
 class SystemEventActivities:

@@ -10,6 +10,7 @@ from refold.activities.heartbeat import StepActivities
 from refold.activities.shadow import alone
 from refold.engine.cutover.verification import SAMPLED_KEYS, verify
 from refold.engine.folding.follower import take_follower
+from refold.engine.keying.computing import reach
 from refold.engine.live.late_events import put_right
 from refold.errors import VerificationFailed
 from refold.messages.run.diff import Diff
@@ -17,6 +18,7 @@ from refold.messages.run.plan import Plan, RunStep
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
 from refold.store import generations, runs, selected_keys
+from refold.store.side_keys.tables import SideTable, side_table
 from refold.store.tables import read_models
 
 
@@ -66,6 +68,7 @@ class VerifyActivities(StepActivities):
                 live = await generations.active(connection, plan.projection, lock=True)
                 if not plan.stale and live is not None and live.position is not None:
                     await self._catch_up(plan, live.position)
+                side = await self._written(projection, plan)
                 await comparing.execute(text("SELECT 1"))
             shadow = await generations.get(comparing, plan.projection, plan.generation)
             live = await generations.active(comparing, plan.projection)
@@ -80,7 +83,21 @@ class VerifyActivities(StepActivities):
                 live_table_schema=schema,
                 position=shadow.position,
                 keys=await self._repaired(comparing, projection, plan),
+                side=side,
             )
+
+    async def _written(self, projection: Projection, plan: Plan) -> SideTable | None:
+        """Where the keys of a function are, up to the shadow's checkpoint; None for nowhere."""
+        if not plan.is_keyed:
+            return None
+        side = side_table(projection, plan.run_id)
+        async with self._engine.connect() as connection:
+            async with connection.begin():
+                shadow = await generations.get(connection, plan.projection, plan.generation)
+            assert shadow is not None
+            assert shadow.position is not None
+            there = await reach(connection, side, plan, projection, shadow.position)
+        return side if there else None
 
     async def _repaired(
         self, connection: AsyncConnection, projection: Projection, plan: Plan
@@ -88,10 +105,10 @@ class VerifyActivities(StepActivities):
         """Some of the keys that were repaired, if not all were: the others are as they were."""
         if plan.selection is None:
             return None
-        assert projection.key_paths is not None
-        return await selected_keys.sample(
-            connection, projection.key_paths, plan.run_id, most=2 * SAMPLED_KEYS
-        )
+        paths = projection.key_paths
+        if paths is None:
+            paths = side_table(projection, plan.run_id).parts
+        return await selected_keys.sample(connection, paths, plan.run_id, most=2 * SAMPLED_KEYS)
 
     async def _catch_up(self, plan: Plan, upto: int) -> None:
         projection = await self._deployment.planned(plan)

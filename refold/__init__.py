@@ -69,6 +69,7 @@ from refold.requests.limits import Limits, Throttle
 from refold.requests.poison_policy import OnPoison
 from refold.requests.runs import Approval, BackfillRequest, RollbackRequest, SnapshotRequest
 from refold.system_events.events import (
+    ProjectionApprovalAwaited,
     ProjectionBackfillCompleted,
     ProjectionBackfillFailed,
     ProjectionBackfillProgress,
@@ -76,6 +77,7 @@ from refold.system_events.events import (
     ProjectionBackfillStarted,
     ProjectionCheckpointRestored,
     ProjectionCheckpointSaved,
+    ProjectionDeadLettered,
     ProjectionFailed,
     ProjectionLateEventsApplied,
     ProjectionRestartRequested,
@@ -164,6 +166,7 @@ __all__ = [
     "PredicateFailed",
     "Progress",
     "Projection",
+    "ProjectionApprovalAwaited",
     "ProjectionBackfillCompleted",
     "ProjectionBackfillFailed",
     "ProjectionBackfillProgress",
@@ -172,6 +175,7 @@ __all__ = [
     "ProjectionBusy",
     "ProjectionCheckpointRestored",
     "ProjectionCheckpointSaved",
+    "ProjectionDeadLettered",
     "ProjectionFailed",
     "ProjectionHealth",
     "ProjectionLateEventsApplied",

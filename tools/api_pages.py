@@ -80,6 +80,7 @@ PAGES = (
             "ProjectionLateEventsApplied",
             *("ProjectionBackfillStarted", "ProjectionBackfillProgress"),
             *("ProjectionBackfillCompleted", "ProjectionBackfillFailed"),
+            *("ProjectionApprovalAwaited", "ProjectionDeadLettered"),
             *("ProjectionSnapshotCreated", "ProjectionSnapshotRestored"),
         ),
     ),

@@ -21,6 +21,7 @@ from refold.cli.options import known_names
 from refold.errors.codes import code_of
 from refold.errors.words import printable
 from refold.runtime.command import FAILED, explained
+from refold.runtime.telemetry.traces import set_up_tracing, tracer
 
 __all__ = [
     "CANCELLED",
@@ -120,9 +121,12 @@ def finished(work: Awaitable[T]) -> T:
     async def awaited() -> T:
         async with command.stack:
             _COMMAND.set(command)
-            return await work
+            # All that it asks of Temporal is one trace.
+            with tracer.start_as_current_span(_command_line()):
+                return await work
 
     try:
+        set_up_tracing()
         return asyncio.run(awaited())
     except KeyboardInterrupt:
         if command.goes_on is not None:
@@ -133,6 +137,11 @@ def finished(work: Awaitable[T]) -> T:
     except Exception as error:
         fail(explained(error), type(error).__name__)
         raise AssertionError from error
+
+
+def _command_line() -> str:
+    """The command without its arguments, such as ``refold rebuild``."""
+    return " ".join(["refold", *sys.argv[1:2]])
 
 
 def fail(message: str, error_type: str = "Failed") -> None:

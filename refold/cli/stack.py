@@ -13,9 +13,10 @@ from temporalio.service import RPCError
 from refold.cli.output import console, fail, finished
 from refold.errors import RefoldError
 from refold.messages.search_attributes import SEARCH_ATTRIBUTES
-from refold.runtime.command import FAILED, set_up_logging
+from refold.runtime.command import FAILED
 from refold.runtime.database import make_engine
 from refold.runtime.settings import Settings, load_settings
+from refold.runtime.telemetry.logs import set_up_logging
 from refold.runtime.temporal import search_attributes
 from refold.runtime.temporal.client import connect
 from refold.stack.dev import run_until_signalled

@@ -7,6 +7,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from refold.runtime.telemetry.logs import about
+
 
 @dataclass
 class Waiting:
@@ -52,6 +54,8 @@ class Step:
         What is shown as ``waiting_for`` is told to the workflow, too, if it lasts.
         """
         self.details = details
+        if "position" in details:
+            about(position=details["position"])
         say(details.get("waiting_for", []))
 
 

@@ -13,7 +13,7 @@ from refold.errors.words import described, raised, raised_at, said
 from refold.event import Event, in_utc
 from refold.projection.columns import Settle, WrongValue, is_mutable, settle_for
 from refold.projection.columns.declared import check_table, scalar_default, written_columns
-from refold.projection.key import Key, KeyDoesNotFit
+from refold.projection.key import Key, KeyDoesNotFit, KeyFunction
 from refold.projection.keys.rule import KeyRule
 from refold.projection.reading.does_not_fit import EventDoesNotFit
 from refold.projection.reading.handlers import Handler, Row
@@ -75,6 +75,23 @@ class RowFold:
         if None in parts:
             return []
         return [parts[0] if len(parts) == 1 else tuple(parts)]
+
+    @property
+    def quick_key(self) -> tuple[KeyFunction, Settle] | None:
+        """The function that makes a key of one column, and what settles that; None for others.
+
+        It is for loops over many events: what the function gives, unless it is None or a list, is
+        settled to the key. `keys_of` has the answer for all that goes another way.
+        """
+        function = self._key.function
+        if function is None or len(self._key_settle) != 1:
+            return None
+        return function, self._key_settle[0]
+
+    @property
+    def key_function(self) -> KeyFunction | None:
+        """The function that makes the key, if one does."""
+        return self._key.function
 
     def _called_keys(self, called: Any) -> list[Key]:
         if called is None:

@@ -161,6 +161,10 @@ class Registry:
             )
         return projection
 
+    def add_system_handler(self, handler: SystemHandler) -> None:
+        """Adds a handler of all projections' system events, in place of one of the same name."""
+        self._system_handlers[handler.name] = handler
+
     def system_handlers(self, name: str) -> list[SystemHandler]:
         """The handlers of a projection's system events: its own, and those of all projections."""
         return [h for h in self._system_handlers.values() if h.projection in (None, name)]

@@ -15,19 +15,10 @@ from temporalio.service import RPCError
 
 from refold.errors import RefoldError
 from refold.runtime.database import DATABASE_ERRORS
-from refold.runtime.telemetry import flush_telemetry
+from refold.runtime.telemetry.flushing import flush_telemetry
+from refold.runtime.telemetry.logs import set_up_logging
 
 FAILED = 1
-
-
-def set_up_logging() -> None:
-    """Logs to standard error, one line a record."""
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def run_command(work: Callable[[], Awaitable[object]]) -> int:

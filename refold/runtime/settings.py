@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
@@ -62,6 +63,9 @@ class Settings(BaseSettings):
             `Defaults` does: ``none``, ``automatic``, or ``automatic:1000:5`` for one every 1,000
             events and the last 5 kept; or JSON with the fields of `refold.Snapshots`.
         backfill: The same for backfills; JSON with fields of `refold.BackfillPolicy`.
+        webhook_url: Where notifications go, as JSON with ``text``, which Slack takes; None for
+            none.
+        log_format: ``text`` for people, or ``json``: one object a line.
     """
 
     model_config = SettingsConfigDict(env_prefix="REFOLD_", extra="ignore")
@@ -89,6 +93,8 @@ class Settings(BaseSettings):
     cosmosdb_url: str | None = Field(default=None, repr=False)
     snapshots: Annotated[Snapshots | None, NoDecode] = None
     backfill: BackfillPolicy = BackfillPolicy()
+    webhook_url: str | None = Field(default=None, repr=False)
+    log_format: Literal["text", "json"] = "text"
 
     @field_validator("snapshots", mode="before")
     @classmethod
@@ -116,6 +122,14 @@ class Settings(BaseSettings):
             InvalidProjection: A declaration cannot work.
         """
         return load_registry(self.projections, self.defaults)
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        address = urlsplit(value or "")
+        if value and (address.scheme not in ("http", "https") or not address.hostname):
+            raise ValueError("expected an address such as https://hooks.example/services/…")
+        return value or None
 
     @field_validator("events", "events_url", mode="before")
     @classmethod
@@ -166,8 +180,11 @@ def load_settings() -> Settings:
         first = error.errors()[0]
         variable, *within = (str(part) for part in first["loc"])
         place = f"{'.'.join(within)}: " if within else ""
+        # What is not shown elsewhere may hold a secret.
+        is_shown = Settings.model_fields[variable].repr
+        got = repr(first["input"]) if is_shown else "something else"
         raise ConfigurationError(
-            f"REFOLD_{variable.upper()}: {place}{first['msg']}, got {first['input']!r}"
+            f"REFOLD_{variable.upper()}: {place}{first['msg']}, got {got}"
         ) from None
     except SettingsError as error:
         field = str(error).partition('field "')[2].partition('"')[0]

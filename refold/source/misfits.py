@@ -67,6 +67,13 @@ async def find_misfits(
         .limit(limit)
     )
     positions = list((await connection.execute(statement)).scalars())
+    return await letters_at(connection, projection, positions)
+
+
+async def letters_at(
+    connection: AsyncConnection, projection: Projection, positions: Sequence[int]
+) -> list[Letter]:
+    """Letters without a key for those of these events whose key does not fit."""
     found = []
     async for chunk in read_chunks(connection, positions):
         for event in chunk:

@@ -21,11 +21,13 @@ from refold.projection.declaration import Projection
 from refold.projection.key import Key
 from refold.runtime.threads import in_thread
 from refold.source.event_sizes import measured, read_chunks
+from refold.source.keyed import side_keys
 from refold.source.log import count_events
 from refold.source.port.current import events
 from refold.source.port.elsewhere import reading
 from refold.source.reader import key_columns, keyed_events, not_at, one_of, wanted
 from refold.source.stepwise.fold import Rows, StepwiseFold
+from refold.store.side_keys.tables import SideTable
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Oracle:
         passed_over: The positions of events that are left out.
         held: The keys that are held for a dead letter; they are left out.
         bounds: How much is done at most; `BOUNDS` when left out.
+        side: Where the keys of a function are; None when nobody has written them down.
     """
 
     def __init__(
@@ -75,8 +78,10 @@ class Oracle:
         passed_over: Sequence[int] = (),
         held: HeldKeys | None = None,
         bounds: Bounds | None = None,
+        side: SideTable | None = None,
     ) -> None:
         self._connection = connection
+        self._side = side
         self._projection = projection
         self._upto = upto
         self._passed_over = passed_over
@@ -100,7 +105,8 @@ class Oracle:
     async def fold(self, keys: Iterable[Key]) -> AsyncGenerator[Rows, None]:
         """Folds all events of some keys, a few keys at a time.
 
-        A key function cannot be asked for the events of a key. The whole log is folded then if the
+        A key function cannot be asked for the events of a key, unless a run has written its keys
+        down. The whole log is folded then if the
         projection reads few enough of it, and as many keys as were asked for are added at random
         from what comes out.
 
@@ -112,14 +118,15 @@ class Oracle:
             UnreadableEvent: An event whose JSON cannot be read.
         """
         asked = [key for key in dict.fromkeys(keys) if key not in self._held]
-        folding = self._of_paths if self._projection.key_paths is not None else self._of_function
+        is_known = self._projection.key_paths is not None or self._side is not None
+        folding = self._of_keys if is_known else self._of_function
         async with reading(self._connection, upto=self._upto) as self._connection:
             async for rows in folding(asked):
                 yield rows
 
-    # -- a key that is made of paths ---------------------------------------------------------
+    # -- a key whose events are known --------------------------------------------------------
 
-    async def _of_paths(self, asked: list[Key]) -> AsyncIterator[Rows]:
+    async def _of_keys(self, asked: list[Key]) -> AsyncIterator[Rows]:
         if not asked:
             return
         chosen = await self._affordable(asked)
@@ -171,6 +178,8 @@ class Oracle:
         return chosen
 
     async def _counts(self, keys: list[Key]) -> dict[Key, int]:
+        if self._side is not None:
+            return await side_keys.counts(self._connection, self._side, keys, upto=self._upto)
         # Grouped in an outer query: PostgreSQL takes an expression with parameters and its copy in
         # GROUP BY for two different expressions.
         columns, conditions = self._among(keys)
@@ -181,6 +190,12 @@ class Oracle:
 
     async def _positions(self, keys: list[Key]) -> dict[Key, list[int]]:
         """The positions of the keys' events, ascending."""
+        if self._side is not None:
+            return await side_keys.positions(
+                *(self._connection, self._side, keys),
+                upto=self._upto,
+                passed_over=self._passed_over,
+            )
         found: dict[Key, list[int]] = {}
         if keys:
             columns, conditions = self._among(keys)

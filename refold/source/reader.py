@@ -32,6 +32,7 @@ from refold.source.decoding import decoded
 from refold.source.port.current import event_source, events
 from refold.source.port.elsewhere import in_order, reads_events, require_reached
 from refold.source.portions import in_portions, weighed
+from refold.store.side_keys.tables import SideTable
 
 
 def wanted(
@@ -96,10 +97,11 @@ def in_position_order(
     after: int | None = None,
     since: datetime | None = None,
     passed_over: Sequence[int] = (),
+    sent: Sent = WHOLE,
 ) -> Select[Any]:
     """Events of these types with after < position <= upto in position order, for `decoded`."""
     position = events().c.position
-    statement = select(weighed()).where(
+    statement = select(weighed(sent=sent)).where(
         position <= upto, *wanted(types, since), *not_at(passed_over)
     )
     if after is not None:
@@ -214,12 +216,13 @@ def one_of(paths: Sequence[KeyPart], keys: Sequence[Key] | Select[Any]) -> Colum
     """The condition for events of these keys, or of those that a statement finds."""
     columns = key_columns(paths)
     left: Any = columns[0] if len(columns) == 1 else tuple_(*columns)
-    among = keys if isinstance(keys, Select) else _listed(paths, keys)
+    among = keys if isinstance(keys, Select) else listed_keys(paths, keys)
     condition: ColumnElement[bool] = left.in_(among)
     return condition
 
 
-def _listed(paths: Sequence[KeyPart], keys: Sequence[Key]) -> Select[Any]:
+def listed_keys(paths: Sequence[KeyPart], keys: Sequence[Key]) -> Select[Any]:
+    """The statement that gives these keys back."""
     parts = [key if len(paths) > 1 else (key,) for key in keys]
     # An array for each path: a list of values would run into the limit of 32,767 parameters.
     arrays = [
@@ -237,6 +240,11 @@ def keyed_events(projection: Projection, source: Any = None) -> list[ColumnEleme
     return [*wanted(projection.event_types, projection.start_from, source), *has_key]
 
 
+def written_keys(side: SideTable) -> list[ColumnElement[bool]]:
+    """The conditions that join events with the keys that a function has made of them."""
+    return [side.keys.c.position == events().c.position, side.has_key]
+
+
 def in_key_order(
     projection: Projection,
     *,
@@ -247,12 +255,13 @@ def in_key_order(
     resume: tuple[Key, int] | None = None,
     among: Sequence[Key] | Select[Any] | None = None,
     passed_over: Sequence[int] = (),
+    side: SideTable | None = None,
     sent: Sent = WHOLE,
 ) -> Select[Any]:
-    """Events ordered by key and position, for `decoded`.
+    """Events ordered by key and position, for `decoded`; once for each key that an event has.
 
     Args:
-        projection: One whose key is made of paths.
+        projection: One whose key is made of paths, or a function whose keys are written down.
         after: Only positions above this (exclusive); None for no bound.
         upto: Only positions up to this (inclusive).
         low: Only keys above this (exclusive); None for no bound.
@@ -260,9 +269,10 @@ def in_key_order(
         resume: Within the key `resume[0]`, only positions above `resume[1]`; later keys whole.
         among: Only these keys, or those that a statement finds; None for all.
         passed_over: The positions of events that are left out.
+        side: Where the keys of a function are.
         sent: What is sent of each event; see `sent_of`.
     """
-    paths = projection.key_paths
+    paths = projection.key_paths if side is None else side.parts
     assert paths is not None
     columns = in_order(key_columns(paths), paths)
     names = [f"k{i}" for i in range(len(columns))]
@@ -271,7 +281,7 @@ def in_key_order(
     statement = select(*columns_read, *labelled).where(
         events().c.position > (event_source().before if after is None else after),
         events().c.position <= upto,
-        *keyed_events(projection),
+        *(keyed_events(projection) if side is None else written_keys(side)),
         *key_range(paths, low, high),
         *not_at(passed_over),
     )

@@ -10,9 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
+from refold.source.keyed import side_keys
 from refold.source.port.elsewhere import reads_events
 from refold.source.port.sampling import sampled
 from refold.source.reader import key_columns, keyed_events, not_at
+from refold.store.side_keys.tables import SideTable
 
 # Keys are drawn from pages with about so many events; if these have too few keys, from more.
 _DRAWN_FROM = (50_000, 2_000_000)
@@ -26,6 +28,7 @@ async def sample_logged_keys(
     upto: int,
     count: int,
     passed_over: Sequence[int] = (),
+    side: SideTable | None = None,
 ) -> list[Key]:
     """Up to `count` keys of events that a projection reads, drawn at random.
 
@@ -34,11 +37,17 @@ async def sample_logged_keys(
 
     Args:
         connection: Any connection.
-        projection: Any; one whose key is a function gets none (see `refold.source.oracle`).
+        projection: Any; one whose key is a function, and whose keys nobody has written down, gets
+            none (see `refold.source.oracle`).
         upto: Only positions up to this (inclusive).
         count: How many keys at most.
         passed_over: The positions of events that are left out.
+        side: Where the keys of a function are; None when nobody has written them down.
     """
+    if side is not None:
+        return await side_keys.sample(
+            connection, side, upto=upto, count=count, passed_over=passed_over
+        )
     paths = projection.key_paths
     if paths is None:
         return []

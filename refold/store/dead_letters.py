@@ -10,6 +10,7 @@ import orjson
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     ColumnElement,
     Date,
     Insert,
@@ -33,9 +34,11 @@ from refold.errors import InvalidRequest
 from refold.projection.dead_letters import DeadLetter, HeldKeys, Letter, letter_key
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
+from refold.projection.keys.part import KeyPart
 from refold.runtime.database import raw
 from refold.store import generations
 from refold.store.schema import dead_letters, selected_keys, skipped_events
+from refold.store.side_keys.tables import SideTable
 
 _COLUMNS = tuple(dead_letters.c[name] for name in DeadLetter.model_fields)
 
@@ -198,24 +201,27 @@ async def release(
     *,
     selected_by: str | None = None,
     collation: str | None = None,
+    side: SideTable | None = None,
 ) -> int:
     """Removes the letters of the keys with low < key <= high (None: no bound): they are refolded.
 
     Args:
         connection: In the transaction that puts their rows in place.
-        projection: One whose key is made of paths.
+        projection: The projection.
         generation: The generation.
         low: Only keys above this (exclusive).
         high: Only keys up to this (inclusive).
         selected_by: Only those that this run repairs, in ``refold.selected_keys``; None for all.
         collation: By which text is ordered; None for its own.
+        side: Where the keys of a function are; None if it has none.
 
     Returns:
         How many letters were removed.
     """
     own = _of(projection.name, generation) & dead_letters.c.key.is_not(None)
     condition: list[ColumnElement[bool]] = [own]
-    column, literals = _comparable(projection, own, collation)
+    paths = projection.key_paths if side is None else side.parts
+    column, literals = _comparable(paths, own, collation)
     if low is not None:
         condition.append(column > literals(low))
     if high is not None:
@@ -236,15 +242,19 @@ async def release_keys(
     return (await connection.execute(statement)).rowcount
 
 
-_STORED_AS: list[tuple[Any, Any]] = [(Uuid, Uuid), (BigInteger, Integer), (Date, Date)]
+_STORED_AS: list[tuple[Any, Any]] = [
+    (Uuid, Uuid),
+    (BigInteger, Integer),
+    (Date, Date),
+    (Boolean, Boolean),
+]
 """How key columns that are no text are compared, and which these are."""
 
 
 def _comparable(
-    projection: Projection, own: ColumnElement[bool], ordered_by: str | None
+    paths: Sequence[KeyPart] | None, own: ColumnElement[bool], ordered_by: str | None
 ) -> tuple[Any, Any]:
     """A letter's key as it is ordered in the read model, and what makes a key such a value."""
-    paths = projection.key_paths
     assert paths is not None
     columns: list[Any] = []
     for index, path in enumerate(paths):

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     ColumnElement,
     Date,
     Integer,
@@ -74,6 +75,8 @@ def _typed(text: Any, kind: Any) -> ColumnElement[Any]:
         part = cast(text, Uuid)
     elif isinstance(kind, Integer):
         part = cast(text, BigInteger)
+    elif isinstance(kind, Boolean):
+        part = cast(text, Boolean)
     elif isinstance(kind, Date):
         part = cast(text, Date)
     elif getattr(kind, "collation", None) is not None:

@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.messages.recorded_event import RecordedEvent
 from refold.runtime.database import storable
 from refold.store.schema import system_event_counters, system_events
-from refold.system_events.events import SystemEvent, own_fields
+from refold.system_events.events import SystemEvent
+from refold.system_events.known import own_fields
 
 _LONGEST_KEY = 500
 
@@ -71,6 +72,11 @@ async def record(
             insert(system_events).values(**_values(event, run_id), number=number, key=key)
         )
     return True
+
+
+def awaiting_key(run_id: str) -> str:
+    """Under which it is recorded that a run awaits approval."""
+    return f"{run_id}/awaiting approval"
 
 
 def _values(event: SystemEvent, run_id: str | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from refold.system_events.acceptance import accept_event
 from refold.system_events.events import (
-    BUILT_IN,
+    ProjectionApprovalAwaited,
     ProjectionBackfillCompleted,
     ProjectionBackfillFailed,
     ProjectionBackfillProgress,
@@ -12,6 +12,7 @@ from refold.system_events.events import (
     ProjectionBackfillStarted,
     ProjectionCheckpointRestored,
     ProjectionCheckpointSaved,
+    ProjectionDeadLettered,
     ProjectionFailed,
     ProjectionLateEventsApplied,
     ProjectionRequest,
@@ -23,13 +24,13 @@ from refold.system_events.events import (
     ProjectionStopped,
     SystemEvent,
     SystemHandlerFailed,
-    as_event,
-    own_fields,
 )
 from refold.system_events.handlers import SystemEventContext, SystemHandler, on_system_event
+from refold.system_events.known import BUILT_IN, as_event, own_fields
 
 __all__ = [
     "BUILT_IN",
+    "ProjectionApprovalAwaited",
     "ProjectionBackfillCompleted",
     "ProjectionBackfillFailed",
     "ProjectionBackfillProgress",
@@ -37,6 +38,7 @@ __all__ = [
     "ProjectionBackfillStarted",
     "ProjectionCheckpointRestored",
     "ProjectionCheckpointSaved",
+    "ProjectionDeadLettered",
     "ProjectionFailed",
     "ProjectionLateEventsApplied",
     "ProjectionRequest",

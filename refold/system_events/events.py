@@ -6,6 +6,7 @@ SystemEvent
 ├── ProjectionLateEventsApplied
 ├── ProjectionSnapshotCreated, ProjectionSnapshotRestored
 ├── ProjectionBackfillStarted, …Progress, …Completed, …Failed          a run's life, of any kind
+├── ProjectionApprovalAwaited, ProjectionDeadLettered                   what somebody is to look at
 ├── SystemHandlerFailed                                                 a handler that was given up
 └── ProjectionRequest                                                   asks for something
     ├── ProjectionBackfillRequested
@@ -16,12 +17,11 @@ SystemEvent
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from refold.errors.codes import UNLISTED
-from refold.messages.recorded_event import RecordedEvent
 from refold.messages.run.life import BackfillResult, Phase
 from refold.messages.run.options import RunOptions
 from refold.requests.instants import Instant
@@ -239,6 +239,36 @@ class ProjectionBackfillFailed(SystemEvent):
     is_transient: bool = False
 
 
+class ProjectionApprovalAwaited(_OfRun):
+    """A run has built its table, and a person is to say whether it goes live; once a run.
+
+    Attributes:
+        generation: What is to go live.
+        reasons: Why a person is asked.
+    """
+
+    generation: int
+    reasons: list[str] = []
+
+
+class ProjectionDeadLettered(SystemEvent):
+    """Poison events were set aside; once a run, of a live projection every ten seconds at most.
+
+    Attributes:
+        generation: The generation in which their keys are held.
+        dead_letters: How many the run, or the live projection, has set aside there.
+        run_id: The run; None of the live projection.
+        position: The latest one's; so are `event_type` and `error`.
+    """
+
+    generation: int
+    dead_letters: int
+    run_id: str | None = None
+    position: int
+    event_type: str
+    error: str
+
+
 class SystemHandlerFailed(SystemEvent):
     """A handler of system events was given an event so often in vain that it was given up.
 
@@ -283,53 +313,3 @@ class ProjectionRestartRequested(ProjectionRequest):
     retry_attempt: Annotated[int, Field(ge=0)] = 0
     delay_seconds: Annotated[float, Field(ge=0, le=86_400)] = 0
     requested_by: str | None = None
-
-
-BUILT_IN: dict[str, type[SystemEvent]] = {
-    kind.__name__: kind
-    for kind in (
-        ProjectionStarted,
-        ProjectionStopped,
-        ProjectionFailed,
-        ProjectionCheckpointSaved,
-        ProjectionCheckpointRestored,
-        ProjectionLateEventsApplied,
-        ProjectionSnapshotCreated,
-        ProjectionSnapshotRestored,
-        ProjectionBackfillStarted,
-        ProjectionBackfillProgress,
-        ProjectionBackfillCompleted,
-        ProjectionBackfillFailed,
-        SystemHandlerFailed,
-        ProjectionBackfillRequested,
-        ProjectionRollbackRequested,
-        ProjectionRestartRequested,
-    )
-}
-"""The system events that Refold knows, by their type's name."""
-
-
-def own_fields(event: SystemEvent) -> dict[str, Any]:
-    """An event's own fields, as JSON has them; of a request only those that were given."""
-    own = set(type(event).model_fields) - {"projection", "correlation_id"}
-    asks = isinstance(event, ProjectionRequest)
-    return event.model_dump(mode="json", include=own, exclude_unset=asks)
-
-
-S = TypeVar("S", bound=SystemEvent)
-
-
-def as_event(recorded: RecordedEvent, kind: type[S]) -> S:
-    """A recorded event as its class.
-
-    Raises:
-        pydantic.ValidationError: It is not one of that class.
-    """
-    return kind.model_validate(
-        {
-            **recorded.data,
-            "projection": recorded.projection,
-            "correlation_id": recorded.correlation_id,
-        },
-        extra="ignore",
-    )

@@ -26,11 +26,13 @@ from refold.engine.live.apart import Storage
 from refold.manager.publication import publish
 from refold.projection.registry import Registry
 from refold.runtime.settings import Settings
+from refold.runtime.telemetry.metrics import are_wanted
 from refold.store.checkpoints.stores import CheckpointStores
 from refold.worker.chores.auto_start import AutoStart
 from refold.worker.chores.chore import Chore
 from refold.worker.chores.dispatch import Dispatch
 from refold.worker.chores.garbage import Garbage
+from refold.worker.chores.gauges import Gauges
 from refold.worker.chores.history import History
 from refold.worker.chores.retention import Retention, SnapshotRetention
 from refold.worker.chores.stalls import Stalls
@@ -38,6 +40,7 @@ from refold.worker.chores.sweep import Sweep
 from refold.worker.executions import TemporalExecutions
 from refold.worker.interceptors.call_limit import CallLimit
 from refold.worker.interceptors.failures import FailureInterceptor
+from refold.worker.interceptors.logs import LogInterceptor
 from refold.worker.interceptors.waits import WaitInterceptor
 
 # Beside those that follow live projections, which keep a place each.
@@ -82,9 +85,11 @@ def make_activities(
     )
     return [
         planning.begin_run,
+        planning.plan_with_keys,
         planning.begin_rollback,
         planning.begin_snapshot,
         snapshotting.copy_generation,
+        planning.compute_keys,
         refolding.refold_segment,
         following.follow_segment,
         shadowing.build_indexes,
@@ -112,6 +117,7 @@ def make_interceptors(
 ) -> list[Interceptor]:
     """What stands around these activities, from the outermost to the innermost."""
     return [
+        LogInterceptor(),
         FailureInterceptor(),
         WaitInterceptor(engine, registry),
         CallLimit(settings.handler_seconds),
@@ -140,4 +146,5 @@ def make_chores(
         Dispatch(engine, client, registry, settings.task_queue),
         AutoStart(engine, client, registry, settings.task_queue),
         Garbage(),
+        *([Gauges(engine, client, registry)] if are_wanted() else []),
     ]

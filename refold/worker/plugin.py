@@ -38,6 +38,7 @@ from refold.worker.chores.presence import Presence
 from refold.worker.interceptors.own_activities import Gate, OwnActivities
 from refold.worker.interceptors.steps import StepInterceptor
 from refold.worker.readiness import wait_until_ready
+from refold.worker.webhook import webhook
 from refold.workflows.all import WORKFLOWS
 
 logger = logging.getLogger("refold.worker")
@@ -191,6 +192,8 @@ class RefoldPlugin(SimplePlugin):
             registry = self._registry
             if registry is None:
                 registry = settings.registry()
+            if settings.webhook_url is not None:
+                registry.add_system_handler(webhook(settings.webhook_url))
             source = use_source(settings)
             require_keys_seen(source, registry)
             if settings.mirrors and source.is_own and is_elsewhere():

@@ -15,6 +15,7 @@ from refold.runtime.command import run_command
 from refold.runtime.database import make_engine
 from refold.runtime.garbage import calm_garbage_collector
 from refold.runtime.settings import Settings, load_settings
+from refold.runtime.telemetry.metrics import set_up_metrics
 from refold.runtime.temporal.client import wait_until_connected
 from refold.store.checkpoints.stores import CheckpointStores
 from refold.worker.assembly import MAX_ACTIVITIES
@@ -31,6 +32,7 @@ async def run_worker(settings: Settings) -> None:
         RefoldError: The settings, the projections or the database's schema cannot work.
     """
     keep_little()
+    set_up_metrics()
     registry = settings.registry()
     CheckpointStores(settings).require(registry)  # at once, whether or not the database is there
     engine = make_engine(settings, activities=MAX_ACTIVITIES + len(registry))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import Client
 
+from refold.engine.keying import possible
 from tests.support.counters import registry_of, siblings
 from tests.support.databases import Database
 from tests.support.events import some
@@ -14,11 +16,17 @@ from tests.support.runs import assert_oracle, start, until, working, write
 from tests.support.soaking import soak
 
 
+async def never(connection: AsyncConnection) -> bool:
+    return False
+
+
 @pytest.mark.parametrize("unmanaged", [False, *soak(True)])
 async def test_it_is_folded_before_it_is_verified(
-    client: Client, database: Database, unmanaged: bool
+    client: Client, database: Database, monkeypatch: pytest.MonkeyPatch, unmanaged: bool
 ) -> None:
+    """Nothing is refolded, as its keys cannot be computed first."""
     halves = siblings()[1]
+    monkeypatch.setattr(possible, "may_create", never)
     await write(database.engine, some(20))
     if unmanaged:
         async with database.engine.begin() as connection:
@@ -38,7 +46,8 @@ async def test_it_is_folded_before_it_is_verified(
         steps = await steps_of(handle)
         verified = steps.index("verify_generation")
         assert steps[verified - 1] == "follow_segment", steps
-        diff = await handle.query("diff")
+        diff, plan = await handle.query("diff"), await handle.query("plan")
+        assert "may create no table in schema refold" in plan["note"]
         assert (diff["rows_live"], diff["rows_shadow"], diff["added"]) == (0, 22, 22)
         assert diff["folded_again"] > 0
         await handle.signal("approve")

@@ -13,6 +13,7 @@ from temporalio.client import Client, WorkflowFailureError
 from refold import Snapshots
 from refold.messages.run.life import Progress
 from refold.messages.step_failures import SIGNAL
+from tests.replay.keys_shape import keys_of_a_function
 from tests.replay.mirror_shapes import mirror_continued, mirrored
 from tests.replay.short_history import Handle, continuations
 from tests.support.counters import counters, registry_of
@@ -313,6 +314,7 @@ SHAPES: dict[str, Shape] = {
         selected_in_place,
         selected_on_a_copy,
         nothing_selected,
+        keys_of_a_function,
         controlled,
         incremental_update,
         cancelled_by_signal,

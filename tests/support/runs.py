@@ -187,7 +187,7 @@ async def assert_oracle(engine: AsyncEngine, projection: Projection) -> dict[Key
 
 
 async def leftovers(engine: AsyncEngine) -> list[str]:
-    """What runs have made and not removed: building generations, their schemas, leases, slices."""
+    """What runs have made and not removed: generations, their schemas, leases, slices, keys."""
     async with engine.connect() as connection:
         found = await connection.execute(
             text(
@@ -200,6 +200,8 @@ async def leftovers(engine: AsyncEngine) -> list[str]:
                           WHERE status = 'building'
                 UNION ALL SELECT 'lease ' || projection FROM refold.leases
                 UNION ALL SELECT 'partition of ' || run_id FROM refold.partitions
+                UNION ALL SELECT 'side table ' || tablename FROM pg_tables
+                          WHERE schemaname = 'refold' AND tablename ~ '^(keys|key_slices)_'
                 """
             )
         )

@@ -25,7 +25,7 @@ from refold.requests.mirrors import MirrorRequest
 from refold.requests.runs import BackfillRequest, RollbackRequest, SnapshotRequest
 from refold.runtime.settings import Settings
 from refold.store.schema import metadata
-from refold.system_events.events import BUILT_IN
+from refold.system_events.known import BUILT_IN
 from refold.workflows.all import WORKFLOWS
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +38,7 @@ _TABLE = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
 _FIRST_CELL = re.compile(r"^\| (.+?) \|", re.MULTILINE)
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _PATH = re.compile(r"`((?:[\w-]+/)+(?:[\w-]+\.\w+)?|\w+\.py)`")
+_TELEMETRY = "".join(path.read_text() for path in (ROOT / "refold/runtime/telemetry").glob("*.py"))
 _NAME = re.compile(r"`+(refold(?:\.\w+)+)`+")
 
 
@@ -137,8 +138,8 @@ def test_what_docstrings_and_comments_name_exists() -> None:
 
 
 def exists(name: str) -> bool:
-    """Whether a dotted name is a table of Refold's, or can be imported."""
-    if name in metadata.tables:
+    """Whether a dotted name is a table of Refold's, is in its telemetry, or can be imported."""
+    if name in metadata.tables or f'"{name}"' in _TELEMETRY:
         return True
     try:
         resolve_name(name)

@@ -20,7 +20,7 @@ from refold.projection.dead_letters import DeadLetter
 from refold.requests.limits import Limits, Pacing, Throttle
 from refold.requests.poison_policy import Poison
 from refold.requests.runs import BackfillRequest, Request
-from refold.system_events.events import BUILT_IN, as_event
+from refold.system_events.known import BUILT_IN, as_event
 
 LIMITS = {"batch_size": 1}
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
-from temporalio.workflow import ActivityCancellationType
 
-from refold.workflows.base.moves import Moves
+from refold.workflows.base.keying import Keying
 from refold.workflows.base.run_end import Undone
 from refold.workflows.base.slots import Slots, at_most
 from refold.workflows.base.steps import step
@@ -28,30 +25,21 @@ with workflow.unsafe.imports_passed_through():
     from refold.messages.run.diff import Diff
     from refold.messages.run.diff import as_markdown as diff_as_markdown
     from refold.messages.run.life import (
-        BeginRun,
         Continued,
         Phase,
-        ProgressReport,
         RefoldSegment,
-        WatchProgress,
     )
     from refold.messages.run.plan import Plan
     from refold.messages.run.status import RunStatus
     from refold.requests.runs import BackfillRequest
     from refold.requests.validation import in_words
 
-# Progress is read often at first, so that a short run shows some, then every few seconds.
-_FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 1.0, 4.0
-
 # How often a table that awaits approval is brought to the head.
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 30.0
 
 
-class Building(Moves[BackfillRequest]):
+class Building(Keying):
     """Base of the workflows that fold events into a read model, in place or in a new table."""
-
-    request_type = BackfillRequest
-    atomic = False
 
     def __init__(self, inputs: Sequence[Any]) -> None:
         self._diff: Diff | None = None
@@ -89,19 +77,16 @@ class Building(Moves[BackfillRequest]):
     # -- the steps ---------------------------------------------------------------------------
 
     async def _begin(self, request: BackfillRequest) -> Plan:
+        self._request = request
         return await workflow.execute_activity_method(
             PlanningActivities.begin_run,
-            BeginRun(
-                run_id=self._run_id,
-                kind=workflow.info().workflow_type,
-                request=request,
-                atomic=self.atomic or bool(request.is_atomic),
-            ),
+            self._begin_run(request),
             summary="lease and plan",
             **step(),
         )
 
     async def _steps(self, plan: Plan) -> None:
+        plan = await self._whole(plan)
         if plan.copies is not None:
             await self._copy(plan, "live table")
         await self._refold(plan)
@@ -119,10 +104,16 @@ class Building(Moves[BackfillRequest]):
         if not plan.partitions:
             return
         self._enter(Phase.REFOLDING)
-        slots = Slots(lambda: self._controls.max_concurrency or plan.max_concurrency)
+        slots = self._slots(plan)
         async with self._watching(plan):
-            await at_most(slots, [self._partition(plan, n, slots) for n in range(plan.partitions)])
-            await self._continue_if_long()
+            self._keys_lost = True
+            while self._keys_lost:
+                self._keys_lost = False
+                parts = range(plan.partitions)
+                await at_most(slots, [self._partition(plan, n, slots) for n in parts])
+                await self._continue_if_long()
+                if self._keys_lost:
+                    await self._compute_keys(plan)
 
     def _partition(self, plan: Plan, partition: int, slots: Slots) -> Any:
         async def refold() -> None:
@@ -139,6 +130,9 @@ class Building(Moves[BackfillRequest]):
                 )
                 done = segment.done
                 self._heed_cancellation()
+                if segment.keys_lost:
+                    self._keys_lost = True
+                    return
 
         return refold
 
@@ -183,7 +177,7 @@ class Building(Moves[BackfillRequest]):
         self._settle(RunStatus.AWAITING_APPROVAL)
         seconds = _FIRST_WAIT_SECONDS
         while not self._approved:
-            await self._follow(plan)
+            await self._follow(plan, awaiting=self._reasons)
             await self._continue_if_long()
             try:
                 await workflow.wait_condition(
@@ -209,45 +203,6 @@ class Building(Moves[BackfillRequest]):
         if self._diff is not None:
             parts += ["", diff_as_markdown(self._diff)]
         return "\n".join(parts)
-
-    # -- progress ----------------------------------------------------------------------------
-
-    @asynccontextmanager
-    async def _watching(self, plan: Plan) -> AsyncIterator[None]:
-        """Keeps progress fresh until the context ends."""
-
-        async def watch() -> None:
-            seconds = _FIRST_LOOK_SECONDS
-            refolded = False
-            while not refolded:
-                report = await self._look(plan, seconds)
-                refolded = report.refolded
-                await self._while_at_work()
-                seconds = min(2 * seconds, _LONGEST_LOOK_SECONDS)
-
-        watcher = asyncio.create_task(watch())
-        try:
-            yield
-        except (Exception, asyncio.CancelledError):
-            watcher.cancel()
-            # Gathered, not only waited for: an exception that nobody takes is a line in the log.
-            await asyncio.gather(watcher, return_exceptions=True)
-            raise
-        # After the last partition the watch ends with the final counters.
-        await watcher
-
-    async def _look(self, plan: Plan, seconds: float) -> ProgressReport:
-        options = step(plan.heartbeat_seconds, longest=timedelta(minutes=5))
-        options["cancellation_type"] = ActivityCancellationType.TRY_CANCEL  # it writes nothing
-        report = await workflow.execute_activity_method(
-            LifecycleActivities.watch_progress,
-            WatchProgress(run_id=plan.run_id, seconds=seconds),
-            summary="progress",
-            **options,
-        )
-        self._meter.observe(report)
-        self._show()
-        return report
 
     # -- undoing -----------------------------------------------------------------------------
 

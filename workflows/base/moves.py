@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -41,7 +42,9 @@ class Moves(Run[R]):
         )
         self._heed_cancellation()
 
-    async def _follow(self, plan: Plan, *, to_live: bool = False) -> None:
+    async def _follow(
+        self, plan: Plan, *, to_live: bool = False, awaiting: Sequence[str] = ()
+    ) -> None:
         """Brings the plan's generation to the head, or to the live table's checkpoint."""
         caught_up = False
         while not caught_up:
@@ -52,6 +55,7 @@ class Moves(Run[R]):
                     bringing_back=plan.brings_back,
                     to_live=to_live,
                     controls=self._controls,
+                    awaiting=tuple(awaiting),
                 ),
                 summary="events since the plan",
                 options=step(plan.heartbeat_seconds),

@@ -15,7 +15,8 @@ with workflow.unsafe.imports_passed_through():
     from refold.messages.live import RECENT, ReadSystemEvents, RecordSystemEvent
     from refold.messages.recorded_event import RecordedEvent
     from refold.requests.fairness import fairness_key
-    from refold.system_events.events import SystemEvent, own_fields
+    from refold.system_events.events import SystemEvent
+    from refold.system_events.known import own_fields
 
 
 class Recording(StepListener):

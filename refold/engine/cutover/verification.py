@@ -24,6 +24,7 @@ from refold.source.oracle import Oracle
 from refold.source.samples import sample_logged_keys
 from refold.store import dead_letters
 from refold.store.generations import Generation
+from refold.store.side_keys.tables import SideTable
 from refold.store.tables.comparable import Place
 from refold.store.tables.comparison import Comparison, compare
 from refold.store.tables.read_models import count_rows, exists, physical
@@ -49,6 +50,7 @@ async def verify(
     live_table_schema: str,
     position: int,
     keys: list[Key] | None = None,
+    side: SideTable | None = None,
 ) -> Diff:
     """Compares a new generation with the live one, and folds some of its keys again.
 
@@ -63,6 +65,7 @@ async def verify(
         live_table_schema: Where the table that readers query is, or would be, if `live` is None.
         position: The new generation's checkpoint.
         keys: Fold these keys again; None for some of both tables and log.
+        side: Where the keys of a function are; None when nobody has written them down.
 
     Raises:
         PoisonEvent: An event that a handler or the key cannot take.
@@ -87,9 +90,13 @@ async def verify(
     wanted = keys
     if wanted is None:
         rows = comparison.rows_shadow
-        wanted = await sampled_keys(connection, projection, shadow, upto=position, rows=rows)
+        wanted = await sampled_keys(
+            connection, projection, shadow, upto=position, rows=rows, side=side
+        )
     held = await dead_letters.held_keys(connection, projection.name, shadow.generation)
-    again = await check_keys(connection, projection, shadow, wanted, upto=position, held=held)
+    again = await check_keys(
+        connection, projection, shadow, wanted, upto=position, held=held, side=side
+    )
     notes.append(again.note)
     beyond = len(comparison.columns) - _COLUMNS
     notes.append(f"Rows differ in {beyond:,} columns more." if beyond > 0 else None)
@@ -167,13 +174,19 @@ class Checked:
 
 
 async def sampled_keys(
-    connection: AsyncConnection, projection: Projection, there: Generation, *, upto: int, rows: int
+    connection: AsyncConnection,
+    projection: Projection,
+    there: Generation,
+    *,
+    upto: int,
+    rows: int,
+    side: SideTable | None = None,
 ) -> list[Key]:
     """Keys drawn at random from a table, and from the log: a row that is missing is only there."""
     table = RowStore(physical(projection, there.schema_name)).table
-    passed = await passed_over(connection, projection, there.generation)
+    passed = await passed_over(connection, projection, there.generation, side=side)
     logged = await sample_logged_keys(
-        connection, projection, upto=upto, count=SAMPLED_KEYS, passed_over=passed
+        connection, projection, upto=upto, count=SAMPLED_KEYS, passed_over=passed, side=side
     )
     stored = await sample_keys(connection, table, count=SAMPLED_KEYS, rows=rows)
     return [key for pair in _paired(stored, logged) for key in pair]
@@ -187,6 +200,7 @@ async def check_keys(
     *,
     upto: int,
     held: HeldKeys,
+    side: SideTable | None = None,
 ) -> Checked:
     """Folds keys again and compares them with their rows in a table, but for those that are held.
 
@@ -197,13 +211,13 @@ async def check_keys(
         UnreadableEvent: An event whose JSON cannot be read.
     """
     store = RowStore(physical(projection, there.schema_name))
-    passed = await passed_over(connection, projection, there.generation)
+    passed = await passed_over(connection, projection, there.generation, side=side)
     select = in_sql(projection)
     oracle: Oracle | SelectOracle
     if select is not None:
         oracle = SelectOracle(select, connection, upto=upto, passed_over=passed, held=held)
     else:
-        oracle = Oracle(connection, projection, upto=upto, passed_over=passed, held=held)
+        oracle = Oracle(connection, projection, upto=upto, passed_over=passed, held=held, side=side)
     checked = Checked()
     late = await uncertain_keys(connection, projection, there)
     async with aclosing(oracle.fold([key for key in keys if key not in late])) as folding:

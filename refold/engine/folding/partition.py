@@ -13,21 +13,18 @@ from refold.engine.folding import poison_events
 from refold.engine.folding.key_order import Batch, Carry
 from refold.engine.folding.refolded_rows import RefoldedRows, Target
 from refold.engine.folding.rows_before import rows_before
-from refold.engine.sql.select_fold import in_sql
-from refold.errors import PoisonEvent
+from refold.engine.keying.tail import Tail
 from refold.messages.run.life import RefoldedSegment
 from refold.projection.dead_letters import Letter
 from refold.projection.declaration import Row
 from refold.projection.key import Key, loaded_key, stored_key
 from refold.projection.narrowed.sent_event import WHOLE, Sent
 from refold.runtime.database import own_transaction, raw
-from refold.runtime.telemetry import tracer
-from refold.runtime.threads import Hand, in_thread
+from refold.runtime.telemetry import batch as measured
+from refold.source.keyed import side_keys
 from refold.source.port.elsewhere import key_collation
-from refold.source.portions import portions_of
-from refold.source.reader import as_events, in_key_order
+from refold.source.reader import in_key_order
 from refold.source.selection import having_events, without_events
-from refold.source.sql.spans import Span
 from refold.store import dead_letters, generations, partitions
 from refold.store.gaps import late_events
 from refold.store.partitions import Partition
@@ -84,6 +81,7 @@ class PartitionWork:
             resume=None if carry is None else (carry.key, carry.position),
             among=self._target.among,
             passed_over=self._target.passed_over,
+            side=self._target.side,
             sent=sent,
         )
         return statement, carry
@@ -99,16 +97,19 @@ class PartitionWork:
         if target.plan.selection is None or target.plan.selection.to_position <= target.position:
             return
         assert target.among is not None
-        upto = target.position
+        low, high, upto = self._done_key, partition.high, target.position
         if isinstance(target.among, list):
             there = await having_events(self._writer, target.projection, target.among, upto=upto)
             others = [key for key in target.among if key not in there]
             async with self._writer.begin():
                 self._strays = list(await target.rows.having_row(self._writer, others))
             return
-        without = without_events(
-            target.projection, target.among, low=self._done_key, high=partition.high, upto=upto
-        )
+        if target.side is None:
+            without = without_events(target.projection, target.among, low=low, high=high, upto=upto)
+        else:
+            without = side_keys.without_events(
+                target.side, target.among, low=low, high=high, upto=upto
+            )
         async with self._writer.begin():
             self._strays = await target.rows.find(self._writer, without)
 
@@ -132,10 +133,7 @@ class PartitionWork:
         Raises:
             Fenced: Another attempt has taken over; nothing is written.
         """
-        with tracer.start_as_current_span(
-            "refold batch",
-            attributes={"projection": self._target.projection.name, "events": batch.events},
-        ):
+        with measured("refold", self._target.projection.name, events=batch.events):
             if self._target.plan.replaces_keys:
                 told = await self._write_in_place(batch, done=done)
             else:
@@ -249,12 +247,14 @@ class PartitionWork:
         released = await poison_events.release(
             *(self._writer, projection, plan, self._done_key, upto_key),
             among=repaired if isinstance(repaired, list) else None,
+            side=self._target.side,
         )
         letters = list(batch.letters)
         folded: dict[Key, Row | None] = dict.fromkeys(batch.gone)
         folded.update({self._key_of(row): row for row in batch.rows})
         if position > self._target.position:
-            letters += await self._fold_tail(folded, letters, position, upto_key)
+            tail = Tail(self._writer, self._target, low=self._done_key, high=upto_key)
+            letters += await tail.fold(folded, letters, position)
         there = {key: row for key, row in folded.items() if row is not None}
         # Rows of keys that no event names are strays, too.
         among = None if self._target.among is None else self._strays
@@ -272,70 +272,6 @@ class PartitionWork:
         await self._set_aside(await raw(self._writer), letters, replaced=released)
         if before is not None:
             await before.keep(position)
-
-    async def _fold_tail(
-        self,
-        folded: dict[Key, Row | None],
-        letters: list[Letter],
-        position: int,
-        upto_key: Key | None,
-    ) -> list[Letter]:
-        """Folds the events that were followed since this segment's snapshot was taken, too.
-
-        Returns:
-            The poison events among it that hold keys which `letters` do not hold yet.
-        """
-        projection, plan = self._target.projection, self._target.plan
-        # Read anew: the follower may have set some aside meanwhile.
-        passed = await poison_events.passed_over(self._writer, projection, plan.generation)
-        select = in_sql(projection)
-        if select is not None:
-            assert not isinstance(self._target.among, list), "its events are here"
-            tail = Span(
-                position,
-                self._target.position,
-                low=self._done_key,
-                high=upto_key,
-                among=self._target.among,
-                passed_over=passed,
-            )
-            keys = await select.keys(self._writer, tail)
-            folded |= await select.rows(self._writer, keys, upto=position, passed_over=passed)
-            return []
-        statement = in_key_order(
-            projection,
-            after=self._target.position,
-            upto=position,
-            low=self._done_key,
-            high=upto_key,
-            among=self._target.among_within(self._done_key, upto_key),
-            passed_over=passed,
-        )
-        held = {loaded_key(projection.table, letter.key) for letter in letters if letter.key}
-        found = []
-        hand = Hand(projection.name)
-        async for texts in portions_of(self._writer, statement, upto=position):
-            found += await in_thread(self._fold_events, texts, folded, held, hand, hand=hand)
-        return found
-
-    def _fold_events(
-        self, texts: list[str], folded: dict[Key, Row | None], held: set[Key], hand: Hand
-    ) -> list[Letter]:
-        projection = self._target.projection
-        found = []
-        for event in hand.each(as_events(texts)):
-            for key in projection.rows.keys_of(event):
-                if key in held:
-                    continue
-                fields = projection.rows.key_fields(key)
-                try:
-                    folded[key] = projection.rows.apply(folded.get(key), event, fields)
-                except PoisonEvent as poison:
-                    if not self._target.plan.poison.sets_aside:
-                        raise
-                    found.append(Letter.of(poison, key=key))
-                    held.add(key)
-        return found
 
     def _key_of(self, row: Row) -> Key:
         columns = self._target.projection.key_columns

@@ -17,11 +17,19 @@ from refold.projection.key import Key
 from refold.requests.criteria import Criteria
 from refold.requests.poison_policy import MOST, Poison
 from refold.runtime.database import raw
-from refold.source.misfits import find_misfits, fitting_within, is_misfit, still_misfits
+from refold.source.keyed import side_keys
+from refold.source.misfits import (
+    find_misfits,
+    fitting_within,
+    is_misfit,
+    letters_at,
+    still_misfits,
+)
 from refold.source.port.elsewhere import key_collation
 from refold.source.reader import at, not_at
 from refold.source.slices import Bounds, slice_totals
-from refold.store import dead_letters, generations
+from refold.store import dead_letters, generations, selected_keys
+from refold.store.side_keys.tables import SideTable
 
 
 def most_letters(poison: Poison) -> int:
@@ -30,7 +38,11 @@ def most_letters(poison: Poison) -> int:
 
 
 async def passed_over(
-    connection: AsyncConnection, projection: Projection, generation: int | None
+    connection: AsyncConnection,
+    projection: Projection,
+    generation: int | None,
+    *,
+    side: SideTable | None = None,
 ) -> list[int]:
     """The positions that a fold of a generation passes over.
 
@@ -40,12 +52,16 @@ async def passed_over(
         connection: Any connection.
         projection: In the version that folds.
         generation: The generation; None for one that is going to be made.
+        side: Where the keys of a function are: what has one there fits by now.
     """
     skipped = await dead_letters.skipped(connection, projection.name)
     if generation is None:
         return skipped
     without_key = await dead_letters.keyless(connection, projection.name, generation)
     misfits = await still_misfits(connection, projection, without_key)
+    if side is not None and misfits:
+        fit = await side_keys.fitting_within(connection, side, misfits, None, None, among=None)
+        misfits = [position for position in misfits if position not in fit]
     return sorted({*skipped, *misfits})
 
 
@@ -53,7 +69,11 @@ async def passed_over(
 
 
 async def selectable(
-    connection: AsyncConnection, projection: Projection, selection: Selection, poison: Poison
+    connection: AsyncConnection,
+    projection: Projection,
+    selection: Selection,
+    poison: Poison,
+    side: SideTable | None = None,
 ) -> list[ColumnElement[bool]]:
     """The condition for events that may name a key; in a retry only dead letters may.
 
@@ -62,9 +82,10 @@ async def selectable(
 
     Args:
         connection: Any connection.
-        projection: One whose key is made of paths.
+        projection: The projection.
         selection: Which events are selected.
         poison: What is done with events whose key does not fit.
+        side: Where the keys of a function are; what has none there does not fit.
     """
     active = await generations.active(connection, projection.name)
     number = None if active is None else active.generation
@@ -75,7 +96,11 @@ async def selectable(
         if number is not None:
             letters = await dead_letters.positions(connection, projection.name, number)
         conditions.append(at(letters))
-    if poison.sets_aside or retried:
+    if side is not None:
+        conditions.append(side_keys.is_keyed(side))
+        if not (poison.sets_aside or retried):
+            conditions += not_at(await dead_letters.skipped(connection, projection.name))
+    elif poison.sets_aside or retried:
         conditions.append(~is_misfit(projection))
     else:
         conditions += not_at(await passed_over(connection, projection, number))
@@ -91,22 +116,29 @@ async def totals_and_misfits(
     among: Select[Any] | Sequence[Key] | None,
     poison: Poison,
     generation: int | None,
+    side: SideTable | None = None,
 ) -> tuple[list[int], list[Letter]]:
     """How many events each range of keys has, and the events whose key does not fit.
 
     Args:
         connection: In a transaction.
-        projection: One whose key is made of paths.
+        projection: The projection.
         bounds: The ranges.
         upto: Only positions up to this (inclusive).
         among: Only of these keys, or of those that a statement finds; None for all.
         poison: What is done with events whose key does not fit.
         generation: The generation that is written, or copied; None for one that begins empty.
+        side: Where the keys of a function are; events whose key does not fit are noted there.
 
     Raises:
         PoisonEvent: An event's key does not fit, and the event is not set aside, or it is one more
             than may be.
     """
+    if side is not None:
+        assert among is None or isinstance(among, Select), "its events are here"
+        return await _written(
+            *(connection, projection, side, bounds), upto=upto, among=among, poison=poison
+        )
     known = await passed_over(connection, projection, generation)
     try:
         totals = await slice_totals(
@@ -127,6 +159,30 @@ async def totals_and_misfits(
         connection, projection, bounds, upto=upto, among=among, passed_over=known
     )
     return totals, misfits
+
+
+async def _written(
+    connection: AsyncConnection,
+    projection: Projection,
+    side: SideTable,
+    bounds: Bounds,
+    *,
+    upto: int,
+    among: Select[Any] | None,
+    poison: Poison,
+) -> tuple[list[int], list[Letter]]:
+    known = await dead_letters.skipped(connection, projection.name)
+    most = most_letters(poison)
+    letters: list[Letter] = []
+    if among is None:  # one that has no key is none of a key that is selected
+        found = await side_keys.misfits(connection, side, upto=upto, limit=most + 1)
+        letters = await letters_at(connection, projection, found)
+    if len(letters) > most:
+        raise letters[most].refused(projection.name, most, most)
+    totals = await side_keys.totals(
+        connection, side, bounds, upto=upto, among=among, passed_over=known
+    )
+    return totals, letters
 
 
 async def record_misfits(connection: AsyncConnection, plan: Plan, misfits: list[Letter]) -> None:
@@ -156,6 +212,7 @@ async def release(
     high: Key | None,
     *,
     among: Sequence[Key] | None = None,
+    side: SideTable | None = None,
 ) -> int:
     """Removes the letters of the keys with low < key <= high, as their rows are being replaced.
 
@@ -164,11 +221,12 @@ async def release(
 
     Args:
         connection: In the transaction that puts the rows of these keys in place.
-        projection: One whose key is made of paths.
+        projection: The projection.
         plan: The run's plan; if it selects keys, only these are released.
         low: Only keys above this (exclusive); None for no bound.
         high: Only keys up to this (inclusive); None for no bound.
         among: The keys that are selected, where events are in another database.
+        side: Where the keys of a function are; None if it has none.
 
     Returns:
         How many letters were removed.
@@ -181,13 +239,18 @@ async def release(
         *(connection, projection, generation, low, high),
         selected_by=selected_by,
         collation=key_collation(),
+        side=side,
     )
     without_key = await dead_letters.keyless(connection, name, generation)
     if not without_key:
         return released
-    fit = await fitting_within(
-        *(connection, projection, without_key, low, high),
-        selected_by=selected_by if among is None else None,
-        among=among,
-    )
+    if side is None:
+        fit = await fitting_within(
+            *(connection, projection, without_key, low, high),
+            selected_by=selected_by if among is None else None,
+            among=among,
+        )
+    else:
+        mine = None if selected_by is None else selected_keys.of_run(side.parts, selected_by)
+        fit = await side_keys.fitting_within(connection, side, without_key, low, high, among=mine)
     return released + await dead_letters.remove(connection, name, generation, fit)

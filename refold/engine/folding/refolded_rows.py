@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.engine.folding import poison_events
 from refold.engine.folding.refused_rows import Traced, Tracing
 from refold.engine.folding.rows_before import RowsBefore
+from refold.engine.keying.events_of_keys import events_of_keys
 from refold.engine.sql.select_fold import in_sql
 from refold.event import Event
 from refold.messages.run.plan import Plan
@@ -24,6 +25,7 @@ from refold.runtime.threads import Hand, in_thread
 from refold.source.reader import in_key_order, read_events
 from refold.store import dead_letters
 from refold.store.generations import Generation
+from refold.store.side_keys.tables import SideTable
 from refold.store.tables.changes import Change, Changes
 from refold.store.tables.conflicts import holders
 from refold.store.tables.refused_row import RefusedRow
@@ -50,6 +52,7 @@ class Target:
             of those that come next, in order.
         upto_key: The last of these keys, when more come after them; None when none do.
         passed_over: The positions of events that are not folded.
+        side: Where the keys of a function are; None if it has none.
         patient: Whether events may appear below a position that is settled.
         late_to: The number of the latest such event when reading began.
     """
@@ -62,6 +65,7 @@ class Target:
     among: Select[Any] | list[Key] | None
     passed_over: list[int]
     upto_key: Key | None = None
+    side: SideTable | None = None
     patient: bool = False
     late_to: int = 0
 
@@ -104,6 +108,7 @@ class RefoldedRows:
         self._connection = connection
         self._projection = target.projection
         self._plan = target.plan
+        self._target = target
         self._rows = rows = target.rows
         self._position = position
         self._changes = Changes(connection, rows, bare=bare)
@@ -250,6 +255,14 @@ class RefoldedRows:
 
     async def _events(self, keys: Sequence[Key], held: Letter | None) -> list[Event]:
         upto = self._position if held is None else min(self._position, held.position - 1)
+        if self._projection.key_paths is None:
+            return await events_of_keys(
+                *(self._connection, self._projection, keys),
+                side=self._target.side,
+                written=self._target.position,
+                upto=upto,
+                passed_over=await self._passed(),
+            )
         statement = in_key_order(
             self._projection,
             upto=upto,
@@ -263,6 +276,7 @@ class RefoldedRows:
     async def _passed(self) -> list[int]:
         if self._passed_over is None:
             self._passed_over = await poison_events.passed_over(
-                self._connection, self._projection, self._plan.generation
+                *(self._connection, self._projection, self._plan.generation),
+                side=self._target.side,
             )
         return self._passed_over

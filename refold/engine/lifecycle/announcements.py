@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from refold.engine.lifecycle import figures
 from refold.errors.codes import code_of
 from refold.messages.run.endings import Why
 from refold.messages.run.life import BackfillResult, Phase, ProgressReport
@@ -24,11 +25,14 @@ from refold.store.generations import Generation
 from refold.store.runs import RunRecord
 from refold.store.sessions.takeover import take_over
 from refold.system_events.events import (
+    ProjectionApprovalAwaited,
     ProjectionBackfillCompleted,
     ProjectionBackfillFailed,
     ProjectionBackfillProgress,
     ProjectionBackfillStarted,
     ProjectionCheckpointRestored,
+    ProjectionCheckpointSaved,
+    ProjectionDeadLettered,
     ProjectionSnapshotCreated,
     ProjectionSnapshotRestored,
     SystemEvent,
@@ -104,6 +108,8 @@ async def progressed(
     run = await runs.get(connection, run_id, lock=True)
     if run is None or run.plan is None or run.ended_at is not None:
         return
+    if report.dead_letters:
+        await dead_lettered(connection, run.projection, int(run.plan["generation"]), run_id)
     done = report.followed_events + sum(p.events_processed for p in report.partitions)
     total = max(done, int(run.plan["total_events"]))
     kind = ProjectionBackfillProgress.__name__
@@ -129,6 +135,58 @@ async def progressed(
         estimated_seconds_remaining=round((total - done) / rate, 1) if rate > 0 else None,
     )
     await system_events.record(connection, event, run_id=run_id)
+
+
+async def awaited(engine: AsyncEngine, plan: Plan, reasons: Sequence[str]) -> None:
+    """Records that a person is to decide about a run, once, if there are reasons to ask one."""
+    if not reasons:
+        return
+    async with sampling(engine) as connection:
+        run = await runs.get(connection, plan.run_id)
+        if run is None or run.ended_at is not None:
+            return
+        event = ProjectionApprovalAwaited(
+            projection=plan.projection,
+            correlation_id=run.request.get("correlation_id"),
+            run_id=plan.run_id,
+            kind=run.kind,
+            generation=plan.generation,
+            reasons=list(reasons),
+        )
+        key = system_events.awaiting_key(plan.run_id)
+        await system_events.record(connection, event, key=key, run_id=plan.run_id)
+
+
+async def dead_lettered(
+    connection: AsyncConnection, projection: str, generation: int, run_id: str | None
+) -> None:
+    """Records that a run, or the live projection, has set events aside, unless that is known."""
+    found = await figures.set_aside_by(connection, projection, generation, run_id)
+    if found is None:
+        return
+    count, latest = found
+    event = ProjectionDeadLettered(
+        projection=projection,
+        generation=generation,
+        dead_letters=count,
+        run_id=run_id,
+        position=latest.position,
+        event_type=latest.type,
+        error=latest.error,
+    )
+    of = f"generation {generation}/{latest.id}" if run_id is None else run_id
+    await system_events.record(connection, event, key=f"{of}/dead letters", run_id=run_id)
+
+
+async def followed(
+    engine: AsyncEngine, projection: str, generation: int, moved_to: int | None
+) -> None:
+    """Records how far a live projection has come, if it has moved, and what it has set aside."""
+    async with sampling(engine) as connection:
+        if moved_to is not None:
+            saved = ProjectionCheckpointSaved(projection=projection, position=moved_to)
+            await system_events.record(connection, saved)
+        await dead_lettered(connection, projection, generation, None)
 
 
 async def count_events(connection: AsyncConnection, run: RunRecord) -> int:
@@ -160,6 +218,8 @@ async def ended(
         return
     active = await generations.active(connection, run.projection)
     plan = None if run.plan is None else Plan.model_validate(run.plan)
+    if plan is not None:
+        await dead_lettered(connection, run.projection, plan.generation, run.run_id)
     event = ProjectionBackfillCompleted(
         projection=run.projection,
         correlation_id=correlation_id,

@@ -16,6 +16,7 @@ from refold.runtime.judgement import told
 from refold.store import generations, leases, partitions, runs, schema, selected_keys
 from refold.store.leases import Lease
 from refold.store.sessions.takeover import take_over
+from refold.store.side_keys import tables as side_tables
 from refold.store.snapshots import copies
 from refold.store.tables import read_models
 from refold.system_events.events import ProjectionBackfillFailed
@@ -65,6 +66,7 @@ async def end_run(
         # First the partitions: that fences any attempt which is still at work.
         await partitions.remove(connection, run_id)
         await selected_keys.remove(connection, run_id)
+        await _drop_keys(connection, run_id)
         for generation in await _built_by(connection, projection, run_id):
             if generation.generation == keeps:
                 await copies.freeze(connection, projection, keeps)
@@ -125,6 +127,17 @@ async def _drop_or_leave(connection: AsyncConnection, generation: generations.Ge
             generation.projection,
             told(error),
         )
+
+
+async def _drop_keys(connection: AsyncConnection, run_id: str) -> None:
+    """Drops the run's side table; if somebody reads it still, it is left to the sweep."""
+    try:
+        async with connection.begin_nested():
+            await side_tables.drop(connection, side_tables.names_of(run_id))
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise
+        logger.warning("the keys of run %s are left behind for now: %s", run_id, told(error))
 
 
 async def _require_snapshot(connection: AsyncConnection, projection: str, number: int) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.messages.run.life import PartitionProgress, ProgressReport
 from refold.store import dead_letters, partitions, runs
+from refold.store.side_keys import slices
 
 
 async def read_report(connection: AsyncConnection, run_id: str) -> ProgressReport:
@@ -17,6 +18,9 @@ async def read_report(connection: AsyncConnection, run_id: str) -> ProgressRepor
     if run is not None and run.plan is not None:
         written = int(run.plan["generation"])
         letters = await dead_letters.count(connection, run.projection, written)
+    keyed = (0, 0)
+    if run is not None and run.plan is not None and run.plan.get("key_cuts"):
+        keyed = await slices.counted(connection, run_id)
     now = await connection.scalar(select(func.clock_timestamp()))
     assert now is not None
     return ProgressReport(
@@ -33,4 +37,6 @@ async def read_report(connection: AsyncConnection, run_id: str) -> ProgressRepor
         at=now,
         holding=run.holding if run else None,
         dead_letters=letters,
+        keyed_slices=keyed[0],
+        keyed_events=keyed[1],
     )

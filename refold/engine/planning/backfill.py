@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from refold.engine.cutover.indexes import add_indexes
 from refold.engine.folding.poison_events import record_misfits
+from refold.engine.keying.possible import is_written, key_cuts, why_unwritten
 from refold.engine.lifecycle.deployment import Deployment
 from refold.engine.planning.decision import (
     as_declared,
     decide,
+    follows_only,
     for_no_keys,
     note_of_dates,
     note_of_no_keys,
     note_of_no_way_back,
+    note_of_unknown_keys,
     refolded_to,
     require_rebuild,
     wants_backup,
@@ -22,31 +27,26 @@ from refold.engine.planning.decision import (
 )
 from refold.engine.planning.head import settled_head
 from refold.engine.planning.key_selection import KeySelection
-from refold.engine.planning.measurement import count_between, measure
-from refold.engine.planning.planner import Planner
+from refold.engine.planning.measurement import count_between, measure, slices_of
+from refold.engine.planning.new_tables import make_tables
+from refold.engine.planning.planner import Planner, standing
 from refold.engine.planning.preview import preview
 from refold.engine.sql.trial import require_select
 from refold.engine.step import Step
 from refold.errors import InvalidRequest, RunEnded
 from refold.messages.run.life import BeginRun
 from refold.messages.run.plan import Plan
+from refold.messages.run.selection import Selection
 from refold.projection.declaration import Projection
 from refold.projection.sql.declaration import batch_size_of
 from refold.requests.runs import Approval, BackfillRequest
 from refold.runtime.settings import Settings
-from refold.source.port.current import event_source
 from refold.source.selection import fixed
-from refold.store import (
-    dead_letters,
-    generations,
-    partitions,
-    runs,
-    selected_keys,
-)
-from refold.store.gaps import late_events
-from refold.store.generations import BUILDING, RETAINED, Generation
+from refold.store import dead_letters, generations, partitions, runs, selected_keys
+from refold.store.generations import Generation
 from refold.store.pressure import Pressure
-from refold.store.swap.swap import plan_swap, require_none_refused
+from refold.store.side_keys.tables import create, side_table
+from refold.store.swap.swap import require_none_refused
 from refold.store.tables import column_types, read_models
 from refold.store.tables.trial import require_possible
 
@@ -58,8 +58,11 @@ class BackfillPlanner(Planner):
         super().__init__(engine, deployment, settings)
         self._keys = KeySelection(engine, deployment.registry, settings.tenant_path)
 
-    async def plan(self, begin: BeginRun, beat: Step) -> Plan:
+    async def plan(self, begin: BeginRun, beat: Step, first: Plan | None = None) -> Plan:
         """Makes a run's plan, and records it unless it is for a dry run, which writes nothing.
+
+        Where the key is a function, the first plan only says that keys have to be computed. Once
+        they are, it is made as a whole, which begins with that `first` plan.
 
         Raises:
             UnknownProjection: The request names none that is registered.
@@ -74,48 +77,49 @@ class BackfillPlanner(Planner):
             live = await self._require_schema(connection, request.projection)
             active = await self._active(connection, begin, live)
             asked = as_declared(begin, self._registry)
-            projection, done, note = decide(without_idle_dates(asked), self._registry, active)
+            why = await why_unwritten(connection)
+            projection, done, note = decide(without_idle_dates(asked), self._registry, active, why)
+            side = None if first is None else side_table(projection, begin.run_id)
+            awaits = side is None and not follows_only(done) and is_written(projection, why)
             self._keys.check(asked)
             policy = projection.backfill
             poison, pacing = request.poison(policy), request.pacing(policy)
-            makes_table = done.is_atomic or wants_backup(done)
-            await _require_usable(connection, projection, live if makes_table else None)
+            await _require_usable(
+                connection, projection, live if done.is_atomic or wants_backup(done) else None
+            )
             if pacing.throttle is not None:
                 await Pressure(self._engine, pacing.throttle).reasons()  # so that it fails at once
-            head = request.as_of
+            head = request.as_of if first is None else first.keys_upto
             if head is None:
                 head = await settled_head(self._engine, active, beat)
             beat.show(doing="measuring what there is to do", head=head)
             await _skip(connection, request)
-            selection, selected_events, keys = None, None, None
-            if wants_keys(done):
+            chosen = _Chosen()
+            if wants_keys(done) and not awaits:
                 upto = refolded_to(done, active, head) if done.missing else head
-                selection = await fixed(connection, done, head=upto)
-                beat.show(doing="selecting keys", selection=selection.model_dump(mode="json"))
-                selected_events = await self._keys.select(
-                    connection,
-                    projection,
-                    selection,
+                chosen = await self._choose(
+                    *(connection, projection, await fixed(connection, done, head=upto), beat),
                     run_id=begin.run_id,
                     poison=poison,
                     live=live,
+                    side=side,
                 )
-                keys = await selected_keys.count(connection, begin.run_id)
-            if keys == 0:
+            if chosen.keys == 0:
                 done, note = for_no_keys(done, request), note_of_no_keys(done)
             atomic, some = bool(done.is_atomic), wants_keys(done)
             position = refolded_to(done, active, head)
+            letters_of = _number(active) if some or not atomic else None
             bounds, totals, misfits = await measure(
                 connection,
                 done,
                 projection,
                 position=position,
                 run_id=begin.run_id,
-                keys=keys,
+                keys=chosen.keys,
                 poison=poison,
-                letters_of=_number(active) if some or not atomic else None,
+                letters_of=letters_of,
+                side=side,
             )
-            beyond = await count_between(connection, projection, position, head)
             highest = await generations.highest(connection, request.projection)
             plan = Plan(
                 run_id=begin.run_id,
@@ -128,7 +132,8 @@ class BackfillPlanner(Planner):
                 partitions=len(bounds or ()),
                 max_concurrency=request.max_concurrency or policy.max_concurrency,
                 batch_size=request.batch_size or batch_size_of(projection),
-                total_events=sum(totals) + beyond,
+                total_events=sum(totals)
+                + await count_between(connection, projection, position, head),
                 heartbeat_seconds=self._settings.heartbeat_timeout_seconds,
                 swap_patience_seconds=self._settings.swap_patience_seconds,
                 note=await _with_others(
@@ -137,6 +142,7 @@ class BackfillPlanner(Planner):
                         note,
                         note_of_dates(asked),
                         note_of_no_way_back(self._registry, projection, active) if atomic else None,
+                        note_of_unknown_keys(done) if awaits and request.dry_run else None,
                     ],
                     projection,
                     live if active is None else None,
@@ -149,10 +155,13 @@ class BackfillPlanner(Planner):
                 approval=request.approval or Approval.AUTO,
                 max_changed_percent=request.max_changed_percent,
                 max_removed_rows=request.max_removed_rows,
-                selection=selection,
-                selected_keys=keys,
+                selection=chosen.selection,
+                selected_keys=chosen.keys,
                 pacing=pacing,
                 poison=poison,
+                key_cuts=await _cuts(connection, done, projection, head, first, awaits=awaits),
+                is_keyed=first is not None,
+                letters_of=letters_of,
             )
             shown = await preview(
                 connection,
@@ -160,27 +169,42 @@ class BackfillPlanner(Planner):
                 plan,
                 active,
                 exact=bool(request.dry_run),
-                selected_events=selected_events,
+                selected_events=chosen.events,
             )
             plan = plan.shown_as(shown)
             if request.dry_run:
                 return plan  # what it wrote is rolled back
-            sooner = await _planned_meanwhile(connection, begin.run_id)
+            sooner = await _planned_meanwhile(connection, plan)
             if sooner is not None:
                 return sooner
             await connection.commit()
-            if selection is not None:
+            if chosen.selection is not None:
                 await selected_keys.analyze(connection)
         if plan.atomic or plan.backup is not None:
             require_none_refused(shown.refused, projection.table.fullname)
 
         async def write(connection: AsyncConnection) -> None:
-            await _make_tables(connection, plan, projection, active, loaded=bounds is None)
+            if awaits:
+                await create(connection, side_table(projection, plan.run_id))
+                return
+            await make_tables(connection, plan, projection, active, loaded=bounds is None)
             await record_misfits(connection, plan, misfits)
             if bounds is not None:
                 await partitions.create(connection, plan.run_id, bounds, totals)
 
         return await self._record(plan, begin.kind, asked, write)
+
+    async def _choose(
+        self,
+        connection: AsyncConnection,
+        projection: Projection,
+        selection: Selection,
+        beat: Step,
+        **how: Any,
+    ) -> _Chosen:
+        beat.show(doing="selecting keys", selection=selection.model_dump(mode="json"))
+        events = await self._keys.select(connection, projection, selection, **how)
+        return _Chosen(selection, events, await selected_keys.count(connection, how["run_id"]))
 
     async def _active(
         self, connection: AsyncConnection, begin: BeginRun, live: str
@@ -258,92 +282,46 @@ async def _skip(connection: AsyncConnection, request: BackfillRequest) -> None:
         )
 
 
-async def _planned_meanwhile(connection: AsyncConnection, run_id: str) -> Plan | None:
+async def _planned_meanwhile(connection: AsyncConnection, plan: Plan) -> Plan | None:
     """The plan of another attempt: the keys that it selected stand, not those of this one.
 
     Raises:
         RunEnded: The run has ended: nobody would remove the keys any more.
     """
-    known = await runs.get(connection, run_id, lock=True)
-    if known is not None and known.plan is not None:
-        return Plan.model_validate(known.plan)
-    if known is not None and known.ended_at is not None:
-        raise RunEnded(f"run {run_id} was ended while it was planned")
-    return None
+    known = await runs.get(connection, plan.run_id, lock=True)
+    sooner = None if known is None else standing(known.plan, plan)
+    if sooner is None and known is not None and known.ended_at is not None:
+        raise RunEnded(f"run {plan.run_id} was ended while it was planned")
+    return sooner
 
 
-async def _make_tables(
-    connection: AsyncConnection,
-    plan: Plan,
-    projection: Projection,
-    active: Generation | None,
-    *,
-    loaded: bool,
-) -> None:
-    """Makes the shadow of an atomic run, or the backup of one in place, if it has any.
+@dataclass
+class _Chosen:
+    """Which keys are repaired, if not all.
 
-    A shadow that nothing is refolded into is loaded as it is: following begins at the beginning.
+    Attributes:
+        selection: Which events name them.
+        events: How many events these are.
+        keys: How many keys they name.
     """
-    if plan.atomic:
-        await _make_shadow(connection, plan, projection, active, loaded=loaded)
-    elif plan.backup is not None:
-        assert active is not None
-        await _make_backup(connection, plan, projection, active)
+
+    selection: Selection | None = None
+    events: int | None = None
+    keys: int | None = None
 
 
-async def _make_shadow(
+async def _cuts(
     connection: AsyncConnection,
-    plan: Plan,
+    done: BackfillRequest,
     projection: Projection,
-    active: Generation | None,
+    head: int,
+    first: Plan | None,
     *,
-    loaded: bool,
-) -> None:
-    begin = event_source().before if loaded else None
-    shadow = await _create(connection, plan, projection, BUILDING, begin)
-    if plan.copies is None:  # nothing was read for it yet
-        newest = await late_events.newest(connection, event_source().name)
-        await late_events.set_late_to(connection, shadow.projection, shadow.generation, newest)
-    await read_models.create_shadow(connection, projection, shadow.schema_name)
-    if loaded:  # a copy gets its indexes when it is filled
-        await add_indexes(connection, projection, shadow)
-    # Now its columns can be looked at, too.
-    swap = await plan_swap(connection, projection, shadow, active)
-    require_none_refused(swap.attachments.refused, projection.table.fullname)
-
-
-async def _make_backup(
-    connection: AsyncConnection, plan: Plan, projection: Projection, active: Generation
-) -> None:
-    # Held, so that the copy and its checkpoint agree.
-    held = await generations.hold_position(connection, projection.name, active.generation)
-    backup = await _create(connection, plan, projection, RETAINED, held)
-    await read_models.create_copy(
-        connection, projection, backup.schema_name, source=active.schema_name
-    )
-    await add_indexes(connection, projection, backup, refers=False)
-    await connection.execute(
-        dead_letters.copied(projection.name, active.generation, backup.generation)
-    )
-
-
-async def _create(
-    connection: AsyncConnection,
-    plan: Plan,
-    projection: Projection,
-    status: str,
-    position: int | None,
-) -> Generation:
-    made = await generations.create(
-        connection,
-        projection.name,
-        version=plan.version,
-        status=status,
-        schema_name=None,
-        table_name=projection.table.name,
-        position=position,
-        run_id=plan.run_id,
-    )
-    planned = plan.generation if plan.atomic else plan.backup
-    assert made.generation == planned, "the lease keeps others from making generations"
-    return made
+    awaits: bool,
+) -> list[int]:
+    """The slices of the log whose keys are computed, or have been."""
+    if first is not None:
+        return first.key_cuts
+    if not awaits:
+        return []
+    return await key_cuts(connection, head=head, slices=slices_of(done, projection, head))

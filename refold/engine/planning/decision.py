@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from refold.errors import InvalidRequest
 from refold.messages.run.life import BeginRun
 from refold.projection.backfill_policy import BackfillPolicy
@@ -113,6 +115,15 @@ def note_of_no_way_back(
     )
 
 
+def note_of_unknown_keys(request: BackfillRequest) -> str:
+    """What a plan cannot say before keys are computed."""
+    which = "which keys are repaired" if wants_keys(request) else "how many keys there are"
+    return (
+        "its key is a function: the keys of all these events are computed first, and then it is "
+        f"known {which}, in how many partitions"
+    )
+
+
 def without_idle_dates(request: BackfillRequest) -> BackfillRequest:
     """The same request without dates that select nothing."""
     if request.criteria is not Criteria.FULL_REBUILD:
@@ -141,7 +152,10 @@ def _for_all_keys(request: BackfillRequest) -> BackfillRequest:
 
 
 def decide(
-    request: BackfillRequest, registry: Registry, active: Generation | None
+    request: BackfillRequest,
+    registry: Registry,
+    active: Generation | None,
+    unwritten: Callable[[Projection], str | None],
 ) -> tuple[Projection, BackfillRequest, str | None]:
     """Decides how a request is carried out.
 
@@ -149,6 +163,8 @@ def decide(
         request: With what the projection declares, as `as_declared` gives it.
         registry: The projections.
         active: What readers query now; None for nothing.
+        unwritten: Says why the keys of a projection's function cannot be computed first; None
+            when they can.
 
     Returns:
         The version that folds; the request as it is carried out, in place or atomic, of all keys
@@ -168,7 +184,7 @@ def decide(
         note = f"as of position {request.as_of}: it goes live without the events since"
         return newest, request, note
     if request.is_atomic and not wants_keys(request):
-        return newest, request, None
+        return newest, request, _followed(unwritten(newest))
     if not request.is_atomic:
         request.require_fitting(atomic=False)
     if request.create_backup and newest.backfill.kept_generations == 0:
@@ -179,6 +195,7 @@ def decide(
         )
     if active is None:
         note = "there is nothing to repair yet: built in a new table, swapped in"
+        note = "; ".join(filter(None, [note, _followed(unwritten(newest))]))
         return newest, _for_all_keys(request), note
     live = registry.version(name, active.version)
     if live is None:
@@ -187,17 +204,17 @@ def decide(
             f"projection {name!r}: the active generation was built by version {active.version}, "
             f"registered is version {known}: start a Rebuild"
         )
-    if live.key_paths is None and not follows_only(request):
-        note = (
-            "its key is a function and cannot be selected in SQL: built in a new table, swapped in"
-        )
-        if wants_keys(request):
-            note = (
-                "its key is a function and cannot be selected in SQL: all keys are built in a new "
-                "table"
-            )
+    reason = None if follows_only(request) else unwritten(live)
+    if reason is not None:
+        what = "all keys are built" if wants_keys(request) else "it is built"
+        note = f"{reason}: {what} in a new table, by one worker, and swapped in"
         return live, _for_all_keys(request), note
     return live, request, None
+
+
+def _followed(reason: str | None) -> str | None:
+    """What a key that cannot be computed first means for a new table."""
+    return None if reason is None else f"{reason}: its events are followed by one worker"
 
 
 def _require_reached(as_of: int, name: str, active: Generation | None) -> None:

@@ -20,10 +20,11 @@ from refold.projection.registry import Registry
 from refold.requests.poison_policy import Poison
 from refold.requests.runs import BackfillRequest
 from refold.runtime.threads import Hand, in_thread
+from refold.source.keyed import side_keys
 from refold.source.port.elsewhere import events_engine, is_elsewhere
 from refold.source.portions import stream
 from refold.source.push_down import pushed_down
-from refold.source.reader import as_events, key_columns, misfit_of
+from refold.source.reader import as_events, key_columns, misfit_of, written_keys
 from refold.source.selection import (
     count_selected,
     found_keys,
@@ -34,6 +35,7 @@ from refold.source.selection import (
 from refold.source.slices import raise_misfit
 from refold.source.tenants import require_path
 from refold.store import selected_keys
+from refold.store.side_keys.tables import SideTable
 from refold.store.tables.read_models import physical
 from refold.store.tables.rows import RowStore
 
@@ -78,17 +80,19 @@ class KeySelection:
         run_id: str,
         poison: Poison,
         live: str,
+        side: SideTable | None = None,
     ) -> int:
         """Writes the keys of the selected events into `refold.selected_keys`.
 
         Args:
             connection: In a transaction, which the caller commits.
-            projection: One whose key is made of paths.
+            projection: The projection.
             selection: Which events.
             run_id: Whose keys they are; those of an earlier attempt are removed.
             poison: What is done with events whose key does not fit: if they are set aside, they
                 name no key.
             live: The schema of the table that readers query.
+            side: Where the keys of a function are; None if it has none.
 
         Returns:
             How many events were selected.
@@ -98,21 +102,32 @@ class KeySelection:
             PredicateFailed: The predicate cannot decide about an event.
             PoisonEvent: The key of a selected event does not fit, and it is not set aside.
         """
-        assert projection.key_paths is not None
         predicate = self.check(selection)
         conditions = selected(projection, selection, self._tenant_path)
         lacking = None
-        if selection.missing and is_elsewhere():
+        if selection.missing and side is not None:
+            conditions.append(side_keys.lacks_row(side, physical(projection, live)))
+        elif selection.missing and is_elsewhere():
             lacking = RowStore(physical(projection, live))
         elif selection.missing:
-            conditions.append(lacking_row(projection.key_paths, physical(projection, live)))
-        conditions += await poison_events.selectable(connection, projection, selection, poison)
+            paths = projection.key_paths or ()
+            conditions.append(lacking_row(paths, physical(projection, live)))
+        conditions += await poison_events.selectable(
+            connection, projection, selection, poison, side
+        )
         exact = predicate is None
         if isinstance(predicate, Predicate):
             pushed = pushed_down(predicate)
             conditions += pushed.conditions
             exact = pushed.exact
         await selected_keys.remove(connection, run_id)
+        if exact and side is not None:
+            found = [*conditions, *written_keys(side)]
+            if selection.missing:  # of an event with several keys only those that lack it
+                found.append(lacking_row(side.parts, physical(projection, live)))
+            columns = [part.stored for part in side.parts]
+            await selected_keys.add_found(connection, run_id, columns, found)
+            return await count_selected(connection, conditions)
         new = _NewKeys(connection, run_id, lacking)
         upto = selection.to_position
         if exact:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -55,13 +56,22 @@ class Planner:
         """
         async with self._engine.begin() as connection:
             await leases.require(connection, plan.run_id)
-            sooner = await runs.planned(connection, plan.run_id)
+            sooner = standing(await runs.planned(connection, plan.run_id), plan)
             if sooner is not None:
-                return Plan.model_validate(sooner)
+                return sooner
             await write(connection)
             await runs.set_plan(connection, plan.run_id, plan.model_dump(mode="json"))
-            await announcements.started(connection, plan, kind, request)
+            if not plan.awaits_keys:
+                await announcements.started(connection, plan, kind, request)
         return plan
+
+
+def standing(recorded: dict[str, Any] | None, plan: Plan) -> Plan | None:
+    """The recorded plan, if it stands; None when there is none, or `plan` is to take its place."""
+    if recorded is None:
+        return None
+    sooner = Plan.model_validate(recorded)
+    return None if sooner.awaits_keys and plan.is_keyed else sooner
 
 
 async def make_copy(connection: AsyncConnection, plan: Plan, projection: Projection) -> None:

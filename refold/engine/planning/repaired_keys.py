@@ -18,6 +18,7 @@ from refold.projection.key import Key
 from refold.source.port.elsewhere import ORDER, is_elsewhere
 from refold.store import selected_keys
 from refold.store.partitions import Partition
+from refold.store.side_keys.tables import SideTable
 
 
 class RepairedKeys:
@@ -25,14 +26,22 @@ class RepairedKeys:
 
     Args:
         connection: Sees the keys that were selected.
-        projection: One whose key is made of paths.
+        projection: The projection.
         run_id: The run.
+        side: Where the keys of a function are; None if it has none.
     """
 
-    def __init__(self, connection: AsyncConnection, projection: Projection, run_id: str) -> None:
-        assert projection.key_paths is not None
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        projection: Projection,
+        run_id: str,
+        side: SideTable | None = None,
+    ) -> None:
+        paths = projection.key_paths if side is None else side.parts
+        assert paths is not None
         self._connection = connection
-        self._paths = projection.key_paths
+        self._paths = paths
         self._run_id = run_id
 
     async def all(self) -> AsyncIterator[Select[Any] | list[Key]]:

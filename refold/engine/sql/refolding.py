@@ -21,7 +21,7 @@ from refold.engine.sql.select_fold import SelectFold
 from refold.engine.step import Step
 from refold.messages.run.life import RefoldedSegment
 from refold.runtime.database import compiled, own_transaction
-from refold.runtime.telemetry import tracer
+from refold.runtime.telemetry import batch as measured
 from refold.source.portions import BATCH_BYTES
 from refold.source.sql.spans import Span, cuts, keys_of, rows_of
 from refold.source.stepwise.fold import size_of
@@ -139,10 +139,7 @@ class SelectWork(PartitionWork):
         rows = rows_of(self._fold.projection, span)
         sql, arguments = compiled(inserting(target.rows.table, rows))
         try:
-            with tracer.start_as_current_span(
-                "refold batch",
-                attributes={"projection": target.projection.name, "events": batch.events},
-            ):
+            with measured("refold", target.projection.name, events=batch.events):
                 async with own_transaction(self._writer) as driver:
                     told = await self._advance(driver, batch, None, done=done)
                     await driver.execute(_WORK_MEMORY)

@@ -24,6 +24,7 @@ class Phase(StrEnum):
     """What a run is doing, in the order in which it does it."""
 
     PLANNING = "planning"
+    KEYING = "computing keys"
     COPYING = "copying"
     REFOLDING = "refolding"
     INDEXING = "indexing"
@@ -102,6 +103,8 @@ class Progress(Message):
         obstacles: What is attached to the live table and would stop the swap, each with what to do
             about it; looked for every few seconds while a new table is made.
         failing: The last failure of a step that is being tried again; None when none is.
+        keyed_events: Events whose keys are computed, where the key is a function; never goes down.
+        events_to_key: Of how many.
     """
 
     status: RunStatus
@@ -120,6 +123,8 @@ class Progress(Message):
     dead_letters: int = 0
     obstacles: list[str] = Field(default_factory=list)
     failing: StepFailure | None = None
+    keyed_events: int = 0
+    events_to_key: int = 0
 
 
 # -- activities ------------------------------------------------------------------------------
@@ -172,21 +177,51 @@ class RefoldSegment(RunStep):
 
 
 class RefoldedSegment(Message):
-    """What a refold segment did."""
+    """What a refold segment did.
+
+    Attributes:
+        done: Whether all keys of the partition are done.
+        events: Events folded and committed.
+        batches: Batches committed.
+        keys_lost: Nothing, as the keys that were computed first are gone: a crash of PostgreSQL
+            empties their table.
+    """
 
     done: bool
     events: int
     batches: int
+    keys_lost: bool = False
+
+
+class KeySegment(RunStep):
+    """Tells `compute_keys` which slice of the log to go on with, and what it goes by."""
+
+    slice: int
+    controls: Controls = Controls()
+
+
+class KeyedSegment(Message):
+    """What `compute_keys` did."""
+
+    done: bool
+    events: int
 
 
 class ProgressReport(Message):
-    """The run's counters, as committed; and why it holds back, if it does."""
+    """The run's counters, as committed; and why it holds back, if it does.
+
+    Attributes:
+        keyed_events: Events whose keys are computed, where the key is a function.
+        keyed_slices: Slices of the log that are done with that.
+    """
 
     partitions: list[PartitionProgress]
     followed_events: int
     at: datetime
     holding: str | None = None
     dead_letters: int = 0
+    keyed_events: int = 0
+    keyed_slices: int = 0
 
     @property
     def refolded(self) -> bool:
@@ -200,10 +235,12 @@ class FollowSegment(RunStep):
     Attributes:
         to_live: Up to the live table's checkpoint, not to the head.
         controls: What it goes by.
+        awaiting: Why a person is asked meanwhile whether the run goes live; empty when nobody is.
     """
 
     to_live: bool = False
     controls: Controls = Controls()
+    awaiting: tuple[str, ...] = ()
 
 
 class FollowedSegment(Message):
@@ -223,7 +260,15 @@ class FollowedSegment(Message):
 
 
 class WatchProgress(Message):
-    """Tells `watch_progress` how long to look before it answers, in seconds."""
+    """Tells `watch_progress` how long to look before it answers, in seconds.
+
+    Attributes:
+        run_id: The run.
+        seconds: How long.
+        key_slices: Answer at once when so many slices have their keys; 0 when partitions are
+            watched.
+    """
 
     run_id: str
     seconds: float
+    key_slices: int = 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from pydantic import Field
+
 from refold.messages.base import Message, open_to_new
 from refold.messages.run.controls import Controls
 from refold.messages.run.preview import Preview
@@ -66,6 +68,11 @@ class Plan(Message):
         preview: The same for people, with what moves with the table and how long it may take;
             None only while the plan is made.
         is_listed: Whether Temporal's server has Refold's search attributes, as it was begun.
+        key_cuts: Of a key that is a function: the slices of the log, each from one position
+            (exclusive) to the next (inclusive), whose keys are computed first. Empty when nothing
+            is computed first.
+        is_keyed: Whether they were computed when the plan was made. Else it is made once more then.
+        letters_of: The generation whose dead letters there are already; None for none.
     """
 
     run_id: str
@@ -99,6 +106,24 @@ class Plan(Message):
     poison: Annotated[Poison, open_to_new(Poison)] = Poison()
     preview: Preview | None = None
     is_listed: bool = False
+    key_cuts: list[int] = Field(default_factory=list)
+    is_keyed: bool = False
+    letters_of: int | None = None
+
+    @property
+    def key_slices(self) -> int:
+        """How many slices of the log there are whose keys are computed first."""
+        return max(0, len(self.key_cuts) - 1)
+
+    @property
+    def keys_upto(self) -> int:
+        """Up to which position (inclusive) keys are computed before the plan is whole."""
+        return self.key_cuts[-1]
+
+    @property
+    def awaits_keys(self) -> bool:
+        """Whether keys have to be computed before it can be made as a whole."""
+        return self.key_slices > 0 and not self.is_keyed
 
     @property
     def step(self) -> RunStep:

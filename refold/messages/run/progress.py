@@ -50,10 +50,12 @@ class ProgressMeter:
         self._partitions: list[PartitionProgress] = known.partitions
         self._events = known.events_processed
         self._total = known.total_events
+        self._keyed, self._to_key = known.keyed_events, known.events_to_key
         self._percent = known.percent_complete
         self._samples: deque[tuple[datetime, int]] = deque()
         if known.updated_at is not None:
-            self._samples.append((known.updated_at, known.events_processed))
+            done = known.events_processed + known.keyed_events
+            self._samples.append((known.updated_at, done))
 
     @property
     def events_processed(self) -> int:
@@ -63,7 +65,10 @@ class ProgressMeter:
     def planned(self, plan: Plan, at: datetime) -> None:
         """Takes in the plan: from here on there is a total."""
         self._plan = plan
-        self._total = max(self._total, plan.total_events)
+        if plan.awaits_keys:
+            self._to_key = max(self._to_key, plan.total_events)
+        else:
+            self._total = max(self._total, plan.total_events)
         if not self._samples:
             self._samples.append((at, self._events))
 
@@ -79,15 +84,23 @@ class ProgressMeter:
         beyond = report.followed_events if self._partitions else 0
         self._total = max(self._total, total + beyond, events)
         self._events = events
-        if self._total:
-            self._percent = max(self._percent, min(_ALMOST, 100 * events / self._total))
+        # A crash of PostgreSQL makes keys be computed again: they count once.
+        self._keyed = max(self._keyed, min(report.keyed_events, self._to_key))
+        done, whole = events + self._keyed, self._whole
+        if whole:
+            self._percent = max(self._percent, min(_ALMOST, 100 * done / whole))
         if not self._samples or report.at > self._samples[-1][0]:
-            self._samples.append((report.at, events))
+            self._samples.append((report.at, done))
         elif len(self._samples) == 1:
             # The plan's time is another clock's; one ahead of the database's must not stop us.
-            self._samples[0] = (report.at, events)
+            self._samples[0] = (report.at, done)
         while len(self._samples) > 2 and self._samples[1][0] < self._samples[-1][0] - _WINDOW:
             self._samples.popleft()
+
+    @property
+    def _whole(self) -> int:
+        """Events to key and events to fold; before the plan is whole, all that can be known."""
+        return self._to_key + (self._total or self._to_key)
 
     @property
     def events_per_second(self) -> float:
@@ -115,7 +128,7 @@ class ProgressMeter:
         if self.status.ended:
             left = 0.0
         elif rate > 0 and self.held is None and self._observed >= _LEAST_TO_FORETELL:
-            left = round((self._total - self._events) / rate, 1)
+            left = round((self._whole - self._events - self._keyed) / rate, 1)
         completed = self.completed or self.status is RunStatus.COMPLETED
         shown = self.status
         if self.held is not None and self.status in _CAN_BE_HELD:
@@ -137,6 +150,8 @@ class ProgressMeter:
             limits=self._limits(),
             dead_letters=self.dead_letters,
             failing=None if self.status.ended else self.failing,
+            keyed_events=self._keyed,
+            events_to_key=self._to_key,
         )
 
     def _all_waited_for(self) -> list[str]:
@@ -180,6 +195,9 @@ def as_markdown(
         ["events a second", f"{progress.events_per_second:,.0f}"],
         ["seconds left", "not known yet" if left is None else f"{left:,.0f}"],
     ]
+    if progress.events_to_key:
+        keyed = f"{progress.keyed_events:,} of {progress.events_to_key:,}"
+        rows.insert(1, ["keys computed, of events", keyed])
     if progress.dead_letters:
         rows.append(["dead letters", f"{progress.dead_letters:,}"])
     lines = [f"### {escaped(title)}", "", *table(["status", progress.status], rows)]

@@ -22,16 +22,20 @@ _SEES_ALL = frozenset({"locals", "vars", "eval", "exec", "dir", "globals", "supe
 _MOST_CALLS = 50
 
 
-def fields_read(handlers: Iterable[Callable[..., Any]]) -> frozenset[str]:
+def fields_read(handlers: Iterable[Callable[..., Any]], place: int = 1) -> frozenset[str]:
     """The fields that these handlers may read of the event that they are given.
 
     An event is followed through ``event.<field>``, nested functions, and calls of plain functions
     by their name.
+
+    Args:
+        handlers: Plain functions, methods, or what `functools.partial` makes of them.
+        place: Which of their arguments, from 0, is the event.
     """
     read: set[str] = set()
     try:
         for handler in handlers:
-            read |= _read_by(handler)
+            read |= _read_by(handler, place)
     except _OutOfSight:
         return ALL
     return frozenset(read)
@@ -41,8 +45,7 @@ class _OutOfSight(Exception):
     """The event goes where it cannot be followed."""
 
 
-def _read_by(handler: Callable[..., Any]) -> set[str]:
-    index = 1  # the row comes first
+def _read_by(handler: Callable[..., Any], index: int) -> set[str]:
     while not isinstance(handler, FunctionType):
         if isinstance(handler, MethodType):
             index += 1

@@ -13,7 +13,7 @@ from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError, RPCStatusCode
 
 from refold.errors import ConfigurationError, TemporalUnreachable
-from refold.runtime.telemetry import set_up_telemetry
+from refold.runtime.telemetry import set_up_tracing
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +37,10 @@ async def connect() -> Client:
     except RuntimeError as error:
         raise ConfigurationError(f"TEMPORAL_*: {error}") from error
     config.setdefault("target_host", "localhost:7233")
+    interceptors = set_up_tracing()
     try:
         return await Client.connect(
-            **config, data_converter=pydantic_data_converter, interceptors=set_up_telemetry()
+            **config, data_converter=pydantic_data_converter, interceptors=interceptors
         )
     except RuntimeError as error:
         raise TemporalUnreachable(

@@ -10,6 +10,7 @@ from refold.engine.lifecycle.lease_standing import Executions, LeaseStanding
 from refold.store import generations, leases
 from refold.store.generations import BUILDING, Generation
 from refold.store.leases import RENEWED_SECONDS, Lease
+from refold.store.side_keys import tables as side_tables
 from refold.worker.chores.chore import Looked
 from refold.worker.chores.reasons import reason_of
 
@@ -38,11 +39,17 @@ class Sweep:
         """Looks at each lease, then at each table that a run has left; see `Chore`."""
         looked = Looked()
         async with self._engine.connect() as connection:
+            # In this order: who makes one has its lease before.
+            written = await side_tables.all_names(connection)
             held = await leases.all_leases(connection)
+        kept = {name for lease in held for name in side_tables.names_of(lease.run_id)}
         alive = [lease.run_id for lease in held if await self._lives(lease, looked)]
         if alive:
             async with self._engine.begin() as connection:
                 await leases.renew_some(connection, alive)
+        for name in written:
+            if name not in kept:
+                await self._drop_keys(name, looked)
         async with self._engine.connect() as connection:
             left = await generations.left_building(connection)
         for generation in left:
@@ -69,6 +76,16 @@ class Sweep:
         if standing is LeaseStanding.ELSEWHERE and lease.silent:
             looked.cannot(lease.projection, item, str(leases.busy(lease, elsewhere=True)))
         return standing is LeaseStanding.ALIVE
+
+    async def _drop_keys(self, name: str, looked: Looked) -> None:
+        try:
+            async with self._engine.begin() as connection:
+                await connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+                await side_tables.drop(connection, (name,))
+        except Exception as error:
+            looked.cannot("", f"table refold.{name}", reason_of(error))
+        else:
+            looked.done.append(f"refold.{name}")
 
     async def _drop(self, generation: Generation) -> None:
         async with self._engine.begin() as connection:

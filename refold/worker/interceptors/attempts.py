@@ -140,6 +140,11 @@ class Attempt:
     step: str
     _reporting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    @property
+    def kind(self) -> str:
+        """The activity's type."""
+        return self._info.activity_type
+
     def worked(self) -> None:
         """There will be no other."""
         self._attempts.forget(self._key)

@@ -13,6 +13,7 @@ from refold.errors.short_failure import ShortFailure
 from refold.projection.columns.kind import WrongValue
 from refold.projection.key import KeyDoesNotFit
 from refold.runtime.judgement import Judgement, judge, traced
+from refold.runtime.telemetry.metrics import ERROR_TYPE, FAILURES, RETRIES, STEP
 from refold.worker.interceptors.attempts import Attempt, Attempts
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,8 @@ async def _failed(attempt: Attempt, error: Exception) -> ShortFailure:
     wanted = news and judgement is not Judgement.PASSING and raised is not None
     trace = f"\n{traced(raised)}" if wanted and raised is not None else ""
     logger.warning("%s: %s%s", attempt.step, failure.message, trace)
+    about = {STEP: attempt.kind, ERROR_TYPE: failure.type or "unknown"}
+    (FAILURES if failure.non_retryable else RETRIES).add(1, about)
     if failure.non_retryable:
         attempt.worked()
     else:

@@ -23,6 +23,7 @@ from refold.messages.run.plan import Plan, RunStep
 from refold.messages.step_failures import step_name
 from refold.messages.step_waits import SIGNAL, StepWaits
 from refold.projection.registry import Registry
+from refold.runtime.telemetry.metrics import LOCK_WAIT_SECONDS, STEP
 from refold.source.port.elsewhere import events_engine
 from refold.store.swap import blockers
 from refold.store.swap.swap import obstacles
@@ -186,6 +187,8 @@ class _Watch:
                 # Twice the same: it is not over in moments.
                 lasting = [line for line in now if line in before]
                 before = now
+                if lasting:
+                    LOCK_WAIT_SECONDS.add(_LOOK_SECONDS, {STEP: self._info.activity_type})
                 if lasting != self._told or found is not None:
                     await self._tell(lasting, found)
             except Exception as error:

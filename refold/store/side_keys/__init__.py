@@ -1,0 +1,1 @@
+"""Keys that a function has made of events, beside their positions, as long as a run lasts."""
