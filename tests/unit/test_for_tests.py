@@ -76,7 +76,12 @@ def test_given_is_what_fold_makes_of_them() -> None:
 def test_what_tuples_leave_out_follows_from_those_before() -> None:
     seen: list[Event] = []
     at = datetime(2026, 3, 1, tzinfo=UTC)
-    keep = projection(lambda row, event: seen.append(event) or {})
+
+    def keep_them(row: Row | None, event: Event) -> Row:
+        seen.append(event)
+        return {}
+
+    keep = projection(keep_them)
     given(
         keep,
         ("a", "Sold", {"sku": "x"}),
