@@ -35,8 +35,7 @@ def spans_of(server: Server) -> list[Span]:
 def _of(post: Post) -> Iterator[Span]:
     if not post.path.endswith("/v1/traces"):
         return
-    packed = post.headers.get("Content-Encoding") == "gzip"
-    sent = ExportTraceServiceRequest.FromString(gzip.decompress(post.body) if packed else post.body)
+    sent = ExportTraceServiceRequest.FromString(unpacked(post))
     for resource in sent.resource_spans:
         who = {one.key: one.value.string_value for one in resource.resource.attributes}
         for scope in resource.scope_spans:
@@ -55,15 +54,19 @@ def _of(post: Post) -> Iterator[Span]:
                 )
 
 
+def unpacked(post: Post) -> bytes:
+    """A request's body."""
+    packed = post.headers.get("Content-Encoding", post.headers.get("content-encoding"))
+    return gzip.decompress(post.body) if packed == "gzip" else post.body
+
+
 def sums_of(server: Server, name: str) -> dict[str, float]:
     """The latest sum of a counter, over all its attributes, by the instance that sent it."""
     found: dict[str, float] = {}
     for post in list(server.posts):
         if not post.path.endswith("/v1/metrics"):
             continue
-        packed = post.headers.get("Content-Encoding") == "gzip"
-        body = gzip.decompress(post.body) if packed else post.body
-        for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+        for resource in ExportMetricsServiceRequest.FromString(unpacked(post)).resource_metrics:
             who = {one.key: one.value.string_value for one in resource.resource.attributes}
             for scope in resource.scope_metrics:
                 for metric in scope.metrics:
