@@ -25,7 +25,7 @@ from tests.support.settling import (
 
 async def highest(database: Database, kept: Kept) -> int:
     numbers = func.max(kept.source.events.c.position)
-    async with database.engine.connect() as connection:
+    async with database.log.connect() as connection:
         found = await connection.scalar(select(func.coalesce(numbers, kept.source.before)))
         return int(found or 0)
 
