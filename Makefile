@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install api demo dev unit test soak load live slow snapshots sources keys sql lint bench lock clean
+.PHONY: help install api demo dev unit test soak load live follow slow snapshots sources keys sql lint bench lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ load: $(READY) ## readers and appenders flat out while a read model is swapped
 
 live: $(READY) ## how soon an append is visible in a live read model
 	$(BIN)/python -m bench.live
+
+follow: $(READY) ## following from zero, relative to a hand-written loop
+	$(BIN)/python -m bench.follow
 
 slow: $(READY) ## two quick projections beside one whose handler is slow
 	$(BIN)/python -m bench.slow_handlers

@@ -23,7 +23,7 @@ from refold.messages.live import RECENT, LiveReport, LiveSegment, LiveStatus
 from refold.messages.recorded_event import RecordedEvent, brief
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
-from refold.projection.sql.declaration import batch_size_of
+from refold.projection.sql.declaration import followed_at_once
 from refold.requests.poison_policy import Poison
 from refold.runtime.settings import PATIENCE_SECONDS
 from refold.runtime.telemetry import batch
@@ -200,7 +200,7 @@ class _Live:
         await take_over(self._engine, schema.generations, row, spares_work=True)
         try:
             async with self._writer.begin():
-                batch_size = projection.checkpoints.batch_size(batch_size_of(projection))
+                batch_size = followed_at_once(projection)
                 poison = projection.backfill.poison(Poison())
                 follower = await take(
                     self._writer, projection, active.generation, batch_size, poison

@@ -21,6 +21,8 @@ from refold.cli import (
 from refold.cli import generations as generation_commands
 from refold.cli.doctor.command import doctor
 from refold.cli.output import console
+from refold.cli.project import new
+from refold.cli.project.init import init
 from refold.cli.rows.explain import explain
 from refold.cli.rows.fold import fold
 from refold.cli.rows.rows import rows
@@ -57,6 +59,8 @@ def refold(
     """Durable backfills and rebuilds of the read models of event-sourced applications."""
 
 
+app.command()(init)
+app.add_typer(new.app, name="new")
 app.command()(stack.dev)
 app.command()(stack.demo)
 app.command()(stack.migrate)

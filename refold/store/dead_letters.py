@@ -112,6 +112,12 @@ def copied(projection: str, source: int, target: int) -> Insert:
 
 # -- who is held -----------------------------------------------------------------------------
 
+_ANY_HELD = """
+    SELECT EXISTS (
+        SELECT FROM refold.dead_letters
+        WHERE projection = $1 AND generation = $2 AND key IS NOT NULL
+    )
+"""
 _HELD = """
     SELECT key::text FROM refold.dead_letters
     WHERE projection = $1 AND generation = $2
@@ -133,9 +139,12 @@ async def held_among(
     """
     if not keys:
         return set()
+    driver = await raw(connection)
+    # As a rule there is none, and to say so costs less than to tell PostgreSQL all keys.
+    if not await driver.fetchval(_ANY_HELD, projection, generation):
+        return set()
     stored = {orjson.dumps(letter_key(key)): key for key in keys}
     array = f"[{b','.join(stored).decode()}]"
-    driver = await raw(connection)
     found = await driver.fetch(_HELD, projection, generation, array)
     return {stored[orjson.dumps(orjson.loads(record[0]))] for record in found}
 

@@ -117,6 +117,9 @@ def test_a_wheel_has_all_of_the_code_also_by_way_of_an_sdist(built: Path, tmp_pa
         sources = (ROOT / name).rglob("*.py")
         wanted |= {f"refold/{path.relative_to(ROOT)}" for path in sources}
     assert {name for name in found if name.endswith(".py")} == wanted
+    templates = (ROOT / "refold").rglob("*.template")
+    wanted = {str(path.relative_to(ROOT)) for path in templates}
+    assert {name for name in found if name.endswith(".template")} == wanted != set()
 
 
 async def test_a_project_rebuilds_its_own_read_model(
@@ -155,6 +158,16 @@ def _of_servers(client: Client, database: Database) -> dict[str, str]:
     wanted = ("REFOLD_", "TEMPORAL_")
     made = worker_environment(client, database)
     return {name: value for name, value in made.items() if name.startswith(wanted)}
+
+
+def test_a_project_is_begun_and_folds_its_events(installed: Path, tmp_path: Path) -> None:
+    variables = environment(installed / "bin")
+    begun = refold(installed, tmp_path, variables, "init", "shop")
+    assert begun.returncode == 0, begun.stderr
+    read = ("fold", "stock-level", "--from", "events.ndjson", "--json")
+    folded = refold(installed, tmp_path / "shop", variables, *read)
+    assert folded.returncode == 0, folded.stderr
+    assert json.loads(folded.stdout) == [{"sku": "tea", "units": 27}, {"sku": "jam", "units": 4}]
 
 
 def test_the_demo_says_that_it_needs_the_samples(installed: Path, project: Path) -> None:

@@ -44,3 +44,20 @@ async def test_a_batch_whose_rows_are_taken(
     assert by_driver[-1] == "COMMIT;"
     assert not [query for query in by_driver if "SAVEPOINT" in query]
     assert await assert_oracle(database.engine, projection)
+
+
+async def test_keys_that_the_table_takes_for_one(client: Client, database: Database) -> None:
+    """The key's column was made CHAR by hand, to which spaces at the end are nothing."""
+    projection = counters()
+    await write(database.engine, [("s", "Added", {"key": "a", "n": 1})])
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", projection.name)
+    async with database.engine.begin() as connection:
+        await connection.exec_driver_sql("ALTER TABLE counters ALTER key TYPE char(4)")
+    await write(database.engine, [("s", "Added", {"key": key, "n": 1}) for key in ("b", "c", "b ")])
+    async with database.engine.connect() as connection:
+        async with connection.begin():
+            follower = await take(connection, projection, 1, 1000, Poison())
+        assert await follower.commit_batch(connection, 4) == (3, 0)
+        found = await connection.exec_driver_sql("SELECT trim(key) FROM counters ORDER BY key")
+        assert list(found.scalars()) == ["a", "b", "c"]

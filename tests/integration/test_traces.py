@@ -1,4 +1,4 @@
-"""Traces at a collector: from the command to each batch, one connected tree."""
+"""Traces and metrics at a collector: from the command to each batch, one connected tree."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from temporalio.client import Client
 
-from tests.support.collected import Span, spans_of
+from tests.support.collected import Span, spans_of, sums_of, unpacked
 from tests.support.counters import counters
 from tests.support.databases import Database
 from tests.support.events import some
@@ -35,8 +35,9 @@ async def test_a_rebuild_is_one_tree_from_the_command_to_its_batches(
             database,
             REFOLD_PROJECTIONS="tests.support.measured",
             REFOLD_LOG_FORMAT="json",
-            OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=f"{collector.url}/v1/traces",
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
             OTEL_BSP_SCHEDULE_DELAY="200",
+            OTEL_METRIC_EXPORT_INTERVAL="300",
         )
         with worker_processes(environment, tmp_path) as workers:
             worker = workers.start()
@@ -51,6 +52,10 @@ async def test_a_rebuild_is_one_tree_from_the_command_to_its_batches(
             assert await worker.terminate() == 0, worker.output
         await assert_oracle(database.engine, aside())
         spans = spans_of(collector)
+        # Of the worker alone; the last of it is sent when it ends.
+        assert [*sums_of(collector, "refold.events.processed").values()] == [200]
+        sent = b"".join(unpacked(post) for post in collector.posts)
+        assert b"temporal_activity_schedule_to_start_latency" in sent
         log = [json.loads(line) for line in worker.output.splitlines()]
 
     [root] = [span for span in roots(spans) if span.service == "the-command"]

@@ -56,6 +56,7 @@ def test_the_page_of_what_is_public_has_all_public_modules() -> None:
     modules = (
         *("errors", "manager", "messages", "predicates", "requests", "system_events"),
         *("source.mirrors", "source.stores"),
+        *("testing", "testing.stack"),
     )
     assert set(_public_sections()) == {"refold", *(f"refold.{name}" for name in modules)}
 

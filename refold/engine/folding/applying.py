@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from refold.engine.folding.moments import Moments
 from refold.errors import PoisonEvent
@@ -27,7 +28,7 @@ class Keyed:
     @property
     def all_keys(self) -> list[Key]:
         """Each key once."""
-        return list(dict.fromkeys(key for keys in self.keys for key in keys))
+        return list(dict.fromkeys(chain.from_iterable(self.keys)))
 
 
 @dataclass
@@ -56,17 +57,20 @@ class Applying:
     def keyed(self, texts: Sequence[str], hand: Hand) -> Keyed:
         """The events with their keys, and those whose key does not fit, if they are set aside."""
         keyed = Keyed()
+        handlers, keys_of = self.projection.handlers, self.projection.rows.keys_of
+        triggers = self.projection.snapshots.trigger_on
+        events, kept = keyed.events.append, keyed.keys.append
         for event in hand.each(as_events(texts)):
             keys: list[Key] = []
             try:
                 # One without a handler only makes a snapshot due.
-                if event.type in self.projection.handlers:
-                    keys = self.projection.rows.keys_of(event)
+                if event.type in handlers:
+                    keys = keys_of(event)
             except PoisonEvent as poison:
                 keyed.letters.append(self._letter(poison, None))
-            keyed.events.append(event)
-            keyed.keys.append(keys)
-            if hand.due or self.moments.is_trigger(event):
+            events(event)
+            kept(keys)
+            if hand.due or (triggers and self.moments.is_trigger(event)):
                 break
         return keyed
 
@@ -75,19 +79,20 @@ class Applying:
     ) -> Applied:
         """Applies events to the rows of their keys, as many as there is time for."""
         applied = Applied()
+        apply, key_fields = self.projection.rows.apply, self.projection.rows.key_fields
+        upto = applied.keys
         for event, keys in zip(keyed.events, keyed.keys, strict=True):
             for key in keys:
                 if key in held:
                     continue
                 hand.begin(event)
-                fields = self.projection.rows.key_fields(key)
                 try:
-                    current[key] = self.projection.rows.apply(current[key], event, fields)
+                    current[key] = apply(current[key], event, key_fields(key))
                 except PoisonEvent as poison:
                     applied.letters.append(self._letter(poison, key))
                     held.add(key)
                 else:
-                    applied.keys[key] = event.position
+                    upto[key] = event.position
             applied.events += 1
             if hand.due:
                 break

@@ -32,7 +32,7 @@ from refold.store import dead_letters, generations, runs
 from refold.store.generations import ACTIVE, BUILDING, RETAINED, Generation
 from refold.store.tables.changes import Change, Changes
 from refold.store.tables.read_models import physical
-from refold.store.tables.refused_row import refused_row
+from refold.store.tables.refused_row import is_same_row, refused_row
 from refold.store.tables.rows import RowStore
 
 # One statement looks at this many positions a wanted event, so that a rare type does not scan the
@@ -96,7 +96,7 @@ class Follower:
             return await self._commit(connection, upto, careful=self._careful)
         except DBAPIError as error:
             self.position = before  # what is deferred is refused by the commit
-            if self._careful or refused_row(error) is None:
+            if self._careful or (refused_row(error) is None and not is_same_row(error)):
                 raise
             self._careful = True
         return await self._commit(connection, upto, careful=True)

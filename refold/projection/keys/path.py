@@ -65,6 +65,8 @@ def check_path(path: Any) -> str:
 
 def value_at(path: str, event: Event) -> Any:
     """The value at a path; None when it is missing or null."""
+    if path == "stream_id":
+        return event.stream_id
     root, *steps = path.split(".")
     value: Any = getattr(event, root)
     for step in steps:

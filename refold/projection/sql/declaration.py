@@ -143,11 +143,26 @@ class SqlProjection(Projection):
         raise InvalidProjection(f"{self.name}: {what}: the projection is said in SQL: {why}")
 
 
+_FOLLOWED_AT_ONCE = 5000
+
+
 def batch_size_of(projection: Projection) -> int:
     """Events in one transaction of a projection, if a request does not say otherwise."""
     policy = projection.backfill
     large = isinstance(projection, SqlProjection) and "batch_size" not in policy.model_fields_set
     return BATCH_SIZE if large else policy.batch_size
+
+
+def followed_at_once(projection: Projection) -> int:
+    """Events in one transaction of a live projection, where so many wait.
+
+    Where nobody says a `batch_size`, more than in a backfill: it has the table for itself, and a
+    commit for every thousand events would cost as much as their rows.
+    """
+    said = "batch_size" in projection.backfill.model_fields_set
+    if said or isinstance(projection, SqlProjection):
+        return projection.checkpoints.batch_size(batch_size_of(projection))
+    return projection.checkpoints.batch_size(_FOLLOWED_AT_ONCE)
 
 
 def require_handlers(projection: Projection, asked: str) -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+EXPORTERS = ("otlp", "prometheus")
+"""What OTEL_METRICS_EXPORTER may name."""
+
 PROJECTION = "refold.projection"
 OPERATION = "refold.operation"
 STEP = "refold.step"
@@ -77,7 +80,7 @@ def set_up_metrics() -> None:
     Raises:
         ConfigurationError: OTEL_* ask for what there is not, or the port is taken.
     """
-    named = exporters("METRICS", ("otlp", "prometheus"))
+    named = exporters("METRICS", EXPORTERS)
     if not named or are_wanted():
         return
     from opentelemetry.sdk.metrics import MeterProvider

@@ -14,6 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from refold.errors import ConfigurationError, TemporalUnreachable
 from refold.runtime.telemetry import set_up_tracing
+from refold.runtime.temporal.own_metrics import measured_runtime
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,10 @@ async def connect() -> Client:
     interceptors = set_up_tracing()
     try:
         return await Client.connect(
-            **config, data_converter=pydantic_data_converter, interceptors=interceptors
+            **config,
+            data_converter=pydantic_data_converter,
+            interceptors=interceptors,
+            runtime=measured_runtime(),
         )
     except RuntimeError as error:
         raise TemporalUnreachable(

@@ -61,13 +61,25 @@ class Changes:
         Raises:
             DBAPIError: It refuses a row, at once or, where that is deferred, with the commit.
         """
-        rows = [change.row for change in changes if change.row is not None]
+        rows = await self._without_gone(changes)
         if self._bare:
             await self._rows.insert(self._connection, rows)
-            return
-        gone = [change.key for change in changes if change.row is None]
-        await self._rows.delete(self._connection, gone)
-        await self._rows.upsert(self._connection, rows)
+        else:
+            await self._rows.upsert_at_once(self._connection, rows)
+
+    async def _without_gone(self, changes: Sequence[Change]) -> list[Row]:
+        """Deletes the rows that go; returns those that come or change."""
+        if not self._bare:
+            gone = [change.key for change in changes if change.row is None]
+            await self._rows.delete(self._connection, gone)
+        return [change.row for change in changes if change.row is not None]
+
+    async def _write_each(self, changes: Sequence[Change]) -> None:
+        rows = await self._without_gone(changes)
+        if self._bare:
+            await self._rows.insert(self._connection, rows)
+        else:
+            await self._rows.upsert(self._connection, rows)
 
     async def put(self, changes: Sequence[Change]) -> dict[Key, RefusedRow]:
         """Makes all changes that PostgreSQL takes.
@@ -104,7 +116,7 @@ class Changes:
     async def _try(self, changes: Sequence[Change], *, keep: bool = True) -> RefusedRow | None:
         try:
             async with self._savepoint():
-                await self.write(changes)
+                await self._write_each(changes)
                 if not keep:
                     await self._settle()
                     raise _Undone

@@ -64,6 +64,15 @@ def refused_row(error: BaseException) -> RefusedRow | None:
     return RefusedRow(found.sqlstate or "", constraint or _index_in(said), said)
 
 
+def is_same_row(error: BaseException) -> bool:
+    """Whether PostgreSQL takes two keys of one statement for the same row.
+
+    It does where the column was given a type by hand that ignores spaces at the end, or case.
+    """
+    found = server_error(error)
+    return found is not None and found.sqlstate == "21000"
+
+
 def _index_in(said: str) -> str | None:
     """The index that a message about an entry's size names."""
     _, found, rest = said.partition('for index "')

@@ -23,13 +23,16 @@ from sqlalchemy import (
     text,
     tuple_,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.projection.columns.kind import same
 from refold.projection.declaration import Row
 from refold.projection.key import Key
+from refold.runtime.database import raw
 from refold.store.tables.copy_text import copy_text_of
+from refold.store.tables.many.at_once import at_once_of
+from refold.store.tables.many.by_keys import by_keys_of
 from refold.store.tables.read_models import quoted
 from refold.store.tables.stored_types import driver_binder, has_coarse_equality, stored
 
@@ -37,6 +40,9 @@ from refold.store.tables.stored_types import driver_binder, has_coarse_equality,
 _ANY_LARGE = text(
     "SELECT pg_relation_size(reltoastrelid) > 0 FROM pg_class WHERE oid = to_regclass(:name)"
 )
+
+# Of fewer rows, statements of one row each are as quick.
+_MANY = 3
 
 
 async def _each(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
@@ -67,7 +73,9 @@ class RowStore:
             if kind.freeze is not same or kind.takes_none
         ]
         self._copy_text = copy_text_of(self._kinds)
-        self._upsert = self._make_upsert()
+        self._upsert = self._placed(insert(self.table))
+        self._by_keys = by_keys_of(self.table, self._kinds)
+        self._at_once = at_once_of(table, self.table, self._kinds, self._placed)
 
     @property
     def name(self) -> str:
@@ -95,6 +103,10 @@ class RowStore:
         """The rows of these keys, by key; keys without a row are absent."""
         if not keys:
             return {}
+        if self._by_keys is not None:
+            driver = await raw(connection)
+            if driver.is_in_transaction():  # SQLAlchemy's begins with its first statement
+                return await self._by_keys.read(driver, keys)
         statement = select(self.table).where(self._among(keys))
         names = [str(column.name) for column in self._key]
         found: dict[Key, Row] = {}
@@ -178,6 +190,14 @@ class RowStore:
         if rows:
             await connection.execute(self._upsert, list(rows))
 
+    async def upsert_at_once(self, connection: AsyncConnection, rows: Sequence[Row]) -> None:
+        """As `upsert`, by as few statements as the columns' types allow."""
+        if self._at_once is None or len(rows) < _MANY:
+            await self.upsert(connection, rows)
+            return
+        for sql, columns in self._at_once.statements(rows):
+            await connection.exec_driver_sql(sql, columns)
+
     async def delete(self, connection: AsyncConnection, keys: Sequence[Key]) -> None:
         """Deletes the rows of these keys, as far as there are any."""
         if keys:
@@ -218,8 +238,8 @@ class RowStore:
 
     # -- statements --------------------------------------------------------------------------
 
-    def _make_upsert(self) -> Any:
-        statement = insert(self.table)
+    def _placed(self, statement: Insert) -> Insert:
+        """An insert that puts its rows in the place of those that are there and differ."""
         others = [column for column in self.table.columns if not column.primary_key]
         if not others:
             return statement.on_conflict_do_nothing()

@@ -1,0 +1,1 @@
+"""Many rows of a table written or read by one statement, their columns as arrays."""
