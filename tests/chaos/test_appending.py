@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -22,6 +23,14 @@ from tests.support.soaking import soak
 
 WRITERS = 6
 KEYS = 60
+RESTS = 10
+"""How much longer a writer rests than its statements took.
+
+Runs have small batches: on a busy machine they would never catch up with writers that are as fast
+as ever.
+"""
+LONGEST_REST = 0.3
+"""Seconds, for each event."""
 
 _APPEND = """
 INSERT INTO refold.events (stream_id, version, type, data, recorded_at)
@@ -55,16 +64,20 @@ class _Writer:
         self._transactions += 1
         stream = f"w{self._number}-{self._transactions}"
         count = self._chance.randint(1, 4)
+        rest = 0.0
         try:
             async with connection.transaction():
                 for version in range(1, count + 1):
+                    began = time.monotonic()
                     await self._append(connection, stream, version)
+                    rest += min(RESTS * (time.monotonic() - began), LONGEST_REST)
                     await asyncio.sleep(self._chance.choice([0, 0, 0.002, 0.02, 0.15]))
                 if self._chance.random() < 0.2:
                     raise _Undo
             self.committed += count
         except _Undo:
             self.undone += count
+        await asyncio.sleep(rest)
 
     async def _append(
         self, connection: asyncpg.Connection[asyncpg.Record], stream: str, version: int

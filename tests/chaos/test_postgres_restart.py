@@ -1,4 +1,7 @@
-"""PostgreSQL goes away and comes back; addresses that cannot work are told in one line."""
+"""PostgreSQL goes away and comes back, with the events, the read models or both.
+
+Addresses that cannot work are told in one line.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,16 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from temporalio.client import Client
 
+from refold.source.port.current import OWN, using
 from refold.stack.postgres import EmbeddedPostgres
 from tests.support.counting import EVENTS_PER_KEY, counted_events, counting
-from tests.support.databases import Database, make_database, make_template
+from tests.support.databases import Database, drop_database, make_database, make_template
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, clean_environment, worker_environment, worker_processes
 from tests.support.runs import assert_oracle, leftovers, start, until, write
@@ -33,13 +38,28 @@ async def own_server(tmp_path: Path) -> AsyncIterator[EmbeddedPostgres]:
     await asyncio.to_thread(server.stop)
 
 
+BOTH, EVENTS, MODELS = "both", "events-on-another-server", "models-on-another-server"
+"""What goes away; what does not is on the session's server."""
+
+
 @pytest.fixture
-async def own_database(own_server: EmbeddedPostgres) -> AsyncIterator[Database]:
+async def own_database(
+    request: pytest.FixtureRequest, own_server: EmbeddedPostgres, template: EmbeddedPostgres
+) -> AsyncIterator[Database]:
     made = await make_database(own_server)
-    yield made
+    if request.param == BOTH:
+        yield made
+    else:
+        stays = await make_database(template)
+        models, log = (stays, made) if request.param == EVENTS else (made, stays)
+        with using(OWN, log.url):
+            yield replace(models, events_url=log.url)
+        await models.engine.dispose()
+        await drop_database(template, stays)
     await made.engine.dispose()
 
 
+@pytest.mark.parametrize("own_database", [BOTH, *soak(EVENTS, MODELS)], indirect=True)
 async def test_worker_outlives_postgres_away_at_its_start_and_in_a_rebuild(
     client: Client, own_server: EmbeddedPostgres, own_database: Database, tmp_path: Path
 ) -> None:

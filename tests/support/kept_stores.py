@@ -37,32 +37,88 @@ def _kept(
     return Kept(more.pop("name", shape.name), ddl_of(shape), made, writes, table, **more)
 
 
-_MARTEN_DRAWS = "SELECT nextval('marten.mt_events_sequence')"
-_MARTEN_USES = """
-    WITH s AS (INSERT INTO marten.mt_streams (id) VALUES ('00000000-0000-0000-0000-0000000000ff'))
-    INSERT INTO marten.mt_events (seq_id, id, stream_id, version, data, type)
-    VALUES ($1, gen_random_uuid(), '00000000-0000-0000-0000-0000000000ff', 1, '{}', 'T')
-"""
-_AXON_DRAWS = "SELECT nextval('axon.\"aggregate-event-global-index-sequence\"') + 10"
-_AXON_USES = """
-    INSERT INTO axon.aggregate_event_entry VALUES
-        ($1, 'Order', 'early', 0, 'com.acme.T', '1', now()::text, '{}', '{}', 'early')
-"""
+def _early(shape: Shape, sequence: str, uses: str) -> Kept:
+    return _kept(shape, draws=f"SELECT nextval('{sequence}')", uses=uses)
+
 
 STORES = [
-    _kept(store_shapes.MESSAGE_DB),
-    _kept(store_shapes.MARTEN, draws=_MARTEN_DRAWS, uses=_MARTEN_USES),
-    _kept(store_shapes.EMMETT),
+    _early(
+        store_shapes.MARTEN,
+        "marten.mt_events_sequence",
+        """
+        WITH s AS (INSERT INTO marten.mt_streams (id) VALUES (gen_random_uuid()) RETURNING id)
+        INSERT INTO marten.mt_events (seq_id, id, stream_id, version, data, type)
+        SELECT $1::bigint, gen_random_uuid(), id, 1, '{}', 'T' FROM s
+        """,
+    ),
+    _kept(
+        store_shapes.AXON_5,
+        draws="SELECT nextval('axon.\"aggregate-event-global-index-sequence\"') + 10",
+        uses="INSERT INTO axon.aggregate_event_entry VALUES ($1, 'Order', gen_random_uuid()::text, "
+        "0, 'com.acme.T', '1', now()::text, '{}', '{}', gen_random_uuid()::text)",
+    ),
+    _early(
+        store_shapes.MESSAGE_DB,
+        "message_store.messages_global_position_seq",
+        "INSERT INTO message_store.messages (global_position, position, stream_name, type) "
+        "VALUES ($1, 0, 'order-' || gen_random_uuid(), 'T')",
+    ),
+    _early(
+        store_shapes.EMMETT,
+        "emt_global_message_position",
+        "INSERT INTO emt_messages (global_position, stream_position, stream_id, message_type, "
+        "message_data, message_metadata) VALUES ($1, 1, gen_random_uuid(), 'T', '{}', '{}')",
+    ),
     # With its functions in the database it takes no lock of the table.
-    _kept(store_shapes.EVENTSOURCING),
-    _kept(store_shapes.RAILS),
-    _kept(store_shapes.AXON_5, draws=_AXON_DRAWS, uses=_AXON_USES),
-    _kept(store_shapes.AKKA),
-    _kept(store_shapes.SPATIE),
-    _kept(store_shapes.PROOPH),
-    _kept(store_shapes.PLAIN),
+    _early(
+        store_shapes.EVENTSOURCING,
+        "shop_events_notification_id_seq",
+        "INSERT INTO shop_events VALUES (gen_random_uuid(), 1, 'shop:Order.T', "
+        """'{"timestamp": {"_type_": "datetime_iso", "_data_": "2026-03-01T00:00:00Z"}}', $1)""",
+    ),
+    _early(
+        store_shapes.RAILS,
+        "res.event_store_events_id_seq",
+        """
+        WITH e AS (
+            INSERT INTO res.event_store_events (id, event_id, event_type, data, created_at)
+            VALUES ($1, gen_random_uuid(), 'T', '{}', now()) RETURNING event_id)
+        INSERT INTO res.event_store_events_in_streams (stream, position, event_id, created_at)
+        SELECT gen_random_uuid(), 0, event_id, now() FROM e
+        """,
+    ),
+    _early(
+        store_shapes.AKKA,
+        "akka.jdbc_event_journal_ordering_seq",
+        "INSERT INTO akka.jdbc_event_journal (ordering, persistence_id, sequence_number, writer, "
+        "write_timestamp, event_ser_id, event_ser_manifest, event_payload) "
+        "VALUES ($1, gen_random_uuid(), 1, 'w', 0, 33, 'shop.T', '{}')",
+    ),
+    _early(
+        store_shapes.SPATIE,
+        "spatie.stored_events_id_seq",
+        "INSERT INTO spatie.stored_events (id, aggregate_uuid, aggregate_version, event_class, "
+        "event_properties, meta_data, created_at) "
+        "VALUES ($1, gen_random_uuid(), 1, 'App\\Events\\T', '{}', '{}', now())",
+    ),
+    _early(
+        store_shapes.PROOPH,
+        "prooph._4b3f9b2f0c1d_no_seq",
+        "INSERT INTO prooph._4b3f9b2f0c1d (no, event_id, event_name, payload, metadata, "
+        "created_at) VALUES ($1, gen_random_uuid(), 'T', '{}', json_build_object("
+        "'_aggregate_id', gen_random_uuid(), '_aggregate_version', 1), now())",
+    ),
+    _early(
+        store_shapes.PLAIN,
+        "app_events_id_seq",
+        "INSERT INTO app_events OVERRIDING SYSTEM VALUE "
+        "VALUES ($1, 'T', '{}', gen_random_uuid(), now())",
+    ),
 ]
-"""Those whose writers write at the same time, and hold locks."""
+"""Those whose writers write at the same time, and hold locks.
+
+Each can draw a position with a statement of its own, before the event is inserted.
+"""
 
 ONE_AFTER_ANOTHER = [
     _kept(store_shapes.COMMANDED),
@@ -86,7 +142,8 @@ AXON_POOLED = _kept(
     store_shapes.AXON_4,
     source=stores.axon("4-jpa", schema="axon", type_prefix="com.acme.", settled=Patience(0.3)),
     name="axon-pooled",
-    draws="SELECT nextval('axon.domain_event_entry_seq')",
+    # The rows that are given are at 1 and 51, and the sequence has not heard of them.
+    draws="SELECT nextval('axon.domain_event_entry_seq') + 100",
     uses="INSERT INTO axon.domain_event_entry VALUES ($1, gen_random_uuid()::text, '{}', '{}', "
     "NULL, 'com.acme.T', now()::text, gen_random_uuid()::text, 0, 'Order')",
 )

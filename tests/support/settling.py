@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.source.head import SettledHead
-from refold.source.port.current import OWN, event_source, using
+from refold.source.port.current import OWN, event_source, events, using
 from refold.source.port.event_source import EventSource
 from refold.source.reader import read_window
 from refold.source.settled.in_order import InOrder
@@ -63,6 +63,15 @@ async def session(database: Database) -> AsyncIterator[asyncpg.Connection[Any]]:
         yield connection
     finally:
         await connection.close()
+
+
+async def committed(database: Database) -> list[int]:
+    """The positions of the events of type T that are there, in order."""
+    wanted = events().c.type.in_(event_source().stored_types(["T"]))
+    async with database.log.connect() as connection:
+        position = events().c.position
+        rows = await connection.execute(select(position).where(wanted).order_by(position))
+        return list(rows.scalars())
 
 
 # -- logs, and how their writers write ---------------------------------------------------------

@@ -154,29 +154,41 @@ COMPRESSED = _eventsourcing("eventsourcing-zlib", zlib.compress, decompress=zlib
 
 
 async def _into_commanded(driver: Any, events: Sequence[Event]) -> None:
-    for event in events:
-        last = await driver.fetchval(
-            "UPDATE commanded.streams SET stream_version = stream_version + 1 WHERE stream_id = 0 "
-            "RETURNING stream_version"
-        )
-        stream = await driver.fetchval(
-            "INSERT INTO commanded.streams (stream_uuid) VALUES ($1) ON CONFLICT (stream_uuid) "
-            "DO UPDATE SET stream_version = 0 RETURNING stream_id",
-            event.stream_id,
-        )
-        name = uuid.uuid4()
-        await driver.execute(
-            "INSERT INTO commanded.events VALUES ($1, $2, NULL, NULL, $3, $4, $5)",
-            *(name, f"Elixir.Shop.{event.type}", json(event.data).encode()),
-            *(json(event.metadata).encode(), event.recorded_at),
-        )
-        await driver.executemany(
-            "INSERT INTO commanded.stream_events VALUES ($1, $2, $3, $4, $5)",
-            [
+    last = await driver.fetchval(
+        "UPDATE commanded.streams SET stream_version = stream_version + $1 WHERE stream_id = 0 "
+        "RETURNING stream_version",
+        len(events),
+    )
+    streams = await driver.fetch(
+        "INSERT INTO commanded.streams (stream_uuid) SELECT DISTINCT unnest($1::text[]) "
+        "ON CONFLICT (stream_uuid) DO UPDATE SET stream_version = 0 "
+        "RETURNING stream_uuid, stream_id",
+        [event.stream_id for event in events],
+    )
+    ids = {record["stream_uuid"]: record["stream_id"] for record in streams}
+    rows = [(uuid.uuid4(), ids[event.stream_id], event) for event in events]
+    await driver.executemany(
+        "INSERT INTO commanded.events VALUES ($1, $2, NULL, NULL, $3, $4, $5)",
+        [
+            (
+                *(name, f"Elixir.Shop.{event.type}", json(event.data).encode()),
+                *(json(event.metadata).encode(), event.recorded_at),
+            )
+            for name, _, event in rows
+        ],
+    )
+    in_all = enumerate(rows, start=last - len(events) + 1)
+    await driver.executemany(
+        "INSERT INTO commanded.stream_events VALUES ($1, $2, $3, $4, $5)",
+        [
+            place
+            for number, (name, stream, event) in in_all
+            for place in (
                 (name, stream, event.version, stream, event.version),
-                (name, 0, last, stream, event.version),
-            ],
-        )
+                (name, 0, number, stream, event.version),
+            )
+        ],
+    )
 
 
 COMMANDED = Shape(
@@ -190,21 +202,24 @@ COMMANDED = Shape(
 
 
 async def _into_rails(driver: Any, events: Sequence[Event]) -> None:
-    for event in events:
-        name = uuid.uuid4()
-        await driver.execute(
-            "INSERT INTO res.event_store_events (event_id, event_type, metadata, data, created_at) "
-            "VALUES ($1, $2, $3, $4, $5)",
-            *(name, event.type, json(event.metadata), json(event.data), _naive(event)),
-        )
-        await driver.executemany(
-            "INSERT INTO res.event_store_events_in_streams (stream, position, event_id, created_at)"
-            " VALUES ($1, $2, $3, $4)",
-            [
+    rows = [(uuid.uuid4(), event) for event in events]
+    await driver.executemany(
+        "INSERT INTO res.event_store_events (event_id, event_type, metadata, data, created_at) "
+        "VALUES ($1, $2, $3, $4, $5)",
+        [(name, e.type, json(e.metadata), json(e.data), _naive(e)) for name, e in rows],
+    )
+    await driver.executemany(
+        "INSERT INTO res.event_store_events_in_streams (stream, position, event_id, created_at)"
+        " VALUES ($1, $2, $3, $4)",
+        [
+            place
+            for name, event in rows
+            for place in (
                 (f"$by_type_{event.type}", None, name, _naive(event)),
                 (event.stream_id, event.version - 1, name, _naive(event)),
-            ],
-        )
+            )
+        ],
+    )
 
 
 RAILS = Shape(
@@ -250,8 +265,8 @@ AXON_5 = _axon(
 AXON_4 = _axon(
     "axon-4",
     partial(stores.axon, "4-jpa", settled=Patience(0.2), **_given),  # type: ignore[arg-type]
-    "INSERT INTO axon.domain_event_entry SELECT max(global_index) + 50, gen_random_uuid()::text, "
-    "$6, $5, NULL, $3, $4, $1, $2, 'Order' FROM axon.domain_event_entry",
+    "INSERT INTO axon.domain_event_entry SELECT coalesce(max(global_index), 0) + 50, "
+    "gen_random_uuid()::text, $6, $5, NULL, $3, $4, $1, $2, 'Order' FROM axon.domain_event_entry",
     "SELECT global_index FROM axon.domain_event_entry",
 )
 

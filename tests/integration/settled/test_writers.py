@@ -9,9 +9,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import select
 
-from refold.source.port.current import event_source, events
 from tests.support.databases import Database
 from tests.support.kept_stores import MARTEN_RICH, ONE_AFTER_ANOTHER, STORES
 from tests.support.settling import (
@@ -20,21 +18,14 @@ from tests.support.settling import (
     ONE_BY_ONE,
     Kept,
     Reader,
+    committed,
     name_of,
     session,
     write,
 )
-from tests.support.soaking import soak
+from tests.support.soaking import mostly_soak, soak
 
 # -- many writers ------------------------------------------------------------------------------
-
-
-async def committed(database: Database) -> list[int]:
-    wanted = events().c.type.in_(event_source().stored_types(["T"]))
-    async with database.log.connect() as connection:
-        position = events().c.position
-        rows = await connection.execute(select(position).where(wanted).order_by(position))
-        return list(rows.scalars())
 
 
 @pytest.mark.parametrize("seed", [0, 1, *soak(2, 3)])
@@ -98,7 +89,7 @@ async def concurrent(database: Database, reader: Reader) -> None:
 # -- a position that is drawn with one statement, and used with a later one --------------------
 
 
-_EARLY = [DRAWN_EARLY, *(one for one in STORES if one.draws)]
+_EARLY = [DRAWN_EARLY, *mostly_soak(*STORES, suite=2)]
 
 
 @pytest.mark.parametrize("kept", _EARLY, ids=name_of, indirect=True)
