@@ -13,13 +13,15 @@ class Page:
         file: Its file's name, without ``.md``.
         title: Its heading.
         about: What it tells of, in a sentence.
-        names: What is importable from `refold`, in the order in which it is told.
+        names: What is importable from `module`, in the order in which it is told.
+        module: Where people import it from.
     """
 
     file: str
     title: str
     about: str
     names: tuple[str, ...]
+    module: str = "refold"
 
 
 PAGES = (
@@ -92,5 +94,12 @@ PAGES = (
             *("EventSource", "Locks", "InOrder", "Marked", "Patience", "append", "NewEvent"),
             *("MirrorSource", "MirroredEvent", "RefoldPlugin"),
         ),
+    ),
+    Page(
+        "testing",
+        "Testing",
+        "What tests of projections import from `refold.testing`.",
+        ("given", "assert_fold", "assert_same_in_batches"),
+        module="refold.testing",
     ),
 )

@@ -158,8 +158,7 @@ async def _loaded(
         sql, arguments = compiled(select(*columns).where(these))
         found = dict(await driver.fetch(sql, *arguments))
     return [
-        item.filled(found.pop(item.position)) if isinstance(item, _Marker) else item
-        for item in portion
+        item.filled(found[item.position]) if isinstance(item, _Marker) else item for item in portion
     ]
 
 

@@ -194,6 +194,16 @@ async def test_a_type_whose_keys_are_not_computed_first_is_followed(
     await assert_oracle(database.engine, projection)
 
 
+async def test_a_heavy_event_of_several_keys(client: Client, database: Database) -> None:
+    """Its data are read apart from the others, also for both keys at once."""
+    projection = keyed(partitions=1)
+    heavy = {"key": "a", "n": 3, "text": "x" * 20_000}
+    await write(database.engine, [("s", "Added", {**heavy, "key": f"half {n}"}) for n in range(4)])
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "keyed")
+    assert len(await assert_oracle(database.engine, projection)) == 4
+
+
 def glance(event: Event) -> Any:
     return event.stream_id
 

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from examples.api import asking, declaring
+from examples.api import asking, declaring, testing
 from refold.projection.reading.upcasting import UPCASTERS
 
 
@@ -19,7 +19,9 @@ def own(*modules: ModuleType) -> Iterator[Callable[[], None]]:
                 yield function
 
 
-@pytest.mark.parametrize("example", [*own(asking, declaring)], ids=lambda one: one.__name__)
+@pytest.mark.parametrize(
+    "example", [*own(asking, declaring, testing)], ids=lambda one: one.__name__
+)
 def test_the_example_runs(example: Callable[[], None]) -> None:
     with UPCASTERS.set_apart():
         example()

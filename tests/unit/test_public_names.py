@@ -144,7 +144,7 @@ def test_the_reference_is_up_to_date() -> None:
 
 
 def test_the_reference_has_all_that_can_be_imported() -> None:
-    told = [name for page in PAGES for name in page.names]
+    told = [name for page in PAGES if page.module == "refold" for name in page.names]
     assert len({*told}) == len(told)
     errors = {name for name in refold.__all__ if name in CODES or name == "RefoldError"}
     errors |= WITHOUT_CODE
