@@ -70,12 +70,16 @@ MORE: dict[str, tuple[Any, ...]] = {
 }
 # Those that name no projection, take one itself, or a run that has been started.
 NAMELESS = {"close", "get_all_projections", "has_workers", "remove_schedule", "result", "watch"}
-NAMELESS |= {"get_progress", "publish", "read_snapshot"}
+NAMELESS |= {"get_progress", "publish", "read_snapshot", "explain"}
 
 
 def named() -> list[str]:
     methods = inspect.getmembers(ProjectionManager, inspect.isfunction)
-    return [name for name, _ in methods if not name.startswith("_") and name not in NAMELESS]
+    return [
+        name
+        for name, _ in methods
+        if not name.startswith("_") and name not in NAMELESS and "mirror" not in name
+    ]
 
 
 async def call(manager: ProjectionManager, method: str, *arguments: Any) -> Any:

@@ -67,7 +67,7 @@ async def test_a_rebuild_is_one_tree_from_the_command_to_its_batches(
     for name in ("StartWorkflow:Rebuild", "RunWorkflow:Rebuild", "RunActivity:refold_segment"):
         assert name in names
     batches = [span for span in tree if span.name == "refold batch"]
-    assert sum(span.attributes["refold.events"] for span in batches) == 200
+    assert sum(span.attributes["refold.events.applied"] for span in batches) == 200
     assert {span.attributes["refold.projection"] for span in batches} == {counters().name}
     activities = {span.id for span in tree if span.name == "RunActivity:refold_segment"}
     assert {span.parent for span in batches} <= activities

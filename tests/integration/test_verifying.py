@@ -100,7 +100,7 @@ async def test_without_a_live_table_all_rows_are_added(database: Database) -> No
     assert (diff.rows_live, diff.rows_shadow, diff.added) == (0, 1, 1)
     assert (diff.live_generation, diff.position) == (None, POSITION)
     assert diff.changed_percent == 100
-    assert "no live table" in str(diff.note)
+    assert "No table was live before it." in str(diff.note)
     assert (diff.folded_again, diff.folded_wrong) == (1, 0)
 
 

@@ -97,7 +97,7 @@ def test_others_are_not_taken_for_it() -> None:
     assert _named("schema.system_events; run.events; 'refold.events_of'; f'{run}.events'") == []
 
 
-_TABLE = re.compile(r"\"?refold\"?\.\"?events\b(?!_)|\bevents_position_seq\b|\brefold_events\b")
+_TABLE = re.compile(r"\"?refold\"?\.\"?events\b(?![_.])|\bevents_position_seq\b|\brefold_events\b")
 _SCHEMA = "refold.store.schema"
 
 

@@ -38,7 +38,7 @@ def batch(operation: str, projection: str, *, events: int = 0) -> Iterator[Measu
     began = time.perf_counter()
     with tracer.start_as_current_span(f"{operation} batch", attributes=about) as span:
         yield measured
-        span.set_attribute("refold.events", measured.events)
+        span.set_attribute("refold.events.applied", measured.events)
         if measured.position is not None:
             span.set_attribute("refold.position", measured.position)
     EVENTS.add(measured.events, about)

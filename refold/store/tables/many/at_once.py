@@ -146,7 +146,7 @@ def at_once_of(
     """
     if not all(isinstance(kind.base, _ATOMS) for kind in kinds.values()):
         return None
-    if not all(_is_exact(column.type) for column in table.primary_key.columns):
+    if not all(is_exact(column.type) for column in table.primary_key.columns):
         return None
     columns = {name: Array.of(kind) for name, kind in kinds.items()}
     names = [f"c{i}" for i in range(len(columns))]
@@ -158,10 +158,10 @@ def at_once_of(
     return AtOnce(sql, columns)
 
 
-def _is_exact(kind: TypeEngine[Any]) -> bool:
-    """Whether PostgreSQL tells keys of this type apart as Python does.
+def is_exact(kind: TypeEngine[Any]) -> bool:
+    """Whether PostgreSQL tells keys of this type apart as Python does, also as a plain text.
 
-    One statement must not put the same row in place twice.
+    One statement must not put the same row in place twice, and must find each that is asked for.
     """
     while isinstance(kind, TypeDecorator):
         kind = kind.load_dialect_impl(DIALECT)

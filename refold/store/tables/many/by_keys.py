@@ -25,6 +25,7 @@ from refold.projection.declaration import Row
 from refold.projection.key import Key
 from refold.runtime.database import compiled_names
 from refold.store.tables.many.array_text import Column, array_text_of
+from refold.store.tables.many.at_once import is_exact
 
 
 class ByKeys:
@@ -54,6 +55,8 @@ def by_keys_of(stored: Table, kinds: Mapping[str, Kind]) -> ByKeys | None:
     if not all(map(_is_the_drivers, kinds.values())):
         return None
     key = list(stored.primary_key.columns)
+    if not all(is_exact(column.type) for column in key):
+        return None
     made: list[tuple[str, Column]] = []
     arrays: list[ColumnElement[Any]] = []
     for column in key:
