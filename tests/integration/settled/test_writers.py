@@ -66,9 +66,13 @@ async def concurrent(database: Database, reader: Reader) -> None:
     chance = random.Random(20)
     plans = [[(chance.randint(1, 4), chance.random() < 0.8) for _ in range(20)] for _ in range(6)]
 
+    looked = asyncio.Event()
+
     async def work(plan: list[tuple[int, bool]]) -> None:
         async with session(database) as writer:
-            for events, commits in plan:
+            for number, (events, commits) in enumerate(plan):
+                if number == len(plan) // 2:  # quick writers must not be done before a look
+                    await looked.wait()
                 await writer.execute("BEGIN")
                 for _ in range(events):
                     await write(writer)
@@ -79,6 +83,8 @@ async def concurrent(database: Database, reader: Reader) -> None:
     while not working.done():
         await reader.look()
         looks += 1
+        if looks == 2:
+            looked.set()
     await working
     await reader.look()
     await reader.look()
