@@ -15,6 +15,7 @@ from refold.errors import RefoldError
 from refold.messages.search_attributes import SEARCH_ATTRIBUTES
 from refold.runtime.command import FAILED
 from refold.runtime.database import make_engine
+from refold.runtime.importing import imported
 from refold.runtime.settings import Settings, load_settings
 from refold.runtime.telemetry.logs import set_up_logging
 from refold.runtime.temporal import search_attributes
@@ -56,9 +57,7 @@ async def _register() -> str:
 
 def worker() -> None:
     """Run a worker until SIGINT or SIGTERM."""
-    from refold.worker import process
-
-    raise typer.Exit(process.main())
+    raise typer.Exit(imported("refold.worker.process").main())
 
 
 def migrate_url(url: str) -> None:
