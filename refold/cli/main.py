@@ -29,6 +29,7 @@ from refold.cli.rows.rows import rows
 from refold.cli.runs import commands, controls
 from refold.cli.status.command import status
 from refold.cli.status.projections import projections
+from refold.cli.web.command import web
 from refold.runtime.command import leave
 
 app = typer.Typer(
@@ -68,6 +69,7 @@ app.command()(stack.worker)
 app.add_typer(events.app, name="events")
 app.command()(projections)
 app.command()(status)
+app.command()(web)
 app.command()(live.start)
 app.command()(live.stop)
 app.command()(live.restart)
