@@ -20,6 +20,9 @@ from refold.runtime.threads import CALL_SECONDS
 PATIENCE_SECONDS = 600.0
 """A rolling deployment takes less."""
 
+MOST_PROCESSES = 64
+"""Of worker processes on a machine."""
+
 _JSON_EXAMPLES = {
     "backfill": '{"batch_size": 500}',
     "snapshots": '{"strategy": "automatic", "every_n_events": 1000, "keep_last": 5}',
@@ -31,6 +34,7 @@ class Settings(BaseSettings):
 
     Attributes:
         database_url: PostgreSQL that holds read models, ``refold.*`` and events.
+        worker_processes: How many processes `refold worker` keeps up.
         projections: Modules to import for projections, comma-separated in the environment.
         task_queue: Temporal task queue.
         segment_seconds: What one refold or follow activity aims to last, in seconds.
@@ -75,6 +79,7 @@ class Settings(BaseSettings):
     database_url: str | None = None
     projections: Annotated[list[str], NoDecode] = ["projections"]
     task_queue: str = Field(default="refold", min_length=1)
+    worker_processes: int = Field(default=1, ge=1, le=MOST_PROCESSES)
     segment_seconds: float = Field(default=10, gt=0, le=600)
     heartbeat_timeout_seconds: float = Field(default=10, ge=1, le=600)
     swap_patience_seconds: float = Field(default=900, ge=0)
