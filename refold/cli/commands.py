@@ -41,6 +41,7 @@ COMMANDS = (
         "status.command:status",
         "Show how projections and mirrors stand, and what to type.",
     ),
+    Command("web", "web.command:web", "Serve a page that shows how projections stand, live."),
     Command("start", "live:start", "Keep a read model up with the log, from now on."),
     Command("stop", "live:stop", "Stop following the log; the checkpoint stays."),
     Command("restart", "live:restart", "Try again at once, from the checkpoint."),

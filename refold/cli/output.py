@@ -32,6 +32,7 @@ __all__ = [
     "fail",
     "finished",
     "goes_on",
+    "json_bytes",
     "length_of",
     "print_json",
 ]
@@ -155,13 +156,18 @@ def fail(message: str, error_type: str = "Failed") -> None:
 
 def print_json(value: Any) -> None:
     """Prints a value as one JSON document."""
-    try:
-        encoded = orjson.dumps(value, default=_plain, option=orjson.OPT_INDENT_2)
-    except TypeError:  # a whole number of more than 64 bits
-        encoded = json.dumps(value, default=_plain, indent=2, ensure_ascii=False).encode()
-    sys.stdout.buffer.write(encoded)
+    sys.stdout.buffer.write(json_bytes(value, indented=True))
     sys.stdout.buffer.write(b"\n")
     sys.stdout.flush()
+
+
+def json_bytes(value: Any, *, indented: bool = False) -> bytes:
+    """A value as one JSON document, for people on several lines if it is indented."""
+    try:
+        return orjson.dumps(value, default=_plain, option=orjson.OPT_INDENT_2 if indented else None)
+    except TypeError:  # a whole number of more than 64 bits
+        indent = 2 if indented else None
+        return json.dumps(value, default=_plain, indent=indent, ensure_ascii=False).encode()
 
 
 def _plain(value: Any) -> Any:
