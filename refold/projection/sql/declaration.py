@@ -12,6 +12,7 @@ from refold.event import Event
 from refold.projection.backfill_policy import BackfillPolicy
 from refold.projection.checkpoints import Checkpoints
 from refold.projection.declaration import Projection
+from refold.projection.declared_table import TableSpec, table_of
 from refold.projection.key import Key
 from refold.projection.keys.rule import PathSpec
 from refold.projection.reading.handlers import Row
@@ -34,7 +35,7 @@ class SqlProjection(Projection):
     Args:
         name: As of a `Projection`.
         version: From 1; bump it when the select's meaning or the table changes.
-        table: A SQLAlchemy Core table. Its primary key is the projection's key.
+        table: As of a `Projection`.
         select: A function that takes the relation of events, and returns
             ``sqlalchemy.select(…)`` from it. The relation has the columns position, stream_id,
             version, type, data, metadata (both jsonb) and recorded_at, and ``key`` (``key_1``,
@@ -71,7 +72,7 @@ class SqlProjection(Projection):
         name: str,
         *,
         version: int = 1,
-        table: Table,
+        table: TableSpec,
         select: Callable[[Any], Select[Any]],
         key: PathSpec | None = None,
         types: Collection[str] | None = None,
@@ -87,6 +88,7 @@ class SqlProjection(Projection):
             )
         if isinstance(types, str) or (types is not None and not types):
             raise InvalidProjection(f"{name}: types: expected event types, or None, got {types!r}")
+        table = table_of(name, table)
         super().__init__(
             name,
             version=version,
