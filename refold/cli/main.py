@@ -19,6 +19,7 @@ from refold.cli import (
     stack,
 )
 from refold.cli import generations as generation_commands
+from refold.cli.codec import commands as codec
 from refold.cli.doctor.command import doctor
 from refold.cli.output import console
 from refold.cli.project import new
@@ -94,6 +95,7 @@ app.add_typer(snapshots.app, name="snapshots")
 app.add_typer(checkpoint.app, name="checkpoint")
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(codec.app, name="codec")
 
 
 def main() -> None:
