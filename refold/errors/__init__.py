@@ -42,6 +42,7 @@ RefoldError
 ├── NotOnThisWorker         a worker without the projection or version (another one may have it)
 ├── NotOnAnyWorker          none of the workers had it, for long enough
 ├── VersionChanged          another version of the projection was deployed during the run
+├── WorkerProcessesEnded    processes that `refold worker --processes N` keeps up, not in order
 └── Fenced                  another attempt has taken over this work
 
 Retried are TemporalUnreachable, EventsUnreachable, TargetBehind, NoThreadLeft, NotDeployed,
@@ -71,6 +72,7 @@ from refold.errors.mirrors import (
     MirrorSourceFailed,
     UnknownMirror,
 )
+from refold.errors.processes import WorkerProcessesEnded
 from refold.errors.requests import (
     InvalidRequest,
     NoSchedule,
@@ -151,5 +153,6 @@ __all__ = [
     "UnreadablePayload",
     "VerificationFailed",
     "VersionChanged",
+    "WorkerProcessesEnded",
     "WrongExpectedVersion",
 ]

@@ -123,7 +123,7 @@ async def _wait_for_approval(client: Client, database: Database, key_file: Path)
 
     async def awaiting() -> bool:
         progress = await handle.query("progress", result_type=Progress)
-        return progress.status == "awaiting_approval"
+        return bool(progress.status == "awaiting_approval")
 
     await until(awaiting)
     diff = await handle.query("diff", result_type=Diff)
