@@ -13,7 +13,6 @@ from typing import Annotated, Any, TypeVar
 
 import orjson
 import typer
-from pydantic import BaseModel
 from rich.console import Console
 from rich.text import Text
 
@@ -21,7 +20,6 @@ from refold.cli.options import known_names
 from refold.errors.codes import code_of
 from refold.errors.words import printable
 from refold.runtime.command import FAILED, explained
-from refold.runtime.telemetry.traces import set_up_tracing, tracer
 
 __all__ = [
     "CANCELLED",
@@ -117,6 +115,8 @@ def goes_on(said: str) -> None:
 def finished(work: Awaitable[T]) -> T:
     """Runs a command's coroutine; an explained error is one line and exit status 1."""
 
+    from refold.runtime.telemetry.traces import set_up_tracing, tracer
+
     command = _Command()
 
     async def awaited() -> T:
@@ -171,6 +171,8 @@ def json_bytes(value: Any, *, indented: bool = False) -> bytes:
 
 
 def _plain(value: Any) -> Any:
+    from pydantic import BaseModel
+
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     return str(value)
