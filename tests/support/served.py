@@ -34,6 +34,11 @@ class Served:
 
     http: httpx.AsyncClient
 
+    @property
+    def address(self) -> str:
+        """Where a browser finds it."""
+        return f"{self.http.base_url}"
+
     async def get(self, path: str, **options: Any) -> Any:
         """What is answered with status 200."""
         response = await self.http.get(path, **options)

@@ -14,6 +14,10 @@ export const ago = (time, now) => `${length((Date.parse(now) - Date.parse(time))
 export const moment = (time) =>
   time ? new Date(time).toLocaleString("sv-SE", { timeZoneName: "short" }) : "never";
 
+// To the minute, for tables.
+export const minute = (time) =>
+  time ? new Date(time).toLocaleString("sv-SE", { dateStyle: "short", timeStyle: "short" }) : "never";
+
 export const words = (name) => String(name).replaceAll("_", " ");
 
 const KINDS = {

@@ -4,7 +4,7 @@ import { button } from "./ask.js";
 import { bar, line } from "./chart.js";
 import { diff } from "./diff.js";
 import { box, h, table } from "./dom.js";
-import { ago, count, lag, moment, words } from "./format.js";
+import { ago, count, lag, minute, moment, words } from "./format.js";
 import { rowsAndLife } from "./life.js";
 import { chip, next, progress, trouble, versions, waits } from "./list.js";
 
@@ -22,9 +22,7 @@ function head(row, store) {
     h("p", { class: "facts" }, facts.join(" · ")),
     waits(row), trouble(row), next(row),
     row.offers.length > 0 && h("div", { class: "row" },
-      row.offers.map((action) => button(action, row.projection, { label: action === "rollback" ? "Roll back" : null }))),
-    row.events_behind !== null && [h("h3", null, "Lag"),
-      line(store.lags[row.projection] ?? [], { large: true })]);
+      row.offers.map((action) => button(action, row.projection, { label: action === "rollback" ? "Roll back" : null }))));
 }
 
 function partition([events, total, done], i) {
@@ -49,22 +47,22 @@ function generations(row, made) {
   const offered = row.offers.includes("rollback");
   const rows = made.map((one) => [
     one.generation, words(one.status === "active" ? "live" : one.status),
-    one.version === 0 ? "before Refold" : one.version, count(one.position),
-    one.rows === null ? "not counted" : count(one.rows), moment(one.created_at), moment(one.swapped_at),
     offered && row.rollback_to.includes(one.generation)
       ? button("rollback", row.projection, { to: one.generation, label: "Roll back to it", small: true }) : "",
+    one.version === 0 ? "before Refold" : one.version, count(one.position),
+    one.rows === null ? "not counted" : count(one.rows), minute(one.created_at), minute(one.swapped_at),
   ]);
   if (!rows.length) return box("Generations", h("p", { class: "none" }, "nothing was built yet"));
-  const classes = ["number", "nowrap", "number", "number", "number", "nowrap", "nowrap", "nowrap"];
+  const classes = ["number", "nowrap", "nowrap", "number", "number", "number", "nowrap", "nowrap"];
   return box("Generations",
-    table(["generation", "status", "version", "position", "rows", "built", "swapped", ""], rows, classes));
+    table(["number", "status", "", "version", "position", "rows", "built", "swapped"], rows, classes));
 }
 
 function snapshots(made) {
   if (!made.length) return box("Snapshots", h("p", { class: "none" }, "none"));
   const rows = made.map((one) => [
     count(one.position), one.kept_as, one.version, one.rows === null ? "not counted" : count(one.rows),
-    moment(one.created_at), one.trigger ?? "",
+    minute(one.created_at), one.trigger ?? "",
   ]);
   return box("Snapshots", table(["position", "kept as", "version", "rows", "made", "trigger"], rows,
     ["number", "", "number", "number", "nowrap", ""]));
@@ -78,7 +76,7 @@ function letters(row, found) {
     count(one.position), one.type,
     ...(open ? [one.stream_id, one.key === null ? "none" : one.key.join(", "),
       one.trace ? h("details", null, h("summary", null, one.error), h("pre", null, one.trace)) : one.error] : []),
-    moment(one.recorded_at),
+    minute(one.recorded_at),
   ]);
   return box("Dead letters", table(heads, rows,
     ["number", "nowrap", ...(open ? ["value", "value", "value"] : []), "nowrap"]),
@@ -88,10 +86,13 @@ function letters(row, found) {
 export function panel(row, store) {
   const found = store.details;
   const here = found?.projection === row.projection;
+  const changes = here ? diff(found.diff) : null;
+  const awaited = row.state === "awaiting_approval";
   return [
-    head(row, store), run(row),
+    head(row, store), awaited && changes, run(row), !awaited && changes,
+    row.events_behind !== null && box("Lag", line(store.lags[row.projection] ?? [], { large: true })),
     ...(here ? [
-      diff(found.diff), generations(row, found.generations), snapshots(found.snapshots),
+      generations(row, found.generations), snapshots(found.snapshots),
       letters(row, found.dead_letters), store.control && rowsAndLife(store),
     ] : []),
   ];
