@@ -18,6 +18,8 @@ from refold.engine.live.apart import Apart, Storage, Taken
 from refold.engine.live.late_events import LateEvents, record
 from refold.engine.planning import auto_start
 from refold.engine.step import Step
+from refold.engine.strides.ahead import Ahead, reading_ahead
+from refold.engine.strides.stride import strides_of
 from refold.errors import CheckpointLost, Fenced, RunEnded, TargetBehind
 from refold.messages.live import RECENT, LiveReport, LiveSegment, LiveStatus
 from refold.messages.recorded_event import RecordedEvent, brief
@@ -97,9 +99,13 @@ class LiveActivities(StepActivities):
             looking.connect() as looker,
             self._engine.connect() as writer,
             listening(looker) as bell,
+            reading_ahead(self._engine) as ahead,
         ):
             live = _Live(
-                self._engine, self._deployment, self._storage, segment, looker=looker, writer=writer
+                *(self._engine, self._deployment, self._storage, segment),
+                looker=looker,
+                writer=writer,
+                ahead=ahead,
             )
             report = await live.follow(bell, beat)
         listed = await self._listing.is_there(activity.client)
@@ -118,6 +124,7 @@ class _Live:
         *,
         looker: AsyncConnection,
         writer: AsyncConnection,
+        ahead: Ahead,
     ) -> None:
         self._engine = engine
         self._registry = deployment.registry
@@ -129,6 +136,7 @@ class _Live:
         self._name = segment.projection
         self._looker = looker
         self._writer = writer
+        self._ahead = ahead
         self._head = SettledHead()
         self._target = TargetWait()
         self._events = 0
@@ -213,6 +221,8 @@ class _Live:
         reach = batch_size * WINDOW_PER_EVENT
         self._apart = await self._storage.settle(self._writer, taken, reach=reach)
         self._head = SettledHead(max(self._head.position, follower.position))
+        if self._apart is None:  # what a batch may have written is announced, batch by batch
+            follower.strides = strides_of(follower, self._ahead)
         return follower
 
     async def _followed_by(self, active: Generation | None) -> Projection | None:
