@@ -16,6 +16,7 @@ from refold.engine.lifecycle import announcements
 from refold.engine.lifecycle.deployment import Deployment
 from refold.engine.live.apart import Apart, Storage, Taken
 from refold.engine.live.late_events import LateEvents, record
+from refold.engine.live.unfollowed import why_not
 from refold.engine.planning import auto_start
 from refold.engine.step import Step
 from refold.engine.strides.ahead import Ahead, reading_ahead
@@ -329,15 +330,6 @@ class _Live:
 
     async def _nothing_to_follow(self) -> LiveReport:
         active = await generations.active(self._looker, self._name)
-        note = "it has never been built: start a Rebuild"
-        if active is not None:
-            known = ", ".join(str(version) for version in self._registry.versions(self._name))
-            note = (
-                f"the live generation was built by version {active.version}, whose handlers are "
-                f"not registered (registered: {known}): start a Rebuild"
-            )
-            if active.position is None:
-                note = "its checkpoint is not known: start a Rebuild"
         return LiveReport(
             status=LiveStatus.NEEDS_REBUILD,
             generation=active.generation if active else None,
@@ -345,7 +337,7 @@ class _Live:
             position=active.position if active else None,
             events=self._events,
             at=await self._now(),
-            note=self._lost or note,
+            note=self._lost or why_not(active, self._registry.versions(self._name)),
             rebuild_to=await self._rebuild_to(),
             system_events=await self._recorded(),
             snapshots=await newest_first(self._looker, self._name, most=RECENT),
