@@ -15,7 +15,8 @@ from refold.errors import RefoldError
 from refold.messages.search_attributes import SEARCH_ATTRIBUTES
 from refold.runtime.command import FAILED
 from refold.runtime.database import make_engine
-from refold.runtime.settings import Settings, load_settings
+from refold.runtime.importing import imported
+from refold.runtime.settings import MOST_PROCESSES, Settings, load_settings
 from refold.runtime.telemetry.logs import set_up_logging
 from refold.runtime.temporal import search_attributes
 from refold.runtime.temporal.client import connect
@@ -23,6 +24,7 @@ from refold.stack.dev import run_until_signalled
 from refold.stack.errors import StackError
 from refold.stack.stack import Stack
 from refold.store.migrate import migrate as migrate_schema
+from refold.worker.processes.place import PROCESSES, numbered
 
 
 def migrate() -> None:
@@ -54,11 +56,23 @@ async def _register() -> str:
     return f"registered {', '.join(names)}" if names else "up to date"
 
 
-def worker() -> None:
-    """Run a worker until SIGINT or SIGTERM."""
-    from refold.worker import process
+def worker(
+    *,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST_PROCESSES,
+            help="Worker processes, each started again when it ends.",
+            show_default="REFOLD_WORKER_PROCESSES, or 1",
+        ),
+    ] = None,
+) -> None:
+    """Run a worker until SIGINT or SIGTERM.
 
-    raise typer.Exit(process.main())
+    It finishes the batches in hand. With several processes, a second signal kills them.
+    """
+    raise typer.Exit(imported("refold.worker.process").main(processes))
 
 
 def migrate_url(url: str) -> None:
@@ -75,7 +89,9 @@ def migrate_url(url: str) -> None:
 
 
 DataDir = Annotated[Path, typer.Option(help="Where the embedded servers keep their data.")]
-Workers = Annotated[int, typer.Option(min=0, max=64, help="Worker processes.")]
+Workers = Annotated[
+    int, typer.Option(min=0, max=MOST_PROCESSES, envvar=PROCESSES, help="Worker processes.")
+]
 PortBase = Annotated[
     int | None,
     typer.Option(
@@ -101,6 +117,7 @@ def dev(
         port_base=port_base,
         migrate=migrate_url,
         keywords=SEARCH_ATTRIBUTES,
+        own_to_worker=numbered,
     )
     try:
         status = run_until_signalled(stack, lambda ready: _announce(ready, data_dir))
@@ -131,7 +148,13 @@ def demo(
     except RefoldError as error:
         fail(str(error))
     with tempfile.TemporaryDirectory(prefix="refold-demo-") as directory:
-        stack = Stack(Path(directory), workers=1, migrate=migrate_url, keywords=SEARCH_ATTRIBUTES)
+        stack = Stack(
+            Path(directory),
+            workers=1,
+            migrate=migrate_url,
+            keywords=SEARCH_ATTRIBUTES,
+            own_to_worker=numbered,
+        )
 
         def show(ready: Stack) -> None:
             finished(run_demo(ready, samples, orders))

@@ -17,7 +17,7 @@ from refold.stack.lock import DataDirLock
 from refold.stack.ports import choose_ports
 from refold.stack.postgres import EmbeddedPostgres
 from refold.stack.temporal import EmbeddedTemporal
-from refold.stack.workers import Workers
+from refold.stack.workers import OwnEnvironment, Workers
 
 Server = TypeVar("Server", EmbeddedPostgres, EmbeddedTemporal)
 
@@ -33,7 +33,8 @@ class Stack:
     `migrate` is called with the database's URL once it answers, before the workers start.
     `port_base` N means the ports N (Temporal), N+1 (its UI) and N+2 (PostgreSQL); without it
     they are 7233, 8233 and 54321, each replaced by a free one when taken. `keywords` are the
-    search attributes that Temporal has.
+    search attributes that Temporal has. `own_to_worker` says what the environment of one worker has
+    that the others' have not.
     """
 
     def __init__(
@@ -44,13 +45,14 @@ class Stack:
         port_base: int | None = None,
         migrate: Migrate | None = None,
         keywords: Sequence[str] = (),
+        own_to_worker: OwnEnvironment | None = None,
     ) -> None:
         self.data_dir = data_dir.resolve()
         self._port_base = port_base
         self._migrate = migrate
         self._keywords = keywords
         self._lock = DataDirLock(self.data_dir)
-        self._workers = Workers(self.data_dir, workers)
+        self._workers = Workers(self.data_dir, workers, own_to_worker)
         self._postgres: EmbeddedPostgres | None = None
         self._temporal: EmbeddedTemporal | None = None
 

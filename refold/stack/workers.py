@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,10 @@ logger = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-m", "refold.cli.main", "worker")
 RESTART_SECONDS = 1.0
+
+OwnEnvironment = Callable[[Mapping[str, str], int], Mapping[str, str]]
+"""Of the environment that all have and a worker's number: what that one has beside it."""
+
 STOP_SECONDS = 30.0
 
 
@@ -25,11 +29,15 @@ class _Slot:
 
 
 class Workers:
-    """`count` processes of `refold worker`, logging to `<data_dir>/worker-<n>.log`, n from 1."""
+    """`count` processes of `refold worker`, logging to `<data_dir>/worker-<n>.log`, n from 1.
 
-    def __init__(self, data_dir: Path, count: int) -> None:
+    `own` says what the environment of one of them has beyond what all of them have.
+    """
+
+    def __init__(self, data_dir: Path, count: int, own: OwnEnvironment | None = None) -> None:
         self._data_dir = data_dir
         self._count = count
+        self._own: OwnEnvironment = own or (lambda shared, number: {})
         self._slots: dict[int, _Slot] = {}
         self._environment: Mapping[str, str] = {}
 
@@ -39,7 +47,7 @@ class Workers:
         return [slot.process.pid for slot in self._slots.values() if slot.process.running]
 
     def start(self, environment: Mapping[str, str]) -> None:
-        """Starts them with exactly this environment, without waiting."""
+        """Starts them with this environment and what is each one's own, without waiting."""
         self._environment = environment
         for number in range(1, self._count + 1):
             self._slots[number] = _Slot(self._launch(number))
@@ -79,7 +87,7 @@ class Workers:
             f"worker {number}",
             COMMAND,
             log=self._data_dir / f"worker-{number}.log",
-            environment=self._environment,
+            environment={**self._environment, **self._own(self._environment, number)},
         )
 
 

@@ -24,6 +24,7 @@ from refold.stack.ports import Ports, choose_ports, is_free
 from refold.stack.postgres import EmbeddedPostgres
 from refold.stack.process import ChildProcess
 from refold.stack.workers import Workers
+from refold.worker.processes.place import numbered
 from tests.support.soaking import soak
 
 DRIVER = """
@@ -258,6 +259,19 @@ def test_a_worker_that_ended_is_started_again(
     finally:
         pool.stop()
     assert not any(alive(process) for process in started)
+
+
+def test_each_worker_has_what_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import os; print(os.environ['A'], os.environ['REFOLD_WORKER_NUMBER'], flush=True)"
+    monkeypatch.setattr(workers, "COMMAND", (sys.executable, "-c", code))
+    pool = Workers(tmp_path, 2, numbered)
+    pool.start({"A": "all"})
+    try:
+        logs = [tmp_path / "worker-1.log", tmp_path / "worker-2.log"]
+        expected = ["all 1\n", "all 2\n"]
+        eventually(lambda: [log.read_text() for log in logs] == expected, "its environment")
+    finally:
+        pool.stop()
 
 
 _TALKING = (
