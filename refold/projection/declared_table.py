@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from sqlalchemy import Table, inspect
+from sqlalchemy import FromClause, Table, inspect
 
 from refold.errors import InvalidProjection
 from refold.projection.schemas import require_own_place
@@ -36,6 +36,15 @@ def table_of(name: str, declared: TableSpec) -> Table:
             "got a deferrable one: rows are put in the place of those with the same key"
         )
     return table
+
+
+def looked_up(name: str, declared: FromClause | type[Any]) -> FromClause:
+    """A table that a projection's select reads beside the events: one, or a class that has one.
+
+    Raises:
+        InvalidProjection: A class has none, or several.
+    """
+    return _mapped(f"{name}: lookups", declared) if isinstance(declared, type) else declared
 
 
 def _mapped(named: str, declared: object) -> Table:
