@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -11,9 +10,11 @@ from typing import Any, overload
 from sqlalchemy import Table
 
 from refold.errors import InvalidProjection
+from refold.errors.words import called_from
 from refold.event import Event
 from refold.projection.backfill_policy import BackfillPolicy, backfill_from, backfill_from_beginning
 from refold.projection.checkpoints import Checkpoints, as_checkpoints
+from refold.projection.declared_table import TableSpec, table_of
 from refold.projection.defaults import Defaults, Policies
 from refold.projection.fold import RowFold
 from refold.projection.key import Key
@@ -21,7 +22,7 @@ from refold.projection.keys.part import KeyPart
 from refold.projection.keys.rule import KeyRule, KeySpec, PathSpec
 from refold.projection.reading.handlers import D1, D2, Handler, Handlers, Row, TypedHandler
 from refold.projection.reading.key_fold import FoldsKey, FoldsTypedKey, KeyFold
-from refold.projection.schemas import require_own_place
+from refold.projection.reading.shapes import require_handler, require_parameters
 from refold.projection.snapshot_policy import Snapshots
 from refold.projection.system_handlers import HandlesSystemEvents
 from refold.system_events.handlers import SystemHandler
@@ -37,7 +38,8 @@ class Projection(HandlesSystemEvents):
     Args:
         name: ``[a-z][a-z0-9-]*``, at most 40 characters; unique among the registered projections.
         version: From 1; bump it when the handlers' meaning or the table changes.
-        table: A SQLAlchemy Core table. Its primary key is the projection's key.
+        table: A SQLAlchemy Core table, or a declarative class that is mapped to one, of which its
+            table counts and nothing else. Its primary key is the projection's key.
         key: Which row an event belongs to: ``"stream_id"``, a dotted path (``"data.sku"``), what
             `lower`, `split`, `day` or `month` give, a tuple of these for a composite key, or a
             function ``event -> key | list of keys | None`` (None: the event is skipped). `on` may
@@ -57,7 +59,7 @@ class Projection(HandlesSystemEvents):
         name: str,
         *,
         version: int = 1,
-        table: Table,
+        table: TableSpec,
         key: KeySpec,
         backfill: BackfillPolicy | None = None,
         checkpoints: Checkpoints | None = None,
@@ -69,19 +71,11 @@ class Projection(HandlesSystemEvents):
             )
         if version < 1:
             raise InvalidProjection(f"{name}: version: expected 1 or more, got {version}")
-        if not table.primary_key.columns:
-            raise InvalidProjection(
-                f"{name}: table {table.name!r} needs a primary key: it is the projection's key"
-            )
-        require_own_place(name, table)
-        if table.primary_key.deferrable:
-            raise InvalidProjection(
-                f"{name}: table {table.name!r}: expected a primary key that is checked at once, "
-                "got a deferrable one: rows are put in the place of those with the same key"
-            )
+        table = table_of(name, table)
         self.name = name
         self.version = version
-        self.table = table
+        self.table: Table = table
+        self.declared_at = called_from()
         own = Defaults(
             backfill=backfill or BackfillPolicy(),
             checkpoints=checkpoints or Checkpoints(),
@@ -89,6 +83,8 @@ class Projection(HandlesSystemEvents):
         )
         self.policies = Policies(name, own)
         self.key_columns: tuple[str, ...] = tuple(str(c.name) for c in table.primary_key.columns)
+        if callable(key):
+            require_parameters(f"{name}: key", key, "event")
         self._key = KeyRule(key, table)
         self.reading = Handlers(name, self._key)
         self.handlers: dict[str, Handler] = self.reading.by_type
@@ -141,8 +137,8 @@ class Projection(HandlesSystemEvents):
         Raises:
             InvalidProjection: No type is given, a type has a handler already, the key does not
                 match the table's primary key, it or the projection's is a function, the handler
-                is asynchronous (handlers are pure), a class is not one of events, or `fold_key`
-                has a function for all.
+                is no function of a row and an event, is asynchronous (handlers are pure) or
+                yields, a class is not one of events, or `fold_key` has a function for all.
         """
         if not events:
             raise InvalidProjection(f"{self.name}: on(): expected at least one event type")
@@ -153,7 +149,8 @@ class Projection(HandlesSystemEvents):
             raise InvalidProjection(f"{self.name}: on({first!r}): {wrong}") from None
 
         def register(handler: Handler) -> Handler:
-            self._require(handler, "handler", alone=self.key_fold is not None)
+            require_handler(self.name, handler)
+            self._require_alone(handler, alone=self.key_fold is None)
             self.reading.add(events, handler, parts)
             return handler
 
@@ -195,24 +192,20 @@ class Projection(HandlesSystemEvents):
             raise InvalidProjection(f"{self.name}: fold_key(): expected at least one event type")
 
         def register(function: FoldsKey) -> FoldsKey:
-            self._require(function, "fold_key()", alone=bool(self.handlers))
+            require_handler(self.name, function, "fold_key()", "events")
+            self._require_alone(function, alone=not self.handlers)
             self.key_fold = KeyFold(self.name, self._key, events, function)
             self.reading.add(events, self.key_fold.of_one)
             return function
 
         return register
 
-    def _require(self, function: Handler | FoldsKey, what: str, *, alone: bool) -> None:
-        if inspect.iscoroutinefunction(function):
-            raise InvalidProjection(
-                f"{self.name}: {what} {function.__name__!r}: expected a plain function, got an "
-                "async one: handlers are pure"
-            )
-        if alone:
+    def _require_alone(self, function: Callable[..., Any], *, alone: bool) -> None:
+        if not alone:
             raise InvalidProjection(
                 f"{self.name}: expected handlers, or one function of fold_key() alone, got "
-                f"{function.__name__!r} beside others: a key's events are folded in order, so one "
-                "function takes all of them"
+                f"{getattr(function, '__name__', function)!r} beside others: a key's events are "
+                "folded in order, so one function takes all of them"
             )
 
     def with_checkpoints(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -69,6 +70,10 @@ class Settings(BaseSettings):
         backfill: The same for backfills; JSON with fields of `refold.BackfillPolicy`.
         webhook_url: Where notifications go, as JSON with ``text``, which Slack takes; None for
             none.
+        web_token: What `refold web` asks for; None for one that it makes up and prints, where it
+            needs one.
+        payload_key_file: The keys that encrypt what crosses Temporal, see
+            `refold.runtime.payloads.keys`; None to encrypt nothing.
         log_format: ``text`` for people, or ``json``: one object a line.
     """
 
@@ -99,6 +104,8 @@ class Settings(BaseSettings):
     snapshots: Annotated[Snapshots | None, NoDecode] = None
     backfill: BackfillPolicy = BackfillPolicy()
     webhook_url: str | None = Field(default=None, repr=False)
+    web_token: str | None = Field(default=None, min_length=16, repr=False)
+    payload_key_file: Path | None = None
     log_format: Literal["text", "json"] = "text"
 
     @field_validator("snapshots", mode="before")
@@ -136,7 +143,7 @@ class Settings(BaseSettings):
             raise ValueError("expected an address such as https://hooks.example/services/…")
         return value or None
 
-    @field_validator("events", "events_url", mode="before")
+    @field_validator("events", "events_url", "web_token", "payload_key_file", mode="before")
     @classmethod
     def _none_if_empty(cls, value: object) -> object:
         return None if value == "" else value

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from refold.runtime.command import leave, run_command
+from refold.runtime.command import run_command
+from refold.runtime.leaving import leave
 from refold.worker.processes.supervisor import Supervisor
 from tests.support.forked import ForkedProcess
 from tests.support.processes import ROOT, clean_environment
