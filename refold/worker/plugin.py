@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
+from temporalio.converter import DataConverter
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import ReplayerConfig, Worker, WorkerConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
@@ -19,7 +20,12 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from refold.errors import ConfigurationError
 from refold.projection.registry import Registry
 from refold.runtime.database import make_engine
-from refold.runtime.payloads import forgiving, forgiving_converter, with_pydantic
+from refold.runtime.payloads.converter import (
+    forgiving,
+    forgiving_converter,
+    with_codec,
+    with_pydantic,
+)
 from refold.runtime.settings import Settings, load_settings
 from refold.source.port.current import use_source
 from refold.source.port.elsewhere import is_elsewhere
@@ -101,7 +107,7 @@ class RefoldPlugin(SimplePlugin):
     ) -> None:
         super().__init__(
             "refold.RefoldPlugin",
-            data_converter=with_pydantic,
+            data_converter=self._converter,
             interceptors=[StepInterceptor()],
             workflows=WORKFLOWS,
             workflow_runner=_passing_refold_through,
@@ -183,6 +189,10 @@ class RefoldPlugin(SimplePlugin):
             raise error
         return None
 
+    def _converter(self, converter: DataConverter | None) -> DataConverter:
+        settings = self._settings or load_settings()
+        return with_codec(with_pydantic(converter), settings.payload_key_file)
+
     def _part_of(self, config: WorkerConfig) -> _Part:
         client, task_queue = config["client"], config["task_queue"]
         place = (client.namespace, task_queue)
@@ -207,7 +217,7 @@ class RefoldPlugin(SimplePlugin):
                 MAX_ACTIVITIES + len(registry) + len(settings.mirrors)
             )
             self._parts[place] = _Part(
-                forgiving(client),
+                forgiving(client, settings.payload_key_file),
                 self._engine or make_engine(settings, activities=places),
                 registry,
                 settings,
