@@ -36,7 +36,7 @@ class Ratio(BaseModel):
     def aim(self) -> str:
         """The aim in words; empty for none."""
         bounds = [
-            f"{words} {bound:g}"
+            f"{words} {bound:.3g}"
             for words, bound in (("at least", self.at_least), ("at most", self.at_most))
             if bound is not None
         ]

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from refold.stack.process import ChildProcess
 from refold.stack.stack import Stack
-from refold.stack.workers import COMMAND
+from refold.stack.workers.pool import COMMAND
 
 _READY = "working on task queue"
 _SECONDS = 60.0

@@ -23,7 +23,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from bench.measuring.clocks import mebibytes, processor_seconds
 from bench.simulation.pretended import Pretended, Scale
 from refold.messages.run.life import Progress
-from refold.runtime.payloads import forgiving
+from refold.runtime.payloads.converter import forgiving
 from refold.worker.interceptors.steps import StepInterceptor
 from refold.workflows.all import WORKFLOWS
 
@@ -118,7 +118,7 @@ def _worker(client: Client, pretended: Pretended) -> Worker:
     runner = SandboxedWorkflowRunner()
     runner = replace(runner, restrictions=runner.restrictions.with_passthrough_modules("refold"))
     return Worker(
-        forgiving(client),
+        forgiving(client, None),
         task_queue=_QUEUE,
         workflows=WORKFLOWS,
         activities=pretended.activities,

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from bench.all.report import Report
-from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 
