@@ -14,6 +14,7 @@ from refold.cli import (
     live,
     log,
     release,
+    roles,
     schedule,
     snapshots,
     stack,
@@ -64,6 +65,7 @@ app.add_typer(new.app, name="new")
 app.command()(stack.dev)
 app.command()(stack.demo)
 app.command()(stack.migrate)
+app.command()(roles.roles)
 app.command()(stack.worker)
 app.add_typer(events.app, name="events")
 app.command()(projections)

@@ -21,6 +21,9 @@ from refold.cli.options import known_names
 from refold.errors.codes import code_of
 from refold.errors.words import printable
 from refold.runtime.command import FAILED, explained
+from refold.runtime.database import DATABASE_ERRORS, make_engine
+from refold.runtime.missing_rights import what_is_denied, with_right_named
+from refold.runtime.settings import load_settings
 from refold.runtime.telemetry.traces import set_up_tracing, tracer
 
 __all__ = [
@@ -123,7 +126,10 @@ def finished(work: Awaitable[T]) -> T:
             _COMMAND.set(command)
             # All that it asks of Temporal is one trace.
             with tracer.start_as_current_span(_command_line()):
-                return await work
+                try:
+                    return await work
+                except DATABASE_ERRORS as error:
+                    raise await _with_right_named(error) from error
 
     try:
         set_up_tracing()
@@ -137,6 +143,16 @@ def finished(work: Awaitable[T]) -> T:
     except Exception as error:
         fail(explained(error), type(error).__name__)
         raise AssertionError from error
+
+
+async def _with_right_named(error: Exception) -> Exception:
+    if what_is_denied(error) is None:
+        return error
+    engine = make_engine(load_settings(), activities=0)
+    try:
+        return await with_right_named(engine, error)
+    finally:
+        await engine.dispose()
 
 
 def _command_line() -> str:
