@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from refold.runtime.command import leave
-from refold.worker.process import main
+from refold.runtime.importing import imported
+from refold.runtime.leaving import leave
 
 if __name__ == "__main__":
-    leave(main())
+    leave(imported("refold.worker.process").main())

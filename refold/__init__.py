@@ -3,99 +3,82 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from refold.errors import (
-    AlreadyRunning,
-    CheckpointLost,
-    CheckpointStoreFailed,
-    ConfigurationError,
-    EventsUnreachable,
-    Fenced,
-    HandlerOverdue,
-    InvalidEventFile,
-    InvalidProjection,
-    InvalidRequest,
-    MirrorBusy,
-    MirrorConflict,
-    MirrorNotHere,
-    MirrorSourceFailed,
-    MissingRight,
-    NoRun,
-    NoSchedule,
-    NoSnapshot,
-    NotAwaited,
-    NotDeployed,
-    NoThreadLeft,
-    NotLive,
-    NotMigrated,
-    NotOnAnyWorker,
-    NotOnThisWorker,
-    PoisonEvent,
-    PredicateFailed,
-    ProjectionBusy,
-    RefoldError,
-    RightDenied,
-    RowRejected,
-    RunEnded,
-    RunFailed,
-    ScheduleExists,
-    SwapRefused,
-    TargetBehind,
-    TemporalUnreachable,
-    UnknownMirror,
-    UnknownProjection,
-    UnreadableEvent,
-    VerificationFailed,
-    VersionChanged,
-    WrongExpectedVersion,
-)
-from refold.event import Event, TypedEvent
-from refold.messages.live import LiveStatus
-from refold.messages.mirrors import MirrorLimits, MirrorStatus
-from refold.messages.run.life import BackfillResult, PartitionProgress, Phase, Progress
-from refold.messages.run.options import RunOptions
-from refold.messages.run.status import RunStatus
-from refold.predicates import predicate
-from refold.projection.backfill_policy import BackfillPolicy, backfill_from, backfill_from_beginning
-from refold.projection.checkpoints import Checkpoints
-from refold.projection.declaration import Handler, Projection, Row
-from refold.projection.defaults import Defaults
-from refold.projection.keys.derived import day, lower, month, split, week, year
-from refold.projection.reading.declared import Upcaster
-from refold.projection.reading.handlers import TypedHandler
-from refold.projection.reading.upcasting import upcast
-from refold.projection.snapshot_policy import Snapshots
-from refold.projection.sql.declaration import SqlProjection
-from refold.requests.criteria import Criteria
-from refold.requests.limits import Limits, Throttle
-from refold.requests.poison_policy import OnPoison
-from refold.requests.runs import Approval, BackfillRequest, RollbackRequest, SnapshotRequest
-from refold.system_events.events import (
-    ProjectionApprovalAwaited,
-    ProjectionBackfillCompleted,
-    ProjectionBackfillFailed,
-    ProjectionBackfillProgress,
-    ProjectionBackfillRequested,
-    ProjectionBackfillStarted,
-    ProjectionCheckpointRestored,
-    ProjectionCheckpointSaved,
-    ProjectionDeadLettered,
-    ProjectionFailed,
-    ProjectionLateEventsApplied,
-    ProjectionRestartRequested,
-    ProjectionRollbackRequested,
-    ProjectionSnapshotCreated,
-    ProjectionSnapshotRestored,
-    ProjectionStarted,
-    ProjectionStopped,
-    SystemEvent,
-)
-from refold.system_events.handlers import SystemEventContext, SystemHandler, on_system_event
-
 if TYPE_CHECKING:
+    from refold.errors import (
+        AlreadyRunning,
+        CheckpointLost,
+        CheckpointStoreFailed,
+        ConfigurationError,
+        EventsUnreachable,
+        Fenced,
+        HandlerOverdue,
+        InvalidEventFile,
+        InvalidProjection,
+        InvalidRequest,
+        MirrorBusy,
+        MirrorConflict,
+        MirrorNotHere,
+        MirrorSourceFailed,
+        MissingRight,
+        NoRun,
+        NoSchedule,
+        NoSnapshot,
+        NotAwaited,
+        NotDeployed,
+        NoThreadLeft,
+        NotLive,
+        NotMigrated,
+        NotOnAnyWorker,
+        NotOnThisWorker,
+        PoisonEvent,
+        PredicateFailed,
+        ProjectionBusy,
+        RefoldError,
+        RightDenied,
+        RowRejected,
+        RunEnded,
+        RunFailed,
+        ScheduleExists,
+        SwapRefused,
+        TargetBehind,
+        TemporalUnreachable,
+        UnknownMirror,
+        UnknownProjection,
+        UnreadableEvent,
+        UnreadablePayload,
+        VerificationFailed,
+        VersionChanged,
+        WrongExpectedVersion,
+    )
+    from refold.event import Event, TypedEvent
     from refold.manager.health import ProjectionHealth, Standing
     from refold.manager.mirroring.health import MirrorHealth
     from refold.manager.projections import ProjectionManager
     from refold.manager.run.started_run import StartedRun
+    from refold.messages.live import LiveStatus
+    from refold.messages.mirrors import MirrorLimits, MirrorStatus
+    from refold.messages.run.life import BackfillResult, PartitionProgress, Phase, Progress
+    from refold.messages.run.options import RunOptions
+    from refold.messages.run.status import RunStatus
+    from refold.predicates import predicate
+    from refold.projection.backfill_policy import (
+        BackfillPolicy,
+        backfill_from,
+        backfill_from_beginning,
+    )
+    from refold.projection.checkpoints import Checkpoints
+    from refold.projection.declaration import Handler, Projection, Row
+    from refold.projection.defaults import Defaults
+    from refold.projection.keys.derived import day, lower, month, split, week, year
+    from refold.projection.reading.declared import Upcaster
+    from refold.projection.reading.handlers import TypedHandler
+    from refold.projection.reading.upcasting import upcast
+    from refold.projection.snapshot_policy import Snapshots
+    from refold.projection.sql.declaration import SqlProjection
+    from refold.requests.criteria import Criteria
+    from refold.requests.limits import Limits, Throttle
+    from refold.requests.poison_policy import OnPoison
+    from refold.requests.runs import Approval, BackfillRequest, RollbackRequest, SnapshotRequest
     from refold.source import mirrors as mirrors
     from refold.source import stores as stores
     from refold.source.files.event_lines import UnreadableEventFile
@@ -108,6 +91,27 @@ if TYPE_CHECKING:
     from refold.source.settled.locks import Locks
     from refold.source.settled.marked import Marked
     from refold.source.settled.patience import Patience
+    from refold.system_events.events import (
+        ProjectionApprovalAwaited,
+        ProjectionBackfillCompleted,
+        ProjectionBackfillFailed,
+        ProjectionBackfillProgress,
+        ProjectionBackfillRequested,
+        ProjectionBackfillStarted,
+        ProjectionCheckpointRestored,
+        ProjectionCheckpointSaved,
+        ProjectionDeadLettered,
+        ProjectionFailed,
+        ProjectionLateEventsApplied,
+        ProjectionRestartRequested,
+        ProjectionRollbackRequested,
+        ProjectionSnapshotCreated,
+        ProjectionSnapshotRestored,
+        ProjectionStarted,
+        ProjectionStopped,
+        SystemEvent,
+    )
+    from refold.system_events.handlers import SystemEventContext, SystemHandler, on_system_event
     from refold.worker.plugin import RefoldPlugin
 
 __all__ = [
@@ -217,6 +221,7 @@ __all__ = [
     "UnknownProjection",
     "UnreadableEvent",
     "UnreadableEventFile",
+    "UnreadablePayload",
     "Upcaster",
     "VerificationFailed",
     "VersionChanged",
@@ -235,38 +240,128 @@ __all__ = [
     "year",
 ]
 
-# What needs a driver or a client: it is imported when it is first asked for.
-_LATER = {
-    "AlreadyImported": "refold.source.files.imports",
-    "EventSource": "refold.source.port.event_source",
-    "ImportConflict": "refold.source.files.importer",
-    "InOrder": "refold.source.settled.in_order",
-    "Locks": "refold.source.settled.locks",
-    "Marked": "refold.source.settled.marked",
-    "MirrorHealth": "refold.manager.mirroring.health",
-    "MirrorSource": "refold.source.mirrors.protocol",
-    "MirroredEvent": "refold.source.mirrors.protocol",
-    "NewEvent": "refold.source.log",
-    "Patience": "refold.source.settled.patience",
-    "ProjectionHealth": "refold.manager.health",
-    "ProjectionManager": "refold.manager.projections",
-    "RefoldPlugin": "refold.worker.plugin",
-    "Standing": "refold.manager.health",
-    "StartedRun": "refold.manager.run.started_run",
-    "UnexpectedVersion": "refold.source.files.importer",
-    "UnreadableEventFile": "refold.source.files.event_lines",
-    "append": "refold.source.log",
+# What is imported when a name is first asked for, so that a program pays for what it uses.
+_HOMES = {
+    "refold.errors": (
+        "AlreadyRunning",
+        "CheckpointLost",
+        "CheckpointStoreFailed",
+        "ConfigurationError",
+        "EventsUnreachable",
+        "Fenced",
+        "HandlerOverdue",
+        "InvalidEventFile",
+        "InvalidProjection",
+        "InvalidRequest",
+        "MirrorBusy",
+        "MirrorConflict",
+        "MirrorNotHere",
+        "MirrorSourceFailed",
+        "MissingRight",
+        "NoRun",
+        "NoSchedule",
+        "NoSnapshot",
+        "NoThreadLeft",
+        "NotAwaited",
+        "NotDeployed",
+        "NotLive",
+        "NotMigrated",
+        "NotOnAnyWorker",
+        "NotOnThisWorker",
+        "PoisonEvent",
+        "PredicateFailed",
+        "ProjectionBusy",
+        "RefoldError",
+        "RightDenied",
+        "RowRejected",
+        "RunEnded",
+        "RunFailed",
+        "ScheduleExists",
+        "SwapRefused",
+        "TargetBehind",
+        "TemporalUnreachable",
+        "UnknownMirror",
+        "UnknownProjection",
+        "UnreadableEvent",
+        "UnreadablePayload",
+        "VerificationFailed",
+        "VersionChanged",
+        "WrongExpectedVersion",
+    ),
+    "refold.event": ("Event", "TypedEvent"),
+    "refold.manager.health": ("ProjectionHealth", "Standing"),
+    "refold.manager.mirroring.health": ("MirrorHealth",),
+    "refold.manager.projections": ("ProjectionManager",),
+    "refold.manager.run.started_run": ("StartedRun",),
+    "refold.messages.live": ("LiveStatus",),
+    "refold.messages.mirrors": ("MirrorLimits", "MirrorStatus"),
+    "refold.messages.run.life": ("BackfillResult", "PartitionProgress", "Phase", "Progress"),
+    "refold.messages.run.options": ("RunOptions",),
+    "refold.messages.run.status": ("RunStatus",),
+    "refold.predicates": ("predicate",),
+    "refold.projection.backfill_policy": (
+        "BackfillPolicy",
+        "backfill_from",
+        "backfill_from_beginning",
+    ),
+    "refold.projection.checkpoints": ("Checkpoints",),
+    "refold.projection.declaration": ("Handler", "Projection", "Row"),
+    "refold.projection.defaults": ("Defaults",),
+    "refold.projection.keys.derived": ("day", "lower", "month", "split", "week", "year"),
+    "refold.projection.reading.declared": ("Upcaster",),
+    "refold.projection.reading.handlers": ("TypedHandler",),
+    "refold.projection.reading.upcasting": ("upcast",),
+    "refold.projection.snapshot_policy": ("Snapshots",),
+    "refold.projection.sql.declaration": ("SqlProjection",),
+    "refold.requests.criteria": ("Criteria",),
+    "refold.requests.limits": ("Limits", "Throttle"),
+    "refold.requests.poison_policy": ("OnPoison",),
+    "refold.requests.runs": ("Approval", "BackfillRequest", "RollbackRequest", "SnapshotRequest"),
+    "refold.source.files.event_lines": ("UnreadableEventFile",),
+    "refold.source.files.importer": ("ImportConflict", "UnexpectedVersion"),
+    "refold.source.files.imports": ("AlreadyImported",),
+    "refold.source.log": ("NewEvent", "append"),
+    "refold.source.mirrors.protocol": ("MirrorSource", "MirroredEvent"),
+    "refold.source.port.event_source": ("EventSource",),
+    "refold.source.settled.in_order": ("InOrder",),
+    "refold.source.settled.locks": ("Locks",),
+    "refold.source.settled.marked": ("Marked",),
+    "refold.source.settled.patience": ("Patience",),
+    "refold.system_events.events": (
+        "ProjectionApprovalAwaited",
+        "ProjectionBackfillCompleted",
+        "ProjectionBackfillFailed",
+        "ProjectionBackfillProgress",
+        "ProjectionBackfillRequested",
+        "ProjectionBackfillStarted",
+        "ProjectionCheckpointRestored",
+        "ProjectionCheckpointSaved",
+        "ProjectionDeadLettered",
+        "ProjectionFailed",
+        "ProjectionLateEventsApplied",
+        "ProjectionRestartRequested",
+        "ProjectionRollbackRequested",
+        "ProjectionSnapshotCreated",
+        "ProjectionSnapshotRestored",
+        "ProjectionStarted",
+        "ProjectionStopped",
+        "SystemEvent",
+    ),
+    "refold.system_events.handlers": ("SystemEventContext", "SystemHandler", "on_system_event"),
+    "refold.worker.plugin": ("RefoldPlugin",),
 }
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+_ROOMS = ("mirrors", "stores")
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("mirrors", "stores"):
+    if name in _ROOMS:
         return import_module(f"refold.source.{name}")
-    if name not in _LATER:
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(_LATER[name]), name)
+    found = globals()[name] = getattr(import_module(_HOME[name]), name)
     return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *_HOME, *_ROOMS})

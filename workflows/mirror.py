@@ -11,6 +11,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from refold.workflows.base.listing import Listed
+from refold.workflows.base.segments import FIRST_SECONDS, is_long, next_seconds
 from refold.workflows.base.step_listener import StepListener
 from refold.workflows.base.steps import heed_cancellation, step, uncancelled
 
@@ -34,10 +35,7 @@ with workflow.unsafe.imports_passed_through():
     from refold.requests.mirrors import MirrorRequest
     from refold.requests.validation import accept_limits, accept_request, in_words
 
-# Queries hear of a segment when it ends: soon while events come, seldom while none do.
-_FIRST_SECONDS, _MOVING_SECONDS, _IDLE_SECONDS = 2.0, 10.0, 60.0
 _LONGEST = timedelta(minutes=10)
-_LONG_HISTORY = 2000
 
 
 @workflow.defn(name="Mirror")
@@ -150,7 +148,7 @@ class Mirror(StepListener):
 
     async def _copy_on(self) -> None:
         """Copies until the mirror is cancelled."""
-        seconds = _FIRST_SECONDS
+        seconds = FIRST_SECONDS
         while not self._cancelled:
             heed_cancellation()
             await self._continue_if_long()
@@ -158,16 +156,16 @@ class Mirror(StepListener):
                 if self._progress.error is None:
                     self._change(status=MirrorStatus.PAUSED)
                 await workflow.wait_condition(
-                    lambda: not self._stands_still or self._cancelled or self._is_long
+                    lambda: not self._stands_still or self._cancelled or is_long()
                 )
-                seconds = _FIRST_SECONDS
+                seconds = FIRST_SECONDS
                 continue
             report = await self._one_segment(seconds)
             if report is None:
-                seconds = _FIRST_SECONDS
+                seconds = FIRST_SECONDS
                 continue
             moved = report.events > 0 or not report.caught_up
-            seconds = min(2 * seconds, _MOVING_SECONDS if moved else _IDLE_SECONDS)
+            seconds = next_seconds(seconds, moved=moved)
 
     @property
     def _stands_still(self) -> bool:
@@ -235,15 +233,8 @@ class Mirror(StepListener):
         )
         self._change(status=MirrorStatus.CANCELLED)
 
-    @property
-    def _is_long(self) -> bool:
-        info = workflow.info()
-        return info.is_continue_as_new_suggested() or (
-            info.get_current_history_length() >= _LONG_HISTORY
-        )
-
     async def _continue_if_long(self) -> None:
-        if not self._is_long:
+        if not is_long():
             return
         await workflow.wait_condition(workflow.all_handlers_finished)
         if self._cancelled:

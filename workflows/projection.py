@@ -10,6 +10,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from refold.workflows.base.listing import Listed
+from refold.workflows.base.segments import FIRST_SECONDS, is_long, next_seconds
 from refold.workflows.base.steps import heed_cancellation, step
 from refold.workflows.live.requests import Requests
 
@@ -39,13 +40,10 @@ with workflow.unsafe.imports_passed_through():
     from refold.requests.validation import accept_request
     from refold.system_events.events import ProjectionFailed, ProjectionStopped
 
-# Queries hear of a segment when it ends: soon while events come, seldom while none do.
-_FIRST_SECONDS, _MOVING_SECONDS, _IDLE_SECONDS = 2.0, 10.0, 60.0
 
 # How often it looks again while there is no generation to follow.
 _LOOK_AGAIN = timedelta(seconds=10)
 
-_LONG_HISTORY = 2000
 
 # How often it is tried again after a failure without anybody's doing; each pause is twice the last.
 _ATTEMPTS = 5
@@ -142,23 +140,23 @@ class Projection(Requests):
             raise ShortFailure(self._refused, type="InvalidRequest", non_retryable=True)
         self._show()
         self._begin_waiting_for_restart()
-        seconds = _FIRST_SECONDS
+        seconds = FIRST_SECONDS
         while True:
             heed_cancellation()
             await self._continue_if_long()
             if self._stopped:
                 await self._stand_still()
-                seconds = _FIRST_SECONDS
+                seconds = FIRST_SECONDS
                 continue
             self._again = False
             report = await self._follow(seconds)
             if report is None:
-                seconds = _FIRST_SECONDS
+                seconds = FIRST_SECONDS
                 continue
             await self._rebuild_if_wanted(report)
             await self._snapshot_if_due(report)
             moved = report.events > 0 or report.status is LiveStatus.CATCHING_UP
-            seconds = min(2 * seconds, _MOVING_SECONDS if moved else _IDLE_SECONDS)
+            seconds = next_seconds(seconds, moved=moved)
             if report.status is LiveStatus.NEEDS_REBUILD and not moved and not report.followed:
                 await self._pause(_LOOK_AGAIN)
 
@@ -169,7 +167,7 @@ class Projection(Requests):
             self._started = False
             await self._record(ProjectionStopped(projection=self._name), workflow.uuid4().hex)
         await workflow.wait_condition(
-            lambda: not self._stopped or self._is_long or self._unknown is not None
+            lambda: not self._stopped or is_long() or self._unknown is not None
         )
         if self._stopped and self._unknown is not None:
             # Whoever has asked by event is answered; it was only begun to carry that out.
@@ -272,16 +270,8 @@ class Projection(Requests):
         except TimeoutError:
             return
 
-    @property
-    def _is_long(self) -> bool:
-        info = workflow.info()
-        # Sooner than Temporal would: signals may come in hundreds while the last requests end.
-        return info.is_continue_as_new_suggested() or (
-            info.get_current_history_length() >= _LONG_HISTORY
-        )
-
     async def _continue_if_long(self) -> None:
-        if not self._is_long:
+        if not is_long():
             return
         # A request that is being carried out would be forgotten half-way.
         await workflow.wait_condition(workflow.all_handlers_finished)

@@ -51,10 +51,11 @@ async def _generations(name: str) -> list[dict[str, Any]]:
             known = await store.of_projection(connection, name)
     finally:
         await engine.dispose()
-    return [_plain(generation) for generation in known if generation.status != DISCARDED]
+    return [plain(generation) for generation in known if generation.status != DISCARDED]
 
 
-def _plain(generation: Generation) -> dict[str, Any]:
+def plain(generation: Generation) -> dict[str, Any]:
+    """What people are told of a generation."""
     names = (
         *("generation", "status", "version", "position", "rows", "created_at", "swapped_at"),
         *("run_id", "schema_name", "table_name"),

@@ -1,39 +1,28 @@
-"""`refold`: the command line's entry."""
+"""`refold`: the command line's entry. It imports what a command needs when that is typed."""
 
 from __future__ import annotations
 
-from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from refold.cli import (
-    checkpoint,
-    dead_letters,
-    events,
-    live,
-    log,
-    release,
-    roles,
-    schedule,
-    snapshots,
-    stack,
-)
-from refold.cli import generations as generation_commands
-from refold.cli.doctor.command import doctor
-from refold.cli.output import console
-from refold.cli.project import new
-from refold.cli.project.init import init
-from refold.cli.rows.explain import explain
-from refold.cli.rows.fold import fold
-from refold.cli.rows.rows import rows
-from refold.cli.runs import commands, controls
-from refold.cli.status.command import status
-from refold.cli.status.projections import projections
-from refold.runtime.command import leave
+from refold.cli.commands import COMMANDS, Later
+from refold.runtime.leaving import leave
+
+
+class _Commands(TyperGroup):
+    """All commands; none of them is imported yet."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for command in COMMANDS:
+            self.add_command(Later(command))
+
 
 app = typer.Typer(
     name="refold",
+    cls=_Commands,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
@@ -43,7 +32,9 @@ app = typer.Typer(
 
 def _tell_version(wanted: bool) -> None:
     if wanted:
-        console.print(f"refold {version('refold')}")
+        from importlib.metadata import version
+
+        typer.echo(f"refold {version('refold')}")
         raise typer.Exit
 
 
@@ -58,44 +49,6 @@ def refold(
     ] = False,
 ) -> None:
     """Durable backfills and rebuilds of the read models of event-sourced applications."""
-
-
-app.command()(init)
-app.add_typer(new.app, name="new")
-app.command()(stack.dev)
-app.command()(stack.demo)
-app.command()(stack.migrate)
-app.command()(roles.roles)
-app.command()(stack.worker)
-app.add_typer(events.app, name="events")
-app.command()(projections)
-app.command()(status)
-app.command()(live.start)
-app.command()(live.stop)
-app.command()(live.restart)
-app.command()(live.health)
-app.command()(doctor)
-app.command()(log.log)
-app.command()(rows)
-app.command()(explain)
-app.command()(fold)
-app.command()(commands.backfill)
-app.command()(commands.rebuild)
-app.command()(commands.rollback)
-app.command()(commands.watch)
-app.command()(controls.pause)
-app.command()(controls.resume)
-app.command()(controls.set_limits)
-app.command()(commands.cancel)
-app.command()(commands.diff)
-app.command()(commands.approve)
-app.command()(commands.reject)
-app.command()(release.release)
-app.command()(generation_commands.generations)
-app.add_typer(snapshots.app, name="snapshots")
-app.add_typer(checkpoint.app, name="checkpoint")
-app.add_typer(schedule.app, name="schedule")
-app.add_typer(dead_letters.app, name="dead-letters")
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 from refold.errors import RefoldError
-from refold.runtime.settings import load_settings
 
 Fields = dict[str, Any]
 """The fields of a request, by name, as options give them."""
@@ -63,6 +62,8 @@ def with_options(
 
 def known_names(incomplete: str) -> list[str]:
     """The registered projections whose names begin so; none when the modules cannot be loaded."""
+    from refold.runtime.settings import load_settings
+
     try:
         registry = load_settings().registry()
     except RefoldError:

@@ -13,7 +13,6 @@ from typing import Annotated, Any, TypeVar
 
 import orjson
 import typer
-from pydantic import BaseModel
 from rich.console import Console
 from rich.text import Text
 
@@ -21,10 +20,6 @@ from refold.cli.options import known_names
 from refold.errors.codes import code_of
 from refold.errors.words import printable
 from refold.runtime.command import FAILED, explained
-from refold.runtime.database import DATABASE_ERRORS, make_engine
-from refold.runtime.missing_rights import what_is_denied, with_right_named
-from refold.runtime.settings import load_settings
-from refold.runtime.telemetry.traces import set_up_tracing, tracer
 
 __all__ = [
     "CANCELLED",
@@ -37,6 +32,7 @@ __all__ = [
     "fail",
     "finished",
     "goes_on",
+    "json_bytes",
     "length_of",
     "print_json",
 ]
@@ -119,6 +115,8 @@ def goes_on(said: str) -> None:
 def finished(work: Awaitable[T]) -> T:
     """Runs a command's coroutine; an explained error is one line and exit status 1."""
 
+    from refold.runtime.telemetry.traces import set_up_tracing, tracer
+
     command = _Command()
 
     async def awaited() -> T:
@@ -128,8 +126,11 @@ def finished(work: Awaitable[T]) -> T:
             with tracer.start_as_current_span(_command_line()):
                 try:
                     return await work
-                except DATABASE_ERRORS as error:
-                    raise await _with_right_named(error) from error
+                except Exception as error:
+                    named = await _with_right_named(error)
+                    if named is error:
+                        raise
+                    raise named from error
 
     try:
         set_up_tracing()
@@ -146,8 +147,16 @@ def finished(work: Awaitable[T]) -> T:
 
 
 async def _with_right_named(error: Exception) -> Exception:
+    """The error, or one that names the right that the role lacks."""
+    if "asyncpg" not in sys.modules:
+        return error  # it has nothing to do with a database
+    from refold.runtime.missing_rights import what_is_denied, with_right_named
+
     if what_is_denied(error) is None:
         return error
+    from refold.runtime.database import make_engine
+    from refold.runtime.settings import load_settings
+
     engine = make_engine(load_settings(), activities=0)
     try:
         return await with_right_named(engine, error)
@@ -171,16 +180,23 @@ def fail(message: str, error_type: str = "Failed") -> None:
 
 def print_json(value: Any) -> None:
     """Prints a value as one JSON document."""
-    try:
-        encoded = orjson.dumps(value, default=_plain, option=orjson.OPT_INDENT_2)
-    except TypeError:  # a whole number of more than 64 bits
-        encoded = json.dumps(value, default=_plain, indent=2, ensure_ascii=False).encode()
-    sys.stdout.buffer.write(encoded)
+    sys.stdout.buffer.write(json_bytes(value, indented=True))
     sys.stdout.buffer.write(b"\n")
     sys.stdout.flush()
 
 
+def json_bytes(value: Any, *, indented: bool = False) -> bytes:
+    """A value as one JSON document, for people on several lines if it is indented."""
+    try:
+        return orjson.dumps(value, default=_plain, option=orjson.OPT_INDENT_2 if indented else None)
+    except TypeError:  # a whole number of more than 64 bits
+        indent = 2 if indented else None
+        return json.dumps(value, default=_plain, indent=indent, ensure_ascii=False).encode()
+
+
 def _plain(value: Any) -> Any:
+    from pydantic import BaseModel
+
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     return str(value)

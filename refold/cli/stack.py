@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -15,14 +17,17 @@ from refold.errors import RefoldError
 from refold.messages.search_attributes import SEARCH_ATTRIBUTES
 from refold.runtime.command import FAILED
 from refold.runtime.database import make_engine
-from refold.runtime.settings import Settings, load_settings
+from refold.runtime.importing import imported
+from refold.runtime.settings import MOST_PROCESSES, Settings, load_settings
 from refold.runtime.telemetry.logs import set_up_logging
 from refold.runtime.temporal import search_attributes
 from refold.runtime.temporal.client import connect
+from refold.runtime.temporal.pollers import Pollers
 from refold.stack.dev import run_until_signalled
 from refold.stack.errors import StackError
 from refold.stack.stack import Stack
 from refold.store.migrate import migrate as migrate_schema
+from refold.worker.processes.place import PROCESSES, numbered
 
 
 def migrate() -> None:
@@ -54,11 +59,23 @@ async def _register() -> str:
     return f"registered {', '.join(names)}" if names else "up to date"
 
 
-def worker() -> None:
-    """Run a worker until SIGINT or SIGTERM."""
-    from refold.worker import process
+def worker(
+    *,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST_PROCESSES,
+            help="Worker processes, each started again when it ends.",
+            show_default="REFOLD_WORKER_PROCESSES, or 1",
+        ),
+    ] = None,
+) -> None:
+    """Run a worker until SIGINT or SIGTERM.
 
-    raise typer.Exit(process.main())
+    It finishes the batches in hand. With several processes, a second signal kills them.
+    """
+    raise typer.Exit(imported("refold.worker.process").main(processes))
 
 
 def migrate_url(url: str) -> None:
@@ -75,7 +92,9 @@ def migrate_url(url: str) -> None:
 
 
 DataDir = Annotated[Path, typer.Option(help="Where the embedded servers keep their data.")]
-Workers = Annotated[int, typer.Option(min=0, max=64, help="Worker processes.")]
+Workers = Annotated[
+    int, typer.Option(min=0, max=MOST_PROCESSES, envvar=PROCESSES, help="Worker processes.")
+]
 PortBase = Annotated[
     int | None,
     typer.Option(
@@ -88,32 +107,55 @@ PortBase = Annotated[
 
 
 def dev(
-    *, data_dir: DataDir = Path(".refold"), workers: Workers = 1, port_base: PortBase = None
+    *,
+    data_dir: DataDir = Path(".refold"),
+    workers: Workers = 1,
+    port_base: PortBase = None,
+    reload: Annotated[
+        bool,
+        typer.Option(
+            "--reload",
+            help="Start the workers anew when Python files change, here or on PYTHONPATH.",
+        ),
+    ] = False,
 ) -> None:
     """Keep an embedded stack up until Ctrl-C.
 
     PostgreSQL, Temporal with its UI, and workers.
     """
     set_up_logging()
-    stack = Stack(
-        data_dir,
-        workers=workers,
-        port_base=port_base,
-        migrate=migrate_url,
-        keywords=SEARCH_ATTRIBUTES,
-    )
     try:
+        stack = Stack(
+            data_dir,
+            workers=workers,
+            port_base=port_base,
+            migrate=migrate_url,
+            keywords=SEARCH_ATTRIBUTES,
+            own_to_worker=numbered,
+            reload=_own_folders() if reload else (),
+            polls=lambda pid: pollers().have(pid),
+        )
+        pollers = cache(
+            lambda: Pollers(stack.temporal_address, os.environ.get("REFOLD_TASK_QUEUE") or "refold")
+        )
         status = run_until_signalled(stack, lambda ready: _announce(ready, data_dir))
     except StackError as error:
         fail(str(error))
     raise typer.Exit(status)
 
 
+def _own_folders() -> list[Path]:
+    """Where the user's own modules are imported from."""
+    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return [Path.cwd(), *(Path(one) for one in named if one and Path(one).is_dir())]
+
+
 def _announce(stack: Stack, data_dir: Path) -> None:
     for key, value in stack.environment.items():
         console.print(f"{key}={value}", soft_wrap=True)
     pids = ", ".join(str(pid) for pid in stack.worker_pids)
-    console.print(f"ready; workers: {pids or 'none'}; Ctrl-C stops everything")
+    started = f"; workers are starting: pid {pids}" if pids else "; no workers"
+    console.print(f"the servers are ready{started}; Ctrl-C stops everything")
     console.print(f"in another terminal: set -a; . {data_dir / 'env'}; set +a", soft_wrap=True)
 
 
@@ -131,7 +173,13 @@ def demo(
     except RefoldError as error:
         fail(str(error))
     with tempfile.TemporaryDirectory(prefix="refold-demo-") as directory:
-        stack = Stack(Path(directory), workers=1, migrate=migrate_url, keywords=SEARCH_ATTRIBUTES)
+        stack = Stack(
+            Path(directory),
+            workers=1,
+            migrate=migrate_url,
+            keywords=SEARCH_ATTRIBUTES,
+            own_to_worker=numbered,
+        )
 
         def show(ready: Stack) -> None:
             finished(run_demo(ready, samples, orders))

@@ -5,6 +5,7 @@ RefoldError
 ├── TemporalUnreachable     the Temporal server does not answer (now)
 ├── EventsUnreachable       the database of the events, if another one, does not answer (now)
 ├── NotMigrated             the database lacks Refold's schema, or has an older one
+├── UnreadablePayload       what came from Temporal is encrypted with a key that is not here
 ├── InvalidProjection       a projection is declared wrongly
 ├── UnknownProjection       no projection of that name is registered
 ├── InvalidRequest          a request that can never be carried out as it stands
@@ -42,6 +43,7 @@ RefoldError
 ├── NotOnThisWorker         a worker without the projection or version (another one may have it)
 ├── NotOnAnyWorker          none of the workers had it, for long enough
 ├── VersionChanged          another version of the projection was deployed during the run
+├── WorkerProcessesEnded    processes that `refold worker --processes N` keeps up, not in order
 └── Fenced                  another attempt has taken over this work
 
 Retried are TemporalUnreachable, EventsUnreachable, TargetBehind, NoThreadLeft, NotDeployed,
@@ -71,6 +73,7 @@ from refold.errors.mirrors import (
     MirrorSourceFailed,
     UnknownMirror,
 )
+from refold.errors.processes import WorkerProcessesEnded
 from refold.errors.requests import (
     InvalidRequest,
     NoSchedule,
@@ -103,6 +106,7 @@ from refold.errors.setup import (
     NotMigrated,
     TemporalUnreachable,
     UnknownProjection,
+    UnreadablePayload,
 )
 
 __all__ = [
@@ -149,7 +153,9 @@ __all__ = [
     "UnknownMirror",
     "UnknownProjection",
     "UnreadableEvent",
+    "UnreadablePayload",
     "VerificationFailed",
     "VersionChanged",
+    "WorkerProcessesEnded",
     "WrongExpectedVersion",
 ]

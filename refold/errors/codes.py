@@ -30,6 +30,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "UnknownProjection": "RF105",
         "UnknownMirror": "RF106",
         "EventsUnreachable": "RF107",
+        "UnreadablePayload": "RF108",
         "InvalidRequest": "RF201",
         "ProjectionBusy": "RF202",
         "NoSnapshot": "RF203",
@@ -72,7 +73,8 @@ CODES: Mapping[str, str] = MappingProxyType(
         "CheckpointLost": "RF513",
         "MirrorSourceFailed": "RF514",
         "MirrorNotHere": "RF515",
-        "RightDenied": "RF516",
+        "WorkerProcessesEnded": "RF516",
+        "RightDenied": "RF517",
     }
 )
 """The code of each type of error, by the type's name, as failures and system events have it."""

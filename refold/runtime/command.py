@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
-import os
 import sys
 from collections.abc import Awaitable, Callable
-from typing import NoReturn
-
-from sqlalchemy.exc import DBAPIError
-from temporalio.service import RPCError
 
 from refold.errors import RefoldError
-from refold.runtime.database import DATABASE_ERRORS
-from refold.runtime.telemetry.flushing import flush_telemetry
-from refold.runtime.telemetry.logs import set_up_logging
 
 FAILED = 1
 
@@ -27,6 +17,8 @@ def run_command(work: Callable[[], Awaitable[object]]) -> int:
     Returns:
         0 when it is done; 1 after an error that it can explain, which is printed on one line.
     """
+    from refold.runtime.telemetry.logs import set_up_logging
+
     set_up_logging()
     try:
         asyncio.run(_awaited(work))
@@ -34,22 +26,6 @@ def run_command(work: Callable[[], Awaitable[object]]) -> int:
         sys.stderr.write(f"refold: {explained(error)}\n")
         return FAILED
     return 0
-
-
-def leave(status: int) -> NoReturn:
-    """Ends the process at once, with all output written.
-
-    Temporal's client has threads of its own that may still hand results to Python while the
-    interpreter is being torn down, which aborts the process: one exit in three, with status 134
-    after all was done.
-    """
-    flush_telemetry()
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        # The reader of our output may be gone.
-        with contextlib.suppress(OSError):
-            stream.flush()
-    os._exit(status)
 
 
 async def _awaited(work: Callable[[], Awaitable[object]]) -> None:
@@ -64,6 +40,11 @@ def explained(error: Exception) -> str:
     """
     if isinstance(error, RefoldError):
         return str(error)
+    # Commands that use neither start without them.
+    from temporalio.service import RPCError
+
+    from refold.runtime.database import DATABASE_ERRORS
+
     if isinstance(error, RPCError):
         return f"Temporal refuses: {error.message}"
     if isinstance(error, DATABASE_ERRORS):
@@ -72,5 +53,7 @@ def explained(error: Exception) -> str:
 
 
 def _short(error: Exception) -> str:
+    from sqlalchemy.exc import DBAPIError
+
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     return str(cause).splitlines()[0] if str(cause) else type(cause).__name__

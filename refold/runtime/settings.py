@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -20,6 +21,9 @@ from refold.runtime.threads import CALL_SECONDS
 PATIENCE_SECONDS = 600.0
 """A rolling deployment takes less."""
 
+MOST_PROCESSES = 64
+"""Of worker processes on a machine."""
+
 _JSON_EXAMPLES = {
     "backfill": '{"batch_size": 500}',
     "snapshots": '{"strategy": "automatic", "every_n_events": 1000, "keep_last": 5}',
@@ -31,6 +35,7 @@ class Settings(BaseSettings):
 
     Attributes:
         database_url: PostgreSQL that holds read models, ``refold.*`` and events.
+        worker_processes: How many processes `refold worker` keeps up.
         projections: Modules to import for projections, comma-separated in the environment.
         task_queue: Temporal task queue.
         segment_seconds: What one refold or follow activity aims to last, in seconds.
@@ -65,6 +70,14 @@ class Settings(BaseSettings):
         backfill: The same for backfills; JSON with fields of `refold.BackfillPolicy`.
         webhook_url: Where notifications go, as JSON with ``text``, which Slack takes; None for
             none.
+        web_token: What `refold web` asks for; None for one that it makes up and prints, where it
+            needs one.
+        health_port: Where a worker answers probes, over HTTP; None for nowhere.
+        worker_deployment: The name of the deployment that workers of this code are versions of, for
+            Temporal's Worker Versioning; None for workers without versions.
+        worker_build_id: Which build of the code these workers are; with `worker_deployment`.
+        payload_key_file: The keys that encrypt what crosses Temporal, see
+            `refold.runtime.payloads.keys`; None to encrypt nothing.
         log_format: ``text`` for people, or ``json``: one object a line.
     """
 
@@ -73,6 +86,7 @@ class Settings(BaseSettings):
     database_url: str | None = None
     projections: Annotated[list[str], NoDecode] = ["projections"]
     task_queue: str = Field(default="refold", min_length=1)
+    worker_processes: int = Field(default=1, ge=1, le=MOST_PROCESSES)
     segment_seconds: float = Field(default=10, gt=0, le=600)
     heartbeat_timeout_seconds: float = Field(default=10, ge=1, le=600)
     swap_patience_seconds: float = Field(default=900, ge=0)
@@ -94,6 +108,11 @@ class Settings(BaseSettings):
     snapshots: Annotated[Snapshots | None, NoDecode] = None
     backfill: BackfillPolicy = BackfillPolicy()
     webhook_url: str | None = Field(default=None, repr=False)
+    web_token: str | None = Field(default=None, min_length=16, repr=False)
+    health_port: int | None = Field(default=None, ge=1, le=65535)
+    worker_deployment: str | None = Field(default=None, max_length=200, pattern=r"^[^./]+$")
+    worker_build_id: str | None = Field(default=None, max_length=200)
+    payload_key_file: Path | None = None
     log_format: Literal["text", "json"] = "text"
 
     @field_validator("snapshots", mode="before")
@@ -131,7 +150,11 @@ class Settings(BaseSettings):
             raise ValueError("expected an address such as https://hooks.example/services/…")
         return value or None
 
-    @field_validator("events", "events_url", mode="before")
+    @field_validator(
+        *("events", "events_url", "web_token", "payload_key_file"),
+        *("worker_deployment", "worker_build_id", "health_port"),
+        mode="before",
+    )
     @classmethod
     def _none_if_empty(cls, value: object) -> object:
         return None if value == "" else value

@@ -39,7 +39,8 @@ metadata = MetaData(
 _JSON = JSONB(none_as_null=True)
 
 
-def _now(name: str) -> Column[object]:
+def now_column(name: str) -> Column[object]:
+    """A column with the moment at which its row is written, by the database's clock."""
     return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
 
 
@@ -52,7 +53,7 @@ events = Table(
     Column("type", Text, nullable=False),
     Column("data", JSONB, nullable=False),
     Column("metadata", JSONB, nullable=False, server_default=text("'{}'")),
-    _now("recorded_at"),
+    now_column("recorded_at"),
     UniqueConstraint("stream_id", "version"),
     # Times mostly ascend with positions: a few pages tell where a date begins.
     Index(None, "recorded_at", postgresql_using="brin"),
@@ -68,7 +69,7 @@ imports = Table(
     Column("events", BigInteger, nullable=False),
     Column("first_position", BigInteger, nullable=False),
     Column("last_position", BigInteger, nullable=False),
-    _now("imported_at"),
+    now_column("imported_at"),
     Index(None, "digest"),
 )
 """One row per imported event file; `digest` is the SHA-256 of its content, unpacked."""
@@ -87,7 +88,7 @@ generations = Table(
     Column("rows", BigInteger),
     Column("built_with", _JSON),
     Column("run_id", Text),
-    _now("created_at"),
+    now_column("created_at"),
     Column("swapped_at", DateTime(timezone=True)),
     Column("discarded_at", DateTime(timezone=True)),
     Column("away", _JSON),
@@ -130,7 +131,7 @@ runs = Table(
     Column("paced_until", DateTime(timezone=True)),
     Column("holding", Text),
     Column("requested_by", Text),
-    _now("started_at"),
+    now_column("started_at"),
     Column("ended_at", DateTime(timezone=True)),
     Column("ended_by", Text),
     Column("error", Text),
@@ -189,7 +190,7 @@ dead_letters = Table(
     Column("error", Text, nullable=False),
     Column("trace", Text),
     Column("run_id", Text),
-    _now("recorded_at"),
+    now_column("recorded_at"),
     Index(None, "projection", "generation"),
 )
 """Events that a handler or key could not take; `key`, if there is one, is held in that copy."""
@@ -200,7 +201,7 @@ skipped_events = Table(
     Column("projection", Text, primary_key=True),
     Column("position", BigInteger, primary_key=True, autoincrement=False),
     Column("requested_by", Text),
-    _now("skipped_at"),
+    now_column("skipped_at"),
 )
 """Events that every fold of a projection passes over."""
 
@@ -265,8 +266,8 @@ leases = Table(
     Column("namespace", Text, nullable=False),
     Column("installation", Text),
     Column("released_by", Text),
-    _now("acquired_at"),
-    _now("renewed_at"),
+    now_column("acquired_at"),
+    now_column("renewed_at"),
 )
 """Who may write a projection: one run at a time.
 
@@ -309,7 +310,7 @@ deliveries = Table(
     Column("projection", Text, primary_key=True),
     Column("handler", Text, primary_key=True),
     Column("delivered", BigInteger, nullable=False),
-    _now("seen_at"),
+    now_column("seen_at"),
 )
 """Up to which system event (inclusive) each handler has been given a projection's events.
 
@@ -323,7 +324,7 @@ left_behind = Table(
     Column("projection", Text, primary_key=True),
     Column("item", Text, primary_key=True),
     Column("reason", Text, nullable=False),
-    _now("since"),
+    now_column("since"),
 )
 """What workers could not clear away, and why; a row goes when its reason does."""
 
@@ -334,8 +335,9 @@ deployments = Table(
     Column("projection", Text, primary_key=True),
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("queue", Text, nullable=False),
-    _now("seen_at"),
+    now_column("seen_at"),
     Column("event_types", JSONB(none_as_null=True)),
+    Column("build", Text),
     Index(None, "projection"),
 )
 """Which projections each worker has, on which task queue; a worker shows itself now and then."""

@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from refold.errors import RefoldError
 from refold.runtime.allocator import keep_little
-from refold.runtime.command import run_command
+from refold.runtime.command import FAILED, run_command
 from refold.runtime.database import make_engine
 from refold.runtime.garbage import calm_garbage_collector
 from refold.runtime.settings import Settings, load_settings
@@ -19,7 +20,11 @@ from refold.runtime.telemetry.metrics import set_up_metrics
 from refold.runtime.temporal.client import wait_until_connected
 from refold.store.checkpoints.stores import CheckpointStores
 from refold.worker.assembly import MAX_ACTIVITIES
+from refold.worker.health import Health
 from refold.worker.plugin import RefoldPlugin
+from refold.worker.processes.mortality import die_with
+from refold.worker.processes.place import supervisor
+from refold.worker.processes.supervisor import CANNOT_WORK, Supervisor
 from refold.worker.readiness import wait_until_ready
 
 logger = logging.getLogger("refold.worker")
@@ -39,6 +44,9 @@ async def run_worker(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    health = Health()
+    if settings.health_port is not None:
+        await health.serve(settings.health_port)
     ready = asyncio.create_task(_get_ready(engine))
     stopped = asyncio.create_task(stop.wait())
     try:
@@ -49,9 +57,12 @@ async def run_worker(settings: Settings) -> None:
         calm_garbage_collector()
         plugin = RefoldPlugin(settings=settings, registry=registry, engine=engine)
         async with Worker(client, task_queue=settings.task_queue, plugins=[plugin]):
+            health.not_ready = None
             await stopped
+            health.not_ready = "it finishes its batches, to end"
             logger.info("stopping: finishing the batches in hand")
     finally:
+        health.close()
         ready.cancel()
         stopped.cancel()
         await engine.dispose()
@@ -62,6 +73,39 @@ async def _get_ready(engine: AsyncEngine) -> Client:
     return await wait_until_connected()
 
 
-def main() -> int:
-    """Runs a worker as this process. Returns the exit status."""
-    return run_command(lambda: run_worker(load_settings()))
+async def _run(processes: int | None) -> None:
+    settings = load_settings()
+    count = settings.worker_processes if processes is None else processes
+    if count == 1:
+        return await run_worker(settings)
+    logger.info("keeping %d worker processes up", count)
+    return await Supervisor(count).run()
+
+
+def main(processes: int | None = None) -> int:
+    """Runs a worker as this process, or keeps several up. Returns the exit status.
+
+    Args:
+        processes: How many; what REFOLD_WORKER_PROCESSES says when left out.
+    """
+    parent = supervisor()
+    if parent is None:
+        return run_command(lambda: _run(processes))
+    die_with(parent)
+    return _run_as_one_of_several()
+
+
+def _run_as_one_of_several() -> int:
+    """The exit status tells the supervisor whether it is of any use to try again."""
+    status = FAILED
+
+    async def run() -> None:
+        nonlocal status
+        try:
+            await run_worker(load_settings())
+        except RefoldError as error:
+            if not error.retryable:
+                status = CANNOT_WORK
+            raise
+
+    return run_command(run) and status

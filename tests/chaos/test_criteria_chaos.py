@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ from tests.support.databases import Database
 from tests.support.elsewhere import PLACES
 from tests.support.mortal import mortal
 from tests.support.processes import worker_environment, worker_processes
+from tests.support.repairs import assert_repaired, outlived
 from tests.support.runs import events_upto, leftovers, rows_of, run, start
 
 KEYS = ["big", "a", "b", "ab", "ba", "Ä", "z-1", "", "ß", "9", "10"]
@@ -140,17 +140,11 @@ async def test_selected_keys_are_right_wherever_the_worker_dies(
             handle = await start(
                 client, database, "Backfill", request, workflow_id=f"{database.url}/{round_number}"
             )
-            result = asyncio.create_task(handle.result())
-            while not result.done():
-                if not worker.running:
-                    worker = workers.start()
-                await asyncio.wait([result], timeout=0.1)
-            assert result.result().status == "completed"
+            result, worker = await outlived(handle, workers, worker)
+            assert result.status == "completed"
             after = await rows_of(database.engine, mortal)
-            for key in selected | before.keys() | after.keys() | right.keys():
-                repaired = key in selected or asked.get("criteria") == "full_rebuild"
-                expected = right.get(key) if repaired else before.get(key)
-                assert after.get(key) == expected, f"{key!r} of {sorted(selected)}"
+            whole = asked.get("criteria") == "full_rebuild"
+            assert_repaired(after, before=before, right=right, selected=selected, all_keys=whole)
             assert await leftovers(database.engine) == []
     async with database.engine.connect() as connection:
         left = await connection.scalar(text("SELECT count(*) FROM refold.selected_keys"))

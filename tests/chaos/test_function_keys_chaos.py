@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from random import Random, randrange
 
@@ -16,6 +15,7 @@ from tests.chaos.test_criteria_chaos import a_criterion, a_log
 from tests.support.databases import Database
 from tests.support.keyed import KEYS, keyed
 from tests.support.processes import worker_environment, worker_processes
+from tests.support.repairs import assert_repaired, outlived
 from tests.support.runs import events_upto, leftovers, rows_of, run, start
 
 
@@ -78,17 +78,11 @@ async def test_keys_are_right_wherever_the_worker_dies(
             handle = await start(
                 client, database, "Backfill", request, workflow_id=f"{database.url}/{number}"
             )
-            result = asyncio.create_task(handle.result())
-            while not result.done():
-                if not worker.running:
-                    worker = workers.start()
-                await asyncio.wait([result], timeout=0.1)
-            assert result.result().status == "completed"
-            assert result.result().in_place != atomic or not selected
+            result, worker = await outlived(handle, workers, worker)
+            assert result.status == "completed"
+            assert result.in_place != atomic or not selected
             after = await rows_of(database.engine, projection)
-            for key in selected | before.keys() | after.keys() | right.keys():
-                repaired = key in selected or asked.get("criteria") == "full_rebuild"
-                expected = right.get(key) if repaired else before.get(key)
-                assert after.get(key) == expected, f"{key!r} of {selected}"
+            whole = asked.get("criteria") == "full_rebuild"
+            assert_repaired(after, before=before, right=right, selected=selected, all_keys=whole)
             assert await leftovers(database.engine) == []
             death.unlink(missing_ok=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 
 from tests.support.databases import Database
 from tests.support.mirrored import numbered
@@ -26,6 +27,46 @@ async def count(database: Database) -> int:
         return int(await connection.scalar(text("SELECT count(*) FROM refold.events")) or 0)
 
 
+async def more_than(database: Database, wanted: int, seconds: float) -> None:
+    """Waits until so many events have landed."""
+
+    async def has_moved() -> bool:
+        return await count(database) >= wanted
+
+    await until(has_moved, seconds)
+
+
+def stretching(client: Client, database: Database, events: int) -> dict[str, str]:
+    """The environment of workers that have a mirror of so many events."""
+    return worker_environment(
+        client,
+        database,
+        REFOLD_PROJECTIONS="tests.support.counting",
+        REFOLD_MIRRORS="tests.support.mirrored:stretch",
+        STRETCH=str(events),
+        # Deaths are noticed sooner.
+        REFOLD_HEARTBEAT_TIMEOUT_SECONDS="1",
+    )
+
+
+async def started(client: Client, database: Database, rate: int) -> WorkflowHandle[Any, Any]:
+    """The mirror, in small batches, at so many events a second."""
+    request = {"mirror": "stretch", "batch_size": 20, "events_per_second": rate}
+    return await client.start_workflow(
+        "Mirror", request, id=f"mirror/{queue(database)}", task_queue=queue(database)
+    )
+
+
+async def assert_ends_whole(
+    handle: WorkflowHandle[Any, Any], database: Database, events: int
+) -> None:
+    """The mirror is cancelled once all has landed: every event once, in order."""
+    await more_than(database, events, 90)
+    await handle.signal("cancel")
+    await asyncio.wait_for(handle.result(), 60)
+    assert await landed(database) == as_landed([numbered(number) for number in range(events)])
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("kills", "seed"), [(2, SEED), *soak((20, random.randrange(2**32)))], ids=["2", "20"]
@@ -36,43 +77,19 @@ async def test_each_event_lands_once_though_workers_are_killed(
     print(f"mirror: seed {seed}")
     chance = random.Random(seed)
     events = EVENTS_PER_KILL * (kills + 1)
-    environment = worker_environment(
-        client,
-        database,
-        REFOLD_PROJECTIONS="tests.support.counting",
-        REFOLD_MIRRORS="tests.support.mirrored:stretch",
-        STRETCH=str(events),
-        # Deaths are noticed sooner.
-        REFOLD_HEARTBEAT_TIMEOUT_SECONDS="1",
-    )
-    request = {"mirror": "stretch", "batch_size": 20, "events_per_second": 2000}
-    with worker_processes(environment, tmp_path) as workers:
+    with worker_processes(stretching(client, database, events), tmp_path) as workers:
         worker = workers.start()
-        handle = await client.start_workflow(
-            "Mirror", request, id=f"mirror/{queue(database)}", task_queue=queue(database)
-        )
+        handle = await started(client, database, rate=2000)
         seen = 0
         for number in range(kills):
-            wanted = seen + chance.randint(1, 1500)
-
-            async def has_moved(wanted: int = wanted) -> bool:
-                return await count(database) >= wanted
-
-            await until(has_moved, 60)
+            await more_than(database, seen + chance.randint(1, 1500), 60)
             # Anywhere within a batch.
             await asyncio.sleep(chance.uniform(0, 0.05))
             worker.kill()
             seen = await count(database)
             assert seen < events, f"it was over before kill {number + 1}"
             worker = workers.start()
-
-        async def is_over() -> bool:
-            return await count(database) >= events
-
-        await until(is_over, 90)
-        await handle.signal("cancel")
-        await asyncio.wait_for(handle.result(), 60)
-    assert await landed(database) == as_landed([numbered(number) for number in range(events)])
+        await assert_ends_whole(handle, database, events)
 
 
 @pytest.mark.soak
@@ -81,29 +98,12 @@ async def test_a_worker_that_was_frozen_writes_nothing_when_it_wakes(
     client: Client, database: Database, tmp_path: Path
 ) -> None:
     events = 12_000
-    environment = worker_environment(
-        client,
-        database,
-        REFOLD_PROJECTIONS="tests.support.counting",
-        REFOLD_MIRRORS="tests.support.mirrored:stretch",
-        STRETCH=str(events),
-        REFOLD_HEARTBEAT_TIMEOUT_SECONDS="1",
-    )
-    request = {"mirror": "stretch", "batch_size": 20, "events_per_second": 500}
-    with worker_processes(environment, tmp_path) as workers:
+    with worker_processes(stretching(client, database, events), tmp_path) as workers:
         first = workers.start()
-        handle = await client.start_workflow(
-            "Mirror", request, id=f"mirror/{queue(database)}", task_queue=queue(database)
-        )
+        handle = await started(client, database, rate=500)
 
-        async def copied(more: int) -> int:
-            wanted = await count(database) + more
-
-            async def has_moved() -> bool:
-                return await count(database) >= wanted
-
-            await until(has_moved, 90)
-            return wanted
+        async def copied(more: int) -> None:
+            await more_than(database, await count(database) + more, 90)
 
         await copied(1500)
         for _ in range(3):
@@ -115,7 +115,4 @@ async def test_a_worker_that_was_frozen_writes_nothing_when_it_wakes(
             first.kill()
             first = second
         await handle.execute_update("set_limits", {"events_per_second": 0})
-        await copied(events - await count(database))
-        await handle.signal("cancel")
-        await asyncio.wait_for(handle.result(), 60)
-    assert await landed(database) == as_landed([numbered(number) for number in range(events)])
+        await assert_ends_whole(handle, database, events)

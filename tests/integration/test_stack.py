@@ -18,12 +18,13 @@ import psutil
 import pytest
 from temporalio.client import Client
 
-from refold.stack import workers
 from refold.stack.errors import PortTaken, ServerEnded
 from refold.stack.ports import Ports, choose_ports, is_free
 from refold.stack.postgres import EmbeddedPostgres
 from refold.stack.process import ChildProcess
-from refold.stack.workers import Workers
+from refold.stack.workers import pool as workers
+from refold.stack.workers.pool import Workers
+from refold.worker.processes.place import numbered
 from tests.support.soaking import soak
 
 DRIVER = """
@@ -250,14 +251,27 @@ def test_a_worker_that_ended_is_started_again(
         eventually(lambda: checked_count() == 2, "the restart")
         assert pool.pids[0] == stays
         line = (
-            f"Worker 2, pid {ends}, ended with signal SIGKILL (ready?[2J); started again as pid "
-            f"{pool.pids[1]}. "
+            "worker 2 ended: signal SIGKILL after 'ready?[2J'. It was started again as pid "
+            f"{pool.pids[1]}; "
         )
         assert line in caplog.text
         started = [psutil.Process(pid) for pid in pool.pids]
     finally:
         pool.stop()
     assert not any(alive(process) for process in started)
+
+
+def test_each_worker_has_what_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import os; print(os.environ['A'], os.environ['REFOLD_WORKER_NUMBER'], flush=True)"
+    monkeypatch.setattr(workers, "COMMAND", (sys.executable, "-c", code))
+    pool = Workers(tmp_path, 2, numbered)
+    pool.start({"A": "all"})
+    try:
+        logs = [tmp_path / "worker-1.log", tmp_path / "worker-2.log"]
+        expected = ["all 1\n", "all 2\n"]
+        eventually(lambda: [log.read_text() for log in logs] == expected, "its environment")
+    finally:
+        pool.stop()
 
 
 _TALKING = (

@@ -19,7 +19,9 @@ from pathlib import Path
 from refold.stack.fork import PR_SET_PDEATHSIG
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["refold.cli.main", "refold.worker.process"])
+_FORKS.set_forkserver_preload(
+    ["refold.cli.main", "tests.support.all_commands", "refold.worker.process"]
+)
 
 
 class ForkedProcess:

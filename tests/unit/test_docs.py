@@ -155,6 +155,7 @@ def exists(name: str) -> bool:
 def test_refold_commands_and_their_options_exist(page: Path) -> None:
     from typer.main import get_command
 
+    from refold.cli.commands import Later
     from refold.cli.main import app
 
     root = get_command(app)
@@ -165,6 +166,8 @@ def test_refold_commands_and_their_options_exist(page: Path) -> None:
             assert rest, f"{_name(page)}: refold {' '.join(words)}"
             assert rest[0] in command.commands, f"{_name(page)}: refold {' '.join(words)}"
             command = command.commands[rest.pop(0)]
+            if isinstance(command, Later):
+                command = command.loaded()
         known = {
             option
             for parameter in command.params

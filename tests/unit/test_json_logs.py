@@ -52,6 +52,11 @@ async def test_in_a_step_it_says_of_what_and_how_far() -> None:
     assert after["position"] == 17
 
 
+def test_of_several_processes_it_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REFOLD_WORKER_NUMBER", "3")
+    assert line()["worker"] == 3
+
+
 def test_an_exception_is_a_field() -> None:
     try:
         raise ValueError("x")

@@ -50,11 +50,11 @@ def explain(
 
     async def look() -> Explanation:
         registry = load_settings().registry()
-        projection = _version(registry, name, version)
+        projection = version_of(registry, name, version)
         return await (await make_manager()).explain(
             projection,
             typed_key(projection, key),
-            against=None if against is None else _version(registry, name, against),
+            against=None if against is None else version_of(registry, name, against),
             after=after,
             limit=limit,
         )
@@ -67,7 +67,13 @@ def explain(
         console.print(line, soft_wrap=True)
 
 
-def _version(registry: Registry, name: str, version: int | None) -> Projection:
+def version_of(registry: Registry, name: str, version: int | None) -> Projection:
+    """A registered version of a projection; the highest when none is named.
+
+    Raises:
+        InvalidRequest: It is not registered.
+        UnknownProjection: There is no projection of that name.
+    """
     projection = registry.get(name) if version is None else registry.version(name, version)
     if projection is None:
         known = ", ".join(map(str, registry.versions(name)))
@@ -95,7 +101,7 @@ def _lines(told: Explanation) -> Iterator[str]:
             yield f"{label}there are more events: --after {life.position}"
         elif life.steps:
             yield f"{label}now: {_row(life.row, told.key)}"
-    yield _seen(told)
+    yield seen_text(told)
     for letter in told.letters:
         yield f"held by dead letter {letter.id}, event {letter.position}: {letter.error}"
 
@@ -129,7 +135,8 @@ def _row(row: Row | None, key: Row) -> str:
     return values_of({name: value for name, value in row.items() if name not in key}) or "a row"
 
 
-def _seen(told: Explanation) -> str:
+def seen_text(told: Explanation) -> str:
+    """What readers see of the row, and whether it is what its events make of it."""
     if told.generation is None:
         return f"readers see nothing yet: `refold rebuild {told.projection}` builds it"
     where = f"generation {told.generation}, built by version {told.built_by}"

@@ -7,12 +7,14 @@ from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import ColumnElement, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from refold.cli.output import errors
 from refold.cli.runs.follow import make_manager, tell_if_nobody_works
 from refold.cli.status.state import Standing, state_of
 from refold.errors import TemporalUnreachable
+from refold.manager.projections import ProjectionManager
+from refold.messages.run.life import Progress
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.runtime.database import make_engine
@@ -57,36 +59,63 @@ async def standing_of(name: str | None, tenant: str | None) -> list[Standing]:
     settings = load_settings()
     among = None if tenant is None else of_tenant(tenant, settings.tenant_path)
     registry = settings.registry()
-    wanted = list(registry) if name is None else [registry.get(name)]
     engine = make_engine(settings, activities=0)
     try:
-        await require_migrated(engine)
-        looking = engine.execution_options(isolation_level="AUTOCOMMIT")
-        async with looking.connect() as connection:
-            head = SettledHead(records=False)
-            await head.wait(connection, seconds=1)
-            rows = [
-                await _in_database(connection, registry, projection, head, among)
-                for projection in wanted
-            ]
+        rows = await in_database(engine, registry, name, among)
     finally:
         await engine.dispose()
-    await _ask_temporal(rows, tenant)
-    return [row | state_of(row) for row in rows]
-
-
-async def _ask_temporal(rows: list[Standing], tenant: str | None) -> None:
-    """Adds to rows what their workflows answer: the database does not know what they wait for."""
-    for row in rows:
-        row.update(failing=[], live=None, lag_seconds=None, next_schedule=None)
     try:
         manager = await make_manager()
     except TemporalUnreachable as error:
         known = "as the database last knew them; steps that fail are not shown"
         errors.print(f"runs are shown {known}: {error}", soft_wrap=True)
-        return
+    else:
+        await tell_if_nobody_works(manager)
+        await ask_temporal(manager, rows, tenant)
+    return [row | state_of(row) for row in rows]
+
+
+async def in_database(
+    engine: AsyncEngine,
+    registry: Registry,
+    name: str | None = None,
+    among: ColumnElement[bool] | None = None,
+) -> list[Standing]:
+    """How projections stand as far as the database knows, without `state_of`.
+
+    Args:
+        engine: The database.
+        registry: The projections.
+        name: One of them; None for all.
+        among: Only events for which this holds count as lag; None for all.
+
+    Raises:
+        NotMigrated: The schema is of another version.
+        UnknownProjection: There is no projection of that name.
+    """
+    wanted = list(registry) if name is None else [registry.get(name)]
+    await require_migrated(engine)
+    looking = engine.execution_options(isolation_level="AUTOCOMMIT")
+    async with looking.connect() as connection:
+        head = SettledHead(records=False)
+        await head.wait(connection, seconds=1)
+        return [
+            await _in_database(connection, registry, projection, head, among)
+            for projection in wanted
+        ]
+
+
+async def ask_temporal(
+    manager: ProjectionManager, rows: list[Standing], tenant: str | None = None
+) -> dict[str, Progress]:
+    """Adds to rows what their workflows answer: the database does not know what they wait for.
+
+    Returns:
+        The progress of the runs that go on, by projection.
+    """
     going = [row for row in rows if row["run"] is not None and row["held_by"]]
     answers = await asyncio.gather(*(manager.get_progress(row["held_by"]) for row in going))
+    found: dict[str, Progress] = {}
     for row, progress in zip(going, answers, strict=True):
         if progress is None:
             row["run"]["waiting_for"] = ["no worker answers for it"]
@@ -94,7 +123,7 @@ async def _ask_temporal(rows: list[Standing], tenant: str | None) -> None:
             row["run"]["status"] = progress.status.value
             row["run"]["phase"] = progress.phase.value
             row["run"]["waiting_for"] = progress.waiting_for
-    await tell_if_nobody_works(manager)
+            found[row["projection"]] = progress
     asked = [
         manager.get_health(row["projection"], row["event_types"], tenant=tenant) for row in rows
     ]
@@ -113,6 +142,7 @@ async def _ask_temporal(rows: list[Standing], tenant: str | None) -> None:
             due = schedule.next_run
             if row["projection"] == schedule.projection and due is not None and not schedule.paused:
                 row["next_schedule"] = min(due, row["next_schedule"] or due)
+    return found
 
 
 async def _in_database(
@@ -162,6 +192,11 @@ async def _in_database(
         "dead_letters": 0
         if active is None
         else await dead_letters.count(connection, projection.name, active.generation, of_letters),
+        # What Temporal may add.
+        "failing": [],
+        "live": None,
+        "lag_seconds": None,
+        "next_schedule": None,
     }
 
 

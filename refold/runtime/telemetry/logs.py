@@ -12,7 +12,11 @@ from typing import Any
 import orjson
 from opentelemetry import trace
 
+from refold.runtime.telemetry.worker_number import worker_number
+
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+# Where several write to one place.
+_TEXT_OF = "%(asctime)s worker {} %(levelname)s %(name)s: %(message)s"
 
 _ABOUT: ContextVar[dict[str, Any] | None] = ContextVar("_ABOUT", default=None)
 
@@ -34,7 +38,9 @@ def set_up_logging() -> None:
     handler = logging.StreamHandler(sys.stderr)
     # Another value is refused with the settings.
     as_json = os.environ.get("REFOLD_LOG_FORMAT") == "json"
-    handler.setFormatter(JsonFormatter() if as_json else logging.Formatter(_TEXT))
+    number = worker_number()
+    text = _TEXT if number is None else _TEXT_OF.format(number)
+    handler.setFormatter(JsonFormatter() if as_json else logging.Formatter(text))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
@@ -42,6 +48,7 @@ def set_up_logging() -> None:
 class JsonFormatter(logging.Formatter):
     """One JSON object a record; fields that are not known are left out.
 
+    ``worker`` is the number of the process, where there are several on a machine.
     In workflows and activities it has ``workflow_id`` and ``run_id``; in a run's steps also
     ``projection`` and, once something is committed, ``position``; within a span ``trace_id`` and
     ``span_id``.
@@ -54,6 +61,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
+            "worker": worker_number(),
             **_of_temporal(),
             **(_ABOUT.get() or {}),
             **_of_trace(),

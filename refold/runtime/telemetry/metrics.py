@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from opentelemetry import metrics
@@ -22,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 EXPORTERS = ("otlp", "prometheus")
 """What OTEL_METRICS_EXPORTER may name."""
+
+PROMETHEUS_PORT = "OTEL_EXPORTER_PROMETHEUS_PORT"
+_PORT = "9464"
 
 PROJECTION = "refold.projection"
 OPERATION = "refold.operation"
@@ -98,12 +102,24 @@ def _reader(exporter: str) -> MetricReader:
     return _served()
 
 
+def prometheus_port(environment: Mapping[str, str]) -> int | None:
+    """The port at which a worker with this environment is to serve metrics; None for nowhere.
+
+    One that is none is left for the worker to refuse.
+    """
+    named = environment.get("OTEL_METRICS_EXPORTER", "").lower().split(",")
+    said = environment.get(PROMETHEUS_PORT) or _PORT
+    if "prometheus" not in map(str.strip, named) or not said.isdecimal():
+        return None
+    return int(said)
+
+
 def _served() -> MetricReader:
     from opentelemetry.exporter.prometheus import PrometheusMetricReader
     from prometheus_client import start_http_server
 
     host = os.environ.get("OTEL_EXPORTER_PROMETHEUS_HOST") or "localhost"
-    said = os.environ.get("OTEL_EXPORTER_PROMETHEUS_PORT") or "9464"
+    said = os.environ.get(PROMETHEUS_PORT) or _PORT
     if not said.isdecimal() or not int(said) < 2**16:
         raise ConfigurationError(
             f"OTEL_EXPORTER_PROMETHEUS_PORT: expected a number up to 65535, got {said!r}"

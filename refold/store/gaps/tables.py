@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, DateTime, Identity, Table, Text, func
+from sqlalchemy import BigInteger, Column, Identity, Table, Text
 
-from refold.store.schema import metadata
-
-
-def _moment(name: str) -> Column[object]:
-    return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
-
+from refold.store.schema import metadata, now_column
 
 passed_to = Table(
     "passed_to",
@@ -25,7 +20,7 @@ passed_gaps = Table(
     Column("source", Text, primary_key=True),
     Column("low", BigInteger, primary_key=True, autoincrement=False),
     Column("high", BigInteger, nullable=False),
-    _moment("passed_at"),
+    now_column("passed_at"),
 )
 """Positions from `low` to `high` (inclusive) that were passed although nobody had used them."""
 
@@ -35,6 +30,6 @@ late_events = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("source", Text, nullable=False),
     Column("position", BigInteger, nullable=False),
-    _moment("found_at"),
+    now_column("found_at"),
 )
 """Events that appeared in a gap after it was passed, in the order in which they were found."""

@@ -1,0 +1,1 @@
+"""refold web: one page in a browser, live."""
