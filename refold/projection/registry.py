@@ -41,6 +41,10 @@ class Registry:
     Raises:
         InvalidProjection: Two have one name, one table, or settings that contradict one another;
             or upcasters leave events on the way to the newest version.
+
+    Attributes:
+        build: Of which build of the code they are (``deployment.build``), where workers are
+            versioned; None elsewhere. Steps of its runs come to workers of that build only.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Registry:
         defaults: Defaults | None = None,
         environment: Defaults | None = None,
     ) -> None:
+        self.build: str | None = None
         behind = defaults or Defaults(), environment or Defaults()
         self._versions: dict[str, dict[int, Projection]] = {}
         self._system_handlers: dict[str, SystemHandler] = {}
