@@ -43,7 +43,9 @@ class Application:
         command.init(Config(str(folder / "alembic.ini")), str(folder / "migrations"))
         self._config = Config()  # of no file: that would set this process's logging up
         env = folder / "migrations/env.py"
-        whole = env.read_text().replace("target_metadata = None", CONFIGURED.partition("context.")[0])
+        whole = env.read_text().replace(
+            "target_metadata = None", CONFIGURED.partition("context.")[0]
+        )
         assert _OLD in whole
         (configured,) = re.findall(r"context\.configure\(.*?^\)\n", CONFIGURED, re.M | re.S)
         indented = configured.replace("\n", "\n        ").rstrip()
