@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -116,6 +117,16 @@ def projection_on() -> None:
     @revenue.on("ItemDiscontinued", key="stream_id")
     def gone(row: Row | None, event: Event) -> None:
         return None
+
+
+def projection_fold_key() -> None:
+    """Many events of a key at once, in place of handlers."""
+    revenue = _revenue()
+
+    @revenue.fold_key("ItemAdded")
+    def added(row: Row | None, events: Sequence[Event]) -> Row:
+        total = row["total"] if row else Decimal(0)
+        return {"total": total + sum(Decimal(event.data["price"]) for event in events)}
 
 
 def typed_event() -> None:
