@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install api demo dev unit test soak load live follow slow snapshots sources keys sql rebuild peer billion lint bench page lock clean
+.PHONY: help install api demo dev unit test soak load live follow slow snapshots sources keys folds sql rebuild peer billion lint bench page lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -54,6 +54,9 @@ snapshots: $(READY) ## what automatic snapshots cost a live read model, and what
 
 keys: $(READY) ## a key that is a function, relative to the same key as a path
 	$(BIN)/python -m bench.function_keys
+
+folds: $(READY) ## a function for a key's events at once, relative to handlers
+	$(BIN)/python -m bench.at_once
 
 sources: $(READY) ## rebuilds from other tables of events, relative to Refold's own
 	$(BIN)/python -m bench.sources
