@@ -24,6 +24,7 @@ from tests.support.events import some
 from tests.support.letters import failed
 from tests.support.live import until_status
 from tests.support.runs import leftovers, queue, run, start, until, working, write
+from tests.support.soaking import mostly_soak
 
 
 @pytest.fixture
@@ -61,14 +62,14 @@ COMPLETED, RUNNING = WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.
 
 # By workflow ids of their own: other tests use the usual ones at the same time.
 REFUSED: dict[str, tuple[type[RefoldError], Asks]] = {
+    "nothing to go back to": (RunFailed, lambda m: m.rollback_projection("counters")),
     "no such projection": (UnknownProjection, lambda m: m.rebuild("countres")),
     "no batch size": (InvalidRequest, lambda m: m.rebuild("counters", batch_size=-1)),
-    "nothing to go back to": (RunFailed, lambda m: m.rollback_projection("counters")),
     "beyond the log": (RunFailed, lambda m: m.rebuild("counters", as_of=10_000)),
 }
 
 
-@pytest.mark.parametrize("what", REFUSED)
+@pytest.mark.parametrize("what", mostly_soak(*REFUSED, suite=1))
 async def test_who_asks_is_told_and_the_list_stays_clean(
     client: Client, database: Database, manager: ProjectionManager, what: str
 ) -> None:
@@ -101,6 +102,7 @@ async def test_a_projection_that_is_held_is_refused_before_anything_is_started(
     await holding.result()
 
 
+@pytest.mark.soak
 async def test_a_lease_whose_workflow_has_ended_refuses_nobody(
     client: Client, database: Database, manager: ProjectionManager
 ) -> None:
@@ -112,6 +114,7 @@ async def test_a_lease_whose_workflow_has_ended_refuses_nobody(
     assert (await manager.rebuild("counters")).status == "completed"
 
 
+@pytest.mark.soak
 async def test_what_began_and_failed_stays(
     client: Client, database: Database, manager: ProjectionManager
 ) -> None:

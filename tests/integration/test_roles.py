@@ -25,7 +25,6 @@ ALL = {**NEEDS, **NEEDS_OF_MIRRORS}
 _IN_SUITE: set[Right] = {
     ("worker", "schema", "refold", "USAGE"),
     ("worker", "table", "refold.leases", "DELETE"),
-    ("worker", "table", "refold.system_events", "INSERT"),
     ("operator", "table", "refold.snapshots", "UPDATE"),
     ("reader", "schema", "public", "USAGE"),
     ("appender", "table", "refold.events", "INSERT"),

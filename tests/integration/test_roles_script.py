@@ -33,6 +33,7 @@ from tests.support.roles import (
     url_as,
 )
 from tests.support.runs import assert_oracle, leftovers, rows_of, run, working, write
+from tests.support.soaking import soak
 
 FORBIDDEN = [
     ("reader", "UPDATE public.counters SET count = 0"),
@@ -98,6 +99,7 @@ async def test_what_is_no_roles_own_is_refused(database: Database, built: Roles)
             await connection.close()
 
 
+@pytest.mark.soak  # in the suite, the acceptance tests read so
 async def test_a_readers_right_outlives_swaps(
     client: Client, database: Database, built: Roles
 ) -> None:
@@ -172,7 +174,7 @@ async def _has_all_rights(database: Database, roles: Roles) -> None:
     assert wanted == {one for one in found if one[1] == "table" and one[3] != "OWNER"}
 
 
-@pytest.mark.parametrize("who", ["the migrator", "a superuser"])
+@pytest.mark.parametrize("who", ["the migrator", *soak("a superuser")])
 async def test_migrating_gives_rights_on_what_is_new(database: Database, who: str) -> None:
     await as_superuser(database, "DROP SCHEMA refold CASCADE")
     roles = await give_roles(database)  # before there is any table
