@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install api demo dev unit test soak load live follow slow snapshots sources keys sql lint bench lock clean
+.PHONY: help install api demo dev unit test soak load live follow slow snapshots sources keys sql lint pictures bench lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -71,6 +71,9 @@ lint: $(READY) ## ruff and mypy --strict
 
 api: $(READY) ## docs/api/ anew from docstrings and examples
 	$(BIN)/python -m tools.api_reference
+
+pictures: $(READY) ## docs/pictures/ anew, from real pages in a headless Chromium
+	$(BIN)/python -m tools.pictures
 
 bench: $(READY) ## one million events, measured against one INSERT … SELECT … GROUP BY
 	$(BIN)/python -m bench.rebuild
