@@ -80,7 +80,8 @@ bench: $(READY) ## one million events, measured against one INSERT â€¦ SELECT â€
 
 lock: ## resolve requirements.lock again (needs uv)
 	uv pip compile pyproject.toml --extra stack --extra web --extra redis --extra dynamodb \
-		--extra cosmos --extra kurrentdb --group dev --universal --python-version 3.11 --generate-hashes \
+		--extra cosmos --extra kurrentdb --extra encryption --group dev --universal \
+		--python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header --quiet -o requirements.lock
 
 clean: ## remove .venv, caches and the embedded data

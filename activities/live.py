@@ -16,8 +16,11 @@ from refold.engine.lifecycle import announcements
 from refold.engine.lifecycle.deployment import Deployment
 from refold.engine.live.apart import Apart, Storage, Taken
 from refold.engine.live.late_events import LateEvents, record
+from refold.engine.live.unfollowed import why_not
 from refold.engine.planning import auto_start
 from refold.engine.step import Step
+from refold.engine.strides.ahead import Ahead, reading_ahead
+from refold.engine.strides.stride import strides_of
 from refold.errors import CheckpointLost, Fenced, RunEnded, TargetBehind
 from refold.messages.live import RECENT, LiveReport, LiveSegment, LiveStatus
 from refold.messages.recorded_event import RecordedEvent, brief
@@ -97,9 +100,13 @@ class LiveActivities(StepActivities):
             looking.connect() as looker,
             self._engine.connect() as writer,
             listening(looker) as bell,
+            reading_ahead(self._engine) as ahead,
         ):
             live = _Live(
-                self._engine, self._deployment, self._storage, segment, looker=looker, writer=writer
+                *(self._engine, self._deployment, self._storage, segment),
+                looker=looker,
+                writer=writer,
+                ahead=ahead,
             )
             report = await live.follow(bell, beat)
         listed = await self._listing.is_there(activity.client)
@@ -118,6 +125,7 @@ class _Live:
         *,
         looker: AsyncConnection,
         writer: AsyncConnection,
+        ahead: Ahead,
     ) -> None:
         self._engine = engine
         self._registry = deployment.registry
@@ -129,6 +137,7 @@ class _Live:
         self._name = segment.projection
         self._looker = looker
         self._writer = writer
+        self._ahead = ahead
         self._head = SettledHead()
         self._target = TargetWait()
         self._events = 0
@@ -213,6 +222,8 @@ class _Live:
         reach = batch_size * WINDOW_PER_EVENT
         self._apart = await self._storage.settle(self._writer, taken, reach=reach)
         self._head = SettledHead(max(self._head.position, follower.position))
+        if self._apart is None:  # what a batch may have written is announced, batch by batch
+            follower.strides = strides_of(follower, self._ahead)
         return follower
 
     async def _followed_by(self, active: Generation | None) -> Projection | None:
@@ -319,15 +330,6 @@ class _Live:
 
     async def _nothing_to_follow(self) -> LiveReport:
         active = await generations.active(self._looker, self._name)
-        note = "it has never been built: start a Rebuild"
-        if active is not None:
-            known = ", ".join(str(version) for version in self._registry.versions(self._name))
-            note = (
-                f"the live generation was built by version {active.version}, whose handlers are "
-                f"not registered (registered: {known}): start a Rebuild"
-            )
-            if active.position is None:
-                note = "its checkpoint is not known: start a Rebuild"
         return LiveReport(
             status=LiveStatus.NEEDS_REBUILD,
             generation=active.generation if active else None,
@@ -335,7 +337,7 @@ class _Live:
             position=active.position if active else None,
             events=self._events,
             at=await self._now(),
-            note=self._lost or note,
+            note=self._lost or why_not(active, self._registry.versions(self._name)),
             rebuild_to=await self._rebuild_to(),
             system_events=await self._recorded(),
             snapshots=await newest_first(self._looker, self._name, most=RECENT),

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import statistics
@@ -32,6 +33,8 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from bench.followed import indexed, keyed
 from refold.cli.stack import migrate_url
 from refold.engine.folding.follower import take
+from refold.engine.strides.ahead import reading_ahead
+from refold.engine.strides.stride import strides_of
 from refold.manager.projections import ProjectionManager
 from refold.projection.declaration import Projection
 from refold.projection.sql.declaration import followed_at_once
@@ -82,24 +85,34 @@ class Clock:
     """Measures from when it is made.
 
     Args:
-        pids: PostgreSQL's processes.
+        pid: One of PostgreSQL's processes: it and those beside it are measured.
     """
 
-    def __init__(self, *pids: int) -> None:
-        self._pids = pids
-        self._began = self._now()
+    def __init__(self, pid: int) -> None:
+        self._parent = _stat(pid)[1]
+        self._began = time.perf_counter(), time.process_time()
+        self._there = self._processes()
 
-    def _now(self) -> tuple[float, float, float]:
-        there = sum(map(_seconds_of, self._pids))
-        return time.perf_counter(), time.process_time(), there
+    def _processes(self) -> dict[str, float]:
+        """The seconds of each of PostgreSQL's processes."""
+        found = {}
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                fields = _stat(path.name)
+                if fields[1] == self._parent:
+                    ticks = sum(map(int, fields[11:13]))
+                    found[path.name] = ticks / os.sysconf("SC_CLK_TCK")
+        return found
 
     def took(self) -> Took:
-        return Took(*(b - a for a, b in zip(self._began, self._now(), strict=True)))
+        passed, here = time.perf_counter() - self._began[0], time.process_time() - self._began[1]
+        now = self._processes()
+        there = sum(seconds - self._there.get(pid, 0) for pid, seconds in now.items())
+        return Took(passed, here, there)
 
 
-def _seconds_of(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+def _stat(pid: int | str) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 async def empty(driver: asyncpg.Connection[Any], table: str) -> None:
@@ -117,10 +130,12 @@ async def follow(engine: AsyncEngine, projection: Projection, head: int) -> Took
             assert active is not None
             size = followed_at_once(projection)
             follower = await take(connection, projection, active.generation, size, Poison())
-        clock = Clock(driver.get_server_pid())
-        while follower.position < head:
-            await follower.commit_batch(connection, head)
-        return clock.took()
+        async with reading_ahead(engine) as ahead:
+            follower.strides = strides_of(follower, ahead)
+            clock = Clock(driver.get_server_pid())
+            while follower.position < head:
+                await follower.commit_batch(connection, head)
+            return clock.took()
 
 
 async def by_hand(driver: asyncpg.Connection[Any], table: str, head: int) -> Took:

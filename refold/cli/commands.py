@@ -80,6 +80,7 @@ COMMANDS = (
     Command("checkpoint", "checkpoint:app", "See how far a read model is, or set it back."),
     Command("schedule", "schedule:app", "Backfills by the calendar."),
     Command("dead-letters", "dead_letters:app", "Poison events that were set aside."),
+    Command("codec", "codec.commands:app", "Encrypt what crosses Temporal."),
 )
 
 

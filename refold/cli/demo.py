@@ -9,7 +9,6 @@ from rich.table import Table
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from refold.cli.output import console
 from refold.cli.runs.follow import follow_with_bar, summary
@@ -18,6 +17,7 @@ from refold.manager.projections import ProjectionManager
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.runtime.database import make_engine
+from refold.runtime.payloads.converter import make_data_converter
 from refold.runtime.settings import Settings, load_settings
 from refold.source.files.sample_shop import seed_shop
 from refold.stack.stack import Stack
@@ -57,9 +57,8 @@ async def run_demo(stack: Stack, registry: Registry, orders: int) -> None:
             f"\na sample shop: {events:,} events of {orders:,} orders, "
             f"written in {time.monotonic() - began:.1f} s\n"
         )
-        client = await Client.connect(
-            stack.temporal_address, data_converter=pydantic_data_converter
-        )
+        data_converter = make_data_converter(load_settings().payload_key_file)
+        client = await Client.connect(stack.temporal_address, data_converter=data_converter)
         async with ProjectionManager(client, stack.database_url) as manager:
             for name in _SAMPLES:
                 run = await manager.start_rebuild(name)

@@ -5,6 +5,7 @@ RefoldError
 ├── TemporalUnreachable     the Temporal server does not answer (now)
 ├── EventsUnreachable       the database of the events, if another one, does not answer (now)
 ├── NotMigrated             the database lacks Refold's schema, or has an older one
+├── UnreadablePayload       what came from Temporal is encrypted with a key that is not here
 ├── InvalidProjection       a projection is declared wrongly
 ├── UnknownProjection       no projection of that name is registered
 ├── InvalidRequest          a request that can never be carried out as it stands
@@ -103,6 +104,7 @@ from refold.errors.setup import (
     NotMigrated,
     TemporalUnreachable,
     UnknownProjection,
+    UnreadablePayload,
 )
 
 __all__ = [
@@ -148,6 +150,7 @@ __all__ = [
     "UnknownMirror",
     "UnknownProjection",
     "UnreadableEvent",
+    "UnreadablePayload",
     "VerificationFailed",
     "VersionChanged",
     "WorkerProcessesEnded",

@@ -25,6 +25,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "UnknownProjection": "RF105",
         "UnknownMirror": "RF106",
         "EventsUnreachable": "RF107",
+        "UnreadablePayload": "RF108",
         "InvalidRequest": "RF201",
         "ProjectionBusy": "RF202",
         "NoSnapshot": "RF203",

@@ -32,6 +32,35 @@ class NotMigrated(RefoldError):
     """The database does not have the schema ``refold`` that this version needs."""
 
 
+class UnreadablePayload(RefoldError):
+    """What came from Temporal is encrypted, and this process has not the key that opens it."""
+
+    @classmethod
+    def without_keys(cls, key: str) -> Self:
+        """The error of a process without any key."""
+        return cls(
+            f"what came from Temporal is encrypted with key {key!r}: expected a key file that has "
+            "it, got none: let REFOLD_PAYLOAD_KEY_FILE name the file that the workers have"
+        )
+
+    @classmethod
+    def of_another_key(cls, key: str, source: str, known: Sequence[str]) -> Self:
+        """The error of a process that has other keys."""
+        return cls(
+            f"what came from Temporal is encrypted with key {key!r}: expected it in {source}, got "
+            f"{', '.join(known)} there: add its line, or take the file that the workers have"
+        )
+
+    @classmethod
+    def not_opened(cls, key: str, source: str) -> Self:
+        """The error of a process whose key of that id is not the one."""
+        return cls(
+            f"what came from Temporal is encrypted with key {key!r}: the key of that id in "
+            f"{source} does not open it: expected the very key that encrypted it: take the file "
+            "that the workers have"
+        )
+
+
 class InvalidProjection(RefoldError):
     """A projection is declared in a way that cannot work."""
 

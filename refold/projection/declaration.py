@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -11,16 +10,18 @@ from typing import Any, overload
 from sqlalchemy import Table
 
 from refold.errors import InvalidProjection
+from refold.errors.words import called_from
 from refold.event import Event
 from refold.projection.backfill_policy import BackfillPolicy, backfill_from, backfill_from_beginning
 from refold.projection.checkpoints import Checkpoints, as_checkpoints
+from refold.projection.declared_table import TableSpec, table_of
 from refold.projection.defaults import Defaults, Policies
 from refold.projection.fold import RowFold
 from refold.projection.key import Key
 from refold.projection.keys.part import KeyPart
 from refold.projection.keys.rule import KeyRule, KeySpec, PathSpec
 from refold.projection.reading.handlers import D1, D2, Handler, Handlers, Row, TypedHandler
-from refold.projection.schemas import require_own_place
+from refold.projection.reading.shapes import require_handler, require_parameters
 from refold.projection.snapshot_policy import Snapshots
 from refold.system_events.events import SystemEvent
 from refold.system_events.handlers import E1, E2, E3, Handle, SystemHandler, on_system_event
@@ -36,7 +37,8 @@ class Projection:
     Args:
         name: ``[a-z][a-z0-9-]*``, at most 40 characters; unique among the registered projections.
         version: From 1; bump it when the handlers' meaning or the table changes.
-        table: A SQLAlchemy Core table. Its primary key is the projection's key.
+        table: A SQLAlchemy Core table, or a declarative class that is mapped to one, of which its
+            table counts and nothing else. Its primary key is the projection's key.
         key: Which row an event belongs to: ``"stream_id"``, a dotted path (``"data.sku"``), what
             `lower`, `split`, `day` or `month` give, a tuple of these for a composite key, or a
             function ``event -> key | list of keys | None`` (None: the event is skipped). `on` may
@@ -56,7 +58,7 @@ class Projection:
         name: str,
         *,
         version: int = 1,
-        table: Table,
+        table: TableSpec,
         key: KeySpec,
         backfill: BackfillPolicy | None = None,
         checkpoints: Checkpoints | None = None,
@@ -68,19 +70,11 @@ class Projection:
             )
         if version < 1:
             raise InvalidProjection(f"{name}: version: expected 1 or more, got {version}")
-        if not table.primary_key.columns:
-            raise InvalidProjection(
-                f"{name}: table {table.name!r} needs a primary key: it is the projection's key"
-            )
-        require_own_place(name, table)
-        if table.primary_key.deferrable:
-            raise InvalidProjection(
-                f"{name}: table {table.name!r}: expected a primary key that is checked at once, "
-                "got a deferrable one: rows are put in the place of those with the same key"
-            )
+        table = table_of(name, table)
         self.name = name
         self.version = version
-        self.table = table
+        self.table: Table = table
+        self.declared_at = called_from()
         own = Defaults(
             backfill=backfill or BackfillPolicy(),
             checkpoints=checkpoints or Checkpoints(),
@@ -88,6 +82,8 @@ class Projection:
         )
         self.policies = Policies(name, own)
         self.key_columns: tuple[str, ...] = tuple(str(c.name) for c in table.primary_key.columns)
+        if callable(key):
+            require_parameters(f"{name}: key", key, "event")
         self._key = KeyRule(key, table)
         self.reading = Handlers(name, self._key)
         self.handlers: dict[str, Handler] = self.reading.by_type
@@ -139,7 +135,8 @@ class Projection:
         Raises:
             InvalidProjection: No type is given, a type has a handler already, the key does not
                 match the table's primary key, it or the projection's is a function, the handler
-                is asynchronous (handlers are pure), or a class is not one of events.
+                is no function of a row and an event, is asynchronous (handlers are pure) or
+                yields, or a class is not one of events.
         """
         if not events:
             raise InvalidProjection(f"{self.name}: on(): expected at least one event type")
@@ -150,11 +147,7 @@ class Projection:
             raise InvalidProjection(f"{self.name}: on({first!r}): {wrong}") from None
 
         def register(handler: Handler) -> Handler:
-            if inspect.iscoroutinefunction(handler):
-                raise InvalidProjection(
-                    f"{self.name}: handler {handler.__name__!r}: expected a plain function, got an "
-                    "async one: handlers are pure"
-                )
+            require_handler(self.name, handler)
             self.reading.add(events, handler, parts)
             return handler
 

@@ -89,6 +89,12 @@ class RowFold:
         return function, self._key_settle[0]
 
     @property
+    def key_is_stream(self) -> bool:
+        """Whether the key is just the event's stream, for all event types."""
+        (first, *others) = self._key.parts or (None,)
+        return first is not None and first.is_stream and not others
+
+    @property
     def key_function(self) -> KeyFunction | None:
         """The function that makes the key, if one does."""
         return self._key.function

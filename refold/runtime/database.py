@@ -48,6 +48,15 @@ DATABASE_ERRORS: tuple[type[Exception], ...] = (DBAPIError, asyncpg.PostgresErro
 
 # A refold activity reads on one connection and writes on another.
 CONNECTIONS_PER_ACTIVITY = 2
+READERS_AHEAD = 2
+"""So many live projections of a process may read ahead, each on a connection more."""
+# For what is looked up beside the activities.
+_SPARE_CONNECTIONS = 2
+
+
+def connections_of(activities: int) -> int:
+    """How many connections a process opens at most that many activities of which work at a time."""
+    return activities * CONNECTIONS_PER_ACTIVITY + _SPARE_CONNECTIONS + READERS_AHEAD
 
 
 def make_engine(
@@ -67,7 +76,7 @@ def make_engine(
     address = settings.database_address()
     connector = Connector(address, writes=activities > 0)
     beside = Beside()
-    size = pool_size or activities * CONNECTIONS_PER_ACTIVITY + 2
+    size = pool_size or connections_of(activities)
     engine = engine_of(address, connector, WRITTEN, beside, pool_size=size)
 
     @event.listens_for(engine.sync_engine, "engine_disposed")

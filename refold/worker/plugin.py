@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
+from temporalio.converter import DataConverter
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import ReplayerConfig, Worker, WorkerConfig, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
@@ -19,7 +20,12 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from refold.errors import ConfigurationError
 from refold.projection.registry import Registry
 from refold.runtime.database import make_engine
-from refold.runtime.payloads import forgiving, forgiving_converter, with_pydantic
+from refold.runtime.payloads.converter import (
+    forgiving,
+    forgiving_converter,
+    with_codec,
+    with_pydantic,
+)
 from refold.runtime.settings import Settings, load_settings
 from refold.source.port.current import use_source
 from refold.source.port.elsewhere import is_elsewhere
@@ -38,8 +44,9 @@ from refold.worker.chores.presence import Presence
 from refold.worker.interceptors.own_activities import Gate, OwnActivities
 from refold.worker.interceptors.steps import StepInterceptor
 from refold.worker.readiness import wait_until_ready
+from refold.worker.versioning import build_of, deployment_of
 from refold.worker.webhook import webhook
-from refold.workflows.all import WORKFLOWS
+from refold.workflows.all import VERSIONED, WORKFLOWS
 
 logger = logging.getLogger("refold.worker")
 
@@ -101,7 +108,7 @@ class RefoldPlugin(SimplePlugin):
     ) -> None:
         super().__init__(
             "refold.RefoldPlugin",
-            data_converter=with_pydantic,
+            data_converter=self._converter,
             interceptors=[StepInterceptor()],
             workflows=WORKFLOWS,
             workflow_runner=_passing_refold_through,
@@ -131,7 +138,13 @@ class RefoldPlugin(SimplePlugin):
         names = [activity.__name__ for activity in activities]
         around = make_interceptors(part.engine, part.registry, part.settings)
         config["client"] = part.client
+        if config.get("deployment_config") is None:
+            config["deployment_config"] = deployment_of(part.settings)
+        part.registry.build = build_of(config["deployment_config"])
+        build, given = part.registry.build, list(config.get("workflows", []))
         config = super().configure_worker(config)
+        if build is not None:  # in place of those without a word about versions
+            config["workflows"] = [*given, *VERSIONED]
         config["activities"] = [*config.get("activities", []), *activities]
         config["interceptors"] = [
             *config.get("interceptors", []),
@@ -183,6 +196,10 @@ class RefoldPlugin(SimplePlugin):
             raise error
         return None
 
+    def _converter(self, converter: DataConverter | None) -> DataConverter:
+        settings = self._settings or load_settings()
+        return with_codec(with_pydantic(converter), settings.payload_key_file)
+
     def _part_of(self, config: WorkerConfig) -> _Part:
         client, task_queue = config["client"], config["task_queue"]
         place = (client.namespace, task_queue)
@@ -207,7 +224,7 @@ class RefoldPlugin(SimplePlugin):
                 MAX_ACTIVITIES + len(registry) + len(settings.mirrors)
             )
             self._parts[place] = _Part(
-                forgiving(client),
+                forgiving(client, settings.payload_key_file),
                 self._engine or make_engine(settings, activities=places),
                 registry,
                 settings,

@@ -12,13 +12,11 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import text
 from temporalio.client import Client, WorkflowFailureError
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from refold.messages.run.life import Progress
-from refold.stack.temporal import EmbeddedTemporal
 from tests.support.databases import Database
 from tests.support.histories import all_kept
-from tests.support.ports import free_port
+from tests.support.kept_on_disk import files_of, server_on_disk
 from tests.support.processes import WorkerProcesses, worker_environment, worker_processes
 from tests.support.runs import run, start, until, write
 
@@ -121,11 +119,8 @@ CASES = {
 async def kept_on_disk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]:
     """A Temporal server whose database is a file."""
     directory = tmp_path_factory.mktemp("temporal")
-    server = EmbeddedTemporal(directory, free_port(), free_port())
-    await asyncio.to_thread(server.start)
-    client = await Client.connect(server.address, data_converter=pydantic_data_converter)
-    yield client, directory
-    await asyncio.to_thread(server.stop)
+    async with server_on_disk(directory) as client:
+        yield client, directory
 
 
 # One of each kind: a handler, a key, COPY, a single row, an error that passes. The soak has all.
@@ -202,7 +197,7 @@ async def _search(
     places = {
         "histories": await all_kept(client),
         "log": workers.output.encode(),
-        **await asyncio.to_thread(_files, directory),
+        **await asyncio.to_thread(files_of, directory),
     }
     assert "temporal.db" in places
     async with database.engine.connect() as connection:
@@ -226,10 +221,6 @@ async def _search(
         if secret.encode() in content
     }
     assert leaked == set()
-
-
-def _files(directory: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in directory.iterdir() if file.is_file()}
 
 
 async def _execute(database: Database, statements: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -35,6 +36,9 @@ from refold.store.tables.read_models import physical
 from refold.store.tables.refused_row import is_same_row, refused_row
 from refold.store.tables.rows import RowStore
 
+if TYPE_CHECKING:
+    from refold.engine.strides.stride import Strides
+
 # One statement looks at this many positions a wanted event, so that a rare type does not scan the
 # whole log at once.
 WINDOW_PER_EVENT = 50
@@ -56,6 +60,8 @@ class Follower:
         skipped: Positions of events that are passed over.
         moments: Which moments are kept as snapshots.
         reader: How many events it reads at a time.
+        strides: What applies many batches' events in one transaction where it is far behind; None
+            where it must not.
     """
 
     projection: Projection
@@ -69,6 +75,7 @@ class Follower:
     skipped: Sequence[int]
     moments: Moments
     reader: BatchReader = field(default_factory=BatchReader)
+    strides: Strides | None = None
     _careful: bool = False
     _at_most: int | None = None
 
@@ -91,6 +98,10 @@ class Follower:
             PoisonEvent: An event that a handler cannot take.
             TargetBehind: A row refers to one of a read model that has not come as far.
         """
+        if self.strides is not None and not self._careful:
+            events = await self.strides.take(connection, upto)
+            if events is not None:
+                return events, 0
         before = self.position
         try:
             return await self._commit(connection, upto, careful=self._careful)

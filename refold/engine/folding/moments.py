@@ -78,6 +78,12 @@ class Moments:
         return self._state.marked
 
     @property
+    def idle(self) -> bool:
+        """Whether there are none, and none become due."""
+        policy = self.projection.snapshots
+        return not (self.marked or policy.every_n_events is not None or policy.trigger_on)
+
+    @property
     def types(self) -> list[str] | None:
         """The event types that are read: also those that only make a snapshot due; None for all."""
         types = self.projection.event_types

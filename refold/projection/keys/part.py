@@ -34,6 +34,11 @@ class KeyPart(ABC):
     def reads(self) -> frozenset[str]:
         """The paths into the event that it depends on."""
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is an event's stream, as it is."""
+        return False
+
     @abstractmethod
     def of(self, event: Event) -> Key | None:
         """The event's key part; None when it has none (the event is skipped).

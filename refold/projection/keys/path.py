@@ -140,6 +140,13 @@ class KeyPath(KeyPart):
         """The path into the event."""
         return frozenset((self.place,))
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is an event's stream, as it is: any text fits."""
+        kind = self.column.type
+        plain = self.place == "stream_id" and not self.steps
+        return plain and isinstance(kind, String) and kind.length is None
+
     # -- in Python ---------------------------------------------------------------------------
 
     def of(self, event: Event) -> Key | None:

@@ -8,11 +8,12 @@ import re
 
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError, RPCStatusCode
 
 from refold.errors import ConfigurationError, TemporalUnreachable
+from refold.runtime.payloads.converter import make_data_converter
+from refold.runtime.settings import load_settings
 from refold.runtime.telemetry import set_up_tracing
 from refold.runtime.temporal.own_metrics import measured_runtime
 
@@ -38,11 +39,12 @@ async def connect() -> Client:
     except RuntimeError as error:
         raise ConfigurationError(f"TEMPORAL_*: {error}") from error
     config.setdefault("target_host", "localhost:7233")
+    data_converter = make_data_converter(load_settings().payload_key_file)
     interceptors = set_up_tracing()
     try:
         return await Client.connect(
             **config,
-            data_converter=pydantic_data_converter,
+            data_converter=data_converter,
             interceptors=interceptors,
             runtime=measured_runtime(),
         )

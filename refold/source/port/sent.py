@@ -11,7 +11,7 @@ from sqlalchemy import String
 
 from refold.projection.declaration import Handler, Projection
 from refold.projection.key import KeyFunction
-from refold.projection.keys.part import KeyPart
+from refold.projection.keys.part import KeyPart, paths_read
 from refold.projection.keys.path import KeyPath
 from refold.projection.narrowed.reads import ALL, fields_read
 from refold.projection.narrowed.sent_event import ReadsMore, Sent
@@ -33,6 +33,20 @@ def sent_of(projection: Projection) -> Sent:
     if projection not in _reads_more:
         read = _fields_read(tuple(projection.handlers.values()))
     return Sent(read, key_at=1 if _is_stream_id(projection.key_paths) else None)
+
+
+def sent_to_follow(projection: Projection) -> Sent:
+    """What is sent of an event to the handlers and the key of a projection, in order of position.
+
+    As for `sent_of`, all of it if the source is not Refold's own.
+    """
+    if not event_source().is_own or projection in _reads_more:
+        return Sent()
+    read = _fields_read(tuple(projection.handlers.values()))
+    function, parts = projection.rows.key_function, projection.key_paths
+    if function is not None:
+        read |= _fields_read_by_key(function)
+    return Sent(read | {path.partition(".")[0] for path in paths_read(parts or ())})
 
 
 def sent_to_key(projection: Projection) -> Sent:

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from refold.cli.doctor.finding import Finding, ok, unseen, wrong
 from refold.cli.doctor.look import Look
 from refold.cli.doctor.sizes import size_of
-from refold.runtime.database import CONNECTIONS_PER_ACTIVITY, raw
+from refold.runtime.database import connections_of, raw
 from refold.runtime.sessions import is_pooled
 from refold.store import deployments
 from refold.store.tables.read_models import quoted
@@ -78,7 +78,7 @@ async def connections(look: Look) -> list[Finding]:
         row = (await connection.execute(_LIMITS)).one()
     registered = 0 if look.registry is None else len(look.registry)
     most = max([registered, *(len(one.versions) for one in shown)])
-    each = CONNECTIONS_PER_ACTIVITY * (MAX_ACTIVITIES + most) + 2
+    each = connections_of(MAX_ACTIVITIES + most)
     workers = max(len({one.worker for one in shown}), 1)
     wanted = workers * each
     said = f"{workers} worker{'s' * (workers > 1)} may open {wanted} connections"

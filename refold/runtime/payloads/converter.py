@@ -1,6 +1,7 @@
-"""The worker's converter: arguments that cannot be decoded come as what they are.
+"""The data converters of a process: pydantic's models, with Refold's codec, for its key file.
 
-Temporal's own would leave a workflow running for ever, trying to decode its input or a signal.
+The worker's is forgiving: arguments that cannot be decoded come as what they are. Temporal's own
+would leave a workflow running for ever, trying to decode its input or a signal.
 """
 
 from __future__ import annotations
@@ -8,14 +9,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
 from temporalio.contrib.pydantic import PydanticPayloadConverter
-from temporalio.converter import DataConverter, DefaultPayloadConverter, PayloadConverter
+from temporalio.converter import (
+    DataConverter,
+    DefaultFailureConverter,
+    DefaultFailureConverterWithEncodedAttributes,
+    DefaultPayloadConverter,
+    PayloadConverter,
+)
 
 from refold.requests.undecodable import Undecodable
+from refold.runtime.payloads.codec import EncryptingCodec, KeylessCodec
+from refold.runtime.payloads.keys import load_keys
 
 
 class ForgivingPayloadConverter(PydanticPayloadConverter):
@@ -45,6 +55,18 @@ def _why(payload: Payload, error: Exception) -> str:
     return "it is nested too deep" if "recursion limit" in said else "it is not JSON"
 
 
+def make_data_converter(key_file: Path | None) -> DataConverter:
+    """The data converter of a client of this process.
+
+    Args:
+        key_file: REFOLD_PAYLOAD_KEY_FILE; None to encrypt nothing.
+
+    Raises:
+        ConfigurationError: The key file cannot be read, or is none.
+    """
+    return with_codec(with_pydantic(DataConverter.default), key_file)
+
+
 def with_pydantic(converter: DataConverter | None) -> DataConverter:
     """A data converter that takes pydantic's models; codecs and the like stay as they are.
 
@@ -54,6 +76,24 @@ def with_pydantic(converter: DataConverter | None) -> DataConverter:
     if converter.payload_converter_class is not DefaultPayloadConverter:
         return converter
     return replace(converter, payload_converter_class=PydanticPayloadConverter)
+
+
+def with_codec(converter: DataConverter, key_file: Path | None) -> DataConverter:
+    """A data converter with Refold's codec; one that has a codec already is left as it is.
+
+    With keys, messages and traces of failures are encrypted, too.
+
+    Raises:
+        ConfigurationError: The key file cannot be read, or is none.
+    """
+    if converter.payload_codec is not None:
+        return converter
+    if key_file is None:
+        return replace(converter, payload_codec=KeylessCodec())
+    converter = replace(converter, payload_codec=EncryptingCodec(load_keys(key_file)))
+    if converter.failure_converter_class is not DefaultFailureConverter:
+        return converter
+    return replace(converter, failure_converter_class=DefaultFailureConverterWithEncodedAttributes)
 
 
 def forgiving_converter(converter: DataConverter) -> DataConverter:
@@ -68,10 +108,14 @@ def forgiving_converter(converter: DataConverter) -> DataConverter:
     return replace(converter, payload_converter_class=kind)
 
 
-def forgiving(client: Client) -> Client:
-    """The same client, with the data converter for a worker; see `forgiving_converter`."""
+def forgiving(client: Client, key_file: Path | None) -> Client:
+    """The same client, with the data converter for a worker; see `forgiving_converter`.
+
+    Raises:
+        ConfigurationError: The key file cannot be read, or is none.
+    """
     config = client.config(active_config=True)
-    config["data_converter"] = forgiving_converter(config["data_converter"])
+    config["data_converter"] = with_codec(forgiving_converter(config["data_converter"]), key_file)
     # What they change is in the configuration already.
     config["plugins"] = []
     return Client(**config)

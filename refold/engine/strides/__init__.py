@@ -1,0 +1,1 @@
+"""Following from far behind: long transactions, whose events are read ahead of them."""

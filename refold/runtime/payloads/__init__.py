@@ -1,0 +1,1 @@
+"""What crosses Temporal: how values become payloads, and payloads become unreadable to others."""
