@@ -23,7 +23,7 @@ async def test_a_rebuild_from_the_form_to_live(
     require_chromium()
     assert dev.refold("rebuild", NAME).status == 0
     await _change_a_row(dev)
-    async with browsing() as browser, a_page(browser, TALL) as page:
+    async with browsing() as browser, a_page(browser, TALL, own=False) as page:
         tour = UiTour(page, Camera(tmp_path), dev.variables["REFOLD_UI_URL"])
         run = await tour.start("Rebuild", REBUILD, {"projection": NAME, "approval": "manual"})
         await tour.open(REBUILD, run)
@@ -53,7 +53,7 @@ async def test_a_rollback_from_the_form_and_how_failures_look(
     require_chromium()
     for _ in range(2):
         assert dev.refold("rebuild", NAME).status == 0
-    async with browsing() as browser, a_page(browser, TALL) as page:
+    async with browsing() as browser, a_page(browser, TALL, own=False) as page:
         tour = UiTour(page, Camera(tmp_path), dev.variables["REFOLD_UI_URL"])
         back = await tour.start("Rollback", ROLLBACK, {"projection": NAME})
         await tour.open(ROLLBACK, back)

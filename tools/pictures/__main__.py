@@ -57,7 +57,7 @@ async def _take(stack: Stack, address: str) -> None:
         browsing() as browser,
         a_page(browser, _SIZE) as page,
         a_page(browser, PHONE, "dark") as phone,
-        a_page(browser, TALL) as ui,
+        a_page(browser, TALL, own=False) as ui,
     ):
         await _the_day_before(manager, engine)
         tour, on_phone = PageTour(page, camera), PageTour(phone, camera)
