@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install api demo dev unit test soak load live follow slow snapshots sources keys sql lint bench lock clean
+.PHONY: help install api demo dev unit test soak load live follow slow snapshots sources keys folds sql rebuild peer billion lint pictures bench page lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -55,8 +55,20 @@ snapshots: $(READY) ## what automatic snapshots cost a live read model, and what
 keys: $(READY) ## a key that is a function, relative to the same key as a path
 	$(BIN)/python -m bench.function_keys
 
+folds: $(READY) ## a function for a key's events at once, relative to handlers
+	$(BIN)/python -m bench.at_once
+
 sources: $(READY) ## rebuilds from other tables of events, relative to Refold's own
 	$(BIN)/python -m bench.sources
+
+rebuild: $(READY) ## rebuilds, repairs and a script, relative to one INSERT … SELECT … GROUP BY
+	$(BIN)/python -m bench.rebuild
+
+peer: $(READY) ## following beside the ProjectionRunner of the library eventsourcing
+	$(BIN)/python -m bench.peer
+
+billion: $(READY) ## a billion events, simulated: what orchestration costs
+	$(BIN)/python -m bench.simulation
 
 sql: $(READY) ## rebuilds of a projection said in SQL, relative to one INSERT … SELECT
 	$(BIN)/python -m bench.sql
@@ -72,8 +84,14 @@ lint: $(READY) ## ruff and mypy --strict
 api: $(READY) ## docs/api/ anew from docstrings and examples
 	$(BIN)/python -m tools.api_reference
 
-bench: $(READY) ## one million events, measured against one INSERT … SELECT … GROUP BY
-	$(BIN)/python -m bench.rebuild
+pictures: $(READY) ## docs/pictures/ anew, from real pages in a headless Chromium
+	$(BIN)/python -m tools.pictures
+
+bench: $(READY) ## all benches side by side: ratios, medians of five, JSON
+	$(BIN)/python -m bench.all
+
+page: $(READY) ## docs/performance.md anew from what `make bench` has measured
+	$(BIN)/python -m bench.page
 
 lock: ## resolve requirements.lock again (needs uv)
 	uv pip compile pyproject.toml --extra stack --extra web --extra redis --extra dynamodb \

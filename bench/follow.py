@@ -13,12 +13,10 @@ time that has passed: it depends less on what else the machine does.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
 import os
-import statistics
 import tempfile
 import time
 from dataclasses import dataclass
@@ -31,6 +29,7 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from bench.followed import indexed, keyed
+from bench.measuring.figures import Figure, Part, against, arguments_of, told
 from refold.cli.stack import migrate_url
 from refold.engine.folding.follower import take
 from refold.engine.strides.ahead import reading_ahead
@@ -165,22 +164,23 @@ async def by_hand(driver: asyncpg.Connection[Any], table: str, head: int) -> Too
     return clock.took()
 
 
-def tell(name: str, took: list[Took], events: int) -> float:
-    """Prints medians; returns that of the seconds that have passed."""
-    passed = statistics.median(each.passed for each in took)
-    here = statistics.median(each.here for each in took)
-    there = statistics.median(each.there for each in took)
-    print(
-        f"{name:24} {events / passed:8,.0f} events/s; µs an event: {1e6 * passed / events:.1f} "
-        f"passed, {1e6 * here / events:.1f} of Python's processor, "
-        f"{1e6 * there / events:.1f} of PostgreSQL's",
-        flush=True,
-    )
-    return passed
+def figures_of(name: str, took: list[Took], events: int) -> list[Figure]:
+    """What runs took: the time that has passed, and processor time for each event."""
+
+    def each(name: str, says: str, values: list[float]) -> Figure:
+        per_event = [1e6 * seconds / events for seconds in values]
+        return Figure(name=name, says=says, unit="µs an event", values=per_event)
+
+    passed = [one.passed for one in took]
+    return [
+        Figure(name=name, says=f"{name}, from zero", values=passed, events=events),
+        each(f"{name}-here", f"{name}, Python's processor", [one.here for one in took]),
+        each(f"{name}-there", f"{name}, PostgreSQL's processor", [one.there for one in took]),
+    ]
 
 
-async def measure(stack: Stack, events: int, runs: int) -> bool:
-    """Runs it all and prints the figures. Returns whether all rows are the same."""
+async def measure(stack: Stack, events: int, runs: int) -> Part:
+    """Measures all in turn, so many times."""
     client = await Client.connect(stack.temporal_address, data_converter=pydantic_data_converter)
     manager = ProjectionManager(client, stack.database_url)
     engine = make_engine(Settings(database_url=stack.database_url))
@@ -193,45 +193,36 @@ async def measure(stack: Stack, events: int, runs: int) -> bool:
     await driver.execute(_SEED, events, events // _PER_STREAM)
     await driver.execute("VACUUM ANALYZE refold.events")
     head = await driver.fetchval("SELECT max(position) FROM refold.events")
-    differ = 0
-    for projection in (keyed, indexed):
+    figures: list[Figure] = []
+    differing = 0
+    for projection, at_least in ((keyed, 2.0), (indexed, None)):
         ours: list[Took] = []
         theirs: list[Took] = []
         name, other = projection.name, f"{projection.name}_by_hand"
-        for _ in range(runs):
+        for number in range(1, runs + 1):
             await empty(driver, other)
             theirs.append(await by_hand(driver, other, head))
             await empty(driver, name)
             await driver.execute(_AT_ZERO, name)
             ours.append(await follow(engine, projection, head))
-            differ += await driver.fetchval(_DIFFERENT.format(one=name, other=other))
+            differing += await driver.fetchval(_DIFFERENT.format(one=name, other=other))
             print(
-                f"{name}: by hand {theirs[-1].passed:.2f} s, following {ours[-1].passed:.2f} s, "
-                f"ratio {theirs[-1].passed / ours[-1].passed:.2f}",
+                f"run {number}, {name}: by hand {theirs[-1].passed:.2f} s, "
+                f"following {ours[-1].passed:.2f} s",
                 flush=True,
             )
-        by = tell(f"{name}, by hand", theirs, events)
-        us = tell(f"{name}, following", ours, events)
-        each = [a.passed / b.passed for a, b in zip(theirs, ours, strict=True)]
-        worked = [
-            (a.here + a.there) / (b.here + b.there) for a, b in zip(theirs, ours, strict=True)
-        ]
-        print(
-            f"{name}, ratio of the medians: {by / us:.2f}; median of the ratios: of time "
-            f"{statistics.median(each):.2f}, of processors {statistics.median(worked):.2f}"
-        )
-    print(f"rows that differ between the two: {differ}")
+        hand, *spent_by_hand = figures_of(f"{name}-by-hand", theirs, events)
+        own, *spent = figures_of(f"{name}-follow", ours, events)
+        own = against(own, hand, at_least=at_least)
+        figures += [hand, own, *spent_by_hand, *spent]
     await driver.close()
     await engine.dispose()
-    return not differ
+    return Part(name="follow", events=events, figures=figures, differing_rows=differing)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--events", type=int, default=200_000)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--port-base", type=int)
-    arguments = parser.parse_args()
+    """Runs the bench; exits with 1 when rows differ."""
+    arguments = arguments_of(__doc__, events=200_000).parse_args()
     calm_garbage_collector()  # as in a worker
     os.environ["REFOLD_PROJECTIONS"] = "bench.followed"
     with (
@@ -240,8 +231,8 @@ def main() -> None:
             Path(directory), workers=1, port_base=arguments.port_base, migrate=migrate_url
         ) as stack,
     ):
-        right = asyncio.run(measure(stack, arguments.events, arguments.runs))
-    raise SystemExit(0 if right else 1)
+        part = asyncio.run(measure(stack, arguments.events, arguments.runs))
+    raise SystemExit(0 if told(part, arguments.json) else 1)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,10 @@ table without an index, which is what refolding does, and into one with the read
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import statistics
 import tempfile
 import time
-from dataclasses import dataclass, field
+from collections import defaultdict
 from pathlib import Path
 
 from sqlalchemy import text
@@ -24,6 +22,8 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Worker
 
 from bench import rebuild
+from bench.measuring.figures import Figure, Part, against, arguments_of, told
+from bench.measuring.runs import timed
 from bench.sums import order_sums
 from refold import ProjectionManager, RefoldPlugin
 from refold.cli.stack import migrate_url
@@ -39,17 +39,6 @@ SELECT (SELECT count(*) FROM (TABLE bench_limit EXCEPT TABLE order_sums) AS a)
 """
 
 
-@dataclass
-class Seconds:
-    """What each run took."""
-
-    bare: list[float] = field(default_factory=list)
-    indexed: list[float] = field(default_factory=list)
-    one: list[float] = field(default_factory=list)
-    two: list[float] = field(default_factory=list)
-    whole: list[float] = field(default_factory=list)
-
-
 async def bare(engine: AsyncEngine) -> float:
     """Seconds for the rows by one statement, into a table without an index."""
     async with engine.begin() as connection:
@@ -61,37 +50,16 @@ async def bare(engine: AsyncEngine) -> float:
     return time.perf_counter() - began
 
 
-async def run(manager: ProjectionManager, client: Client, at_once: int) -> tuple[float, float]:
-    """Seconds of a rebuild's refolding phase, and of the whole run."""
-    began = time.perf_counter()
-    started = await manager.start_rebuild(order_sums.name, max_concurrency=at_once)
-    await manager.result(started)
-    whole = time.perf_counter() - began
-    history = await client.get_workflow_handle(started.workflow_id).fetch_history()
-    segments: set[int] = set()
-    first = last = None
-    for event in history.events:
-        scheduled = event.activity_task_scheduled_event_attributes
-        completed = event.activity_task_completed_event_attributes
-        if scheduled.activity_type.name == "refold_segment":
-            segments.add(event.event_id)
-            first = first or event.event_time.ToDatetime()
-        elif completed.scheduled_event_id in segments:
-            last = event.event_time.ToDatetime()
-    assert first is not None
-    assert last is not None
-    return (last - first).total_seconds(), whole
-
-
-async def measure(stack: Stack, events: int, runs: int) -> None:
-    """Measures all in turn, and prints the ratios of the medians."""
+async def measure(stack: Stack, events: int, runs: int) -> Part:
+    """Measures all in turn, so many times."""
     url = stack.database_url
     engine = make_engine(Settings(database_url=url), activities=8)
     client = await Client.connect(stack.temporal_address, data_converter=pydantic_data_converter)
     registry = Registry([order_sums])
     settings = Settings(database_url=url, task_queue=_QUEUE)
     plugin = RefoldPlugin(settings=settings, registry=registry, engine=engine, chores=False)
-    seconds = Seconds()
+    seconds: dict[str, list[float]] = defaultdict(list)
+    differing = 0
     try:
         print(f"seeding {events:,} events of {events // 5:,} streams …", flush=True)
         await rebuild.seed(engine, events)
@@ -99,58 +67,53 @@ async def measure(stack: Stack, events: int, runs: int) -> None:
             manager = ProjectionManager(client, url, task_queue=_QUEUE)
             await manager.rebuild(order_sums.name)  # so that there is a live table to compare
             for number in range(1, runs + 1):
-                seconds.indexed.append(await rebuild.limit(engine))
-                seconds.bare.append(await bare(engine))
-                refolding, _ = await run(manager, client, 1)
-                seconds.one.append(refolding)
-                refolding, whole = await run(manager, client, 2)
-                seconds.two.append(refolding)
-                seconds.whole.append(whole)
-                print(
-                    f"run {number}: one statement {seconds.bare[-1]:.2f} s (with indexes "
-                    f"{seconds.indexed[-1]:.2f}), refolding one at a time {seconds.one[-1]:.2f}, "
-                    f"two at a time {seconds.two[-1]:.2f}, whole run {whole:.2f}",
-                    flush=True,
-                )
-        async with engine.connect() as connection:
-            different = await connection.scalar(text(_DIFFERENT))
-        _report(seconds, events, different)
+                seconds["indexed"].append(await rebuild.limit(engine))
+                seconds["bare"].append(await bare(engine))
+                for at_once in (1, 2):
+                    starting = manager.start_rebuild(order_sums.name, max_concurrency=at_once)
+                    run = await timed(client, manager, starting)
+                    seconds[f"refolding-{at_once}"].append(run.spans["refold_segment"])
+                    seconds[f"whole-{at_once}"].append(run.whole)
+                    async with engine.connect() as connection:
+                        differing += await connection.scalar(text(_DIFFERENT)) or 0
+                each = ", ".join(f"{name} {of[-1]:.2f} s" for name, of in seconds.items())
+                print(f"run {number}: {each}", flush=True)
     finally:
         await engine.dispose()
+    figures = _figures(seconds, events)
+    return Part(name="sql", events=events, figures=figures, differing_rows=differing)
 
 
-def _report(seconds: Seconds, events: int, different: int | None) -> None:
-    plain = statistics.median(seconds.bare)
-    indexed = statistics.median(seconds.indexed)
-    print(f"rows that differ from the one statement's: {different}")
-    print(f"one INSERT … SELECT: {plain:.2f} s, {events / plain:,.0f} events/s; with indexes:")
-    print(f"{indexed:.2f} s, {events / indexed:,.0f} events/s")
-    for name, measured, aim in (
-        ("refolding, one partition at a time", seconds.one, "at least 0.85"),
-        ("refolding, two at a time", seconds.two, "more than 1.2"),
-        ("the whole run, two at a time", seconds.whole, "at least 0.7"),
-    ):
-        ours = statistics.median(measured)
-        print(
-            f"{name}: {plain / ours:.2f} of the statement, {indexed / ours:.2f} of the one with "
-            f"indexes (aim: {aim})"
-        )
+def _figures(seconds: dict[str, list[float]], events: int) -> list[Figure]:
+    def figure(name: str, says: str) -> Figure:
+        return Figure(name=f"sql-{name}", says=says, values=seconds[name], events=events)
+
+    plain = figure("bare", "one INSERT … SELECT … GROUP BY, no index")
+    indexed = figure("indexed", "the same, indexes there")
+    one = figure("refolding-1", "SqlProjection, refolding, one partition at a time")
+    two = figure("refolding-2", "SqlProjection, refolding, two at a time")
+    whole = figure("whole-2", "SqlProjection, the whole run, two at a time")
+    return [
+        plain,
+        against(indexed, plain),
+        against(one, plain, at_least=0.85),
+        against(two, plain, at_least=1.2),
+        against(whole, plain, at_least=0.7),
+        against(figure("whole-1", "SqlProjection, the whole run, one at a time"), plain),
+    ]
 
 
 def main() -> None:
-    """Runs the bench."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--events", type=int, default=1_000_000)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--port-base", type=int)
-    arguments = parser.parse_args()
+    """Runs the bench; exits with 1 when rows differ."""
+    arguments = arguments_of(__doc__, events=1_000_000).parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="refold-bench-") as directory,
         Stack(
             Path(directory), workers=0, port_base=arguments.port_base, migrate=migrate_url
         ) as stack,
     ):
-        asyncio.run(measure(stack, arguments.events, arguments.runs))
+        part = asyncio.run(measure(stack, arguments.events, arguments.runs))
+    raise SystemExit(0 if told(part, arguments.json) else 1)
 
 
 if __name__ == "__main__":

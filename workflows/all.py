@@ -1,5 +1,6 @@
 """All workflow types, as a worker serves them."""
 
+from refold.workflows import versioned
 from refold.workflows.backfill import Backfill
 from refold.workflows.delivery import SystemEvents
 from refold.workflows.mirror import Mirror
@@ -9,3 +10,14 @@ from refold.workflows.rollback import Rollback
 from refold.workflows.snapshot import Snapshot
 
 WORKFLOWS = [Backfill, Rebuild, Rollback, Snapshot, Projection, SystemEvents, Mirror]
+
+VERSIONED = [
+    versioned.Backfill,
+    versioned.Rebuild,
+    versioned.Rollback,
+    versioned.Snapshot,
+    versioned.Projection,
+    versioned.SystemEvents,
+    versioned.Mirror,
+]
+"""The same for workers with versions."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +22,7 @@ from refold.runtime.settings import MOST_PROCESSES, Settings, load_settings
 from refold.runtime.telemetry.logs import set_up_logging
 from refold.runtime.temporal import search_attributes
 from refold.runtime.temporal.client import connect
+from refold.runtime.temporal.pollers import Pollers
 from refold.stack.dev import run_until_signalled
 from refold.stack.errors import StackError
 from refold.stack.stack import Stack
@@ -104,33 +107,55 @@ PortBase = Annotated[
 
 
 def dev(
-    *, data_dir: DataDir = Path(".refold"), workers: Workers = 1, port_base: PortBase = None
+    *,
+    data_dir: DataDir = Path(".refold"),
+    workers: Workers = 1,
+    port_base: PortBase = None,
+    reload: Annotated[
+        bool,
+        typer.Option(
+            "--reload",
+            help="Start the workers anew when Python files change, here or on PYTHONPATH.",
+        ),
+    ] = False,
 ) -> None:
     """Keep an embedded stack up until Ctrl-C.
 
     PostgreSQL, Temporal with its UI, and workers.
     """
     set_up_logging()
-    stack = Stack(
-        data_dir,
-        workers=workers,
-        port_base=port_base,
-        migrate=migrate_url,
-        keywords=SEARCH_ATTRIBUTES,
-        own_to_worker=numbered,
-    )
     try:
+        stack = Stack(
+            data_dir,
+            workers=workers,
+            port_base=port_base,
+            migrate=migrate_url,
+            keywords=SEARCH_ATTRIBUTES,
+            own_to_worker=numbered,
+            reload=_own_folders() if reload else (),
+            polls=lambda pid: pollers().have(pid),
+        )
+        pollers = cache(
+            lambda: Pollers(stack.temporal_address, os.environ.get("REFOLD_TASK_QUEUE") or "refold")
+        )
         status = run_until_signalled(stack, lambda ready: _announce(ready, data_dir))
     except StackError as error:
         fail(str(error))
     raise typer.Exit(status)
 
 
+def _own_folders() -> list[Path]:
+    """Where the user's own modules are imported from."""
+    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return [Path.cwd(), *(Path(one) for one in named if one and Path(one).is_dir())]
+
+
 def _announce(stack: Stack, data_dir: Path) -> None:
     for key, value in stack.environment.items():
         console.print(f"{key}={value}", soft_wrap=True)
     pids = ", ".join(str(pid) for pid in stack.worker_pids)
-    console.print(f"ready; workers: {pids or 'none'}; Ctrl-C stops everything")
+    started = f"; workers are starting: pid {pids}" if pids else "; no workers"
+    console.print(f"the servers are ready{started}; Ctrl-C stops everything")
     console.print(f"in another terminal: set -a; . {data_dir / 'env'}; set +a", soft_wrap=True)
 
 

@@ -18,11 +18,13 @@ class Waiting:
         sessions: The server processes of its connections.
         reading: Those of its connections to events in another database.
         said: What it says itself that it waits for.
+        calls: Calls of people's code that last long; see `refold.runtime.threads.LASTING`.
     """
 
     sessions: set[int] = field(default_factory=set)
     reading: set[int] = field(default_factory=set)
     said: list[str] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
 
 
 WAITING: ContextVar[Waiting | None] = ContextVar("waiting", default=None)

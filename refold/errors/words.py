@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sized
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Sized
 from difflib import get_close_matches
 from pathlib import Path
 from sysconfig import get_paths
+from types import FrameType
 from typing import Any, cast
 
 LONGEST = 2_000
@@ -63,24 +66,59 @@ def raised_at(error: BaseException) -> str | None:
 
     None when all lines are Refold's, or a library's.
     """
+    if isinstance(error, SyntaxError) and error.filename is not None and _is_theirs(error.filename):
+        return _placed(error.filename, error.lineno or 1)
     place = None
     trace = error.__traceback__
     while trace is not None:
-        file = Path(trace.tb_frame.f_code.co_filename)
-        if not any(file.is_relative_to(other) for other in _OTHERS):
-            place = f"{file.parent.name}/{file.name}:{trace.tb_lineno}"
+        file = trace.tb_frame.f_code.co_filename
+        if _is_theirs(file):
+            place = _placed(file, trace.tb_lineno)
         trace = trace.tb_next
     return place
 
 
+def called_from() -> str | None:
+    """Where people's code calls Refold right now: its innermost line; None when none does."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if _is_theirs(frame.f_code.co_filename):
+            return _placed(frame.f_code.co_filename, frame.f_lineno)
+        frame = frame.f_back
+    return None
+
+
+def defined_at(function: Callable[..., Any]) -> str | None:
+    """Where a function of people's begins; None when that cannot be known."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return None if code is None else _placed(code.co_filename, code.co_firstlineno)
+
+
+def _is_theirs(name: str) -> bool:
+    # Python's importer, and what dataclasses write.
+    if name.startswith(("<frozen ", "<string>")):
+        return False
+    file = Path(name)
+    return not any(file.is_relative_to(other) for other in _OTHERS)
+
+
+def _placed(name: str, line: int) -> str:
+    file = Path(name)
+    return f"{file.parent.name}/{file.name}:{line}"
+
+
 def why_not_imported(name: str, error: BaseException) -> str:
-    """Why a module that people name cannot be imported; if it is missing, where it was sought."""
-    told = isinstance(error, ImportError | SyntaxError | AttributeError)
-    why = str(error) if told else raised(error)
+    """Why a module that people name cannot be imported, with file and line.
+
+    If it is missing itself: where it was sought.
+    """
+    told = isinstance(error, ImportError | AttributeError)
+    why = error.msg if isinstance(error, SyntaxError) else str(error) if told else raised(error)
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if missing is not None and f"{name}.".startswith(f"{missing}."):
         return f"{why} in the working directory, on PYTHONPATH or among what is installed"
-    return why
+    place = raised_at(error)
+    return why if place is None else f"{place}: {why}"
 
 
 def meant(got: str, known: Iterable[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -11,32 +10,36 @@ from typing import Any, overload
 from sqlalchemy import Table
 
 from refold.errors import InvalidProjection
+from refold.errors.words import called_from
 from refold.event import Event
 from refold.projection.backfill_policy import BackfillPolicy, backfill_from, backfill_from_beginning
 from refold.projection.checkpoints import Checkpoints, as_checkpoints
+from refold.projection.declared_table import TableSpec, table_of
 from refold.projection.defaults import Defaults, Policies
 from refold.projection.fold import RowFold
 from refold.projection.key import Key
 from refold.projection.keys.part import KeyPart
 from refold.projection.keys.rule import KeyRule, KeySpec, PathSpec
 from refold.projection.reading.handlers import D1, D2, Handler, Handlers, Row, TypedHandler
-from refold.projection.schemas import require_own_place
+from refold.projection.reading.key_fold import FoldsKey, FoldsTypedKey, KeyFold
+from refold.projection.reading.shapes import require_handler, require_parameters
 from refold.projection.snapshot_policy import Snapshots
-from refold.system_events.events import SystemEvent
-from refold.system_events.handlers import E1, E2, E3, Handle, SystemHandler, on_system_event
+from refold.projection.system_handlers import HandlesSystemEvents
+from refold.system_events.handlers import SystemHandler
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
 __all__ = ["Handler", "Projection", "Row"]
 
 
-class Projection:
+class Projection(HandlesSystemEvents):
     """A read model's declaration: how its rows follow from the events.
 
     Args:
         name: ``[a-z][a-z0-9-]*``, at most 40 characters; unique among the registered projections.
         version: From 1; bump it when the handlers' meaning or the table changes.
-        table: A SQLAlchemy Core table. Its primary key is the projection's key.
+        table: A SQLAlchemy Core table, or a declarative class that is mapped to one, of which its
+            table counts and nothing else. Its primary key is the projection's key.
         key: Which row an event belongs to: ``"stream_id"``, a dotted path (``"data.sku"``), what
             `lower`, `split`, `day` or `month` give, a tuple of these for a composite key, or a
             function ``event -> key | list of keys | None`` (None: the event is skipped). `on` may
@@ -56,7 +59,7 @@ class Projection:
         name: str,
         *,
         version: int = 1,
-        table: Table,
+        table: TableSpec,
         key: KeySpec,
         backfill: BackfillPolicy | None = None,
         checkpoints: Checkpoints | None = None,
@@ -68,19 +71,11 @@ class Projection:
             )
         if version < 1:
             raise InvalidProjection(f"{name}: version: expected 1 or more, got {version}")
-        if not table.primary_key.columns:
-            raise InvalidProjection(
-                f"{name}: table {table.name!r} needs a primary key: it is the projection's key"
-            )
-        require_own_place(name, table)
-        if table.primary_key.deferrable:
-            raise InvalidProjection(
-                f"{name}: table {table.name!r}: expected a primary key that is checked at once, "
-                "got a deferrable one: rows are put in the place of those with the same key"
-            )
+        table = table_of(name, table)
         self.name = name
         self.version = version
-        self.table = table
+        self.table: Table = table
+        self.declared_at = called_from()
         own = Defaults(
             backfill=backfill or BackfillPolicy(),
             checkpoints=checkpoints or Checkpoints(),
@@ -88,9 +83,12 @@ class Projection:
         )
         self.policies = Policies(name, own)
         self.key_columns: tuple[str, ...] = tuple(str(c.name) for c in table.primary_key.columns)
+        if callable(key):
+            require_parameters(f"{name}: key", key, "event")
         self._key = KeyRule(key, table)
         self.reading = Handlers(name, self._key)
         self.handlers: dict[str, Handler] = self.reading.by_type
+        self.key_fold: KeyFold | None = None
         self.system_handlers: list[SystemHandler] = []
         self.lookups: tuple[str, ...] = ()  # tables beside the events that a select reads
         try:
@@ -139,7 +137,8 @@ class Projection:
         Raises:
             InvalidProjection: No type is given, a type has a handler already, the key does not
                 match the table's primary key, it or the projection's is a function, the handler
-                is asynchronous (handlers are pure), or a class is not one of events.
+                is no function of a row and an event, is asynchronous (handlers are pure) or
+                yields, a class is not one of events, or `fold_key` has a function for all.
         """
         if not events:
             raise InvalidProjection(f"{self.name}: on(): expected at least one event type")
@@ -150,104 +149,64 @@ class Projection:
             raise InvalidProjection(f"{self.name}: on({first!r}): {wrong}") from None
 
         def register(handler: Handler) -> Handler:
-            if inspect.iscoroutinefunction(handler):
-                raise InvalidProjection(
-                    f"{self.name}: handler {handler.__name__!r}: expected a plain function, got an "
-                    "async one: handlers are pure"
-                )
+            require_handler(self.name, handler)
+            self._require_alone(handler, alone=self.key_fold is None)
             self.reading.add(events, handler, parts)
             return handler
 
         return register
 
     @overload
-    def on_system_event(
-        self, e1: type[E1], /, *, max_attempts: int = ...
-    ) -> Callable[[Handle[E1]], SystemHandler]: ...
+    def fold_key(self, *events: str) -> Callable[[FoldsKey], FoldsKey]: ...
 
     @overload
-    def on_system_event(
-        self, e1: type[E1], /, *, handler: Handle[E1], max_attempts: int = ...
-    ) -> Projection: ...
+    def fold_key(self, e1: type[D1], /) -> Callable[[FoldsTypedKey[D1]], FoldsTypedKey[D1]]: ...
 
     @overload
-    def on_system_event(
-        self, e1: type[E1], e2: type[E2], /, *, max_attempts: int = ...
-    ) -> Callable[[Handle[E1 | E2]], SystemHandler]: ...
+    def fold_key(
+        self, e1: type[D1], e2: type[D2], /
+    ) -> Callable[[FoldsTypedKey[D1 | D2]], FoldsTypedKey[D1 | D2]]: ...
 
     @overload
-    def on_system_event(
-        self, e1: type[E1], e2: type[E2], /, *, handler: Handle[E1 | E2], max_attempts: int = ...
-    ) -> Projection: ...
+    def fold_key(
+        self, e1: type[Any], e2: type[Any], e3: type[Any], /, *more: type[Any]
+    ) -> Callable[[FoldsTypedKey[Any]], FoldsTypedKey[Any]]: ...
 
-    @overload
-    def on_system_event(
-        self, e1: type[E1], e2: type[E2], e3: type[E3], /, *, max_attempts: int = ...
-    ) -> Callable[[Handle[E1 | E2 | E3]], SystemHandler]: ...
+    def fold_key(self, *events: str | type[Any]) -> Callable[[Any], Any]:
+        """Registers the decorated function, which folds many events of a key at once.
 
-    @overload
-    def on_system_event(
-        self,
-        e1: type[E1],
-        e2: type[E2],
-        e3: type[E3],
-        /,
-        *,
-        handler: Handle[E1 | E2 | E3],
-        max_attempts: int = ...,
-    ) -> Projection: ...
-
-    @overload
-    def on_system_event(
-        self,
-        *events: type[SystemEvent],
-        max_attempts: int = ...,
-    ) -> Callable[[Handle[Any]], SystemHandler]: ...
-
-    @overload
-    def on_system_event(
-        self,
-        e1: type[SystemEvent],
-        e2: type[SystemEvent],
-        e3: type[SystemEvent],
-        e4: type[SystemEvent],
-        /,
-        *more: type[SystemEvent],
-        handler: Handle[Any],
-        max_attempts: int = ...,
-    ) -> Projection: ...
-
-    def on_system_event(
-        self,
-        *events: type[SystemEvent],
-        handler: Handle[Any] | None = None,
-        max_attempts: int = 10,
-    ) -> Callable[[Handle[Any]], SystemHandler] | Projection:
-        """Makes a function a handler of these system events of this projection.
-
-        Unlike handlers of events it is run outside of any transaction, and may have effects: see
-        `refold.on_system_event`.
+        It takes the place of all handlers. It is given the row so far (None: there is none) and
+        events of one key, at least one, in order, and returns the row after them (None: delete
+        it): so a rebuild calls it once a key, and not once an event. A key's events may come in
+        several parts, cut anywhere, each with the row that the part before has led to, as the
+        table holds it; and one by one, as in `fold`, which says what the rows must be. So the
+        function must fold on from any row.
 
         Args:
-            events: Classes of system events.
-            handler: The function: then the projection is returned. When left out, what is returned
-                decorates the function.
-            max_attempts: How often it is tried with one event, from 1.
+            events: Types of events, all of the projection's own key; as for `on`.
 
         Raises:
-            InvalidProjection: No type is given, or something that is none.
+            InvalidProjection: As for `on`; or there is another such function, or a handler.
         """
-        made = on_system_event(*events, projection=self.name, max_attempts=max_attempts)
+        if not events:
+            raise InvalidProjection(f"{self.name}: fold_key(): expected at least one event type")
 
-        def register(handle: Handle[Any]) -> SystemHandler:
-            made_of = made(handle)
-            self.system_handlers.append(made_of)
-            return made_of
+        def register(function: FoldsKey) -> FoldsKey:
+            require_handler(self.name, function, "fold_key()", "events")
+            self._require_alone(function, alone=not self.handlers)
+            self.key_fold = KeyFold(self.name, self._key, events, function)
+            self.reading.add(events, self.key_fold.of_one)
+            return function
 
-        if handler is None:
-            return register
-        register(handler)
-        return self
+        return register
+
+    def _require_alone(self, function: Callable[..., Any], *, alone: bool) -> None:
+        if not alone:
+            raise InvalidProjection(
+                f"{self.name}: expected handlers, or one function of fold_key() alone, got "
+                f"{getattr(function, '__name__', function)!r} beside others: a key's events are "
+                "folded in order, so one function takes all of them"
+            )
 
     def with_checkpoints(
         self, checkpoints: Checkpoints | None = None, **settings: Any

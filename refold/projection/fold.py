@@ -17,6 +17,7 @@ from refold.projection.key import Key, KeyDoesNotFit, KeyFunction
 from refold.projection.keys.rule import KeyRule
 from refold.projection.reading.does_not_fit import EventDoesNotFit
 from refold.projection.reading.handlers import Handler, Row
+from refold.projection.reading.key_fold import KeyFold
 
 _NAMED = 5
 """Of the columns that a table has not, so many are named."""
@@ -134,6 +135,21 @@ class RowFold:
             raise
         except BaseException as error:  # `exit()` in it is no end of ours
             raise self.poison(event, error) from error
+
+    def apply_at_once(
+        self, row: Row | None, events: list[Event], key_fields: Row, fold: KeyFold
+    ) -> Row | None:
+        """The row after some events of its key, exactly as the table would hold it.
+
+        Raises:
+            Exception: Whatever the function raises, or what its row's columns do not take. Which
+                event it is for is found by `apply`, one by one.
+        """
+        given = fold.given(events)
+        if not given:
+            return row
+        before = None if row is None else self.copied(row)
+        return self.settled(row, fold.function(before, given), key_fields)
 
     def copied(self, row: Row) -> Row:
         """A copy: a handler that changes its argument must not change what was settled."""

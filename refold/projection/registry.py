@@ -17,7 +17,7 @@ from refold.errors import (
     UnknownProjection,
     VersionChanged,
 )
-from refold.errors.words import why_not_imported
+from refold.errors.words import defined_at, raised_at, why_not_imported
 from refold.predicates import NamedPredicate
 from refold.projection.declaration import Projection
 from refold.projection.defaults import Defaults
@@ -41,6 +41,10 @@ class Registry:
     Raises:
         InvalidProjection: Two have one name, one table, or settings that contradict one another;
             or upcasters leave events on the way to the newest version.
+
+    Attributes:
+        build: Of which build of the code they are (``deployment.build``), where workers are
+            versioned; None elsewhere. Steps of its runs come to workers of that build only.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Registry:
         defaults: Defaults | None = None,
         environment: Defaults | None = None,
     ) -> None:
+        self.build: str | None = None
         behind = defaults or Defaults(), environment or Defaults()
         self._versions: dict[str, dict[int, Projection]] = {}
         self._system_handlers: dict[str, SystemHandler] = {}
@@ -71,35 +76,40 @@ class Registry:
 
     def _add_predicate(self, predicate: NamedPredicate) -> None:
         if self._predicates.setdefault(predicate.name, predicate) is not predicate:
-            raise InvalidProjection(
+            raise _placed(
+                defined_at(predicate.function),
                 f"two predicates are named {predicate.name!r}: requests call them by their names, "
-                "rename one"
+                "rename one",
             )
 
     def _add_handler(self, handler: SystemHandler) -> None:
         if self._system_handlers.setdefault(handler.name, handler) is not handler:
-            raise InvalidProjection(
+            raise _placed(
+                defined_at(handler.handle),
                 f"two handlers of system events are named {handler.name!r}: a handler keeps its "
-                "place by its name, give one of the functions another"
+                "place by its name, give one of the functions another",
             )
 
     def _add(self, projection: Projection) -> None:
         versions = self._versions.setdefault(projection.name, {})
         if versions.setdefault(projection.version, projection) is not projection:
-            raise InvalidProjection(
+            raise _placed(
+                projection.declared_at,
                 f"two projections are named {projection.name!r} with version "
-                f"{projection.version}: rename one, or give it another version"
+                f"{projection.version}: rename one, or give it another version",
             )
         names = {(declared_schema(p.table), p.table.name) for p in versions.values()}
         if len(names) > 1:
-            raise InvalidProjection(
+            raise _placed(
+                projection.declared_at,
                 f"{projection.name}: expected one table name for all its versions, got "
-                f"{', '.join(sorted(name for _, name in names))}: readers query one table"
+                f"{', '.join(sorted(name for _, name in names))}: readers query one table",
             )
         if projection.event_types == []:
-            raise InvalidProjection(
+            raise _placed(
+                projection.declared_at,
                 f"{projection.name}: expected at least one handler: decorate a function with "
-                '@projection.on("EventType")'
+                '@projection.on("EventType")',
             )
 
     def _require_own_tables(self) -> None:
@@ -110,10 +120,11 @@ class Registry:
                 place = (declared_schema(projection.table), projection.table.name)
                 owner = owners.setdefault(place, name)
                 if owner != name:
-                    raise InvalidProjection(
+                    raise _placed(
+                        projection.declared_at,
                         f"projections {owner!r} and {name!r} have one table, "
                         f"{'.'.join(place)!r}: expected one for each: name another table for one "
-                        "of them; versions of one projection share theirs under one name"
+                        "of them; versions of one projection share theirs under one name",
                     )
 
     def get(self, name: str) -> Projection:
@@ -241,12 +252,19 @@ def load_registry(modules: Iterable[str], environment: Defaults | None = None) -
     )
 
 
+def _placed(place: str | None, said: str) -> InvalidProjection:
+    """An error that begins with the file and line of what is wrong, if they are known."""
+    return InvalidProjection(said if place is None else f"{place}: {said}")
+
+
 def _import_all(name: str) -> Iterator[ModuleType]:
     try:
         module = importlib.import_module(name)
         yield module
         for inner in pkgutil.walk_packages(getattr(module, "__path__", []), f"{name}."):
             yield importlib.import_module(inner.name)
+    except InvalidProjection as wrong:
+        raise _placed(raised_at(wrong), str(wrong)) from wrong
     except (RefoldError, KeyboardInterrupt):
         raise
     except BaseException as error:  # `exit()` in a module is no end of ours

@@ -72,6 +72,10 @@ class Settings(BaseSettings):
             none.
         web_token: What `refold web` asks for; None for one that it makes up and prints, where it
             needs one.
+        health_port: Where a worker answers probes, over HTTP; None for nowhere.
+        worker_deployment: The name of the deployment that workers of this code are versions of, for
+            Temporal's Worker Versioning; None for workers without versions.
+        worker_build_id: Which build of the code these workers are; with `worker_deployment`.
         payload_key_file: The keys that encrypt what crosses Temporal, see
             `refold.runtime.payloads.keys`; None to encrypt nothing.
         log_format: ``text`` for people, or ``json``: one object a line.
@@ -105,6 +109,9 @@ class Settings(BaseSettings):
     backfill: BackfillPolicy = BackfillPolicy()
     webhook_url: str | None = Field(default=None, repr=False)
     web_token: str | None = Field(default=None, min_length=16, repr=False)
+    health_port: int | None = Field(default=None, ge=1, le=65535)
+    worker_deployment: str | None = Field(default=None, max_length=200, pattern=r"^[^./]+$")
+    worker_build_id: str | None = Field(default=None, max_length=200)
     payload_key_file: Path | None = None
     log_format: Literal["text", "json"] = "text"
 
@@ -143,7 +150,11 @@ class Settings(BaseSettings):
             raise ValueError("expected an address such as https://hooks.example/services/…")
         return value or None
 
-    @field_validator("events", "events_url", "web_token", "payload_key_file", mode="before")
+    @field_validator(
+        *("events", "events_url", "web_token", "payload_key_file"),
+        *("worker_deployment", "worker_build_id", "health_port"),
+        mode="before",
+    )
     @classmethod
     def _none_if_empty(cls, value: object) -> object:
         return None if value == "" else value

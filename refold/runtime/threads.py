@@ -18,10 +18,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from refold.errors import HandlerInterrupted, HandlerOverdue, NoThreadLeft
+from refold.errors.words import shortened
 from refold.event import Event
 from refold.runtime.code_location import where
 from refold.runtime.job import Job
@@ -32,6 +34,9 @@ T = TypeVar("T")
 
 CALL_SECONDS = 30.0
 """How long one call of people's code may take, unless a worker's settings say otherwise."""
+
+LASTING_SECONDS = 5.0
+"""A call that takes longer is told, with the place where it stands, as long as it lasts."""
 
 PIECE_SECONDS = 2.0
 """After so long what can be cut in two is asked to be: see `Hand.due`."""
@@ -54,6 +59,9 @@ _INTERRUPT_SECONDS = 0.01
 _GRACE_SECONDS = 2.0
 
 _seconds: contextvars.ContextVar[float] = contextvars.ContextVar("seconds", default=CALL_SECONDS)
+
+LASTING: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("lasting", default=None)
+"""Where calls of the work at hand are told while they last long, each in a line."""
 
 
 class Hand:
@@ -160,10 +168,13 @@ class _Watch:
         self._seen: tuple[Event | None, int] = (None, 0)
         self._unchanged = 0.0
         self._left = False
+        self._told_in = LASTING.get()
+        self._lasting: str | None = None
         self._timer = job.loop.call_later(self._pause(), self._look)
 
     def end(self) -> None:
         self._timer.cancel()
+        self._tell_lasting(None)
 
     def _pause(self) -> float:
         pause = min(_LOOK_SECONDS, self._seconds / 4)
@@ -174,6 +185,7 @@ class _Watch:
 
     def _look(self) -> None:
         if self._job.ended:
+            self._tell_lasting(None)
             self._job.give_up()  # it may have been hit before it could say what came of it
             if self._left:
                 _threads.came_back()
@@ -198,6 +210,10 @@ class _Watch:
         same = event is not None and event is self._seen[0] and calls == self._seen[1]
         self._seen = event, calls
         self._unchanged = self._unchanged + passed if same else 0.0
+        if not same:
+            self._tell_lasting(None)
+        elif self._unchanged >= min(LASTING_SECONDS, self._seconds / 2):
+            self._tell_lasting(event)
         if event is None or self._unchanged < self._seconds:
             return False
         place = where(self._job.thread)
@@ -206,6 +222,24 @@ class _Watch:
         self._unchanged = 0.0
         self._job.interrupt(overdue)
         return True
+
+    def _tell_lasting(self, event: Event | None) -> None:
+        """Tells of the call in hand, once; or that it lasts no more."""
+        if event is None:
+            if self._lasting is not None and self._told_in is not None:
+                self._told_in.remove(self._lasting)
+            self._lasting = None
+        elif self._lasting is None:
+            since = datetime.now(UTC) - timedelta(seconds=self._unchanged)
+            self._lasting = (
+                f"the code of projection {self._hand.projection!r} to return: it has had event "
+                f"{event.position} ({shortened(event.type, 200)}) in hand since {since:%H:%M:%S} "
+                f"UTC, and stands at {where(self._job.thread)}; after {self._seconds:g} s it is "
+                "ended (REFOLD_HANDLER_SECONDS)"
+            )
+            logger.warning("waiting for %s", self._lasting)
+            if self._told_in is not None:
+                self._told_in.append(self._lasting)
 
     def _insist(self, overdue: HandlerOverdue, passed: float) -> float:
         """Interrupts it again; leaves its thread in the end. The seconds to the next try."""

@@ -80,6 +80,12 @@ class ChildProcess:
         return self._process.poll() is None
 
     @property
+    def was_killed(self) -> bool:
+        """Whether a signal ended it: not a word of its own says why."""
+        code = self._process.poll()
+        return code is not None and code < 0
+
+    @property
     def exit_status(self) -> str:
         """In words: `exit code 1`, `signal SIGKILL`, or `no exit status yet`."""
         code = self._process.poll()

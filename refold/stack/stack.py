@@ -17,7 +17,8 @@ from refold.stack.lock import DataDirLock
 from refold.stack.ports import choose_ports
 from refold.stack.postgres import EmbeddedPostgres
 from refold.stack.temporal import EmbeddedTemporal
-from refold.stack.workers import OwnEnvironment, Workers
+from refold.stack.workers.changes import Changes
+from refold.stack.workers.pool import OwnEnvironment, Polls, Workers
 
 Server = TypeVar("Server", EmbeddedPostgres, EmbeddedTemporal)
 
@@ -34,7 +35,8 @@ class Stack:
     `port_base` N means the ports N (Temporal), N+1 (its UI) and N+2 (PostgreSQL); without it
     they are 7233, 8233 and 54321, each replaced by a free one when taken. `keywords` are the
     search attributes that Temporal has. `own_to_worker` says what the environment of one worker has
-    that the others' have not.
+    that the others' have not. Python files in the folders of `reload` start the workers anew when
+    they change; that a worker is ready is told once `polls` says so of its pid.
     """
 
     def __init__(
@@ -46,13 +48,16 @@ class Stack:
         migrate: Migrate | None = None,
         keywords: Sequence[str] = (),
         own_to_worker: OwnEnvironment | None = None,
+        reload: Sequence[Path] = (),
+        polls: Polls | None = None,
     ) -> None:
         self.data_dir = data_dir.resolve()
         self._port_base = port_base
         self._migrate = migrate
         self._keywords = keywords
         self._lock = DataDirLock(self.data_dir)
-        self._workers = Workers(self.data_dir, workers, own_to_worker)
+        changes = Changes(reload, without=[self.data_dir]) if reload else None
+        self._workers = Workers(self.data_dir, workers, own_to_worker, changes=changes, polls=polls)
         self._postgres: EmbeddedPostgres | None = None
         self._temporal: EmbeddedTemporal | None = None
 

@@ -31,6 +31,7 @@ async def show(
     worker: str,
     queue: str,
     versions: Mapping[tuple[str, int], Sequence[str] | None],
+    build: str | None = None,
 ) -> None:
     """Shows that a worker is there, and what it has.
 
@@ -39,6 +40,7 @@ async def show(
         worker: Which one.
         queue: See `queue_of`.
         versions: The event types that each projection reads (None: all), by its name and version.
+        build: Of which build of the code it is, where workers are versioned.
     """
     if not versions:
         return
@@ -50,6 +52,7 @@ async def show(
                 "projection": name,
                 "version": version,
                 "event_types": None if types is None else list(types),
+                "build": build,
             }
             for (name, version), types in sorted(versions.items())
         ]
@@ -73,15 +76,23 @@ async def leave(connection: AsyncConnection, worker: str) -> None:
 
 
 async def workers_with(
-    connection: AsyncConnection, projection: str, version: int | None, queue: str
+    connection: AsyncConnection,
+    projection: str,
+    version: int | None,
+    queue: str,
+    build: str | None = None,
 ) -> list[str]:
-    """The workers of a task queue that have a projection, in a version or, for None, in any."""
+    """The workers of a task queue that have a projection, in a version or, for None, in any.
+
+    Of one build of the code only: where workers are versioned, no other gets the same steps.
+    """
     statement = (
         select(deployments.c.worker)
         .distinct()
         .where(
             deployments.c.projection == projection,
             deployments.c.queue == queue,
+            deployments.c.build.is_not_distinct_from(build),
             deployments.c.seen_at > func.now() - _LATELY,
         )
         .order_by(deployments.c.worker)
@@ -99,11 +110,17 @@ async def has_workers(connection: AsyncConnection, queue: str) -> bool:
     return bool(await connection.scalar(select(there.exists())))
 
 
-async def highest(connection: AsyncConnection, projection: str, queue: str) -> int | None:
-    """The highest version of a projection that a worker of a task queue has; None for none."""
+async def highest(
+    connection: AsyncConnection, projection: str, queue: str, build: str | None = None
+) -> int | None:
+    """The highest version of a projection that a worker of a task queue has; None for none.
+
+    Of one build of the code only, as `workers_with`.
+    """
     statement = select(func.max(deployments.c.version)).where(
         deployments.c.projection == projection,
         deployments.c.queue == queue,
+        deployments.c.build.is_not_distinct_from(build),
         deployments.c.seen_at > func.now() - _LATELY,
     )
     found: int | None = await connection.scalar(statement)

@@ -337,6 +337,7 @@ deployments = Table(
     Column("queue", Text, nullable=False),
     now_column("seen_at"),
     Column("event_types", JSONB(none_as_null=True)),
+    Column("build", Text),
     Index(None, "projection"),
 )
 """Which projections each worker has, on which task queue; a worker shows itself now and then."""

@@ -44,8 +44,9 @@ from refold.worker.chores.presence import Presence
 from refold.worker.interceptors.own_activities import Gate, OwnActivities
 from refold.worker.interceptors.steps import StepInterceptor
 from refold.worker.readiness import wait_until_ready
+from refold.worker.versioning import build_of, deployment_of
 from refold.worker.webhook import webhook
-from refold.workflows.all import WORKFLOWS
+from refold.workflows.all import VERSIONED, WORKFLOWS
 
 logger = logging.getLogger("refold.worker")
 
@@ -137,7 +138,13 @@ class RefoldPlugin(SimplePlugin):
         names = [activity.__name__ for activity in activities]
         around = make_interceptors(part.engine, part.registry, part.settings)
         config["client"] = part.client
+        if config.get("deployment_config") is None:
+            config["deployment_config"] = deployment_of(part.settings)
+        part.registry.build = build_of(config["deployment_config"])
+        build, given = part.registry.build, list(config.get("workflows", []))
         config = super().configure_worker(config)
+        if build is not None:  # in place of those without a word about versions
+            config["workflows"] = [*given, *VERSIONED]
         config["activities"] = [*config.get("activities", []), *activities]
         config["interceptors"] = [
             *config.get("interceptors", []),

@@ -20,6 +20,7 @@ from refold.runtime.telemetry.metrics import set_up_metrics
 from refold.runtime.temporal.client import wait_until_connected
 from refold.store.checkpoints.stores import CheckpointStores
 from refold.worker.assembly import MAX_ACTIVITIES
+from refold.worker.health import Health
 from refold.worker.plugin import RefoldPlugin
 from refold.worker.processes.mortality import die_with
 from refold.worker.processes.place import supervisor
@@ -43,6 +44,9 @@ async def run_worker(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    health = Health()
+    if settings.health_port is not None:
+        await health.serve(settings.health_port)
     ready = asyncio.create_task(_get_ready(engine))
     stopped = asyncio.create_task(stop.wait())
     try:
@@ -53,9 +57,12 @@ async def run_worker(settings: Settings) -> None:
         calm_garbage_collector()
         plugin = RefoldPlugin(settings=settings, registry=registry, engine=engine)
         async with Worker(client, task_queue=settings.task_queue, plugins=[plugin]):
+            health.not_ready = None
             await stopped
+            health.not_ready = "it finishes its batches, to end"
             logger.info("stopping: finishing the batches in hand")
     finally:
+        health.close()
         ready.cancel()
         stopped.cancel()
         await engine.dispose()

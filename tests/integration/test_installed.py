@@ -13,7 +13,7 @@ from sqlalchemy import text
 from temporalio.client import Client
 
 from refold.stack.process import ChildProcess
-from refold.stack.workers import COMMAND
+from refold.stack.workers.pool import COMMAND
 from tests.support.databases import Database
 from tests.support.installing import build, contents, environment, install, packages
 from tests.support.processes import ROOT, worker_environment

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -193,6 +194,56 @@ async def test_a_live_projection_whose_handler_never_returns_is_named_and_others
             await until_position(database, position)
     for one in (projection, other):
         await assert_oracle(database.engine, one)
+
+
+async def test_a_call_that_lasts_is_told_while_it_does_and_ends_well(
+    client: Client,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """In the progress of a run, in the health of a live projection, and in the log; once."""
+    monkeypatch.setattr(threads, "LASTING_SECONDS", 0.3)
+    projection = slowed(waits)
+    await write(database.engine, EVENTS)
+    async with working(client, database, registry_of(projection), handler_seconds=60):
+        _armed.set()
+        handle = await start(client, database, "Rebuild", {"projection": "counters"})
+        assert_lasting(await told(lambda: handle.query("progress"), "waiting_for"), AT + 1)
+        assert caplog.text.count("waiting for the code of projection 'counters' to return") == 1
+        _armed.clear()
+        await handle.result()
+        assert (await handle.query("progress"))["waiting_for"] == []
+        async with live(client, database) as following:
+            await until_status(following, "live")
+            _armed.set()
+            await write(database.engine, EVENTS)
+            position = len(EVENTS) + AT + 1
+            assert_lasting(await told(lambda: following.query("health"), "waiting_for"), position)
+            _armed.clear()
+            await until_position(database, 2 * len(EVENTS))
+    await assert_oracle(database.engine, projection)
+
+
+async def told(ask: Callable[[], Awaitable[Any]], what: str) -> str:
+    """What is answered, as soon as it is something."""
+    found: list[str] = []
+
+    async def is_told() -> bool:
+        found[:] = (await ask())[what]
+        return bool(found)
+
+    await until(is_told)
+    (line,) = found
+    return line
+
+
+def assert_lasting(line: str, position: int) -> None:
+    begin = f"the code of projection 'counters' to return: it has had event {position} (Added) in"
+    assert line.startswith(begin), line
+    place = r"stands at \S+/test_slow_handlers\.py:\d+ \(added\), in \S+:\d+ \(\w+\)"
+    assert re.search(r"since \d\d:\d\d:\d\d UTC, and " + place, line), line
+    assert line.endswith("; after 60 s it is ended (REFOLD_HANDLER_SECONDS)"), line
 
 
 def ident() -> str:

@@ -18,12 +18,12 @@ import psutil
 import pytest
 from temporalio.client import Client
 
-from refold.stack import workers
 from refold.stack.errors import PortTaken, ServerEnded
 from refold.stack.ports import Ports, choose_ports, is_free
 from refold.stack.postgres import EmbeddedPostgres
 from refold.stack.process import ChildProcess
-from refold.stack.workers import Workers
+from refold.stack.workers import pool as workers
+from refold.stack.workers.pool import Workers
 from refold.worker.processes.place import numbered
 from tests.support.soaking import soak
 
@@ -251,8 +251,8 @@ def test_a_worker_that_ended_is_started_again(
         eventually(lambda: checked_count() == 2, "the restart")
         assert pool.pids[0] == stays
         line = (
-            f"Worker 2, pid {ends}, ended with signal SIGKILL (ready?[2J); started again as pid "
-            f"{pool.pids[1]}. "
+            "worker 2 ended: signal SIGKILL after 'ready?[2J'. It was started again as pid "
+            f"{pool.pids[1]}; "
         )
         assert line in caplog.text
         started = [psutil.Process(pid) for pid in pool.pids]

@@ -16,8 +16,8 @@ Handle = WorkflowHandle[Any, BackfillResult]
 SHORT = 40
 
 
-async def short_history_server() -> WorkflowEnvironment:
-    """A Temporal server that suggests to continue as new soon."""
+async def short_history_server(length: int = SHORT) -> WorkflowEnvironment:
+    """A Temporal server that suggests to continue as new at a length."""
     from shutil import which
 
     from temporalio.contrib.pydantic import pydantic_data_converter
@@ -27,7 +27,7 @@ async def short_history_server() -> WorkflowEnvironment:
         data_converter=pydantic_data_converter,
         dev_server_log_level="error",
         dev_server_extra_args=[
-            *("--dynamic-config-value", f"limit.historyCount.suggestContinueAsNew={SHORT}"),
+            *("--dynamic-config-value", f"limit.historyCount.suggestContinueAsNew={length}"),
         ],
     )
 

@@ -15,7 +15,7 @@ import pytest
 from refold.errors import HandlerOverdue, NoThreadLeft
 from refold.event import Event
 from refold.runtime import threads
-from refold.runtime.threads import Hand, in_thread
+from refold.runtime.threads import LASTING, Hand, in_thread
 
 LIMIT = 0.3
 
@@ -114,6 +114,33 @@ async def test_a_call_that_ends_in_time_is_left_alone_however_many_there_are() -
         return count
 
     assert await in_thread(work, hand=hand, seconds=LIMIT) == 9
+
+
+async def test_a_call_that_lasts_is_told_once_until_it_returns(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(threads, "LASTING_SECONDS", 0.05)
+    monkeypatch.setattr(threads, "_LOOK_SECONDS", 0.02)
+    told: list[str] = []
+    seen: list[list[str]] = []
+    LASTING.set(told)
+    hand = Hand("counters")
+
+    def work() -> None:
+        for position in (1, 2):
+            hand.begin(event(position))
+            time.sleep(0.3)
+            seen.append([*told])
+        hand.begin(event(3))
+        time.sleep(0.03)
+
+    await in_thread(work, hand=hand, seconds=10)
+    assert [len(lines) for lines in seen] == [1, 1]
+    for position, (line,) in enumerate(seen, start=1):
+        assert f"has had event {position} (Added) in hand since " in line
+        assert f"test_threads.py:{inspect.getsourcelines(work)[1] + 3} (work)" in line
+    assert told == []
+    assert caplog.text.count("waiting for the code of") == 2
 
 
 async def test_one_event_for_many_keys_is_many_calls() -> None:

@@ -12,7 +12,8 @@ from sqlalchemy import Select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from refold.engine.folding.applying import Applied, Applying, Keyed
+from refold.engine.folding.applying import Applied, Keyed
+from refold.engine.folding.keys_at_once.following import applying_of
 from refold.engine.folding.moments import Moments, take_moments
 from refold.engine.folding.poison_events import most_letters
 from refold.engine.folding.refused_rows import Tracing
@@ -166,7 +167,7 @@ class Follower:
         limit = self.moments.limit(min(self.batch_size, self._at_most or self.batch_size))
         read = await self.reader.read(connection, self._events, after=old, limit=limit, upto=window)
         hand = Hand(self.projection.name, self._piece_seconds)
-        applying = Applying(self.projection, self.poison, self.moments)
+        applying = applying_of(self.projection)(self.projection, self.poison, self.moments)
         keyed = Keyed()
         if read.texts:
             keyed = await in_thread(applying.keyed, read.texts, hand, hand=hand)

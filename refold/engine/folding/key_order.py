@@ -125,7 +125,7 @@ class KeyOrderFold:
         record: Any = ()
         source: Iterator[Any] = iter(events)
         if self._held is not None:
-            source, counted, position = _after_key(source, stored, position, key_at)
+            source, counted, position = after_key(source, stored, position, key_at)
         while True:
             try:
                 for record in source:
@@ -159,7 +159,7 @@ class KeyOrderFold:
                     raise _unread(error, record, timed_at) from None
                 self._hold(event, error)
             event = None
-            source, passed, position = _after_key(source, stored, position, key_at)
+            source, passed, position = after_key(source, stored, position, key_at)
             counted += 1 + passed
         hand.event = None
         self._row = row
@@ -217,7 +217,7 @@ def _unread(error: BaseException, record: Sequence[Any], timed_at: int) -> BaseE
     return error
 
 
-def _after_key(
+def after_key(
     records: Iterator[Sequence[Any]], key: Any, position: int, key_at: int
 ) -> tuple[Iterator[Sequence[Any]], int, int]:
     """Passes over the records of a key.

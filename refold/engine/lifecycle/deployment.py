@@ -63,7 +63,7 @@ class Deployment:
         here = await self.any_version(name)
         queue = self._queue()
         async with self._engine.connect() as connection:
-            highest = await deployments.highest(connection, name, queue)
+            highest = await deployments.highest(connection, name, queue, self.registry.build)
         if highest is not None and highest > here.version:
             await self.leave(_not_anywhere(name, highest), name, highest)
         return here
@@ -112,7 +112,9 @@ class Deployment:
         """The workers of this task queue that have a projection, in a version or in any."""
         queue = self._queue()
         async with self._engine.connect() as connection:
-            return await deployments.workers_with(connection, name, version, queue)
+            return await deployments.workers_with(
+                connection, name, version, queue, self.registry.build
+            )
 
     async def leave(self, error: RefoldError, name: str, version: int | None) -> NoReturn:
         """Leaves the step to a worker that has what it takes; fails once that has taken too long.

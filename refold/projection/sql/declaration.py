@@ -12,6 +12,7 @@ from refold.event import Event
 from refold.projection.backfill_policy import BackfillPolicy
 from refold.projection.checkpoints import Checkpoints
 from refold.projection.declaration import Projection
+from refold.projection.declared_table import TableSpec, looked_up, table_of
 from refold.projection.key import Key
 from refold.projection.keys.rule import PathSpec
 from refold.projection.reading.handlers import Row
@@ -34,7 +35,7 @@ class SqlProjection(Projection):
     Args:
         name: As of a `Projection`.
         version: From 1; bump it when the select's meaning or the table changes.
-        table: A SQLAlchemy Core table. Its primary key is the projection's key.
+        table: As of a `Projection`.
         select: A function that takes the relation of events, and returns
             ``sqlalchemy.select(…)`` from it. The relation has the columns position, stream_id,
             version, type, data, metadata (both jsonb) and recorded_at, and ``key`` (``key_1``,
@@ -46,8 +47,9 @@ class SqlProjection(Projection):
             ``events.c.data["sku"].astext``.
         types: The event types that are read; None for those that the select's WHERE names, or else
             all.
-        lookups: Other tables that the select reads. Their changes are no events: rows have what
-            stood there when they were last computed, and `--plan` names them.
+        lookups: Other tables that the select reads, or declarative classes that have them. Their
+            changes are no events: rows have what stood there when they were last computed, and
+            `--plan` names them.
         merge: How the row that new events alone make is merged into the one that stands: for each
             column beside the key ``"sum"``, ``"min"``, ``"max"``, ``"first"``, ``"last"``, or a
             function of the old and the new SQL expression. When left out, the keys of new events
@@ -71,11 +73,11 @@ class SqlProjection(Projection):
         name: str,
         *,
         version: int = 1,
-        table: Table,
+        table: TableSpec,
         select: Callable[[Any], Select[Any]],
         key: PathSpec | None = None,
         types: Collection[str] | None = None,
-        lookups: Collection[FromClause] = (),
+        lookups: Collection[FromClause | type[Any]] = (),
         merge: Mapping[str, str | Merge] | None = None,
         backfill: BackfillPolicy | None = None,
         checkpoints: Checkpoints | None = None,
@@ -87,6 +89,8 @@ class SqlProjection(Projection):
             )
         if isinstance(types, str) or (types is not None and not types):
             raise InvalidProjection(f"{name}: types: expected event types, or None, got {types!r}")
+        table = table_of(name, table)
+        read = [looked_up(name, one) for one in lookups]
         super().__init__(
             name,
             version=version,
@@ -99,14 +103,14 @@ class SqlProjection(Projection):
         assert self.key_paths is not None
         events = declared_events(self.key_paths)
         said = checks.called(name, select, events)
-        checks.require_tables(name, said, lookups)
+        checks.require_tables(name, said, read)
         checks.require_constant(name, said)
         self._places = checks.positions_of(name, said, table)
         of_key = [self._places[checks.place_of(table, path.column)] for path in self.key_paths]
         checks.require_key(name, said, events, self.key_paths, of_key)
         self._select = select
         self._types = sorted(types) if types is not None else checks.types_of(said, events)
-        self.lookups = tuple(checks.full_name(one) for one in lookups)
+        self.lookups = tuple(checks.full_name(one) for one in read)
         self.columns_used = checks.columns_used(said, events)
         self.merges = None if merge is None else merges_of(name, table, said, merge)
 
@@ -130,6 +134,14 @@ class SqlProjection(Projection):
             InvalidProjection: Always.
         """
         self._refuse("on()", "it has no handlers; say it in the select, or declare a Projection")
+
+    def fold_key(self, *events: Any) -> Any:
+        """Refused: a select has no handlers.
+
+        Raises:
+            InvalidProjection: Always.
+        """
+        self._refuse("fold_key()", "say it in the select, or declare a Projection")
 
     def fold(self, events: Iterable[Event]) -> dict[Key, Row]:
         """Refused: only PostgreSQL can run a select.

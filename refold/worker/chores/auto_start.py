@@ -17,6 +17,7 @@ from refold.requests.fairness import fairness_key
 from refold.requests.runs import BackfillRequest
 from refold.worker.chores.chore import Looked
 from refold.worker.chores.reasons import reason_of
+from refold.worker.versioning import is_current
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,9 @@ class AutoStart:
     async def run_once(self) -> Looked:
         """Starts what is to be started now; `done` has the workflows' ids. See `Chore`."""
         looked = Looked(projections=[projection.name for projection in self._registry])
+        build = self._registry.build
+        if build is not None and not await is_current(self._client, build):
+            return looked  # the run would begin on another build, which may lack the projection
         for projection in self._registry:
             workflow_id = auto_start_id(projection.name, projection.version)
             if workflow_id in self._started:

@@ -28,6 +28,7 @@ class Presence:
     def __init__(self, engine: AsyncEngine, registry: Registry, queue: str) -> None:
         self._engine = engine
         self._queue = queue
+        self._build = registry.build
         self._worker = f"{socket.gethostname()}/{uuid4().hex[:8]}"
         self._has = {
             (projection.name, version): _types(registry.version(projection.name, version))
@@ -38,7 +39,7 @@ class Presence:
     async def run_once(self) -> Looked:
         """Shows it once more; see `Chore`."""
         async with self._engine.begin() as connection:
-            await deployments.show(connection, self._worker, self._queue, self._has)
+            await deployments.show(connection, self._worker, self._queue, self._has, self._build)
         return Looked(projections=[])
 
     async def leave(self) -> None:

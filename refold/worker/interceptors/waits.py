@@ -24,6 +24,7 @@ from refold.messages.step_failures import step_name
 from refold.messages.step_waits import SIGNAL, StepWaits
 from refold.projection.registry import Registry
 from refold.runtime.telemetry.metrics import LOCK_WAIT_SECONDS, STEP
+from refold.runtime.threads import LASTING
 from refold.source.port.elsewhere import events_engine
 from refold.store.swap import blockers
 from refold.store.swap.swap import obstacles
@@ -136,12 +137,13 @@ class _Inbound(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
         waiting = Waiting()
         watch = self._waits.watch(input.args, waiting)
-        token = WAITING.set(waiting)
+        token, of_calls = WAITING.set(waiting), LASTING.set(waiting.calls)
         watcher = asyncio.create_task(watch.forever(), context=_without_waiting())
         try:
             return await super().execute_activity(input)
         finally:
             WAITING.reset(token)
+            LASTING.reset(of_calls)
             await watch.end(watcher)
 
 
@@ -209,7 +211,7 @@ class _Watch:
 
     async def _now(self) -> list[str]:
         blocked = await self._waits.blocked_by(self._waiting)
-        return list(dict.fromkeys([*self._waiting.said, *blocked]))
+        return list(dict.fromkeys([*self._waiting.said, *self._waiting.calls, *blocked]))
 
     async def _tell(self, waiting_for: list[str], found: list[str] | None) -> None:
         said = StepWaits(step=self._step, waiting_for=waiting_for, obstacles=found)

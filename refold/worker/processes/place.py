@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from refold.errors import ConfigurationError
 from refold.runtime.telemetry.metrics import PROMETHEUS_PORT, prometheus_port
 from refold.runtime.telemetry.worker_number import WORKER_NUMBER
+from refold.worker.health import HEALTH_PORT
 
 SUPERVISOR = "REFOLD_SUPERVISOR_PID"
 """The process that a worker process is not to outlive."""
@@ -21,8 +22,8 @@ PROCESSES = "REFOLD_WORKER_PROCESSES"
 def numbered(environment: Mapping[str, str], number: int) -> dict[str, str]:
     """What one of several worker processes has in its environment, beyond what all of them have.
 
-    It is one process, whatever the setting says, and serves its metrics at a port of its own: the
-    first at the port that is set, the next ones at those after it.
+    It is one process, whatever the setting says, and serves its metrics and its health at ports of
+    its own: the first at the port that is set, the next ones at those after it.
 
     Args:
         environment: What all of them have.
@@ -32,14 +33,19 @@ def numbered(environment: Mapping[str, str], number: int) -> dict[str, str]:
         ConfigurationError: There is no such port.
     """
     own = {PROCESSES: "1", WORKER_NUMBER: str(number)}
-    port = prometheus_port(environment)
-    if port:  # 0 is any free port
-        if port + number - 1 >= 2**16:
+    health = environment.get(HEALTH_PORT, "")
+    ports = {
+        PROMETHEUS_PORT: prometheus_port(environment) or 0,  # 0 is any free port
+        HEALTH_PORT: int(health) if health.isdecimal() else 0,
+    }
+    for name, port in ports.items():
+        if port and port + number - 1 >= 2**16:
             raise ConfigurationError(
-                f"{PROMETHEUS_PORT}: expected one with a port for each worker process from it up "
-                f"to 65535, got {port}, and worker process {number}"
+                f"{name}: expected one with a port for each worker process from it up to 65535, "
+                f"got {port}, and worker process {number}"
             )
-        own[PROMETHEUS_PORT] = str(port + number - 1)
+        if port:
+            own[name] = str(port + number - 1)
     return own
 
 

@@ -1,0 +1,1 @@
+"""All benches that can be laid side by side, in one go."""

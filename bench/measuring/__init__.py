@@ -1,0 +1,1 @@
+"""What benches share: figures, processor time, what a run's history tells, more workers."""

@@ -1,0 +1,1 @@
+"""docs/performance.md: the figures of measured runs, and a picture of them."""

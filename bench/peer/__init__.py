@@ -1,0 +1,1 @@
+"""The library eventsourcing beside Refold: the same events, the same rows."""

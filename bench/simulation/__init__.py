@@ -1,0 +1,1 @@
+"""A billion events, simulated: real workflows on a real Temporal, activities that only pretend."""
