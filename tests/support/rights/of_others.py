@@ -115,7 +115,7 @@ async def _reads(stage: Stage) -> str:
             # Without the schema's name, PostgreSQL would say that there is no such table.
             async with found.engine.connect() as connection:
                 read = await connection.exec_driver_sql("SELECT count(*) FROM public.counters")
-                assert read.scalar() > 0
+                assert int(read.scalar() or 0) > 0
 
         return await refused(found, read)
 
