@@ -23,6 +23,8 @@ from refold.store import leases
 
 # A cancellation comes as the answer to a heartbeat.
 _LONGEST_SECONDS = 1.0
+# Most steps are over sooner: of those nobody need hear, and Temporal has less to write down.
+_FIRST_SECONDS = 0.2
 
 
 _SINCE = "not_on_these_workers_since"
@@ -40,7 +42,8 @@ async def heartbeating(
     Args:
         engine: The database.
         run_id: The run.
-        at_once: Begin with a heartbeat; else the first one comes when the work takes long.
+        at_once: Begin with a heartbeat, in moments; else the first one comes when the work takes
+            long.
     """
     beat = Step(is_stopping=activity.is_worker_shutdown)
     sender = asyncio.create_task(_send(engine, run_id, beat, at_once))
@@ -57,8 +60,7 @@ async def _send(engine: AsyncEngine, run_id: str, beat: Step, at_once: bool) -> 
     every = min(timeout.total_seconds() / 3 if timeout else 3.0, _LONGEST_SECONDS)
     clock = asyncio.get_running_loop().time
     renewed = clock()
-    if not at_once:
-        await asyncio.sleep(every)
+    await asyncio.sleep(min(_FIRST_SECONDS, every) if at_once else every)
     while True:
         activity.heartbeat(beat.details)
         await asyncio.sleep(every)

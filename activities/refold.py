@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -10,7 +11,7 @@ from temporalio import activity
 
 from refold.activities.heartbeat import StepActivities, heartbeating
 from refold.engine.folding import poison_events
-from refold.engine.folding.key_order import KeyOrderFold
+from refold.engine.folding.keys_at_once.refolding import TakesNotAtOnce, key_order_fold
 from refold.engine.folding.pacing import Pace
 from refold.engine.folding.partition import PartitionWork
 from refold.engine.folding.refolded_rows import Target
@@ -18,7 +19,7 @@ from refold.engine.keying.computing import reach
 from refold.engine.planning.repaired_keys import RepairedKeys
 from refold.engine.sql.refolding import SelectWork
 from refold.engine.sql.select_fold import in_sql
-from refold.errors import RunEnded
+from refold.errors import HandlerOverdue, RunEnded
 from refold.messages.run.life import RefoldedSegment, RefoldSegment
 from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
@@ -39,6 +40,8 @@ from refold.store.sessions.takeover import take_over
 from refold.store.side_keys.tables import side_table
 from refold.store.tables.read_models import physical
 from refold.store.tables.rows import RowStore
+
+logger = logging.getLogger(__name__)
 
 # Sorting a partition's events may take long before the first one comes. A segment works at least
 # this many times as long as it waited, so that waiting stays a small share of the whole.
@@ -74,14 +77,23 @@ class RefoldActivities(StepActivities):
             RunEnded: The run was ended from outside.
         """
         plan, projection = await self._planned(segment)
-        try:
-            return await self._refolded(segment, plan, projection)
-        except ReadsMore as more:
-            warn_of(projection, more)
-        return await self._refolded(segment, plan, projection)
+        one_by_one = False  # which finds an event that cannot be taken among many
+        while True:
+            try:
+                return await self._refolded(segment, plan, projection, one_by_one=one_by_one)
+            except ReadsMore as more:
+                warn_of(projection, more)
+                continue
+            except TakesNotAtOnce as error:
+                logger.warning("%s", error)
+            except HandlerOverdue as error:
+                if one_by_one or projection.key_fold is None:
+                    raise
+                logger.warning("%s; its events are folded one by one", error)
+            one_by_one = projection.key_fold is not None
 
     async def _refolded(
-        self, segment: RefoldSegment, plan: Plan, projection: Projection
+        self, segment: RefoldSegment, plan: Plan, projection: Projection, *, one_by_one: bool
     ) -> RefoldedSegment:
         async with (
             heartbeating(self._engine, plan.run_id) as beat,
@@ -120,7 +132,7 @@ class RefoldActivities(StepActivities):
                 )
             sent = sent_of(projection)
             statement, carry = await work.remaining(sent)
-            fold = KeyOrderFold(
+            fold = key_order_fold(projection, one_by_one=one_by_one)(
                 projection,
                 pace.batch_size,
                 carry,

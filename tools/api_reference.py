@@ -36,6 +36,7 @@ _CALLED = {
     "backfill_from_beginning": "backfill_from_beginning_policy",
     "on_system_event": "system_event_handler",
     "predicate": "named_predicate",
+    "include_object": "include_object_of_alembic",
     "upcast": "upcast_events",
 }
 # Of other classes people call no methods.
@@ -194,10 +195,21 @@ def _of_method(name: str, method: str) -> str:
 
 
 def _methods(kind: type[Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in vars(kind).items():
+    for name, value in _members(kind):
         function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
         if inspect.isfunction(function) and not name.startswith("_"):
             yield name, function
+
+
+def _members(kind: type[Any]) -> Iterator[tuple[str, Any]]:
+    """What a class has, and after that what it has from others of Refold."""
+    for one in kind.__mro__:
+        if one is kind or (one.__module__.startswith("refold.") and one.__name__ in _SHARED):
+            yield from vars(one).items()
+
+
+# Classes that are not on any page themselves.
+_SHARED = ("HandlesSystemEvents",)
 
 
 def _snake(name: str) -> str:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+from alembic.migration import MigrationContext
 from pydantic import BaseModel
-from sqlalchemy import Column, Date, Integer, MetaData, Numeric, Table, Text, cast, func, select
+from sqlalchemy import (
+    Column,
+    Date,
+    Integer,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    cast,
+    func,
+    select,
+)
 
 from refold import (
     BackfillPolicy,
@@ -27,6 +40,7 @@ from refold import (
     backfill_from,
     backfill_from_beginning,
     day,
+    include_object,
     lower,
     month,
     on_system_event,
@@ -103,6 +117,16 @@ def projection_on() -> None:
     @revenue.on("ItemDiscontinued", key="stream_id")
     def gone(row: Row | None, event: Event) -> None:
         return None
+
+
+def projection_fold_key() -> None:
+    """Many events of a key at once, in place of handlers."""
+    revenue = _revenue()
+
+    @revenue.fold_key("ItemAdded")
+    def added(row: Row | None, events: Sequence[Event]) -> Row:
+        total = row["total"] if row else Decimal(0)
+        return {"total": total + sum(Decimal(event.data["price"]) for event in events)}
 
 
 def typed_event() -> None:
@@ -300,3 +324,10 @@ def system_event_handler() -> None:
         print(event.projection, context.id, context.delivery_attempt)
 
     print(tell.name)
+
+
+def include_object_of_alembic() -> None:
+    """Alembic's migrations of an application leave read models to Refold."""
+    settings = {"include_schemas": True, "include_object": include_object}
+    # In env.py: context.configure(connection=…, target_metadata=…, **settings)
+    MigrationContext.configure(dialect_name="postgresql", opts=settings)

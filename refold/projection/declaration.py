@@ -21,17 +21,18 @@ from refold.projection.key import Key
 from refold.projection.keys.part import KeyPart
 from refold.projection.keys.rule import KeyRule, KeySpec, PathSpec
 from refold.projection.reading.handlers import D1, D2, Handler, Handlers, Row, TypedHandler
+from refold.projection.reading.key_fold import FoldsKey, FoldsTypedKey, KeyFold
 from refold.projection.reading.shapes import require_handler, require_parameters
 from refold.projection.snapshot_policy import Snapshots
-from refold.system_events.events import SystemEvent
-from refold.system_events.handlers import E1, E2, E3, Handle, SystemHandler, on_system_event
+from refold.projection.system_handlers import HandlesSystemEvents
+from refold.system_events.handlers import SystemHandler
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
 __all__ = ["Handler", "Projection", "Row"]
 
 
-class Projection:
+class Projection(HandlesSystemEvents):
     """A read model's declaration: how its rows follow from the events.
 
     Args:
@@ -87,6 +88,7 @@ class Projection:
         self._key = KeyRule(key, table)
         self.reading = Handlers(name, self._key)
         self.handlers: dict[str, Handler] = self.reading.by_type
+        self.key_fold: KeyFold | None = None
         self.system_handlers: list[SystemHandler] = []
         self.lookups: tuple[str, ...] = ()  # tables beside the events that a select reads
         try:
@@ -136,7 +138,7 @@ class Projection:
             InvalidProjection: No type is given, a type has a handler already, the key does not
                 match the table's primary key, it or the projection's is a function, the handler
                 is no function of a row and an event, is asynchronous (handlers are pure) or
-                yields, or a class is not one of events.
+                yields, a class is not one of events, or `fold_key` has a function for all.
         """
         if not events:
             raise InvalidProjection(f"{self.name}: on(): expected at least one event type")
@@ -148,99 +150,63 @@ class Projection:
 
         def register(handler: Handler) -> Handler:
             require_handler(self.name, handler)
+            self._require_alone(handler, alone=self.key_fold is None)
             self.reading.add(events, handler, parts)
             return handler
 
         return register
 
     @overload
-    def on_system_event(
-        self, e1: type[E1], /, *, max_attempts: int = ...
-    ) -> Callable[[Handle[E1]], SystemHandler]: ...
+    def fold_key(self, *events: str) -> Callable[[FoldsKey], FoldsKey]: ...
 
     @overload
-    def on_system_event(
-        self, e1: type[E1], /, *, handler: Handle[E1], max_attempts: int = ...
-    ) -> Projection: ...
+    def fold_key(self, e1: type[D1], /) -> Callable[[FoldsTypedKey[D1]], FoldsTypedKey[D1]]: ...
 
     @overload
-    def on_system_event(
-        self, e1: type[E1], e2: type[E2], /, *, max_attempts: int = ...
-    ) -> Callable[[Handle[E1 | E2]], SystemHandler]: ...
+    def fold_key(
+        self, e1: type[D1], e2: type[D2], /
+    ) -> Callable[[FoldsTypedKey[D1 | D2]], FoldsTypedKey[D1 | D2]]: ...
 
     @overload
-    def on_system_event(
-        self, e1: type[E1], e2: type[E2], /, *, handler: Handle[E1 | E2], max_attempts: int = ...
-    ) -> Projection: ...
+    def fold_key(
+        self, e1: type[Any], e2: type[Any], e3: type[Any], /, *more: type[Any]
+    ) -> Callable[[FoldsTypedKey[Any]], FoldsTypedKey[Any]]: ...
 
-    @overload
-    def on_system_event(
-        self, e1: type[E1], e2: type[E2], e3: type[E3], /, *, max_attempts: int = ...
-    ) -> Callable[[Handle[E1 | E2 | E3]], SystemHandler]: ...
+    def fold_key(self, *events: str | type[Any]) -> Callable[[Any], Any]:
+        """Registers the decorated function, which folds many events of a key at once.
 
-    @overload
-    def on_system_event(
-        self,
-        e1: type[E1],
-        e2: type[E2],
-        e3: type[E3],
-        /,
-        *,
-        handler: Handle[E1 | E2 | E3],
-        max_attempts: int = ...,
-    ) -> Projection: ...
-
-    @overload
-    def on_system_event(
-        self,
-        *events: type[SystemEvent],
-        max_attempts: int = ...,
-    ) -> Callable[[Handle[Any]], SystemHandler]: ...
-
-    @overload
-    def on_system_event(
-        self,
-        e1: type[SystemEvent],
-        e2: type[SystemEvent],
-        e3: type[SystemEvent],
-        e4: type[SystemEvent],
-        /,
-        *more: type[SystemEvent],
-        handler: Handle[Any],
-        max_attempts: int = ...,
-    ) -> Projection: ...
-
-    def on_system_event(
-        self,
-        *events: type[SystemEvent],
-        handler: Handle[Any] | None = None,
-        max_attempts: int = 10,
-    ) -> Callable[[Handle[Any]], SystemHandler] | Projection:
-        """Makes a function a handler of these system events of this projection.
-
-        Unlike handlers of events it is run outside of any transaction, and may have effects: see
-        `refold.on_system_event`.
+        It takes the place of all handlers. It is given the row so far (None: there is none) and
+        events of one key, at least one, in order, and returns the row after them (None: delete
+        it): so a rebuild calls it once a key, and not once an event. A key's events may come in
+        several parts, cut anywhere, each with the row that the part before has led to, as the
+        table holds it; and one by one, as in `fold`, which says what the rows must be. So the
+        function must fold on from any row.
 
         Args:
-            events: Classes of system events.
-            handler: The function: then the projection is returned. When left out, what is returned
-                decorates the function.
-            max_attempts: How often it is tried with one event, from 1.
+            events: Types of events, all of the projection's own key; as for `on`.
 
         Raises:
-            InvalidProjection: No type is given, or something that is none.
+            InvalidProjection: As for `on`; or there is another such function, or a handler.
         """
-        made = on_system_event(*events, projection=self.name, max_attempts=max_attempts)
+        if not events:
+            raise InvalidProjection(f"{self.name}: fold_key(): expected at least one event type")
 
-        def register(handle: Handle[Any]) -> SystemHandler:
-            made_of = made(handle)
-            self.system_handlers.append(made_of)
-            return made_of
+        def register(function: FoldsKey) -> FoldsKey:
+            require_handler(self.name, function, "fold_key()", "events")
+            self._require_alone(function, alone=not self.handlers)
+            self.key_fold = KeyFold(self.name, self._key, events, function)
+            self.reading.add(events, self.key_fold.of_one)
+            return function
 
-        if handler is None:
-            return register
-        register(handler)
-        return self
+        return register
+
+    def _require_alone(self, function: Callable[..., Any], *, alone: bool) -> None:
+        if not alone:
+            raise InvalidProjection(
+                f"{self.name}: expected handlers, or one function of fold_key() alone, got "
+                f"{getattr(function, '__name__', function)!r} beside others: a key's events are "
+                "folded in order, so one function takes all of them"
+            )
 
     def with_checkpoints(
         self, checkpoints: Checkpoints | None = None, **settings: Any

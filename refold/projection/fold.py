@@ -13,10 +13,12 @@ from refold.errors.words import described, raised, raised_at, said
 from refold.event import Event, in_utc
 from refold.projection.columns import Settle, WrongValue, is_mutable, settle_for
 from refold.projection.columns.declared import check_table, scalar_default, written_columns
+from refold.projection.columns.sizes import sizing
 from refold.projection.key import Key, KeyDoesNotFit, KeyFunction
 from refold.projection.keys.rule import KeyRule
 from refold.projection.reading.does_not_fit import EventDoesNotFit
 from refold.projection.reading.handlers import Handler, Row
+from refold.projection.reading.key_fold import KeyFold
 
 _NAMED = 5
 """Of the columns that a table has not, so many are named."""
@@ -30,6 +32,9 @@ class RowFold:
         table: Its table.
         key: Which row an event belongs to.
         handlers: The handler of each event type; more may be added later.
+
+    Attributes:
+        size: About how many bytes the large values of a row take; None where none can be large.
 
     Raises:
         InvalidProjection: The table has a column that cannot be written as handlers return it.
@@ -55,6 +60,7 @@ class RowFold:
         self._key_settle = [settles.pop(name) for name in self._key_columns]
         self._settles: dict[str, Settle] = settles
         self._defaults = {str(c.name): scalar_default(c) for c in written if c.name in settles}
+        self.size: Callable[[Row], int] | None = sizing(written)
         self.copier: Callable[[Row], Row] = self.copied if self._mutable else dict.copy
 
     def keys_of(self, event: Event) -> list[Key]:
@@ -134,6 +140,21 @@ class RowFold:
             raise
         except BaseException as error:  # `exit()` in it is no end of ours
             raise self.poison(event, error) from error
+
+    def apply_at_once(
+        self, row: Row | None, events: list[Event], key_fields: Row, fold: KeyFold
+    ) -> Row | None:
+        """The row after some events of its key, exactly as the table would hold it.
+
+        Raises:
+            Exception: Whatever the function raises, or what its row's columns do not take. Which
+                event it is for is found by `apply`, one by one.
+        """
+        given = fold.given(events)
+        if not given:
+            return row
+        before = None if row is None else self.copied(row)
+        return self.settled(row, fold.function(before, given), key_fields)
 
     def copied(self, row: Row) -> Row:
         """A copy: a handler that changes its argument must not change what was settled."""

@@ -21,6 +21,8 @@ SETTINGS = (
     # Tenants and projections take turns within one partition of the task queue.
     "matching.enableFairness=true",
     "matching.numTaskqueueWritePartitions=1",
+    # Pollers of the other three would only hand their polls on to the one: a tenth of its work.
+    "matching.numTaskqueueReadPartitions=1",
     # The server has one shard, which by default hands out only 20 steps a second.
     "history.transferProcessorMaxPollRPS=1000",
     "history.timerProcessorMaxPollRPS=1000",

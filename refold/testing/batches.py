@@ -109,16 +109,23 @@ class _Folding:
         return self._read(rows)
 
     def _applied(self, rows: Rows, batch: Sequence[Event], only: Key | None = None) -> Rows:
-        fold = self._projection.rows
+        fold, at_once = self._projection.rows, self._projection.key_fold
+        of_keys: dict[Key, list[Event]] = {}
         for event in map(decoded, batch):
             for key in fold.keys_of(event):
                 if only is not None and key != only:
                     continue
-                after = fold.apply(rows.get(key), event, fold.key_fields(key))
-                if after is None:
-                    rows.pop(key, None)
-                else:
-                    rows[key] = after
+                if at_once is not None:
+                    of_keys.setdefault(key, []).append(event)
+                    continue
+                _put(rows, key, fold.apply(rows.get(key), event, fold.key_fields(key)))
+        for key, events in of_keys.items():
+            assert at_once is not None
+            try:
+                after = fold.apply_at_once(rows.get(key), events, fold.key_fields(key), at_once)
+            except Exception as error:
+                raise fold.poison(events[0], error) from error
+            _put(rows, key, after)
         return rows
 
     def _read(self, rows: Rows) -> Rows:
@@ -130,6 +137,13 @@ class _Folding:
             assert settled is not None
             read[key] = settled
         return read
+
+
+def _put(rows: Rows, key: Key, after: Row | None) -> None:
+    if after is None:
+        rows.pop(key, None)
+    else:
+        rows[key] = after
 
 
 def _split(log: Sequence[Event], dice: random.Random) -> list[Sequence[Event]]:

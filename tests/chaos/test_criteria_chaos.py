@@ -95,15 +95,25 @@ async def corrupt(database: Database, random: Random) -> None:
 
 @pytest.mark.parametrize("database", PLACES, indirect=True)
 @pytest.mark.parametrize(
-    ("seed", "rounds"),
+    ("seed", "rounds", "more"),
     [
-        pytest.param(2, 1, id="seed 2"),
-        pytest.param(1, 1, id="seed 1", marks=pytest.mark.soak),
-        *[pytest.param(None, 2, id=f"random {n}", marks=pytest.mark.soak) for n in range(25)],
+        pytest.param(2, 1, {}, id="seed 2"),
+        pytest.param(1, 1, {}, id="seed 1", marks=pytest.mark.soak),
+        *[pytest.param(None, 2, {}, id=f"random {n}", marks=pytest.mark.soak) for n in range(25)],
+        *[
+            pytest.param(None, 2, {"AT_ONCE": "1"}, id=f"at once {n}", marks=pytest.mark.soak)
+            for n in range(8)
+        ],
     ],
 )
 async def test_selected_keys_are_right_wherever_the_worker_dies(
-    client: Client, database: Database, tmp_path: Path, seed: int | None, rounds: int
+    client: Client,
+    database: Database,
+    tmp_path: Path,
+    *,
+    seed: int | None,
+    rounds: int,
+    more: dict[str, str],
 ) -> None:
     seed = randrange(2**32) if seed is None else seed
     print(f"seed {seed}")
@@ -120,6 +130,7 @@ async def test_selected_keys_are_right_wherever_the_worker_dies(
         REFOLD_SEGMENT_SECONDS=str(random.choice([0.01, 1, 10])),
         DEATH_FILE=str(death),
         PARTITIONS=str(random.randint(1, 4)),
+        **more,
     )
     with worker_processes(environment, tmp_path) as workers:
         worker = workers.start()

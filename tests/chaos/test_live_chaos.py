@@ -18,6 +18,7 @@ from refold.source.reader import read_window
 from refold.store import generations
 from refold.store.schema import events
 from tests.chaos.test_appending import appending
+from tests.support.at_once import at_once
 from tests.support.counters import counters, registry_of, siblings
 from tests.support.counting import counted_events, counting
 from tests.support.databases import Database
@@ -30,12 +31,12 @@ from tests.support.soaking import soak
 
 @pytest.mark.parametrize("database", PLACES, indirect=True)
 @pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.soak)])
-async def test_nothing_is_missed_or_taken_twice_while_three_follow(
+async def test_nothing_is_missed_or_taken_twice_while_several_follow(
     client: Client, database: Database, seconds: float
 ) -> None:
     seed = random.randrange(2**32)
     print(f"following: seed {seed}")
-    projections = [counters(batch_size=20), *siblings()]
+    projections = [counters(batch_size=20), *siblings(), at_once(name="folded", batch_size=40)]
     async with (
         working(client, database, registry_of(*projections)),
         AsyncExitStack() as stack,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -10,6 +11,7 @@ from sqlalchemy import text
 from temporalio.client import Client
 
 from refold import Projection
+from tests.support.at_once import at_once
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.runs import assert_oracle, leftovers, run, working, write
@@ -46,6 +48,7 @@ def as_events(drawn: list[tuple[str, str | None, int]]) -> list[tuple[str, str, 
     batch_size=st.sampled_from([1, 2, 3, 7, 50]),
     partitions=st.integers(1, 4),
     kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=3),
+    made=st.sampled_from([at_once, counters]),
 )
 async def test_rows_are_those_of_one_sequential_fold(
     client: Client,
@@ -56,8 +59,9 @@ async def test_rows_are_those_of_one_sequential_fold(
     batch_size: int,
     partitions: int,
     kinds: list[str],
+    made: Callable[..., Projection],
 ) -> None:
-    projection = counters(batch_size=batch_size, partitions=partitions)
+    projection = made(batch_size=batch_size, partitions=partitions)
     await _empty(database)
     await write(database.engine, as_events(first))
     async with working(client, database, registry_of(projection)):

@@ -1,7 +1,8 @@
 """A read model whose worker dies at a chosen event, for REFOLD_PROJECTIONS of worker processes.
 
 As long as the file DEATH_FILE holds a number, each process folds so many events, removes the file
-and kills itself. In the test's own process, without that variable, it is an ordinary read model.
+and kills itself. With AT_ONCE, a function takes many events of a key at once. In the test's own
+process, without these variables, it is an ordinary read model.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import signal
 from pathlib import Path
 
 from refold import Event, Projection, Row
+from tests.support.at_once import at_once
 from tests.support.counters import counters
 
 _file = Path(os.environ["DEATH_FILE"]) if "DEATH_FILE" in os.environ else None
@@ -27,7 +29,10 @@ def _maybe_die() -> None:
 
 
 def _mortal() -> Projection:
-    right = counters(partitions=int(os.environ.get("PARTITIONS", "1")))
+    partitions = int(os.environ.get("PARTITIONS", "1"))
+    if "AT_ONCE" in os.environ:
+        return at_once(_maybe_die, partitions=partitions)
+    right = counters(partitions=partitions)
     made = Projection("counters", table=right.table, key="data.key", backfill=right.backfill)
 
     @made.on("Added")

@@ -6,17 +6,21 @@ Each function is run with an event that notes what is asked of it.
 from __future__ import annotations
 
 import linecache
+import textwrap
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from types import FunctionType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from refold.projection.narrowed.reads import ALL, fields_read
+from refold.projection.narrowed.sequence_reads import fields_read_of_each
 from tests.support.handler_shapes import (
+    EVENT,
     EXACT,
     LAMBDA,
     OTHERS,
@@ -105,7 +109,13 @@ def handler_of(statements: list[str]) -> FunctionType:
     """A handler of these statements, in a file of its own."""
     body = "\n".join(f"    {statement}" for statement in statements)
     start = "from contextlib import suppress\n"
-    text = f"{start}{_HELP}def handler(row, event):\n    inner = str\n{body}\n    return None\n"
+    return function_of(
+        f"{start}{_HELP}def handler(row, event):\n    inner = str\n{body}\n    return None\n"
+    )
+
+
+def function_of(text: str) -> FunctionType:
+    """The function `handler` of this code, in a file of its own."""
     name = f"<handlers {next(_files)}>"
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     space: dict[str, Any] = {}
@@ -124,3 +134,85 @@ def test_what_is_found_is_never_too_little(statements: list[str]) -> None:
     except Exception:
         asked = Noting.asked - {"position", "stream_id", "type"}
     assert asked <= found, statements
+
+
+# -- many events at once -------------------------------------------------------------------------
+
+_OF_MANY = [
+    "for event in events:\n    {s}",
+    "for event in events:\n    {s}\nelse:\n    {s}",
+    "for event in events: pass\n{s}",
+    "event = events[-1]\n{s}",
+    "event = events[0]\nfor event in events:\n    {s}",
+    "for event in events:\n    for event in [event]:\n        {s}",
+    "for n, event in enumerate(events):\n    {s}",
+    "for event in iter(events):\n    {s}",
+    "for event in events[:1]:\n    {s}",
+    "for event, in [events]:\n    {s}",
+    "event, *_ = events\n{s}",
+    "event = events[len(events) - 1]\n{s}",
+    "event = events[0] if events[0].{f} else None\n{s}",
+    "found = events[0].{f}",
+    "found = events[-1].data, events[0].{f}",
+    "found = [e.{f} for e in events]",
+    "found = [e for e in events]",
+    "found = [e.type for e in events if e.{f}]",
+    "found = sum(1 for e in events for f in [e] if f.{f})",
+    "found = [help_{f}(e) for e in events], help_{f}(events[0])",
+    "found = help_{f}(*events[:1])",
+    "found = list(map(help_{f}, events))",
+    "found = events",
+    "found = sorted(events)",
+    "found = len(events)",
+    "def inner():\n    for e in events:\n        e.{f}\ninner()",
+    "def inner(events):\n    for e in events:\n        e.{f}\ninner(events)",
+    "found = (lambda e=events[0]: e.{f})()",
+    "(e := events[0]).{f}",
+    "e: object = events[0]\ne.{f}",
+    "match events:\n    case [e]: e.{f}",
+    "len = list\nfound = len(events)",
+    "e = found = events[0]\nfound.{f}",
+    "while events:\n    event = events[0]\n    {s}\n    break",
+]
+OF_MANY = st.tuples(st.sampled_from(_OF_MANY), STATEMENTS, FIELDS).map(
+    lambda drawn: drawn[0].replace("{f}", drawn[2]).replace("{s}", drawn[1])
+)
+
+
+@given(st.lists(OF_MANY, min_size=1, max_size=2))
+def test_of_many_events_it_is_never_too_little(pieces: list[str]) -> None:
+    body = textwrap.indent("\n".join(pieces), "    ")
+    start = f"from contextlib import suppress\n{_HELP}"
+    text = f"{start}def handler(row, events):\n    inner = str\n{body}\n"
+    try:
+        handler = function_of(text)
+    except SyntaxError:
+        assume(False)
+    found = fields_read_of_each(handler)
+    Noting.asked = set()
+    with suppress(Exception):
+        handler(None, [Noting(*EVENT)])
+    assert Noting.asked - {"position", "stream_id", "type"} <= found, text
+
+
+def _folds(row: Any, events: Any) -> Any:
+    last = events[-1]
+    seen = {"n": len(events), "at": last.recorded_at, "first": events[0].position}
+    for event in events:
+        seen["n"] += event.data["n"] if event.type == "Seen" else _version(event)
+    return seen | {"by": [e.stream_id for e in events if e.position > 2]}
+
+
+def _version(event: Any) -> int:
+    return int(event.version)
+
+
+def _keeps(row: Any, events: Any) -> Any:
+    return {"events": events}
+
+
+def test_what_many_events_are_read_for_is_found() -> None:
+    optional = fields_read_of_each(_folds) - {"position", "stream_id", "type"}
+    assert optional == {"data", "recorded_at", "version"}
+    assert fields_read_of_each(_keeps) == ALL
+    assert fields_read_of_each(lambda row, events: [e.data for e in events]) == ALL

@@ -19,8 +19,9 @@ from refold.source.reader import as_events
 
 @dataclass
 class Keyed:
-    """Events in order, each with its keys."""
+    """Events in order, each with its keys, and the JSON that they were made of."""
 
+    texts: Sequence[str] = ()
     events: list[Event] = field(default_factory=list)
     keys: list[list[Key]] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
@@ -56,7 +57,7 @@ class Applying:
 
     def keyed(self, texts: Sequence[str], hand: Hand) -> Keyed:
         """The events with their keys, and those whose key does not fit, if they are set aside."""
-        keyed = Keyed()
+        keyed = Keyed(texts)
         handlers, keys_of = self.projection.handlers, self.projection.rows.keys_of
         triggers = self.projection.snapshots.trigger_on
         events, kept = keyed.events.append, keyed.keys.append
@@ -67,7 +68,7 @@ class Applying:
                 if event.type in handlers:
                     keys = keys_of(event)
             except PoisonEvent as poison:
-                keyed.letters.append(self._letter(poison, None))
+                keyed.letters.append(self.letter(poison, None))
             events(event)
             kept(keys)
             if hand.due or (triggers and self.moments.is_trigger(event)):
@@ -89,7 +90,7 @@ class Applying:
                 try:
                     current[key] = apply(current[key], event, key_fields(key))
                 except PoisonEvent as poison:
-                    applied.letters.append(self._letter(poison, key))
+                    applied.letters.append(self.letter(poison, key))
                     held.add(key)
                 else:
                     upto[key] = event.position
@@ -99,7 +100,8 @@ class Applying:
         hand.event = None
         return applied
 
-    def _letter(self, poison: PoisonEvent, key: Key | None) -> Letter:
+    def letter(self, poison: PoisonEvent, key: Key | None) -> Letter:
+        """What becomes of a poison event; it is raised where none is set aside."""
         if not self.poison.sets_aside:
             raise poison
         return Letter.of(poison, key=key)

@@ -36,12 +36,12 @@ def fields_read(handlers: Iterable[Callable[..., Any]], place: int = 1) -> froze
     try:
         for handler in handlers:
             read |= _read_by(handler, place)
-    except _OutOfSight:
+    except OutOfSight:
         return ALL
     return frozenset(read)
 
 
-class _OutOfSight(Exception):
+class OutOfSight(Exception):
     """The event goes where it cannot be followed."""
 
 
@@ -54,13 +54,13 @@ def _read_by(handler: Callable[..., Any], index: int) -> set[str]:
             index += len(handler.args)
             handler = handler.func
         else:
-            raise _OutOfSight
-    search = _Search()
+            raise OutOfSight
+    search = Search()
     search.follow(handler, index)
     return search.read
 
 
-class _Search:
+class Search:
     """What is read of one event, by all functions that it is given to."""
 
     def __init__(self) -> None:
@@ -75,59 +75,63 @@ class _Search:
         self._seen.add((function, name))
         node = node_of(function)
         if node is None or len(self._seen) > _MOST_CALLS:
-            raise _OutOfSight
+            raise OutOfSight
         body = [node.body] if isinstance(node, ast.Lambda) else node.body
-        bound = {inner for part in body for inner in _bound(part)}
+        bound = {inner for part in body for inner in names_bound(part)}
         if name in bound:
-            raise _OutOfSight
-        uses = _Uses(self, function, name, bound | _parameters(node))
+            raise OutOfSight
+        uses = Uses(self, function, name, bound | parameters(node))
         for part in body:
             uses.visit(part)
 
 
-class _Uses(ast.NodeVisitor):
+class Uses(ast.NodeVisitor):
     """What one function does with the event that is its parameter of this name."""
 
-    def __init__(self, search: _Search, function: FunctionType, name: str, own: set[str]) -> None:
+    def __init__(self, search: Search, function: FunctionType, name: str, own: set[str]) -> None:
         self._search = search
         self._function = function
         self._name = name
         self._own = own
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
-        if not self._is_event(node.value):
+        """A field of the event is read; nothing else may be asked of it."""
+        if not self.is_event(node.value):
             self.generic_visit(node)
         elif node.attr in ALL and isinstance(node.ctx, ast.Load):
             self._search.read.add(node.attr)
         else:
-            raise _OutOfSight
+            raise OutOfSight
 
     def visit_Name(self, node: ast.Name) -> None:
+        """The event by itself goes out of sight, and so does it where all names are seen."""
         if node.id == self._name or node.id in _SEES_ALL:
-            raise _OutOfSight
+            raise OutOfSight
 
     def visit_Call(self, node: ast.Call) -> None:
+        """The event is followed into plain functions."""
         self.visit(node.func)
         starred = False
         for number, argument in enumerate(node.args):
             starred = starred or isinstance(argument, ast.Starred)
-            if self._is_event(argument) and not starred:
+            if self.is_event(argument) and not starred:
                 self._search.follow(self._called(node.func), number)
             else:
                 self.visit(argument)
         for keyword in node.keywords:
-            if self._is_event(keyword.value) and keyword.arg is not None:
+            if self.is_event(keyword.value) and keyword.arg is not None:
                 self._search.follow(self._called(node.func), keyword.arg)
             else:
                 self.visit(keyword.value)
 
-    def _is_event(self, node: ast.expr) -> bool:
+    def is_event(self, node: ast.expr) -> bool:
+        """Whether it is the event."""
         return isinstance(node, ast.Name) and node.id == self._name
 
     def _called(self, node: ast.expr) -> FunctionType:
         """The function that is called, if it is a global one or that of a function around."""
         if not isinstance(node, ast.Name) or node.id in self._own:
-            raise _OutOfSight
+            raise OutOfSight
         function, found = self._function, None
         if node.id in function.__code__.co_freevars:
             cells = dict(
@@ -136,11 +140,11 @@ class _Uses(ast.NodeVisitor):
             try:
                 found = cells[node.id].cell_contents
             except ValueError:  # it is not there yet
-                raise _OutOfSight from None
+                raise OutOfSight from None
         else:
             found = function.__globals__.get(node.id)
         if not isinstance(found, FunctionType):
-            raise _OutOfSight
+            raise OutOfSight
         return found
 
 
@@ -149,18 +153,19 @@ def _parameter(function: FunctionType, place: int | str) -> str:
     count, only = code.co_argcount, code.co_kwonlyargcount
     if isinstance(place, int):
         if place >= count:  # it is one of *args
-            raise _OutOfSight
+            raise OutOfSight
         return code.co_varnames[place]
     if place not in code.co_varnames[code.co_posonlyargcount : count + only]:
-        raise _OutOfSight
+        raise OutOfSight
     return place
 
 
-def _parameters(node: Node) -> set[str]:
+def parameters(node: Node) -> set[str]:
+    """The names of a function's parameters."""
     return {inner.arg for inner in ast.walk(node.args) if isinstance(inner, ast.arg)}
 
 
-def _bound(part: ast.AST) -> Iterable[str]:
+def names_bound(part: ast.AST) -> Iterable[str]:
     """The names that are bound anywhere in a piece of code."""
     for node in ast.walk(part):
         match node:

@@ -19,17 +19,21 @@ class NoRowReturned(UserWarning):
     """A handler without a `return`: it deletes the row of each event that it is given."""
 
 
-def require_handler(projection: str, handler: Callable[..., Any]) -> None:
+def require_handler(
+    projection: str, handler: Callable[..., Any], what: str = "handler", event: str = "event"
+) -> None:
     """Requires a function of a row and an event, and warns of one that never returns anything.
 
     Args:
         projection: Its name, for errors.
         handler: What was declared.
+        what: What it is, for errors.
+        event: What its second argument is.
 
     Raises:
         InvalidProjection: It is no function of two arguments, is asynchronous, or yields.
     """
-    named = f"{projection}: handler {getattr(handler, '__name__', type(handler).__name__)!r}"
+    named = f"{projection}: {what} {getattr(handler, '__name__', type(handler).__name__)!r}"
     if not callable(handler):
         raise InvalidProjection(f"{named}: expected a function, got a {type(handler).__name__}")
     if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
@@ -41,7 +45,7 @@ def require_handler(projection: str, handler: Callable[..., Any]) -> None:
             f"{named}: expected a function that returns the row after the event, got one that "
             "yields: it has one row; a key function may name several keys"
         )
-    require_parameters(named, handler, "row", "event")
+    require_parameters(named, handler, "row", event)
     if _never_returns(handler):
         _warn(named, handler)
 

@@ -135,6 +135,14 @@ class SqlProjection(Projection):
         """
         self._refuse("on()", "it has no handlers; say it in the select, or declare a Projection")
 
+    def fold_key(self, *events: Any) -> Any:
+        """Refused: a select has no handlers.
+
+        Raises:
+            InvalidProjection: Always.
+        """
+        self._refuse("fold_key()", "say it in the select, or declare a Projection")
+
     def fold(self, events: Iterable[Event]) -> dict[Key, Row]:
         """Refused: only PostgreSQL can run a select.
 

@@ -15,6 +15,8 @@ from refold.projection.keys.part import KeyPart, paths_read
 from refold.projection.keys.path import KeyPath
 from refold.projection.narrowed.reads import ALL, fields_read
 from refold.projection.narrowed.sent_event import ReadsMore, Sent
+from refold.projection.narrowed.sequence_reads import fields_read_of_each
+from refold.projection.reading.key_fold import FoldsKey
 from refold.source.port.current import event_source
 
 logger = logging.getLogger(__name__)
@@ -31,7 +33,7 @@ def sent_of(projection: Projection) -> Sent:
         return Sent()
     read = ALL
     if projection not in _reads_more:
-        read = _fields_read(tuple(projection.handlers.values()))
+        read = _fields_read_by_fold(projection)
     return Sent(read, key_at=1 if _is_stream_id(projection.key_paths) else None)
 
 
@@ -75,6 +77,18 @@ def warn_of(projection: Projection, more: ReadsMore) -> None:
         more,
     )
     _reads_more.add(projection)
+
+
+def _fields_read_by_fold(projection: Projection) -> frozenset[str]:
+    fold = projection.key_fold
+    if fold is None:
+        return _fields_read(tuple(projection.handlers.values()))
+    return _fields_read_of_each(fold.function) if fold.takes_stored_events else ALL
+
+
+@lru_cache(maxsize=64)
+def _fields_read_of_each(function: FoldsKey) -> frozenset[str]:
+    return fields_read_of_each(function)
 
 
 @lru_cache(maxsize=64)

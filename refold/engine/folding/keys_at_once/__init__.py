@@ -1,0 +1,1 @@
+"""Folding by functions that take many events of a key at once."""
