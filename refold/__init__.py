@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         PredicateFailed,
         ProjectionBusy,
         RefoldError,
+        RightDenied,
         RowRejected,
         RunEnded,
         RunFailed,
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     from refold.source.settled.locks import Locks
     from refold.source.settled.marked import Marked
     from refold.source.settled.patience import Patience
+    from refold.store.tables.autogenerate import include_object
     from refold.system_events.events import (
         ProjectionApprovalAwaited,
         ProjectionBackfillCompleted,
@@ -192,6 +194,7 @@ __all__ = [
     "ProjectionStopped",
     "RefoldError",
     "RefoldPlugin",
+    "RightDenied",
     "RollbackRequest",
     "Row",
     "RowRejected",
@@ -228,6 +231,7 @@ __all__ = [
     "backfill_from",
     "backfill_from_beginning",
     "day",
+    "include_object",
     "lower",
     "month",
     "on_system_event",
@@ -270,6 +274,7 @@ _HOMES = {
         "PredicateFailed",
         "ProjectionBusy",
         "RefoldError",
+        "RightDenied",
         "RowRejected",
         "RunEnded",
         "RunFailed",
@@ -324,6 +329,7 @@ _HOMES = {
     "refold.source.settled.locks": ("Locks",),
     "refold.source.settled.marked": ("Marked",),
     "refold.source.settled.patience": ("Patience",),
+    "refold.store.tables.autogenerate": ("include_object",),
     "refold.system_events.events": (
         "ProjectionApprovalAwaited",
         "ProjectionBackfillCompleted",

@@ -49,6 +49,7 @@ PAGES = (
             *("lower", "split", "day", "week", "month", "year"),
             *("BackfillPolicy", "backfill_from", "backfill_from_beginning", "Checkpoints"),
             *("Snapshots", "Defaults", "OnPoison", "predicate"),
+            "include_object",
         ),
     ),
     Page(

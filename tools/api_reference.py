@@ -36,6 +36,7 @@ _CALLED = {
     "backfill_from_beginning": "backfill_from_beginning_policy",
     "on_system_event": "system_event_handler",
     "predicate": "named_predicate",
+    "include_object": "include_object_of_alembic",
     "upcast": "upcast_events",
 }
 # Of other classes people call no methods.

@@ -7,8 +7,20 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+from alembic.migration import MigrationContext
 from pydantic import BaseModel
-from sqlalchemy import Column, Date, Integer, MetaData, Numeric, Table, Text, cast, func, select
+from sqlalchemy import (
+    Column,
+    Date,
+    Integer,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    cast,
+    func,
+    select,
+)
 
 from refold import (
     BackfillPolicy,
@@ -28,6 +40,7 @@ from refold import (
     backfill_from,
     backfill_from_beginning,
     day,
+    include_object,
     lower,
     month,
     on_system_event,
@@ -311,3 +324,10 @@ def system_event_handler() -> None:
         print(event.projection, context.id, context.delivery_attempt)
 
     print(tell.name)
+
+
+def include_object_of_alembic() -> None:
+    """Alembic's migrations of an application leave read models to Refold."""
+    settings = {"include_schemas": True, "include_object": include_object}
+    # In env.py: context.configure(connection=…, target_metadata=…, **settings)
+    MigrationContext.configure(dialect_name="postgresql", opts=settings)

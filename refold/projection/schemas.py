@@ -19,6 +19,11 @@ def declared_schema(table: Table) -> str:
     return table.schema or DEFAULT_SCHEMA
 
 
+def is_of_refold(schema: str) -> bool:
+    """Whether a schema is Refold's own: ``refold``, or that of a generation or snapshot."""
+    return schema == "refold" or _OF_A_GENERATION.fullmatch(schema) is not None
+
+
 def require_own_place(name: str, table: Table) -> None:
     """Checks that the table is declared where nobody else's tables are.
 
@@ -26,7 +31,7 @@ def require_own_place(name: str, table: Table) -> None:
         InvalidProjection: Its schema is Refold's own, or PostgreSQL's.
     """
     schema = declared_schema(table)
-    if schema == "refold" or _OF_A_GENERATION.fullmatch(schema):
+    if is_of_refold(schema):
         owner = "Refold's own"
     elif schema.startswith("pg_") or schema == "information_schema":
         owner = "PostgreSQL's own"

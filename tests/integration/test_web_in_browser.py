@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
-from playwright.async_api import Browser
+from playwright.async_api import Browser, Page
 from temporalio.client import Client
 
 from refold.projection.registry import load_registry
@@ -44,35 +43,24 @@ async def built(client: Client, database: Database) -> AsyncIterator[None]:
         yield
 
 
-Opened = Callable[..., AbstractAsyncContextManager[tuple[PageTour, Served]]]
-
-
-@pytest.fixture
-def opened(
-    client: Client,
-    database: Database,
-    browser: Browser,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> Opened:
-    """Serves the page, with or without control, to a device of some size and colours."""
-
-    @asynccontextmanager
-    async def opening(*device: Any, control: bool) -> AsyncIterator[tuple[PageTour, Served]]:
-        async with (
-            served(client, database, monkeypatch, control=control) as web,
-            a_page(browser, *device) as page,
-        ):
-            yield PageTour(page, Camera(tmp_path)), web
-
-    return opening
+DEVICES: list[tuple[tuple[int, int], Literal["light", "dark"]]] = [
+    (DESKTOP, "light"),
+    (PHONE, "dark"),
+]
 
 
 async def test_approved_and_rolled_back_by_buttons(
-    database: Database, built: None, opened: Opened
+    client: Client,
+    database: Database,
+    built: None,
+    browser: Browser,
+    *,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
-    async with opened(control=True) as (tour, web):
-        page = tour.page
+    async with served(client, database, monkeypatch, control=True) as web, a_page(browser) as page:
+        tour = PageTour(page, Camera(tmp_path))
+        await _another_token_is_refused(page, web)
         await tour.open(f"{web.address}#token={TOKEN}")
         assert TOKEN not in page.url
         await tour.choose("guests")
@@ -101,35 +89,39 @@ async def test_approved_and_rolled_back_by_buttons(
         assert all(picture.stat().st_size > 10_000 for picture in tour.camera.taken)
 
 
-@pytest.mark.parametrize(
-    ("size", "colours"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"]
-)
+async def _another_token_is_refused(page: Page, web: Served) -> None:
+    """It is asked for again; the right one that is typed lets in, for this tab only."""
+    await page.goto(f"{web.address}#token=another-token-than-that")
+    question = page.locator("#ask[open]")
+    await question.locator("p", has_text="got another one").wait_for()
+    assert await page.locator(".card").count() == 0
+    await question.locator("input").fill(TOKEN)
+    await question.get_by_role("button", name="Open").click()
+    await page.locator(".card").wait_for()
+
+
 async def test_without_control_there_is_nothing_to_press(
-    built: None, opened: Opened, size: tuple[int, int], colours: Literal["light", "dark"]
+    client: Client,
+    database: Database,
+    built: None,
+    browser: Browser,
+    *,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with opened(size, colours, control=False) as (tour, web):
-        page = tour.page
-        await tour.open(web.address)
-        await tour.choose("guests")
-        assert await page.get_by_role("button").count() == 0
-        assert await tour.box(WHY).count() == 0
-        assert "read-only" in await page.locator("#mode").inner_text()
-        assert SECRET not in await page.content()
-        # Nothing is wider than the device, and its colours are taken.
-        assert await page.evaluate("document.documentElement.scrollWidth") <= size[0]
-        ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
-        is_light = sum(int(part) for part in ground.strip("rgb()").split(",")) > 3 * 128
-        assert is_light is (colours == "light")
-        # The list and the opened projection are beside each other where there is room.
-        assert await page.locator("#list").is_visible() is (size == DESKTOP)
-
-
-async def test_another_token_is_asked_for_again(opened: Opened) -> None:
-    async with opened(control=True) as (tour, web):
-        await tour.page.goto(f"{web.address}#token=another-token-than-that")
-        question = tour.page.locator("#ask[open]")
-        await question.locator("p", has_text="got another one").wait_for()
-        assert await tour.page.locator(".card").count() == 0
-        await question.locator("input").fill(TOKEN)
-        await question.get_by_role("button", name="Open").click()
-        await tour.page.locator(".card").wait_for()
+    async with served(client, database, monkeypatch, control=False) as web:
+        for size, colours in DEVICES:
+            async with a_page(browser, size, colours) as page:
+                tour = PageTour(page, Camera())
+                await tour.open(web.address)
+                await tour.choose("guests")
+                assert await page.get_by_role("button").count() == 0
+                assert await tour.box(WHY).count() == 0
+                assert "read-only" in await page.locator("#mode").inner_text()
+                assert SECRET not in await page.content()
+                # Nothing is wider than the device, and its colours are taken.
+                assert await page.evaluate("document.documentElement.scrollWidth") <= size[0]
+                ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+                is_light = sum(int(part) for part in ground.strip("rgb()").split(",")) > 3 * 128
+                assert is_light is (colours == "light")
+                # The list stays beside the opened projection where there is room.
+                assert await page.locator("#list").is_visible() is (size == DESKTOP)

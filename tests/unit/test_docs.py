@@ -104,7 +104,7 @@ def test_every_page_can_be_found_from_the_readme() -> None:
 _MADE_BY_READERS = {
     *("projections/stock_level.py", "tests/test_stock_level.py"),
     *("projections/order_lines.py", "tests/test_order_lines.py"),
-    *("conftest.py", "wheels/"),
+    *("conftest.py", "wheels/", "env.py"),
 }
 # Python files say so, too: what they name of Refold is there.
 _SOURCES = [

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.datastructures import Headers
+from typer.testing import CliRunner
 
+from refold.cli.main import app
 from refold.cli.web.access import Access
 from refold.cli.web.command import is_loopback
 from refold.cli.web.shown import offers, shown
+from refold.errors import ConfigurationError
 from refold.messages.step_failures import StepFailure
+from refold.runtime.settings import load_settings
 
 PAGE = Path(__file__).parents[2] / "refold/cli/web/page"
 TOKEN = "a-token-of-this-test"
@@ -185,3 +190,19 @@ def test_the_page_makes_no_markup_of_text_and_asks_nobody_else() -> None:
         assert addresses <= {"http://www.w3.org/2000/svg"}, name
         # The page's policy forbids both.
         assert not re.search(r"<script>|<style|\sstyle=|\son\w+=", text), name
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "refold.cli.web.serving", None)
+    failed = CliRunner().invoke(app, ["web"])
+    assert failed.exit_code == 1
+    assert "pip install 'refold[web]'" in failed.output
+
+
+def test_a_token_is_long_enough_to_be_none_that_is_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REFOLD_WEB_TOKEN", "short")
+    with pytest.raises(ConfigurationError, match="REFOLD_WEB_TOKEN") as refused:
+        load_settings()
+    assert "'short'" not in str(refused.value)
+    monkeypatch.setenv("REFOLD_WEB_TOKEN", "")
+    assert load_settings().web_token is None

@@ -52,7 +52,7 @@ function card(row, store) {
     h("div", { class: "top" }, h("span", { class: "name" }, row.projection), chip(row.state)),
     h("div", { class: "figures" },
       h("p", { class: "facts" }, h("b", null, lag(row)), h("br"),
-        row.rows === null ? "" : `${count(row.rows)} rows, `, versions(row),
+        row.rows === null ? "" : `about ${count(row.rows)} rows, `, versions(row),
         row.since && [h("br"), ago(row.since, store.at)]),
       row.events_behind !== null && line(store.lags[row.projection] ?? [])),
     progress(row.run), waits(row), trouble(row),

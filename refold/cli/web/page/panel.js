@@ -10,7 +10,7 @@ import { chip, next, progress, trouble, versions, waits } from "./list.js";
 
 function head(row, store) {
   const facts = [
-    lag(row), row.rows === null ? null : `${count(row.rows)} rows`, versions(row),
+    lag(row), row.rows === null ? null : `about ${count(row.rows)} rows`, versions(row),
     row.generation === null ? null : `generation ${row.generation}`,
     row.position === null ? null : `at position ${count(row.position)} of ${count(row.head)}`,
     row.next_schedule && `next schedule ${moment(row.next_schedule)}`,
