@@ -39,7 +39,7 @@ ODD: dict[str, list[Any]] = {
     "no text": [payload(b"\xff\xfe\x00")],
     "nothing at all": [payload(b"")],
     "bytes": [payload(b"abc", "binary/plain")],
-    "unknown encoding": [payload(b"abc", "binary/encrypted")],
+    "unknown encoding": [payload(b"abc", "binary/unheard-of")],
     "no encoding": [RawValue(Payload(data=b"{}"))],
     "nested 250 deep": [nested(250)],
     "nested 100,000 deep": [nested(100_000)],
