@@ -93,17 +93,20 @@ async def read_window(
 def in_position_order(
     *,
     types: Sequence[str] | None,
-    upto: int,
+    upto: int | None = None,
     after: int | None = None,
     since: datetime | None = None,
     passed_over: Sequence[int] = (),
     sent: Sent = WHOLE,
 ) -> Select[Any]:
-    """Events of these types with after < position <= upto in position order, for `decoded`."""
+    """Events of these types with after < position <= upto in position order, for `decoded`.
+
+    None leaves a side open.
+    """
     position = events().c.position
-    statement = select(weighed(sent=sent)).where(
-        position <= upto, *wanted(types, since), *not_at(passed_over)
-    )
+    statement = select(weighed(sent=sent)).where(*wanted(types, since), *not_at(passed_over))
+    if upto is not None:
+        statement = statement.where(position <= upto)
     if after is not None:
         statement = statement.where(position > after)
     return statement.order_by(position)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NotRequired, TypedDict
 
-from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.errors import Fenced, RunEnded
@@ -228,6 +228,12 @@ async def take_fence(connection: AsyncConnection, projection: str, generation: i
     return int(fence)
 
 
+# Made once, as every batch has it.
+_KNOWN = ("projection", "generation", "position", "fence")
+_HERE = [generations.c[name] == bindparam(f"its_{name}") for name in _KNOWN]
+_ADVANCE = update(generations).where(*_HERE).values(position=bindparam("new"))
+
+
 async def advance(
     connection: AsyncConnection,
     projection: str,
@@ -256,15 +262,13 @@ async def advance(
     Raises:
         Fenced: The checkpoint is elsewhere or another token was taken.
     """
-    statement = update(generations).where(
-        row_of(projection, generation), generations.c.position == old, generations.c.fence == fence
-    )
-    values = {"position": new}
+    known = zip(_KNOWN, (projection, generation, old, fence), strict=True)
+    statement, values = _ADVANCE, {f"its_{name}": value for name, value in known}
     if changes_kept:
-        values["changes_kept_to"] = new
+        statement = statement.values(changes_kept_to=new)
     if counted_events is not None:
-        values["counted_events"] = counted_events
-    if (await connection.execute(statement.values(values))).rowcount != 1:
+        statement = statement.values(counted_events=counted_events)
+    if (await connection.execute(statement, {**values, "new": new})).rowcount != 1:
         raise Fenced(
             f"checkpoint of {projection!r} generation {generation}: expected position {old} under "
             f"fence {fence}; another attempt has moved it"

@@ -14,8 +14,9 @@ from refold.engine.folding import key_order
 from refold.projection.declaration import Projection
 from refold.projection.key import key_loader
 from refold.source import portions
+from refold.source.batches.batch_reader import BatchReader
 from refold.source.decoding import decoded
-from refold.source.portions import BatchReader, portions_of, weighed
+from refold.source.portions import portions_of, weighed
 from refold.source.reader import as_events, in_key_order, in_position_order
 from refold.store.schema import events
 from tests.support.counters import counters, registry_of

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -33,7 +34,6 @@ from sqlalchemy import (
     Uuid,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.projection.columns import settle_for
@@ -178,7 +178,7 @@ async def test_what_does_not_fit_its_column_is_refused(
     rows[3][column] = value
     async with connection.begin() as transaction:
         await connection.run_sync(PLAIN.create)
-        with pytest.raises(DBAPIError) as raised:
+        with pytest.raises(asyncpg.PostgresError) as raised:
             await RowStore(PLAIN).upsert_at_once(connection, rows)
         refused = refused_row(raised.value)
         await transaction.rollback()

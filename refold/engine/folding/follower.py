@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import text
+import asyncpg
+from sqlalchemy import Select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -28,7 +29,8 @@ from refold.projection.key import Key
 from refold.requests.poison_policy import Poison
 from refold.runtime.database import raw
 from refold.runtime.threads import PIECE_SECONDS, Hand, in_thread
-from refold.source.portions import BatchReader, after_gap
+from refold.source.batches.batch_reader import BatchReader
+from refold.source.portions import after_gap
 from refold.source.reader import in_position_order, read_at
 from refold.store import dead_letters, generations, runs
 from refold.store.generations import ACTIVE, BUILDING, RETAINED, Generation
@@ -77,6 +79,7 @@ class Follower:
     moments: Moments
     reader: BatchReader = field(default_factory=BatchReader)
     strides: Strides | None = None
+    _events: Select[Any] | None = None
     _careful: bool = False
     _at_most: int | None = None
 
@@ -106,7 +109,7 @@ class Follower:
         before = self.position
         try:
             return await self._commit(connection, upto, careful=self._careful)
-        except DBAPIError as error:
+        except (DBAPIError, asyncpg.PostgresError) as error:
             self.position = before  # what is deferred is refused by the commit
             if self._careful or (refused_row(error) is None and not is_same_row(error)):
                 raise
@@ -155,14 +158,14 @@ class Follower:
         old = self.position
         self.moments.begin()
         window = min(upto, old + self.batch_size * WINDOW_PER_EVENT)
-        statement = in_position_order(
-            types=self.moments.types,
-            upto=window,
-            since=self.projection.start_from,
-            passed_over=self.skipped,
-        )
+        if self._events is None:
+            self._events = in_position_order(
+                types=self.moments.types,
+                since=self.projection.start_from,
+                passed_over=self.skipped,
+            )
         limit = self.moments.limit(min(self.batch_size, self._at_most or self.batch_size))
-        read = await self.reader.read(connection, statement, after=old, limit=limit, upto=window)
+        read = await self.reader.read(connection, self._events, after=old, limit=limit, upto=window)
         hand = Hand(self.projection.name, self._piece_seconds)
         applying = applying_of(self.projection)(self.projection, self.poison, self.moments)
         keyed = Keyed()

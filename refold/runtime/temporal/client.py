@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
@@ -16,10 +15,9 @@ from refold.runtime.payloads.converter import make_data_converter
 from refold.runtime.settings import load_settings
 from refold.runtime.telemetry import set_up_tracing
 from refold.runtime.temporal.own_metrics import measured_runtime
+from refold.runtime.temporal.refusals import reason
 
 logger = logging.getLogger(__name__)
-
-_REASON = re.compile(r'message: "([^"]+)"')
 
 
 def target() -> str:
@@ -36,7 +34,12 @@ async def connect() -> Client:
     """
     try:
         config = ClientConfig.load_client_connect_config()
-    except RuntimeError as error:
+    except OSError as error:
+        raise ConfigurationError(
+            f"TEMPORAL_*: {error.filename} cannot be read ({error.strerror}): name a file that is "
+            "there"
+        ) from error
+    except (RuntimeError, ValueError) as error:
         raise ConfigurationError(f"TEMPORAL_*: {error}") from error
     config.setdefault("target_host", "localhost:7233")
     data_converter = make_data_converter(load_settings().payload_key_file)
@@ -48,17 +51,14 @@ async def connect() -> Client:
             interceptors=interceptors,
             runtime=measured_runtime(),
         )
+    except ValueError as error:
+        raise ConfigurationError(f"TEMPORAL_TLS_…: {error}") from error
     except RuntimeError as error:
+        tls = bool(config.get("tls") or config.get("api_key"))
         raise TemporalUnreachable(
             f"Temporal at {target()} does not answer: check TEMPORAL_ADDRESS, or start one with "
-            f"`refold dev` ({_short(error)})"
+            f"`refold dev` ({reason(error, tls=tls)})"
         ) from error
-
-
-def _short(error: RuntimeError) -> str:
-    """The reason alone: the client tells it within the names of its own types."""
-    reasons = _REASON.findall(str(error))
-    return str(reasons[-1]) if reasons else str(error)
 
 
 async def require_namespace(client: Client) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import ARRAY, Table, Text, bindparam, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from refold.runtime.database import raw
 from refold.source.settled.strategy import Writer, last_position
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ _NAMES = (
 _IN_ANY = text(f"{WATCHED} {_WRITERS}").bindparams(*_NAMES)
 # Refold's own table has neither partitions nor views: its locks are looked up at every turn of a
 # live projection.
-_IN_OWN = text(
+_IN_OWN = (
     "WITH watched (oid) AS (VALUES (to_regclass('refold.events')::oid), "
     f"(to_regclass('refold.events_position_seq')::oid)) {_WRITERS}"
 )
@@ -112,9 +113,9 @@ class Locks:
     async def writers(self, connection: AsyncConnection, source: EventSource) -> list[Writer]:
         """The open transactions that hold such a lock."""
         if source.is_own:
-            rows = await connection.execute(_IN_OWN)
-        else:
-            rows = await connection.execute(_IN_ANY, self.watched(source))
+            found = await (await raw(connection)).fetch(_IN_OWN)
+            return [Writer(*record) for record in found]
+        rows = await connection.execute(_IN_ANY, self.watched(source))
         return [Writer(row.transaction, row.pid, row.since, row.name) for row in rows]
 
     def watched(self, source: EventSource) -> dict[str, list[str]]:

@@ -59,7 +59,8 @@ class Changes:
         """Makes all changes; what PostgreSQL refuses ends the transaction.
 
         Raises:
-            DBAPIError: It refuses a row, at once or, where that is deferred, with the commit.
+            DBAPIError, PostgresError: It refuses a row, at once or, where that is deferred, with
+                the commit.
         """
         rows = await self._without_gone(changes)
         if self._bare:

@@ -41,9 +41,6 @@ _ANY_LARGE = text(
     "SELECT pg_relation_size(reltoastrelid) > 0 FROM pg_class WHERE oid = to_regclass(:name)"
 )
 
-# Of fewer rows, statements of one row each are as quick.
-_MANY = 3
-
 
 async def _each(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
     for piece in pieces:
@@ -192,11 +189,12 @@ class RowStore:
 
     async def upsert_at_once(self, connection: AsyncConnection, rows: Sequence[Row]) -> None:
         """As `upsert`, by as few statements as the columns' types allow."""
-        if self._at_once is None or len(rows) < _MANY:
+        driver = await raw(connection)
+        if self._at_once is None or not driver.is_in_transaction():
             await self.upsert(connection, rows)
             return
         for sql, columns in self._at_once.statements(rows):
-            await connection.exec_driver_sql(sql, columns)
+            await driver.execute(sql, *columns)
 
     async def delete(self, connection: AsyncConnection, keys: Sequence[Key]) -> None:
         """Deletes the rows of these keys, as far as there are any."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import asyncpg
@@ -161,6 +162,20 @@ async def test_a_savepoint_that_was_rolled_back_may_be_followed_by_another(
     assert reader.seen == [between, last]
 
 
+class _Driver:
+    """The driver's connection of one that is interrupted."""
+
+    def __init__(self, driver: Any, after: Callable[[Any], Awaitable[Any]]) -> None:
+        self._driver = driver
+        self._after = after
+
+    async def fetch(self, *arguments: Any) -> Any:
+        return await self._after(await self._driver.fetch(*arguments))
+
+    async def fetchval(self, *arguments: Any) -> Any:
+        return await self._after(await self._driver.fetchval(*arguments))
+
+
 class Interrupted:
     """A connection on which something happens between its first statement and its second."""
 
@@ -179,6 +194,10 @@ class Interrupted:
 
     async def execute(self, *arguments: Any) -> Any:
         return await self._after(await self._connection.execute(*arguments))
+
+    async def get_raw_connection(self) -> Any:
+        pooled = await self._connection.get_raw_connection()
+        return SimpleNamespace(driver_connection=_Driver(pooled.driver_connection, self._after))
 
     async def _after(self, result: Any) -> Any:
         happens, self._happens = self._happens, None
