@@ -24,6 +24,7 @@ from refold.store import generations
 from refold.store.schema import events
 from refold.worker.plugin import RefoldPlugin
 from tests.support.databases import Database
+from tests.support.roles import engine_of_workers
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -34,9 +35,8 @@ async def working(
 ) -> AsyncIterator[Worker]:
     """A worker in this process, on a task queue of the database's own."""
     settings = database.settings.model_copy(update={"task_queue": queue(database), **changes})
-    plugin = RefoldPlugin(
-        settings=settings, registry=registry, engine=database.engine, chores=False
-    )
+    engine = await engine_of_workers(database)
+    plugin = RefoldPlugin(settings=settings, registry=registry, engine=engine, chores=False)
     worker = Worker(
         client,
         task_queue=settings.task_queue,
@@ -48,6 +48,8 @@ async def working(
     )
     async with worker:
         yield worker
+    if engine is not database.engine:
+        await engine.dispose()
 
 
 class _PreparedOnce(SandboxedWorkflowRunner):
