@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from bench.all.report import Report
 from bench.measuring.figures import Figure, amount
 
-_BILLION = 1_000_000_000
+_BILLION, _TELLING = 1_000_000_000, 1_000_000
 _KINDS = ("Rebuild", "Backfill", "Projection")
 _BESIDE = {
     "sql-bare": "one `INSERT … SELECT … GROUP BY`, no index",
@@ -59,7 +59,13 @@ _BOUNDS = {
     "history": "events in the history of a rebuild",
     "size": "bytes of it",
 }
-_GROWS = ("statement", "rebuild-one", "rebuild-two", "key-function", "sql-whole-2", "in-place")
+_GROWS = {
+    "statement": "one statement, into a table with its indexes",
+    **{
+        name: _BESIDE[name]
+        for name in ("rebuild-one", "rebuild-two", "key-function", "sql-whole-2", "in-place")
+    },
+}
 
 
 def places(main: Report, large: Report | None) -> dict[str, str]:
@@ -174,17 +180,23 @@ def _shown(report: Report, name: str) -> str:
 
 def _scale(main: Report, large: Report | None) -> str:
     last = large or main
-    head = ["", f"{main.events:,}"] + ([f"{large.events:,}"] if large else [])
+    # Of fewer events, what does not grow with them would count a thousand times.
+    foretells = last.events >= _TELLING
+    head = ["", f"{main.events:,} events"]
+    head += [f"{large.events:,}"] if large else []
+    head += ["1,000,000,000, at that rate"] if foretells else []
     rows = []
-    for name in _GROWS:
+    for name, says in _GROWS.items():
         here, there = main.find(name), last.find(name)
         if here is None or there is None:
             continue
-        row = [_BESIDE[name], _time(here.median)]
+        row = [says, _time(here.median)]
         if large:
             row.append(f"{_time(there.median)}, {_kept(here, there)} of the rate")
-        rows.append([*row, _time(there.median * _BILLION / last.events)])
-    return table([*head, "1,000,000,000, at that rate"], rows)
+        if foretells:
+            row.append(_time(there.median * _BILLION / last.events))
+        rows.append(row)
+    return table(head, rows)
 
 
 def _kept(here: Figure, there: Figure) -> str:
