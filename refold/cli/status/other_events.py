@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-
-from sqlalchemy.ext.asyncio import AsyncEngine
+from typing import TYPE_CHECKING
 
 from refold.cli.output import errors
-from refold.runtime.database import DATABASE_ERRORS, make_engine
-from refold.runtime.settings import load_settings
-from refold.source.port.elsewhere import source_in_words
-from refold.store import deployments
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 
 async def tell_if_other_events(engine: AsyncEngine | None = None) -> None:
@@ -21,6 +19,12 @@ async def tell_if_other_events(engine: AsyncEngine | None = None) -> None:
     Args:
         engine: The database; that of the settings, if there is one, when left out.
     """
+    # Those who read the module need none of it before they ask.
+    from refold.runtime.database import DATABASE_ERRORS, make_engine
+    from refold.runtime.settings import load_settings
+    from refold.source.port.elsewhere import source_in_words
+    from refold.store import deployments
+
     settings = load_settings()
     if engine is None and not settings.database_url:
         return
