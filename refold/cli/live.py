@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -19,10 +19,12 @@ from refold.cli.output import (
     print_json,
 )
 from refold.cli.runs.follow import make_manager, tell_if_nobody_works
-from refold.manager.health import ProjectionHealth
-from refold.manager.mirroring.health import MirrorHealth
 from refold.messages.mirrors import MirrorStatus
 from refold.runtime.settings import load_settings
+
+if TYPE_CHECKING:
+    from refold.manager.health import ProjectionHealth
+    from refold.manager.mirroring.health import MirrorHealth
 
 
 def start(name: Name, *, json: Json = False) -> None:

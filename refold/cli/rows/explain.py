@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,12 +12,14 @@ from refold.cli.rows.values import text_of, values_of
 from refold.cli.runs.follow import make_manager
 from refold.errors import InvalidRequest
 from refold.event import Event
-from refold.manager.rows.explanation import Explanation
 from refold.projection.declaration import Projection, Row
 from refold.projection.registry import Registry
 from refold.projection.typed_key import typed_key
 from refold.runtime.settings import load_settings
-from refold.source.stepwise.row_life import RowLife, Step
+
+if TYPE_CHECKING:
+    from refold.manager.rows.explanation import Explanation
+    from refold.source.stepwise.row_life import RowLife, Step
 
 Keys = Annotated[
     list[str],
