@@ -33,6 +33,7 @@ COMMANDS = (
     Command("dev", "stack:dev", "Keep an embedded stack up until Ctrl-C."),
     Command("demo", "stack:demo", "Rebuild a sample shop's read model on an embedded stack."),
     Command("migrate", "stack:migrate", "Make or upgrade the schema, and search attributes."),
+    Command("roles", "roles.command:roles", "Print the SQL that makes Refold's database roles."),
     Command("worker", "stack:worker", "Run a worker until SIGINT or SIGTERM."),
     Command("events", "events:app", "Events, and where they are."),
     Command("projections", "status.projections:projections", "List the registered projections."),

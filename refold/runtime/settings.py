@@ -70,8 +70,8 @@ class Settings(BaseSettings):
         backfill: The same for backfills; JSON with fields of `refold.BackfillPolicy`.
         webhook_url: Where notifications go, as JSON with ``text``, which Slack takes; None for
             none.
-        web_token: What `refold web` asks for; None for one that it makes up and prints, where it
-            needs one.
+        web_token: What `refold web` asks for, at least 16 printable ASCII characters; None for one
+            that it makes up and prints, where it needs one.
         health_port: Where a worker answers probes, over HTTP; None for nowhere.
         worker_deployment: The name of the deployment that workers of this code are versions of, for
             Temporal's Worker Versioning; None for workers without versions.
@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     snapshots: Annotated[Snapshots | None, NoDecode] = None
     backfill: BackfillPolicy = BackfillPolicy()
     webhook_url: str | None = Field(default=None, repr=False)
-    web_token: str | None = Field(default=None, min_length=16, repr=False)
+    web_token: str | None = Field(default=None, pattern=r"^[!-~]{16,}$", repr=False)
     health_port: int | None = Field(default=None, ge=1, le=65535)
     worker_deployment: str | None = Field(default=None, max_length=200, pattern=r"^[^./]+$")
     worker_build_id: str | None = Field(default=None, max_length=200)
