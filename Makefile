@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install api demo dev unit test soak load live follow slow snapshots sources keys folds sql rebuild peer billion lint pictures bench page lock clean
+.PHONY: help install api demo dev unit test soak load live follow slow snapshots sources keys folds large sql rebuild peer billion lint pictures bench page lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -57,6 +57,9 @@ keys: $(READY) ## a key that is a function, relative to the same key as a path
 
 folds: $(READY) ## a function for a key's events at once, relative to handlers
 	$(BIN)/python -m bench.at_once
+
+large: $(READY) ## logs, keys and rows that are larger than memory
+	$(BIN)/python -m bench.large
 
 sources: $(READY) ## rebuilds from other tables of events, relative to Refold's own
 	$(BIN)/python -m bench.sources

@@ -15,6 +15,7 @@ from refold.errors.codes import code_of
 from refold.messages.run.endings import Finished, FinishRun
 from refold.messages.run.life import ControlRun, Phase, ProgressReport, WatchProgress
 from refold.messages.run.plan import Plan
+from refold.runtime.temporal.search_attributes import Listing
 from refold.store import generations, runs
 from refold.system_events.events import ProjectionBackfillFailed
 
@@ -26,10 +27,12 @@ class LifecycleActivities:
 
     Args:
         engine: The database.
+        listing: Whether runs are listed, as it is known already.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, listing: Listing | None = None) -> None:
         self._engine = engine
+        self._listing = listing or Listing()
 
     @activity.defn
     async def watch_progress(self, watch: WatchProgress) -> ProgressReport:
@@ -99,6 +102,7 @@ class LifecycleActivities:
             generation=active.generation if active else None,
             position=active.position if active else None,
             report=report,
+            is_listed=await self._listing.is_there(activity.client),
         )
 
     async def _report(self, run_id: str) -> ProgressReport:

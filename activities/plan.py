@@ -70,7 +70,7 @@ class PlanningActivities(StepActivities):
         self._backfills = BackfillPlanner(engine, self._deployment, settings)
         self._rollbacks = RollbackPlanner(engine, self._deployment, settings)
         self._snapshots = SnapshotPlanner(engine, self._deployment, settings)
-        self._listing = Listing()
+        self.listing = Listing()
 
     @activity.defn
     async def begin_run(self, begin: BeginRun) -> Plan:
@@ -253,5 +253,5 @@ class PlanningActivities(StepActivities):
                 # While the lease is held, nobody hands it out again.
                 await self._homecoming.bring(request.projection, lost)
                 known = await plan(beat)
-        listed = await self._listing.is_there(activity.client)
+        listed = await self.listing.is_there(activity.client)
         return known.model_copy(update={"is_listed": listed})

@@ -26,6 +26,7 @@ from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
 from refold.runtime.database import server_error
 from refold.runtime.judgement import refusal, told
+from refold.runtime.missing_rights import with_right_named
 from refold.runtime.telemetry.metrics import PROJECTION, SWAP_HOLD_SECONDS
 from refold.source.head import SettledHead
 from refold.source.port.current import event_source
@@ -135,15 +136,15 @@ class SwapActivities(StepActivities):
         try:
             return await self._swap(projection, plan, attempt)
         except DBAPIError as error:
-            self._explain(error, await watcher, plan.projection, last=attempt.last)
+            await self._explain(error, await watcher, plan.projection, last=attempt.last)
             raise
         except asyncpg.PostgresError as error:
-            self._explain(error, await watcher, plan.projection, last=attempt.last)
+            await self._explain(error, await watcher, plan.projection, last=attempt.last)
             raise
         finally:
             watcher.cancel()
 
-    def _explain(
+    async def _explain(
         self, error: Exception, who: list[Blocker], projection: str, *, last: bool
     ) -> None:
         refused = server_error(error)
@@ -154,9 +155,10 @@ class SwapActivities(StepActivities):
             now = f"something else is attached to the live table now: {refusal(refused)}"
             raise _InTheWay([now], refused=True) from error
         if isinstance(refused, asyncpg.SyntaxOrAccessError):
+            named = await with_right_named(self._engine, refused)
             raise SwapRefused(
                 f"table of {projection!r} cannot be swapped: PostgreSQL refuses to move what hangs "
-                f"on it: {told(refused)}: remove it, or backfill in place"
+                f"on it: {told(named)}: remove it, or backfill in place"
             ) from error
 
     async def _swap(self, projection: Projection, plan: Plan, attempt: _Try) -> Swapped:

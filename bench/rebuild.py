@@ -171,7 +171,7 @@ class Measuring:
             self._note("two", run, clock)
             await self._compare()
         # Without workers: they would sweep what no workflow holds.
-        self._values["script"].append(await self._script())
+        await self._script()
         await self._compare()
         each = ", ".join(
             f"{name} {self._values[name][-1]:.2f} s"
@@ -185,6 +185,8 @@ class Measuring:
         self._values[f"{name}-worker"].append(spent.workers)
         self._values[f"{name}-postgres"].append(spent.postgres)
         self._values[f"{name}-temporal"].append(spent.temporal)
+        worked = spent.workers + spent.postgres + spent.temporal
+        self._values[f"{name}-processors"].append(worked)
         for activity in _STEPS:
             self._values[f"{name}-{activity}"].append(run.spans[activity])
         self._values["history"].append(run.events)
@@ -200,7 +202,8 @@ class Measuring:
         await self._compare()
         await vacuum(self._engine, "order_summary")
 
-    async def _script(self) -> float:
+    async def _script(self) -> None:
+        clock = Clock(self._stack, [])
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "bench.measuring.bare", _NAME),
             env=environment(self._stack),
@@ -209,7 +212,10 @@ class Measuring:
         said, _ = await process.communicate()
         if process.returncode:
             raise RuntimeError(f"the script ended with {process.returncode}; it says why above")
-        return float(json.loads(said.splitlines()[-1])["seconds"])
+        took = json.loads(said.splitlines()[-1])
+        self._values["script"].append(took["seconds"])
+        worked = took["processor"] + clock.spent().postgres
+        self._values["script-processors"].append(worked)
 
     async def _compare(self) -> None:
         async with self._engine.connect() as connection:
@@ -224,6 +230,7 @@ class Measuring:
         whole = self._figure("in-place", "Backfill of all keys in place")
         repaired = self._figure("repair", "Backfill of 1 % of the keys in place", "repaired")
         one = against(one, statement, at_least=0.33)
+        worked = self._per_event("script-processors", "processors, the steps in a script")
         figures = [
             statement,
             one,
@@ -236,6 +243,12 @@ class Measuring:
                 script,
                 speed=False,
                 at_most=1.1,
+            ),
+            worked,
+            against(
+                self._per_event("one-processors", "processors, the whole run, Temporal's too"),
+                worked,
+                speed=False,
             ),
             against(whole, statement),
             against(repaired.model_copy(update={"events": None}), one, speed=False, at_most=0.03),

@@ -26,6 +26,9 @@ from bench.all.parts import parts
 from bench.all.report import LARGE, RESULTS, Report
 from bench.measuring.figures import Part, lines
 
+# One that hangs must not take the figures of the others with it.
+_LONGEST_SECONDS = 3 * 3600
+
 
 def run(module: str, arguments: list[str], port_base: int | None) -> Part | None:
     """Runs a bench as a process; None when it did not come to its end."""
@@ -35,7 +38,10 @@ def run(module: str, arguments: list[str], port_base: int | None) -> Part | None
         file = Path(directory) / "figures.json"
         began = time.perf_counter()
         command = [sys.executable, "-m", module, *arguments, "--json", str(file)]
-        subprocess.run(command, check=False)
+        try:
+            subprocess.run(command, check=False, timeout=_LONGEST_SECONDS)
+        except subprocess.TimeoutExpired:
+            print(f"{module}: given up after {_LONGEST_SECONDS // 3600} hours", flush=True)
         if not file.exists():
             return None
         part = Part.model_validate_json(file.read_text())

@@ -16,12 +16,14 @@ import argparse
 import re
 from pathlib import Path
 
+from bench.all.parts import parts
 from bench.all.report import RESULTS, Report
 from bench.page.picture import draw
 from bench.page.tables import places
 
 DOCS = Path(__file__).parents[2] / "docs"
 MEASURED = "measured"
+_LEAST_EVENTS = 1_000_000
 _PLACE = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
@@ -29,20 +31,32 @@ class NothingMeasured(Exception):
     """There are no results of a run of all benches, or they are not right."""
 
 
-def take(results: Path, measured: Path) -> None:
+def take(results: Path, measured: Path, *, anyway: bool = False) -> None:
     """Keeps new results, if they are right.
 
+    Args:
+        results: Where they are.
+        measured: Where they are kept.
+        anyway: Take those of few events, or of some of the benches, too.
+
     Raises:
-        NothingMeasured: They are not.
+        NothingMeasured: They are not right.
     """
     for name in ("main.json", "large.json"):
-        report = Report.read(results / name)
+        file = results / name
+        report = Report.read(file)
         if report is None:
             continue
         if not report.is_right:
             raise NothingMeasured(
-                f"{results / name}: expected all benches to end, and no row to differ, got "
+                f"{file}: expected all benches to end, and no row to differ, got "
                 f"{report.differing_rows} rows and failures of {report.failed}: run it again"
+            )
+        whole = len(report.parts) == len(parts(report.events, report.runs))
+        if not anyway and (not whole or report.events < _LEAST_EVENTS):
+            raise NothingMeasured(
+                f"{file}: expected all benches of {_LEAST_EVENTS:,} events or more, got "
+                f"{len(report.parts)} of {report.events:,}: run `make bench`, or say --anyway"
             )
         report.write(measured)
 
@@ -75,12 +89,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--results", type=Path, default=RESULTS, help="where new results are")
     parser.add_argument("--into", type=Path, default=DOCS, help="the folder of the page")
+    parser.add_argument("--anyway", action="store_true", help="take small results, too")
     parser.add_argument("--check", action="store_true", help="change nothing")
     given = parser.parse_args()
     page, picture = given.into / "performance.md", given.into / "pictures/performance.svg"
     try:
         if not given.check:
-            take(given.results, given.into / MEASURED)
+            take(given.results, given.into / MEASURED, anyway=given.anyway)
         text = (page if page.exists() else DOCS / "performance.md").read_text()
         text, svg = written(text, given.into / MEASURED)
     except NothingMeasured as error:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from bench.all.report import Report
 from bench.measuring.figures import Figure, amount
 
-_BILLION = 1_000_000_000
+_BILLION, _TELLING = 1_000_000_000, 1_000_000
 _KINDS = ("Rebuild", "Backfill", "Projection")
 _BESIDE = {
     "sql-bare": "one `INSERT … SELECT … GROUP BY`, no index",
@@ -26,7 +26,8 @@ _BESIDE = {
     "indexed-follow": "following from zero, five indexes",
     "peer": "`eventsourcing`'s `ProjectionRunner`",
     "peer-follow": "the same events, followed",
-    "orchestration": "the whole run beside its steps in a script",
+    "orchestration": "the whole run beside its steps in a script, without Temporal",
+    "one-processors": "the same, processor time of all that is at work",
 }
 # How long they take is what counts.
 _TAKES = ("repair", "key-repair", "orchestration")
@@ -40,6 +41,7 @@ _OTHERS = {
     "indexed-by-hand": "a loop on the same table",
     "peer": "that library",
     "script": "the script",
+    "script-processors": "the script",
 }
 _PHASES = {
     "begin_run": "lease and plan",
@@ -57,7 +59,13 @@ _BOUNDS = {
     "history": "events in the history of a rebuild",
     "size": "bytes of it",
 }
-_GROWS = ("statement", "rebuild-one", "rebuild-two", "key-function", "sql-whole-2", "in-place")
+_GROWS = {
+    "statement": "one statement, into a table with its indexes",
+    **{
+        name: _BESIDE[name]
+        for name in ("rebuild-one", "rebuild-two", "key-function", "sql-whole-2", "in-place")
+    },
+}
 
 
 def places(main: Report, large: Report | None) -> dict[str, str]:
@@ -70,7 +78,8 @@ def places(main: Report, large: Report | None) -> dict[str, str]:
     return {
         "when": _when(main, large),
         "beside": _beside(main),
-        "phases": _phases(main),
+        "phases": _phases(main, large),
+        "floor": _floor(main),
         "visible": _visible(main),
         "bounds": _bounds(main, large),
         "scale": _scale(main, large),
@@ -102,7 +111,7 @@ def _beside(main: Report) -> str:
         figure = main.find(name)
         if figure is not None:
             rate = figure.events_per_second if name not in _TAKES else None
-            fast = f"{rate:,.0f} events/s" if rate else f"{figure.median:,.2f} s"
+            fast = f"{rate:,.0f} events/s" if rate else amount(figure.median, figure.unit)
             rows.append([says, fast, _ratio(figure), _spread(figure)])
     return table(["", "median", "beside", "spread of the runs"], rows)
 
@@ -119,13 +128,35 @@ def _spread(figure: Figure) -> str:
     return f"±{50 * figure.spread:.0f} %" if len(figure.values) > 1 else "one run"
 
 
-def _phases(main: Report) -> str:
+def _phases(main: Report, large: Report | None) -> str:
+    reports = [main] + ([large] if large else [])
     rows = []
     for name, says in _PHASES.items():
-        both = [main.find(f"{which}-{name}") for which in ("one", "two")]
-        if all(both):
-            rows.append([says, *(f"{figure.median:.2f}" for figure in both if figure)])
-    return table(["µs an event", "one worker process", "two"], rows)
+        found = [report.find(f"{which}-{name}") for report in reports for which in ("one", "two")]
+        if any(found):
+            rows.append([says, *(f"{figure.median:.2f}" if figure else "" for figure in found)])
+    heads = [
+        f"{report.events:,} events, {which} worker{'s' * (which == 'two')}"
+        for report in reports
+        for which in ("one", "two")
+    ]
+    return table(["µs an event", *heads], rows)
+
+
+def _floor(main: Report) -> str:
+    says = {
+        "reading: sort, JSON, the driver": ("read", "sort"),
+        "decoding": ("decode", None),
+        "keys, handlers, rows": ("fold", None),
+        "of that, the handlers": ("handlers", None),
+        "writing: `COPY`": ("copy", "copied"),
+    }
+    rows = []
+    for piece, names in says.items():
+        figures = [main.find(f"floor-{name}") if name else None for name in names]
+        if any(figures):
+            rows.append([piece, *(f"{one.median:.2f}" if one else "" for one in figures)])
+    return table(["µs an event", "Python", "PostgreSQL"], rows)
 
 
 def _visible(main: Report) -> str:
@@ -149,17 +180,23 @@ def _shown(report: Report, name: str) -> str:
 
 def _scale(main: Report, large: Report | None) -> str:
     last = large or main
-    head = ["", f"{main.events:,}"] + ([f"{large.events:,}"] if large else [])
+    # Of fewer events, what does not grow with them would count a thousand times.
+    foretells = last.events >= _TELLING
+    head = ["", f"{main.events:,} events"]
+    head += [f"{large.events:,}"] if large else []
+    head += ["1,000,000,000, at that rate"] if foretells else []
     rows = []
-    for name in _GROWS:
+    for name, says in _GROWS.items():
         here, there = main.find(name), last.find(name)
         if here is None or there is None:
             continue
-        row = [_BESIDE[name], _time(here.median)]
+        row = [says, _time(here.median)]
         if large:
             row.append(f"{_time(there.median)}, {_kept(here, there)} of the rate")
-        rows.append([*row, _time(there.median * _BILLION / last.events)])
-    return table([*head, "1,000,000,000, at that rate"], rows)
+        if foretells:
+            row.append(_time(there.median * _BILLION / last.events))
+        rows.append(row)
+    return table(head, rows)
 
 
 def _kept(here: Figure, there: Figure) -> str:

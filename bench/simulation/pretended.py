@@ -157,11 +157,13 @@ class Pretended:
     async def watch_progress(self, watch: WatchProgress) -> ProgressReport:
         """Counters, after as many segments as are done in that time."""
         upto = self.segments + watch.seconds * self._scale.at_once / _SEGMENT_SECONDS
-        while self.segments < upto and self.share < 1:
-            activity.heartbeat()
-            self._moved.clear()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._moved.wait(), 0.5)
+        # It is cancelled when its workflow has continued as new.
+        with suppress(asyncio.CancelledError):
+            while self.segments < upto and self.share < 1:
+                activity.heartbeat()
+                self._moved.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._moved.wait(), 0.5)
         return self._report()
 
     def _report(self) -> ProgressReport:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperCommand
 from typer.main import get_command
-
-from refold.runtime.importing import imported
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,7 @@ COMMANDS = (
     Command("dev", "stack:dev", "Keep an embedded stack up until Ctrl-C."),
     Command("demo", "stack:demo", "Rebuild a sample shop's read model on an embedded stack."),
     Command("migrate", "stack:migrate", "Make or upgrade the schema, and search attributes."),
+    Command("roles", "roles.command:roles", "Print the SQL that makes Refold's database roles."),
     Command("worker", "stack:worker", "Run a worker until SIGINT or SIGTERM."),
     Command("events", "events:app", "Events, and where they are."),
     Command("projections", "status.projections:projections", "List the registered projections."),
@@ -94,7 +94,7 @@ class Later(TyperCommand):
     def loaded(self) -> Any:
         """The command itself."""
         module, _, name = self._place.partition(":")
-        found = getattr(imported(f"refold.cli.{module}"), name)
+        found = getattr(import_module(f"refold.cli.{module}"), name)
         # Typer makes commands of a whole command line, whose settings they take over.
         line = typer.Typer(rich_markup_mode=None, add_completion=False)
         line.callback()(lambda: None)

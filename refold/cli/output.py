@@ -124,7 +124,13 @@ def finished(work: Awaitable[T]) -> T:
             _COMMAND.set(command)
             # All that it asks of Temporal is one trace.
             with tracer.start_as_current_span(_command_line()):
-                return await work
+                try:
+                    return await work
+                except Exception as error:
+                    named = await _with_right_named(error)
+                    if named is error:
+                        raise
+                    raise named from error
 
     try:
         set_up_tracing()
@@ -138,6 +144,24 @@ def finished(work: Awaitable[T]) -> T:
     except Exception as error:
         fail(explained(error), type(error).__name__)
         raise AssertionError from error
+
+
+async def _with_right_named(error: Exception) -> Exception:
+    """The error, or one that names the right that the role lacks."""
+    if "asyncpg" not in sys.modules:
+        return error  # it has nothing to do with a database
+    from refold.runtime.missing_rights import what_is_denied, with_right_named
+
+    if what_is_denied(error) is None:
+        return error
+    from refold.runtime.database import make_engine
+    from refold.runtime.settings import load_settings
+
+    engine = make_engine(load_settings(), activities=0)
+    try:
+        return await with_right_named(engine, error)
+    finally:
+        await engine.dispose()
 
 
 def _command_line() -> str:

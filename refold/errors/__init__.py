@@ -39,6 +39,7 @@ RefoldError
 ├── RunEnded                the run was ended from outside; its work is gone
 ├── NotDeployed             a worker without the version that builds itself (another one has it)
 ├── MissingRight            a stopped worker's session that this worker's role may not end
+├── RightDenied             a right that this role lacks, with the GRANT for it
 ├── NotOnThisWorker         a worker without the projection or version (another one may have it)
 ├── NotOnAnyWorker          none of the workers had it, for long enough
 ├── VersionChanged          another version of the projection was deployed during the run
@@ -94,6 +95,7 @@ from refold.errors.runs import (
     NotDeployed,
     NotOnAnyWorker,
     NotOnThisWorker,
+    RightDenied,
     RunEnded,
     VersionChanged,
 )
@@ -139,6 +141,7 @@ __all__ = [
     "PredicateFailed",
     "ProjectionBusy",
     "RefoldError",
+    "RightDenied",
     "RowRejected",
     "RunEnded",
     "RunFailed",

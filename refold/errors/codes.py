@@ -16,6 +16,11 @@ UNLISTED = "RF900"
 CANCELLED = "Cancelled"
 """What the end of a run that was cancelled is called where errors have a type."""
 
+REFUSALS = frozenset(
+    {"InvalidRequest", "NoSnapshot", "ProjectionBusy", "SwapRefused", "UnknownProjection"}
+)
+"""What says of a request that it cannot be carried out as it stands: nothing has been begun."""
+
 CODES: Mapping[str, str] = MappingProxyType(
     {
         "ConfigurationError": "RF101",
@@ -69,6 +74,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "MirrorSourceFailed": "RF514",
         "MirrorNotHere": "RF515",
         "WorkerProcessesEnded": "RF516",
+        "RightDenied": "RF517",
     }
 )
 """The code of each type of error, by the type's name, as failures and system events have it."""

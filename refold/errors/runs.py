@@ -38,6 +38,10 @@ class MissingRight(RefoldError):
     retryable = True
 
 
+class RightDenied(RefoldError):
+    """PostgreSQL refuses a statement, as the role lacks a right; it names role, right and GRANT."""
+
+
 class NotOnThisWorker(RefoldError):
     """This worker lacks a projection, or a version of it, that another one may have."""
 

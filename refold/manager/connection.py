@@ -12,6 +12,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from refold.errors import ConfigurationError
 from refold.manager.known import require_known
 from refold.runtime.database import make_engine
+from refold.runtime.missing_rights import naming_rights
 from refold.runtime.settings import Settings
 from refold.store.deployments import queue_of
 
@@ -82,9 +83,21 @@ class Connection:
 
         Raises:
             ConfigurationError: It was made without the database's address.
+            RightDenied: Its role may not; the message names the right.
         """
         looking = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        async with looking.connect() as connection:
+        async with naming_rights(self.engine), looking.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def begun(self) -> AsyncIterator[AsyncConnection]:
+        """A connection in a transaction, for changing something.
+
+        Raises:
+            ConfigurationError: It was made without the database's address.
+            RightDenied: Its role may not; the message names the right.
+        """
+        async with naming_rights(self.engine), self.engine.begin() as connection:
             yield connection
 
     async def close(self) -> None:

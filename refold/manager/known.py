@@ -6,6 +6,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from refold.errors import UnknownProjection
+from refold.runtime.missing_rights import naming_rights
 from refold.store import deployments
 
 
@@ -21,11 +22,12 @@ async def require_known(engine: AsyncEngine, name: str, queue: str) -> None:
         queue: The workers' namespace and task queue, see `refold.store.deployments.queue_of`.
 
     Raises:
+        RightDenied: The role may not look.
         UnknownProjection: There is none; the message names those that there are.
     """
     looking = engine.execution_options(isolation_level="AUTOCOMMIT")
     try:
-        async with looking.connect() as connection:
+        async with naming_rights(engine), looking.connect() as connection:
             if await deployments.is_known(connection, name):
                 return
             registered = await deployments.registered(connection, queue)

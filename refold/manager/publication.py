@@ -10,6 +10,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 
 from refold.manager.known import require_known
 from refold.messages.markdown import escaped
+from refold.runtime.missing_rights import naming_rights
 from refold.store import system_events
 from refold.store.deployments import queue_of
 from refold.system_events.events import SystemEvent
@@ -43,7 +44,7 @@ async def publish(
     correlation_id = event.correlation_id or str(made)
     correlated = event.model_copy(update={"correlation_id": correlation_id})
     if correlated.signal is None:
-        async with engine.begin() as connection:
+        async with naming_rights(engine), engine.begin() as connection:
             await system_events.record(connection, correlated, key=key)
         return correlation_id
     # Asked of a read model that is not live, it does not make it so: it stays stopped.

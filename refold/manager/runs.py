@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Unpack
 
-from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.client import WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import CancelledError as WorkflowCancelled
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError
 
 from refold.errors import AlreadyRunning, InvalidRequest, ProjectionBusy, RunFailed
 from refold.manager.connection import Connection
 from refold.manager.run.asked import request_of
+from refold.manager.run.litter import forget, forget_if_refused, require_free
 from refold.manager.run.outcome import raise_failure
 from refold.manager.run.started_run import StartedRun
 from refold.manager.run.watching import OnProgress, telling
@@ -99,7 +97,7 @@ class Runs:
         Raises:
             InvalidRequest: It is no request, or one for another projection.
             UnknownProjection: There is no projection of that name.
-            ProjectionBusy: One is running under the same workflow id.
+            ProjectionBusy: Another run writes the projection; nothing is started.
         """
         wanted = request_of(BackfillRequest, name, request, fields)
         return await self.begin("Backfill", f"backfill/{name}", name, wanted)
@@ -115,7 +113,7 @@ class Runs:
         Raises:
             InvalidRequest: It is no request, or one for another projection.
             UnknownProjection: There is no projection of that name.
-            ProjectionBusy: One is running under the same workflow id.
+            ProjectionBusy: Another run writes the projection; nothing is started.
         """
         wanted = request_of(BackfillRequest, name, request, fields)
         return await self.begin("Rebuild", f"rebuild/{name}", name, wanted)
@@ -160,7 +158,7 @@ class Runs:
         Raises:
             InvalidRequest: It is no request, or one for another projection.
             UnknownProjection: There is no projection of that name.
-            ProjectionBusy: One is running under the same workflow id.
+            ProjectionBusy: Another run writes the projection; nothing is started.
         """
         wanted = request_of(RollbackRequest, name, request, {"to_version": to_version, **fields})
         return await self.begin("Rollback", f"rollback/{name}", name, wanted)
@@ -193,22 +191,17 @@ class Runs:
         try:
             result = await self.result(planned)
         finally:
-            await self._forget(planned)
+            await forget(self._connection.client, planned)
         assert result.plan is not None
         return result.plan
-
-    async def _forget(self, run: StartedRun) -> None:
-        """Deletes a plan from Temporal's list, which is for runs; who may not, leaves it there."""
-        asked = DeleteWorkflowExecutionRequest(namespace=self._connection.client.namespace)
-        asked.workflow_execution.workflow_id = run.workflow_id
-        asked.workflow_execution.run_id = run.run_id
-        with suppress(RPCError):
-            await self._connection.client.workflow_service.delete_workflow_execution(asked)
 
     async def result(
         self, run: StartedRun, on_progress: OnProgress | None = None
     ) -> BackfillResult:
         """Waits for a run's end.
+
+        A run that was refused before it began is not in Temporal's list any more after this has
+        told why.
 
         Args:
             run: The run.
@@ -233,6 +226,7 @@ class Runs:
             return result
         except WorkflowFailureError as error:
             name = run.workflow_id.partition("/")[2]
+            await forget_if_refused(self._connection.client, run, error)
             if isinstance(error.cause, WorkflowCancelled):
                 return BackfillResult(
                     status=RunStatus.CANCELLED, projection=name, run_id=run.run_id
@@ -251,9 +245,11 @@ class Runs:
             request: What it is asked for; the projection and nothing else when left out.
 
         Raises:
-            ProjectionBusy: One is running under the same workflow id.
+            ProjectionBusy: Another run holds the projection; nothing is started.
         """
         whole = request or Request(projection=name)
+        if not getattr(whole, "dry_run", False):
+            await require_free(self._connection, name, workflow_id)
         try:
             handle = await self._connection.client.start_workflow(
                 kind,

@@ -19,6 +19,7 @@ from refold.projection.declaration import Projection, Row
 from refold.projection.key import Key
 from refold.requests.fields import RequestFields
 from refold.requests.runs import RollbackRequest, SnapshotRequest
+from refold.runtime.missing_rights import naming_rights
 from refold.store import generations
 from refold.store.snapshots import copies, kept, listing, rebuilt
 
@@ -89,7 +90,7 @@ class Snapshots:
                 f"of position {position}, got version {projection.version}"
             )
         engine = self._connection.engine.execution_options(isolation_level="REPEATABLE READ")
-        async with engine.begin() as connection:
+        async with naming_rights(engine), engine.begin() as connection:
             source = await generations.get(connection, name, found.generation)
             snapshot = None
             if found.kept_as == "changes":
@@ -172,7 +173,7 @@ class Snapshots:
         """
         if (generation is None) == (position is None):
             raise InvalidRequest("drop_snapshot: expected either a generation or a position")
-        async with self._connection.engine.begin() as connection:
+        async with self._connection.begun() as connection:
             if position is not None:
                 await kept.drop(connection, name, position)
             elif generation is not None:

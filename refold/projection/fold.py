@@ -13,6 +13,7 @@ from refold.errors.words import described, raised, raised_at, said
 from refold.event import Event, in_utc
 from refold.projection.columns import Settle, WrongValue, is_mutable, settle_for
 from refold.projection.columns.declared import check_table, scalar_default, written_columns
+from refold.projection.columns.sizes import sizing
 from refold.projection.key import Key, KeyDoesNotFit, KeyFunction
 from refold.projection.keys.rule import KeyRule
 from refold.projection.reading.does_not_fit import EventDoesNotFit
@@ -31,6 +32,9 @@ class RowFold:
         table: Its table.
         key: Which row an event belongs to.
         handlers: The handler of each event type; more may be added later.
+
+    Attributes:
+        size: About how many bytes the large values of a row take; None where none can be large.
 
     Raises:
         InvalidProjection: The table has a column that cannot be written as handlers return it.
@@ -57,6 +61,7 @@ class RowFold:
         self._settles: dict[str, Settle] = settles
         defaults = {str(c.name): scalar_default(c) for c in written}
         self._columns = [(name, settle, defaults[name]) for name, settle in settles.items()]
+        self.size: Callable[[Row], int] | None = sizing(written)
         self.copier: Callable[[Row], Row] = self.copied if self._mutable else dict.copy
 
     def keys_of(self, event: Event) -> list[Key]:

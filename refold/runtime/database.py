@@ -288,6 +288,8 @@ async def check_reachable(engine: AsyncEngine) -> None:
         ssl.SSLCertVerificationError,
     ) as e:
         raise ConfigurationError(f"{role.variable}: the server refuses it: {e}") from e
+    except asyncpg.InsufficientPrivilegeError as e:
+        raise ConfigurationError(_may_not_connect(engine, role, e)) from e
     except ConnectionError as e:
         if _NO_TLS in str(e):
             raise ConfigurationError(
@@ -306,6 +308,14 @@ async def check_reachable(engine: AsyncEngine) -> None:
                 "in statement mode: set its pool_mode to transaction"
             ) from e
         raise
+
+
+def _may_not_connect(engine: AsyncEngine, role: Role, error: Exception) -> str:
+    user, database = engine.url.username, engine.url.database
+    return (
+        f"{role.variable}: the server refuses it: {error.args[0]}: GRANT CONNECT ON DATABASE "
+        f"{database} TO {user}"
+    )
 
 
 def _is(error: DBAPIError, *kinds: type[BaseException]) -> bool:

@@ -17,6 +17,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from refold.errors import NotMigrated
+from refold.runtime.database import raw
+from refold.store.roles.names import Roles
+from refold.store.roles.script import grants_statement
 from refold.store.schema import SCHEMA
 from refold.store.swap.blockers import blockers_of
 
@@ -24,6 +27,17 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 logger = logging.getLogger(__name__)
+
+_OWNER = text(f"SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = '{SCHEMA}'")
+# A superuser who migrates makes nothing that the migrator would not own.
+_AS_OWNER = text(
+    f"""
+    SELECT set_config('role', rolname, true)
+    FROM pg_roles JOIN pg_namespace ON nspowner = pg_roles.oid
+    WHERE nspname = '{SCHEMA}' AND rolname <> current_user
+      AND pg_has_role(current_user, pg_roles.oid, 'MEMBER')
+    """
+)
 
 _LOOK_SECONDS = 2.0
 
@@ -65,11 +79,19 @@ async def migrate(engine: AsyncEngine) -> bool:
     async with engine.begin() as connection, _watched(engine, connection):
         # Held to the end of the transaction: a second migration waits, then finds all done.
         await connection.execute(text("SELECT pg_advisory_xact_lock(:l)"), {"l": _MIGRATION_LOCK})
-        await connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+        owner = await connection.scalar(_OWNER)
+        if owner is None:
+            # Not IF NOT EXISTS: that would need the right to make schemas even where it is there.
+            await connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
+        roles = Roles.of_owner(owner) if owner is not None else None
+        if roles is not None:
+            await connection.execute(_AS_OWNER)
         present, needed = await connection.run_sync(_versions)
         if present == needed:
             return False
         await connection.run_sync(_upgrade)
+        if roles is not None:
+            await (await raw(connection)).execute(grants_statement(roles))
         return True
 
 

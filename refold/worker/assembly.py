@@ -74,7 +74,7 @@ def make_activities(
     verification = VerifyActivities(engine, registry, patience)
     swapping = SwapActivities(engine, registry, patience)
     retention = RetentionActivities(engine, registry)
-    lifecycle = LifecycleActivities(engine)
+    lifecycle = LifecycleActivities(engine, planning.listing)
     live = LiveActivities(engine, registry, storage, patience)
     mirroring = MirrorActivities(engine, settings, executions)
     recording = SystemEventActivities(engine)
@@ -118,7 +118,7 @@ def make_interceptors(
     """What stands around these activities, from the outermost to the innermost."""
     return [
         LogInterceptor(),
-        FailureInterceptor(),
+        FailureInterceptor(engine),
         WaitInterceptor(engine, registry),
         CallLimit(settings.handler_seconds),
     ]

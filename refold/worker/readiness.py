@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from refold.errors import ConfigurationError
 from refold.runtime.database import DATABASE_ERRORS, check_reachable
 from refold.runtime.judgement import Judgement, judge, told
+from refold.runtime.missing_rights import with_right_named
 from refold.source.checking.check import require_readable
 from refold.source.port.elsewhere import events_engine
 from refold.store.migrate import require_migrated
@@ -29,7 +30,8 @@ async def wait_until_ready(engine: AsyncEngine) -> None:
         ConfigurationError: It answers, and will never let us in as configured, or the event source
             cannot be read.
         NotMigrated: It has not the schema that this code needs.
-        DBAPIError: It answers, and does not show its schema to this role.
+        RightDenied: It answers, and does not show its schema to this role.
+        DBAPIError: It answers, and refuses something else.
     """
     pause = _FIRST_PAUSE_SECONDS
     while True:
@@ -50,7 +52,7 @@ async def wait_until_ready(engine: AsyncEngine) -> None:
             raise
         except DATABASE_ERRORS as error:
             if answered and judge(error) is not Judgement.PASSING:
-                raise
+                raise await with_right_named(engine, error) from error
             logger.warning(
                 "PostgreSQL at %s does not answer (%s); trying again", where, told(error)
             )

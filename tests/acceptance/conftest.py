@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 
 import psutil
 import pytest
 
+from refold.store.roles.names import Roles
 from tests.acceptance.stack import DevStack
 from tests.conftest import REAL_EVENTS
 from tests.support.ports import free_port
-from tests.support.processes import ROOT, clean_environment
+from tests.support.processes import ROOT, WorkerProcess, clean_environment
+from tests.support.roles import allow_nothing, url_of_role
+from tests.support.soaking import mostly_soak
 
 
-@pytest.fixture(scope="package")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevStack]:
-    """A running `refold dev`; it must end with status 0 on SIGTERM and leave nothing running."""
+@pytest.fixture(scope="package", params=mostly_soak("roles", "owner", suite=1))
+def dev(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DevStack]:
+    """A running `refold dev`; it must end with status 0 on SIGTERM and leave nothing running.
+
+    With roles, each command, the worker and whoever reads log in as a role of their own, which has
+    the rights that `refold roles` gives it and no others.
+    """
     data_dir = tmp_path_factory.mktemp("dev") / "data"
     log = data_dir.with_suffix(".log")
     command = [sys.executable, "-m", "refold.cli.main", "dev"]
+    command += ["--workers", "0"] if request.param == "roles" else []
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, "--data-dir", data_dir, "--port-base", str(free_port(3))],
@@ -41,7 +54,12 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevStack]:
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.05)
         lines = (data_dir / "env").read_text().splitlines()
-        yield DevStack(dict(line.split("=", 1) for line in lines), process)
+        started = DevStack(dict(line.split("=", 1) for line in lines), process)
+        if request.param == "roles":
+            with _with_roles(started, data_dir / "own-worker.log") as restricted:
+                yield restricted
+        else:
+            yield started
         children = psutil.Process(process.pid).children(recursive=True)
         assert {"postgres", "temporal"} <= {child.name() for child in children}
         process.send_signal(signal.SIGTERM)
@@ -54,6 +72,30 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevStack]:
         if process.poll() is None:
             process.kill()  # its children die with it
             process.wait(10)
+
+
+@contextmanager
+def _with_roles(dev: DevStack, log: Path) -> Iterator[DevStack]:
+    """The same with roles, and a worker that logs in as one of them."""
+    asyncio.run(allow_nothing(dev.database_url))
+    given = dev.refold("roles", "--apply")
+    assert given.status == 0, given.err
+    roles = Roles()
+    variables = {
+        **dev.variables,
+        "REFOLD_DATABASE_URL": url_of_role(dev.database_url, roles.operator),
+    }
+    restricted = DevStack(variables, dev.process, roles)
+    migrated = restricted.refold("migrate")
+    assert migrated.status == 0, migrated.err
+    worker = WorkerProcess(clean_environment(**restricted.variables_of("worker")), log)
+    try:
+        yield restricted
+        assert asyncio.run(worker.terminate()) == 0, worker.output
+        assert "permission denied" not in worker.output
+    finally:
+        if worker.running:
+            worker.kill()
 
 
 @pytest.fixture(scope="package")

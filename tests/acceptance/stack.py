@@ -11,10 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from refold.store.roles.names import Roles
 from tests.support.forked import ForkedProcess, refold
 from tests.support.processes import ROOT, clean_environment
+from tests.support.roles import url_of_role
 
 BESIDE = Path(sys.executable).parent
+
+# Who types what; all else is the operator's.
+_KINDS = {("events", "import"): "appender", ("migrate",): "migrator"}
 
 
 @dataclass(frozen=True)
@@ -35,17 +40,33 @@ class DevStack:
     """A running `refold dev`.
 
     Attributes:
-        variables: What it wrote to its `env` file.
+        variables: What it wrote to its `env` file; with roles, the operator logs in.
         process: The process.
+        roles: Who logs in, and with which rights; None when all are the database's owner.
     """
 
     variables: dict[str, str]
     process: subprocess.Popen[bytes]
+    roles: Roles | None = None
 
     @property
     def database_url(self) -> str:
         """Where its PostgreSQL is."""
         return self.variables["REFOLD_DATABASE_URL"]
+
+    @property
+    def reader_url(self) -> str:
+        """The same for somebody who only reads read models."""
+        return self._url_as("reader")
+
+    def variables_of(self, kind: str) -> dict[str, str]:
+        """The variables for a role, such as the worker."""
+        return {**self.variables, "REFOLD_DATABASE_URL": self._url_as(kind)}
+
+    def _url_as(self, kind: str) -> str:
+        if self.roles is None:
+            return self.database_url
+        return url_of_role(self.database_url, getattr(self.roles, kind))
 
     def refold(self, *arguments: str, timeout: float = 60) -> Ended:
         """Runs `refold` with these arguments to its end, in a process of its own."""
@@ -55,7 +76,9 @@ class DevStack:
                 refold,
                 arguments,
                 directory=ROOT,
-                environment=clean_environment(**self.variables),
+                environment=clean_environment(
+                    **self.variables_of(_KINDS.get(arguments[:2], "operator"))
+                ),
                 output=files,
             )
             try:

@@ -6,10 +6,8 @@ import asyncio
 import json
 import logging
 import sys
-import threading
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +15,16 @@ import pytest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from typer.testing import CliRunner, Result
 
-from refold.cli.codec.server import CodecServer
 from refold.cli.main import app
 from refold.errors import UnreadablePayload
 from refold.messages.run.diff import Diff
 from refold.messages.run.life import Progress
 from refold.projection.registry import Registry
-from refold.runtime.payloads.codec import ENCODING, EncryptingCodec
+from refold.runtime.payloads.codec import ENCODING
 from refold.runtime.payloads.converter import make_data_converter
 from refold.runtime.payloads.keys import add_key, load_keys
 from tests.support.careless import careless
+from tests.support.codec import serving
 from tests.support.databases import Database
 from tests.support.histories import all_kept
 from tests.support.kept_on_disk import files_of, server_on_disk
@@ -139,7 +137,9 @@ async def _wait_for_approval(client: Client, database: Database, key_file: Path)
         assert refused.exit_code == 1
         assert "encrypted with key" in refused.stderr
         assert "REFOLD_PAYLOAD_KEY_FILE" in refused.stderr
-    with _serving(key_file) as endpoint:
+    await until(lambda: _doctor_says(client, database, None, "wrong", handle.id))
+    await until(lambda: _doctor_says(client, database, key_file, "ok", "can be read"))
+    with serving(key_file) as endpoint:
         details = await _temporal(client, "metadata", handle.id, endpoint)
         assert "awaiting_approval" in details
         assert "refold approve careless" in details
@@ -150,18 +150,13 @@ async def _wait_for_approval(client: Client, database: Database, key_file: Path)
     await assert_oracle(database.engine, careless)
 
 
-@contextmanager
-def _serving(key_file: Path) -> Iterator[str]:
-    """A codec server, as Temporal's UI and command line ask it; gives its address."""
-    server = CodecServer(("127.0.0.1", 0), EncryptingCodec(load_keys(key_file)), [])
-    serving = threading.Thread(target=server.serve_forever, args=(0.05,))
-    serving.start()
-    try:
-        yield server.url
-    finally:
-        server.shutdown()
-        serving.join()
-        server.server_close()
+async def _doctor_says(
+    client: Client, database: Database, key_file: Path | None, level: str, said: str
+) -> bool:
+    """What `refold doctor` finds of the keys; the list that it looks at is a moment behind."""
+    shown = await _refold(client, database, key_file, "doctor", "--json")
+    (one,) = [one for one in json.loads(shown.stdout)["findings"] if one["check"] == "encryption"]
+    return one["level"] == level and said in one["found"]
 
 
 async def _temporal(client: Client, command: str, workflow_id: str, codec: str = "") -> str:

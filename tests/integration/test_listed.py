@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -104,6 +105,34 @@ async def test_what_awaits_approval_is_a_filter_and_endings_differ(
         with pytest.raises(WorkflowFailureError):
             await asyncio.wait_for(broken.result(), 60)
         assert (await found(listed, "RefoldStatus = 'failed'"))[0].id == "r/broken"
+
+
+async def test_each_ending_has_a_word_of_its_own(listed: Client, database: Database) -> None:
+    """Beside those above; `ended` is what the query says."""
+    await write(database.engine, some(4))
+    bad = ("bad", "Broken", {"key": "k000"})
+    endings: list[tuple[str, dict[str, Any], str, str]] = [
+        ("Rollback", {}, "failed", "refused"),
+        ("Rebuild", {}, "completed", "completed"),
+        ("Rebuild", {}, "completed", "completed"),
+        ("Rollback", {}, "rolled_back", "rolled_back"),
+        ("Backfill", {"criteria": "incremental_update"}, "completed", "completed"),
+        ("Backfill", {"rollback_on_failure": True}, "undone", "undone"),
+        ("Rebuild", {}, "failed", "failed"),
+    ]
+    async with working(listed, database, registry_of(counters())):
+        for number, (kind, fields, ended, word) in enumerate(endings):
+            if word == "undone":
+                await write(database.engine, [bad])
+            asked = {"projection": "counters", **fields}
+            handle = await start(listed, database, kind, asked, workflow_id=f"e/{number}")
+            with suppress(WorkflowFailureError):
+                await asyncio.wait_for(handle.result(), 60)
+            assert await handle.query("status") == ended
+        for word in {one[-1] for one in endings}:
+            wanted = {f"e/{number}" for number, one in enumerate(endings) if one[-1] == word}
+            query = f"RefoldStatus = '{word}'"
+            assert {row.id for row in await found(listed, query, len(wanted))} == wanted
 
 
 async def test_a_live_projection_is_listed(listed: Client, database: Database) -> None:

@@ -60,6 +60,10 @@ def test_results_that_are_not_right_are_refused(tmp_path: Path) -> None:
     wrong.write(tmp_path)
     with pytest.raises(NothingMeasured, match="got 3 rows"):
         take(tmp_path, tmp_path / "measured")
+    few = Report.begun(100, 1)
+    few.write(tmp_path)
+    with pytest.raises(NothingMeasured, match="got 0 of 100"):
+        take(tmp_path, tmp_path / "measured")
     assert not (tmp_path / "measured").exists()
 
 
@@ -85,3 +89,17 @@ def test_commands_that_the_page_names_exist() -> None:
             [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, check=True
         )
         assert option in said.stdout.decode()
+
+
+def test_a_large_run_stands_beside_the_other_with_what_is_kept_of_the_rate(tmp_path: Path) -> None:
+    one = Figure(name="rebuild-one", says="Rebuild", values=[10.0, 12.0, 11.0], events=1_000_000)
+    ten = one.model_copy(update={"values": [110.0, 120.0, 130.0], "events": 10_000_000})
+    main, large = Report.begun(1_000_000, 3), Report.begun(10_000_000, 3)
+    main.parts.append(Part(name="rebuild", events=1, figures=[one], differing_rows=0))
+    large.parts.append(Part(name="rebuild", events=1, figures=[ten], differing_rows=0))
+    for report in (main, large):
+        report.write(tmp_path)
+    text, _ = written("<!-- figures: scale -->\nold\n<!-- end of figures -->", tmp_path)
+    row = "| `Rebuild` in Python, one worker process | 11.0 s | 2.0 min, 0.92 of the rate | 3.3 h |"
+    assert row in text
+    assert "old" not in text

@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 from refold.cli.codec.server import CodecServer
 from refold.cli.main import app
 from refold.errors import ConfigurationError, UnreadablePayload
+from refold.requests.undecodable import Undecodable
 from refold.runtime.payloads.codec import ENCODING, EncryptingCodec, KeylessCodec
-from refold.runtime.payloads.converter import make_data_converter
+from refold.runtime.payloads.converter import forgiving_converter, make_data_converter
 from refold.runtime.payloads.keys import PayloadKeys, add_key, load_keys, parse_keys
 
 ONE = f"one {base64.b64encode(bytes(range(32))).decode()}"
@@ -119,6 +120,19 @@ def test_without_a_key_file_nothing_is_imported_that_encrypts(tmp_path: Path) ->
     assert said.stdout == "[]\n"
     add_key(tmp_path / "keys")
     assert isinstance(make_data_converter(tmp_path / "keys").payload_codec, EncryptingCodec)
+
+
+async def test_a_worker_goes_on_without_heartbeats_that_it_cannot_read(tmp_path: Path) -> None:
+    add_key(tmp_path / "keys")
+    sealed = EncryptingCodec(keys(ONE)).sealed(PAYLOAD)
+    for key_file in (None, tmp_path / "keys"):
+        converter = forgiving_converter(make_data_converter(key_file))
+        (details,) = await converter.decode([sealed])
+        assert isinstance(details, Undecodable)
+        assert "encrypted with key 'one'" in details.why
+        with pytest.raises(UnreadablePayload):
+            await converter.decode([sealed], [str])
+        assert await converter.decode([PAYLOAD]) == ["a secret"]
 
 
 # -- the server ------------------------------------------------------------------------------

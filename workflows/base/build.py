@@ -31,6 +31,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from refold.messages.run.plan import Plan
     from refold.messages.run.status import RunStatus
+    from refold.messages.search_attributes import REJECTED
     from refold.requests.runs import BackfillRequest
     from refold.requests.validation import in_words
 
@@ -72,7 +73,7 @@ class Building(Keying):
 
     def _ending_in_list(self) -> str | None:
         cancelled = self._meter.status is RunStatus.CANCELLED
-        return "rejected" if cancelled and self._rejected else None
+        return REJECTED if cancelled and self._rejected else super()._ending_in_list()
 
     # -- the steps ---------------------------------------------------------------------------
 

@@ -34,7 +34,8 @@ class Listed:
         """
         if not self._is_on:
             self._is_on = True
-            workflow.upsert_memo(memo)
+            if memo:
+                workflow.upsert_memo(memo)
 
     def show(self, attributes: Mapping[str, str | None]) -> None:
         """Sets those that have changed; None leaves one as it is."""

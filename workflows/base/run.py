@@ -18,6 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from refold.activities.lifecycle import LifecycleActivities
     from refold.activities.retention import RetentionActivities
     from refold.errors import InvalidRequest
+    from refold.errors.codes import REFUSALS
     from refold.errors.short_failure import ShortFailure
     from refold.messages.run.controls import Controls
     from refold.messages.run.endings import DropGenerations, Finished, FinishRun, Why
@@ -26,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
     from refold.messages.run.preview import Preview
     from refold.messages.run.progress import ProgressMeter
     from refold.messages.run.status import RunStatus
+    from refold.messages.search_attributes import REFUSED
     from refold.requests.fairness import fairness_key
     from refold.requests.runs import Request
     from refold.requests.validation import accept_request, in_words
@@ -311,8 +313,15 @@ class Run(Shown, Generic[R]):
         self._meter.phase = Phase.DONE
         self._meter.waiting_for = []
         self._meter.completed = status is self.worked
+        if finished.is_listed:
+            self._listed.turn_on({})  # no plan has said so, where it was refused
         self._settle(status)
         return finished
+
+    def _ending_in_list(self) -> str | None:
+        was_begun = self._plan is not None or self._meter.status is not RunStatus.FAILED
+        kind = self._failure.error_type if self._failure is not None else None
+        return None if was_begun or kind not in REFUSALS else REFUSED
 
     def _result(self, request: R, finished: Finished | None, status: RunStatus) -> BackfillResult:
         note = self._plan.note if self._plan else None

@@ -13,6 +13,7 @@ from refold.cli.doctor.checks import (
     events,
     leases,
     leftovers,
+    payloads,
     reach,
     rights,
     room,
@@ -25,6 +26,7 @@ from refold.cli.doctor.look import Check, Look, Need
 from refold.errors import RefoldError
 from refold.runtime.database import server_error
 from refold.runtime.judgement import refusal, told
+from refold.runtime.missing_rights import with_right_named
 
 SECONDS = 5.0
 """No check takes longer."""
@@ -56,6 +58,7 @@ STAGES = (
         Check("clocks", session.clocks, (Need.DATABASE,)),
         Check("search attributes", server.search_attributes, (Need.NAMESPACE,)),
         Check("fairness", server.fairness, (Need.NAMESPACE,)),
+        Check("encryption", payloads.encryption, (Need.NAMESPACE,)),
         Check("workers", workers.workers, (Need.NAMESPACE,)),
         Check("deployed", workers.deployed, (Need.NAMESPACE, Need.SCHEMA, Need.PROJECTIONS)),
         Check("versions", session.versions),
@@ -89,7 +92,7 @@ async def _carried_out(check: Check, look: Look, places: asyncio.Semaphore) -> l
             async with asyncio.timeout(SECONDS):
                 found = await check.carry_out(look)
         except Exception as error:
-            found = [_failed(error)]
+            found = [_failed(await _named(look, error))]
     return [replace(one, check=check.name) for one in found]
 
 
@@ -107,6 +110,13 @@ def _failed(error: Exception) -> Finding:
     if refused is not None:
         return wrong(f"PostgreSQL refuses: {refusal(refused)}", _remedy(refused))
     return wrong(told(error))
+
+
+async def _named(look: Look, error: Exception) -> Exception:
+    """The error, or one that names the right that this command's role lacks."""
+    if look.made_engine is None:
+        return error
+    return await with_right_named(look.made_engine, error)
 
 
 def _remedy(refused: asyncpg.PostgresError) -> str:

@@ -46,6 +46,7 @@ class Batch:
         last_key: The highest finished key; None when none was finished.
         carry: The unfinished key, when the batch ends inside a key that is larger than a batch.
         letters: The poison events that hold finished keys; these keys are folded up to there.
+        size: About how many bytes the rows take, as far as they may be large.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -54,12 +55,14 @@ class Batch:
     last_key: Key | None = None
     carry: Carry | None = None
     letters: list[Letter] = field(default_factory=list)
+    size: int = 0
 
 
 class KeyOrderFold:
     """Folds records in key order, one key after another.
 
-    A batch ends at the first key boundary at or after `batch_size` events or `BATCH_BYTES`. It ends
+    A batch ends at the first key boundary at or after `batch_size` events, or `BATCH_BYTES` of
+    events or of rows. It ends
     within a key, too: with a chunk that completes it, so that a chunk of its size is one batch, or
     when it has taken its time. Then it carries the key's row so far. So a crash costs at most one
     batch, however large a key or slow a handler is.
@@ -91,6 +94,7 @@ class KeyOrderFold:
         self._projection = projection
         self._sent = sent
         self._load_key = key_loader(projection.table)
+        self._size = projection.rows.size
         self.batch_size = batch_size
         self.hand = Hand(projection.name, batch_seconds)
         self._batch = Batch()
@@ -138,7 +142,7 @@ class KeyOrderFold:
                         self._begin_key(key)
                         stored = key
                         fields, row = self._fields, None
-                        if self._batch.events >= self.batch_size or hand.size >= BATCH_BYTES:
+                        if self._is_full():
                             event = None
                             yield self._take()
                     if timed_at:
@@ -165,7 +169,7 @@ class KeyOrderFold:
         self._row = row
         self._batch.events += counted
         self.is_fed = True
-        if self._batch.events >= self.batch_size or hand.due or hand.size >= BATCH_BYTES:
+        if hand.due or self._is_full():
             yield self._take(Carry(self._key, position, row, self._held))
 
     def _hold(self, event: Event, error: BaseException) -> None:
@@ -198,11 +202,22 @@ class KeyOrderFold:
         self._batch.last_key = self._key
         if self._row is not None:
             self._batch.rows.append(self._row)
+            if self._size is not None:
+                self._batch.size += self._size(self._row)
         else:
             self._batch.gone.append(self._key)
         if self._held is not None:
             self._batch.letters.append(self._held)
             self._held = None
+
+    def _is_full(self) -> bool:
+        """Whether the batch is to end, now or with the key in hand."""
+        batch = self._batch
+        return (
+            batch.events >= self.batch_size
+            or self.hand.size >= BATCH_BYTES
+            or batch.size >= BATCH_BYTES
+        )
 
     def _take(self, carry: Carry | None = None) -> Batch:
         self._sent.require_enough()

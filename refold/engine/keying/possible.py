@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.projection.declaration import Projection
@@ -14,10 +14,13 @@ from refold.source.port.elsewhere import is_elsewhere
 from refold.source.settled.patience import patience_of
 from refold.store.side_keys.tables import may_create
 
+_ROLE = text("SELECT quote_ident(current_user)")
+
 
 async def why_unwritten(connection: AsyncConnection) -> Callable[[Projection], str | None]:
     """Says of a projection why its keys cannot be computed first; None if they can, or need not."""
     may = await may_create(connection)
+    role = None if may else await connection.scalar(_ROLE)
 
     def why(projection: Projection) -> str | None:
         if projection.key_paths is not None:
@@ -29,8 +32,8 @@ async def why_unwritten(connection: AsyncConnection) -> Callable[[Projection], s
             return "its key is a function, and its source waits for late events with Patience"
         if not may:
             return (
-                "its key is a function, and this role may create no table in schema refold to "
-                "compute its keys into (GRANT CREATE ON SCHEMA refold)"
+                f"its key is a function, and role {role} may create no table in schema refold to "
+                f"compute its keys into (GRANT CREATE ON SCHEMA refold TO {role})"
             )
         if columns := unwritten(projection.table):
             return (

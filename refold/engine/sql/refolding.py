@@ -20,11 +20,11 @@ from refold.engine.sql.culprit import inserting, key_at_fault
 from refold.engine.sql.select_fold import SelectFold
 from refold.engine.step import Step
 from refold.messages.run.life import RefoldedSegment
+from refold.projection.columns.sizes import size_of
 from refold.runtime.database import compiled, own_transaction
 from refold.runtime.telemetry import batch as measured
 from refold.source.portions import BATCH_BYTES
 from refold.source.sql.spans import Span, cuts, keys_of, rows_of
-from refold.source.stepwise.fold import size_of
 from refold.store import runs
 from refold.store.partitions import Partition
 from refold.store.tables.refused_row import refused_row

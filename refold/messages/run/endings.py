@@ -91,8 +91,16 @@ class FinishRun(Why):
 
 
 class Finished(Message):
-    """What `finish_run` found at the end."""
+    """What `finish_run` found at the end.
+
+    Attributes:
+        generation: The active one; None for none.
+        position: Its checkpoint.
+        report: The run's counters; None when it had none.
+        is_listed: Whether Temporal's server has Refold's search attributes.
+    """
 
     generation: int | None
     position: int | None
     report: ProgressReport | None
+    is_listed: bool = False

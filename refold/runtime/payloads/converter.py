@@ -7,7 +7,7 @@ would leave a workflow running for ever, trying to decode its input or a signal.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from temporalio.converter import (
     PayloadConverter,
 )
 
+from refold.errors import UnreadablePayload
 from refold.requests.undecodable import Undecodable
 from refold.runtime.payloads.codec import EncryptingCodec, KeylessCodec
 from refold.runtime.payloads.keys import load_keys
@@ -45,6 +46,29 @@ class ForgivingPayloadConverter(PydanticPayloadConverter):
                     raise
                 values.append(Undecodable(_why(payload, error)))
         return values
+
+
+class ForgivingDataConverter(DataConverter):
+    """A worker's: what has no type, such as details of heartbeats, need not be readable.
+
+    The SDK would end a step for good, and so its run, because the worker that had it before
+    encrypts with a key that this one has not yet.
+    """
+
+    async def decode(
+        self, payloads: Sequence[Payload], type_hints: list[type] | None = None
+    ) -> list[Any]:
+        """The values; `Undecodable` for those of no type when one is encrypted.
+
+        Raises:
+            UnreadablePayload: One that has a type is encrypted with a key that is not here.
+        """
+        try:
+            return await super().decode(payloads, type_hints)
+        except UnreadablePayload as error:
+            if type_hints is not None:
+                raise
+            return [Undecodable(str(error)) for _ in payloads]
 
 
 def _why(payload: Payload, error: Exception) -> str:
@@ -105,7 +129,11 @@ def forgiving_converter(converter: DataConverter) -> DataConverter:
     if converter.payload_converter_class is not PydanticPayloadConverter:
         return converter
     kind: type[PayloadConverter] = ForgivingPayloadConverter
-    return replace(converter, payload_converter_class=kind)
+    converter = replace(converter, payload_converter_class=kind)
+    if type(converter) is not DataConverter:
+        return converter
+    given = {one.name: getattr(converter, one.name) for one in fields(converter) if one.init}
+    return ForgivingDataConverter(**given)
 
 
 def forgiving(client: Client, key_file: Path | None) -> Client:

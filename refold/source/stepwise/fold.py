@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from time import monotonic
-from typing import Any
 
 from refold.errors import PoisonEvent
 from refold.event import Event
+from refold.projection.columns.sizes import size_of
 from refold.projection.declaration import Projection, Row
 from refold.projection.key import Key
 from refold.runtime.threads import Hand
@@ -79,14 +79,3 @@ class StepwiseFold:
     def size(self) -> int:
         """About how many bytes the values of all rows take."""
         return sum(size_of(row) for row in self.rows.values())
-
-
-def size_of(value: Any) -> int:
-    """About how many bytes a value takes."""
-    if isinstance(value, (str, bytes, bytearray)):
-        return len(value)
-    if isinstance(value, dict):
-        return sum(size_of(name) + size_of(inner) for name, inner in value.items())
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return sum(map(size_of, value))
-    return 8

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncpg
 from sqlalchemy import insert, select, text, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.errors import NoSnapshot
 from refold.messages.snapshots import SnapshotInfo
 from refold.projection.declaration import Projection
+from refold.runtime.database import server_error
 from refold.store import dead_letters, leases
 from refold.store.generations import (
     BUILDING,
@@ -98,6 +101,9 @@ async def freeze(connection: AsyncConnection, projection: str, generation: int) 
 async def drop(connection: AsyncConnection, projection: str, generation: int) -> None:
     """Drops a snapshot, in the caller's transaction.
 
+    Where the caller does not own its table, it is no snapshot from now on, and workers, who do own
+    it, drop the table at their next look.
+
     Raises:
         NoSnapshot: There is no snapshot of that number.
         ProjectionBusy: A run holds the projection: it may be about to copy it.
@@ -111,5 +117,14 @@ async def drop(connection: AsyncConnection, projection: str, generation: int) ->
     lease = await leases.holder(connection, projection)
     if lease is not None:
         raise leases.busy(lease)
-    await read_models.drop_shadow(connection, known.schema_name, known.table_name)
+    try:
+        async with connection.begin_nested():
+            await read_models.drop_shadow(connection, known.schema_name, known.table_name)
+    except DBAPIError as error:
+        if not isinstance(server_error(error), asyncpg.InsufficientPrivilegeError):
+            raise
+        # As what a run has left: nobody restores it, and the sweep takes it.
+        left = update(generations).where(row_of(projection, generation))
+        await connection.execute(left.values(status=BUILDING, run_id=None))
+        return
     await discard(connection, projection, generation)

@@ -13,6 +13,7 @@ from refold.errors import SwapRefused
 from refold.projection.declaration import Projection
 from refold.runtime.database import raw
 from refold.runtime.judgement import told
+from refold.runtime.missing_rights import with_right_named
 from refold.store import generations
 from refold.store.generations import ACTIVE, DISCARDED, RETAINED, Generation, own_schema
 from refold.store.schema import SCHEMA
@@ -159,9 +160,10 @@ async def prepare(
                     ) from None
                 if not isinstance(error, asyncpg.SyntaxOrAccessError):
                     raise
+                named = await with_right_named(connection.engine, error)
                 raise SwapRefused(
                     f"table {table} cannot be swapped: PostgreSQL refuses to give the new table "
-                    f"what is attached to the live one ({statement}): {told(error)}: remove it, or "
+                    f"what is attached to the live one ({statement}): {told(named)}: remove it, or "
                     "backfill in place"
                 ) from error
         swap = await plan_swap(connection, projection, target, old)

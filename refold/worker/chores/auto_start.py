@@ -16,7 +16,7 @@ from refold.projection.registry import Registry
 from refold.requests.fairness import fairness_key
 from refold.requests.runs import BackfillRequest
 from refold.worker.chores.chore import Looked
-from refold.worker.chores.reasons import reason_of
+from refold.worker.chores.reasons import reason_in
 from refold.worker.versioning import is_current
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class AutoStart:
                 if await self._start(projection, workflow_id):
                     looked.done.append(workflow_id)
             except Exception as error:
-                looked.cannot(projection.name, workflow_id, reason_of(error))
+                looked.cannot(projection.name, workflow_id, await reason_in(self._engine, error))
             else:
                 self._started.add(workflow_id)
         return looked

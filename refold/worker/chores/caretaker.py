@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from refold.store import left_behind
 from refold.worker.chores.chore import Chore, Looked
-from refold.worker.chores.reasons import reason_of
+from refold.worker.chores.reasons import reason_in
 
 logger = logging.getLogger("refold.worker")
 
@@ -47,7 +47,7 @@ class Caretaker:
             looked = await chore.run_once()
             await self._record(chore, looked)
         except Exception as error:
-            whole = {("", ""): reason_of(error)}
+            whole = {("", ""): await reason_in(self._engine, error)}
             self._say(chore.name, whole | self._of(looked))
             logger.debug("%s", chore.name, exc_info=error)
         else:

@@ -12,7 +12,7 @@ from refold.projection.registry import Registry
 from refold.store import deliveries, system_events
 from refold.system_events.handlers import SystemHandler
 from refold.worker.chores.chore import Looked
-from refold.worker.chores.reasons import reason_of
+from refold.worker.chores.reasons import reason_in
 
 _SECONDS = 1.0
 
@@ -63,7 +63,7 @@ class Dispatch:
                 if due:
                     looked.done.append(await self._deliver(name, handler))
             except Exception as error:
-                looked.cannot(name, f"handler {handler}", reason_of(error))
+                looked.cannot(name, f"handler {handler}", await reason_in(self._engine, error))
         return looked
 
     async def _is_due(

@@ -17,7 +17,7 @@ from refold.projection.registry import Registry
 from refold.runtime.telemetry import gauges
 from refold.runtime.telemetry.metrics import seconds_between_looks
 from refold.worker.chores.chore import Looked
-from refold.worker.chores.reasons import reason_of
+from refold.worker.chores.reasons import reason_in
 
 # To count a long lag takes long: no more than a twentieth of the time goes into it.
 _SHARE = 20
@@ -54,7 +54,8 @@ class Gauges:
                     try:
                         await self._look(connection, projection.name, values)
                     except Exception as error:
-                        looked.cannot(projection.name, "metrics", reason_of(error))
+                        why = await reason_in(self._looking, error)
+                        looked.cannot(projection.name, "metrics", why)
         finally:
             self._told.values = dict(values)
             took = time.monotonic() - began

@@ -11,7 +11,7 @@ from refold.runtime.settings import Settings
 from refold.store import deliveries, deployments, history, system_events
 from refold.store.gaps import late_events
 from refold.worker.chores.chore import Looked
-from refold.worker.chores.reasons import reason_of
+from refold.worker.chores.reasons import reason_in
 
 _SECONDS = 300.0
 _LATE_EVENTS_AGE = timedelta(hours=1)
@@ -66,7 +66,7 @@ class History:
             async with self._engine.begin() as connection:
                 forgotten = await forget(connection)
         except Exception as error:
-            looked.cannot(projection, f"old {what}", reason_of(error))
+            looked.cannot(projection, f"old {what}", await reason_in(self._engine, error))
         else:
             if forgotten:
                 looked.done.append(f"{forgotten} {what}{f' of {projection}' if projection else ''}")

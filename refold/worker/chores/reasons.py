@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.service import RPCError
 
 from refold.errors.words import shortened
 from refold.runtime.database import server_error
 from refold.runtime.judgement import refusal, told
+from refold.runtime.missing_rights import with_right_named
 
 _LONGEST = 500
 
 # The SDK has no class for it.
 _NEVER_CONNECTED = "Failed client connect"
+
+
+async def reason_in(engine: AsyncEngine, error: Exception) -> str:
+    """The same as `reason_of`; a right that the role lacks is named, with the GRANT for it."""
+    return reason_of(await with_right_named(engine, error))
 
 
 def reason_of(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.store.generations import Generation
 from refold.worker.chores.chore import Looked
-from refold.worker.chores.reasons import reason_of
+from refold.worker.chores.reasons import reason_in
 
 _SECONDS = 30.0
 
@@ -42,16 +42,18 @@ class _Dropping(ABC):
         """Looks at each projection that this worker has; see `Chore`."""
         looked = Looked(projections=[projection.name for projection in self._registry])
 
-        def left(stays: Generation, error: Exception) -> None:
-            looked.cannot(stays.projection, f"{self._what} {stays.generation}", reason_of(error))
+        staying: list[tuple[Generation, Exception]] = []
 
         for projection in self._registry:
             try:
-                dropped = await self._drop(projection, left)
+                dropped = await self._drop(projection, lambda *stays: staying.append(stays))
             except Exception as error:
-                looked.cannot(projection.name, self._all, reason_of(error))
+                looked.cannot(projection.name, self._all, await reason_in(self._engine, error))
             else:
                 looked.done += [f"{projection.name} {self._what} {number}" for number in dropped]
+        for stays, why in staying:
+            what = f"{self._what} {stays.generation}"
+            looked.cannot(stays.projection, what, await reason_in(self._engine, why))
         return looked
 
 

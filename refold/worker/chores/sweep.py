@@ -12,7 +12,7 @@ from refold.store.generations import BUILDING, Generation
 from refold.store.leases import RENEWED_SECONDS, Lease
 from refold.store.side_keys import tables as side_tables
 from refold.worker.chores.chore import Looked
-from refold.worker.chores.reasons import reason_of
+from refold.worker.chores.reasons import reason_in
 
 
 class Sweep:
@@ -56,9 +56,8 @@ class Sweep:
             try:
                 await self._drop(generation)
             except Exception as error:
-                looked.cannot(
-                    generation.projection, f"generation {generation.generation}", reason_of(error)
-                )
+                why = await reason_in(self._engine, error)
+                looked.cannot(generation.projection, f"generation {generation.generation}", why)
             else:
                 looked.done.append(f"{generation.schema_name}.{generation.table_name}")
         return looked
@@ -71,7 +70,7 @@ class Sweep:
                 await give_up(self._engine, lease)
                 looked.done.append(lease.run_id)
         except Exception as error:
-            looked.cannot(lease.projection, item, reason_of(error))
+            looked.cannot(lease.projection, item, await reason_in(self._engine, error))
             return False
         if standing is LeaseStanding.ELSEWHERE and lease.silent:
             looked.cannot(lease.projection, item, str(leases.busy(lease, elsewhere=True)))
@@ -83,7 +82,7 @@ class Sweep:
                 await connection.execute(text("SET LOCAL lock_timeout = '2s'"))
                 await side_tables.drop(connection, (name,))
         except Exception as error:
-            looked.cannot("", f"table refold.{name}", reason_of(error))
+            looked.cannot("", f"table refold.{name}", await reason_in(self._engine, error))
         else:
             looked.done.append(f"refold.{name}")
 

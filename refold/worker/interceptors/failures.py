@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from refold.activities.failures import as_failure
@@ -13,6 +14,7 @@ from refold.errors.short_failure import ShortFailure
 from refold.projection.columns.kind import WrongValue
 from refold.projection.key import KeyDoesNotFit
 from refold.runtime.judgement import Judgement, judge, traced
+from refold.runtime.missing_rights import with_right_named
 from refold.runtime.telemetry.metrics import ERROR_TYPE, FAILURES, RETRIES, STEP
 from refold.worker.interceptors.attempts import Attempt, Attempts
 
@@ -23,9 +25,13 @@ class FailureInterceptor(Interceptor):
     """Judges what activities of a worker raise, and lets their workflows hear of what is retried.
 
     Failures are short; the trace is in this process's log.
+
+    Args:
+        engine: The database, which knows what right a role lacks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
         self._attempts = Attempts()
         sdk = logging.getLogger("temporalio.activity")
         if not any(isinstance(known, _ToldAlready) for known in sdk.filters):
@@ -33,20 +39,27 @@ class FailureInterceptor(Interceptor):
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
         """Wraps the chain."""
-        return _Inbound(next, self._attempts)
+        return _Inbound(next, self._attempts, self._engine)
 
 
 class _Inbound(ActivityInboundInterceptor):
-    def __init__(self, next: ActivityInboundInterceptor, attempts: Attempts) -> None:  # noqa: A002
+    def __init__(
+        self,
+        next: ActivityInboundInterceptor,  # noqa: A002
+        attempts: Attempts,
+        engine: AsyncEngine,
+    ) -> None:
         super().__init__(next)
         self._attempts = attempts
+        self._engine = engine
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
         with self._attempts.attempt(input.args) as attempt:
             try:
                 result = await super().execute_activity(input)
             except Exception as error:
-                raise await _failed(attempt, error) from None
+                named = await with_right_named(self._engine, error)
+                raise await _failed(attempt, named) from None
             attempt.worked()
             return result
 

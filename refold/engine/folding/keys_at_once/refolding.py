@@ -12,7 +12,6 @@ from refold.errors import HandlerInterrupted, UnreadableEvent
 from refold.errors.words import raised
 from refold.event import Event
 from refold.projection.declaration import Projection, Row
-from refold.source.portions import BATCH_BYTES
 
 # A key's events are kept until they are folded: so many bytes of them, as JSON, whatever comes.
 _BYTES_AT_ONCE = 1 << 18
@@ -69,8 +68,7 @@ class KeysAtOnceFold(KeyOrderFold):
                 self._finish_key()
                 self._begin_key(key)
                 stored, row = key, None
-                full = self._batch.events >= self.batch_size or hand.size >= BATCH_BYTES
-                if full or hand.due:
+                if hand.due or self._is_full():
                     yield self._take()
                     size = hand.size
             position = record[0]
@@ -95,7 +93,7 @@ class KeysAtOnceFold(KeyOrderFold):
         self._row = row
         self._batch.events += counted
         self.is_fed = True
-        if self._batch.events >= self.batch_size or hand.due or hand.size >= BATCH_BYTES:
+        if hand.due or self._is_full():
             yield self._take(Carry(self._key, position, row, self._held))
 
     def _timed(self, row: Row | None, events: list[Event]) -> Row | None:

@@ -1,0 +1,1 @@
+"""What a fold in Python cannot do without, piece by piece."""

@@ -1,0 +1,1 @@
+"""Logs, keys and rows that are larger than a worker's memory."""

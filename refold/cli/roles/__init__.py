@@ -1,0 +1,1 @@
+"""The database roles of `refold roles`."""
