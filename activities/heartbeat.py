@@ -24,7 +24,7 @@ from refold.store import leases
 # A cancellation comes as the answer to a heartbeat.
 _LONGEST_SECONDS = 1.0
 # Most steps are over sooner: of those nobody need hear, and Temporal has less to write down.
-_FIRST_SECONDS = 0.2
+_FIRST_SECONDS = 0.5
 
 
 _SINCE = "not_on_these_workers_since"

@@ -29,6 +29,7 @@ class Case:
         seed: Makes them, given how many; None for those of `bench.rebuild`.
         rows: Selects what the rows must be.
         more: Makes a tenth as many again, which are followed; None for none.
+        in_place: Whether all keys are refolded in place, too.
     """
 
     what: str
@@ -37,6 +38,7 @@ class Case:
     seed: str | None
     rows: str
     more: str | None = None
+    in_place: bool = False
 
 
 def _sparse(first: str) -> str:
@@ -82,6 +84,7 @@ CASES = {
         "FROM generate_series(1, :events) AS i",
         "SELECT stream_id, string_agg(data ->> 'part', '' ORDER BY position) "
         "FROM refold.events WHERE type = 'Part' GROUP BY stream_id",
+        in_place=True,
     ),
     "grown": Case(
         "rows of 1 MB, of events that have nothing in them",
@@ -91,6 +94,7 @@ CASES = {
         "jsonb_build_object('n', i) FROM generate_series(1, :events) AS i",
         "SELECT stream_id, repeat(lpad((array_agg(data ->> 'n' ORDER BY position DESC))[1], 8, "
         "'0'), 131072) FROM refold.events WHERE type = 'Counted' GROUP BY stream_id",
+        in_place=True,
     ),
     "sparse": Case(
         "positions that are sparse: 2,000 partitions of 50,000 positions",

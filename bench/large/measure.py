@@ -89,6 +89,8 @@ async def _rebuilt(case: Case, events: int, stack: Stack, engine: AsyncEngine) -
         await _append(engine, case.more, events // 10)
         request = BackfillRequest(projection=case.projection, criteria="incremental_update")
         await manager.backfill(case.projection, request)
+    if case.in_place:
+        await manager.backfill(case.projection, BackfillRequest(projection=case.projection))
     table = case.projection.replace("-", "_")
     peak = _peak_mebibytes(stack.worker_pids[0])
     async with engine.connect() as connection:

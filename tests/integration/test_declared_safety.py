@@ -34,6 +34,7 @@ from tests.support.runs import (
     working,
     write,
 )
+from tests.support.soaking import soak
 
 OFTEN = {"batch_size": 5, "partitions": 1}
 
@@ -92,7 +93,9 @@ async def by_schedule(client: Client, database: Database) -> str:
         return str(failed.data["error"])
 
 
-@pytest.mark.parametrize("way", [by_hand, by_event, by_schedule], ids=lambda way: way.__name__)
+@pytest.mark.parametrize(
+    "way", [by_event, by_schedule, *soak(by_hand)], ids=lambda way: way.__name__
+)
 async def test_what_stood_there_is_brought_back_whoever_asked(
     client: Client, database: Database, way: Any
 ) -> None:

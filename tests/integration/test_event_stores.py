@@ -15,14 +15,23 @@ from tests.support.databases import Database
 from tests.support.live import live
 from tests.support.mapped import Shape, log_of, registry
 from tests.support.runs import checkpoint, run, until, working
-from tests.support.store_shapes import SHAPES
+from tests.support.store_shapes import COMPRESSED, EVENTSOURCING, MESSAGE_DB, SHAPES
+
+# In the suite their own libraries append, in test_real_stores.py.
+_WRITTEN_BY_LIBRARIES = (MESSAGE_DB, EVENTSOURCING, COMPRESSED)
 
 
-def _name(shape: Shape) -> str:
-    return shape.name
-
-
-@pytest.mark.parametrize("shape", SHAPES, ids=_name)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param(
+            shape,
+            id=shape.name,
+            marks=pytest.mark.soak if shape in _WRITTEN_BY_LIBRARIES else (),
+        )
+        for shape in SHAPES
+    ],
+)
 async def test_what_is_built_followed_and_repaired_is_the_fold(
     client: Client, database: Database, shape: Shape
 ) -> None:

@@ -97,7 +97,6 @@ async def _last_failure(handle: WorkflowHandle[Any, Any]) -> str:
 # The others are in the soak, with every other state.
 _SOME = [
     ("planning", "40001"),
-    ("indexing", "40001"),
     ("refolding", "42501"),
 ]
 

@@ -266,7 +266,7 @@ IMPOSSIBLE: dict[str, tuple[Make, str]] = {
 }
 
 
-@pytest.mark.parametrize("what", mostly_soak(*IMPOSSIBLE, suite=2))
+@pytest.mark.parametrize("what", mostly_soak(*IMPOSSIBLE, suite=1))
 async def test_what_cannot_be_made_is_refused_before_any_work(
     client: Client, database: Database, what: str
 ) -> None:

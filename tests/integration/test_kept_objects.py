@@ -54,7 +54,7 @@ async def segments(following: LiveActivities, database: Database) -> None:
     followed = 0
     for number in range(SEGMENTS):
         await write(database.engine, some(keys=10, each=1, start_at=number))
-        segment = LiveSegment(projection="counters", seconds=0.05)
+        segment = LiveSegment(projection="counters", seconds=0.15)
         report = await ActivityEnvironment().run(following.follow_live, segment)
         followed += report.events
     assert followed > 0

@@ -25,7 +25,7 @@ from tests.support.databases import Database
 from tests.support.live import live
 from tests.support.mapped import Log, Shape, log_of
 from tests.support.runs import checkpoint, start, until, working
-from tests.support.store_shapes import COMMANDED, MARTEN, SHAPES
+from tests.support.store_shapes import MARTEN, SHAPES
 
 ALL = 110_229
 SECONDS = 900
@@ -64,7 +64,7 @@ _EVERY = [pytest.param(shape, ALL, id=shape.name, marks=pytest.mark.soak) for sh
 
 
 @pytest.mark.timeout(4 * SECONDS)
-@pytest.mark.parametrize(("shape", "count"), [_case(MARTEN, 1000), _case(COMMANDED, 1000), *_EVERY])
+@pytest.mark.parametrize(("shape", "count"), [_case(MARTEN, 1000), *_EVERY])
 async def test_every_way_leads_to_the_rows_of_the_oracle(
     client: Client, database: Database, shape: Shape, count: int
 ) -> None:

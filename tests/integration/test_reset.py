@@ -54,7 +54,7 @@ async def refused(client: Client, handle: WorkflowHandle[Any, Any], run_id: str)
     return failed.value.cause.message
 
 
-@pytest.mark.parametrize("kind", ["Rebuild", "Snapshot", *soak("Backfill", "Rollback")])
+@pytest.mark.parametrize("kind", ["Rebuild", *soak("Snapshot", "Backfill", "Rollback")])
 async def test_a_completed_run_that_is_reset_is_refused_wherever_it_is_reset_to(
     client: Client, database: Database, kind: str
 ) -> None:

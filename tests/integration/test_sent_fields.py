@@ -125,7 +125,7 @@ async def test_rows_are_the_fold_of_whole_events(
 ) -> None:
     monkeypatch.setattr(portions, "_LIGHT_BYTES", 300)
     monkeypatch.setattr(portions, "PORTION_BYTES", 4000)
-    await append(database, 1)
+    await append(database, 1, count=90)
     projections = [projection_of(key, handler) for key, handler in pairs]
     for projection, (_, handler) in zip(projections, pairs, strict=True):
         assert set(sent_of(projection).fields) == ALWAYS | HANDLERS[handler][1]

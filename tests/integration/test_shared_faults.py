@@ -27,6 +27,9 @@ pytestmark = pytest.mark.skipif(not FAULTS.exists(), reason="the shared data is 
 
 INCREMENTAL = {"criteria": "incremental_update"}
 
+LONG = 8_000
+"""How many events the long key has: four seconds of them at the rate at which they are taken."""
+
 
 def projections_of(module: str) -> dict[str, Projection]:
     """What a module there declares, by name; `projections` on the path is the project's own."""
@@ -151,7 +154,7 @@ async def test_p28_paused_within_a_key(client: Client, database: Database, tmp_p
     rate = "0.12345678901234567891"
     lines = [
         {"stream_id": "one", "type": "p28.Hit", "data": {"k": "one", "i": i, "rate": rate}}
-        for i in range(15_000)
+        for i in range(LONG)
     ]
     file = tmp_path / "p28.ndjson"
     file.write_text("\n".join(map(json.dumps, lines)))
@@ -167,20 +170,20 @@ async def test_p28_paused_within_a_key(client: Client, database: Database, tmp_p
         for handle in handles:
 
             async def is_within(handle: Any = handle) -> bool:
-                return bool(0 < (await handle.query("progress"))["events_processed"] < 15_000)
+                return bool(0 < (await handle.query("progress"))["events_processed"] < LONG)
 
             await until(is_within)
             await handle.signal("pause")
         for handle in handles:
             await until_status(handle, "paused")
-            assert 0 < (await handle.query("progress"))["events_processed"] < 15_000
+            assert 0 < (await handle.query("progress"))["events_processed"] < LONG
         for handle in handles:
             await handle.execute_update("set_limits", {"events_per_second": 0})
             await handle.signal("resume")
         await asyncio.gather(*[asyncio.wait_for(handle.result(), 60) for handle in handles])
     await assert_oracles(database, projections)
     rows = {name: (await rows_of(database.engine, one))["one"] for name, one in projections.items()}
-    assert {row["n"] for row in rows.values()} == {15_000}
-    assert rows["p28-r"]["r"] == 14_999
+    assert {row["n"] for row in rows.values()} == {LONG}
+    assert rows["p28-r"]["r"] == LONG - 1
     assert rows["p28-array"]["rates"] == [Decimal(rate)] * 3
     assert rows["p28-plain"]["rate"] == Decimal(rate)

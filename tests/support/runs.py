@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any
 
 from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowHandle
-from temporalio.worker import Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from refold import Event, Projection, Row
 from refold.messages.run.life import BackfillResult
@@ -41,7 +40,9 @@ async def working(
         client,
         task_queue=settings.task_queue,
         plugins=[plugin],
-        workflow_runner=_PreparedOnce(),
+        # Workflows are run in the sandbox where they are replayed, and in worker processes: to make
+        # one for each run is a tenth of a short run's work in this process.
+        workflow_runner=UnsandboxedWorkflowRunner(),
         # The usual five polls of each kind are a tenth of a short test's work.
         max_concurrent_workflow_task_polls=2,
         max_concurrent_activity_task_polls=2,
@@ -50,17 +51,6 @@ async def working(
         yield worker
     if engine is not database.engine:
         await engine.dispose()
-
-
-class _PreparedOnce(SandboxedWorkflowRunner):
-    """The sandbox, which looks at each workflow type once a process, not once a worker."""
-
-    _prepared: ClassVar[set[str]] = set()
-
-    def prepare_workflow(self, defn: Any) -> None:
-        if defn.name not in self._prepared:
-            super().prepare_workflow(defn)
-            self._prepared.add(defn.name)
 
 
 def queue(database: Database) -> str:
@@ -99,7 +89,7 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 60) -
     async with asyncio.timeout(seconds):
         while not await condition():
             await asyncio.sleep(pause)
-            pause = min(1.3 * pause, 0.1)  # looking takes a processor that others wait for
+            pause = min(1.5 * pause, 0.2)  # looking takes a processor that others wait for
 
 
 async def write(engine: AsyncEngine, new: Iterable[tuple[str, str, dict[str, Any]]]) -> None:

@@ -38,18 +38,18 @@ def _public(owner: Any, module: str) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-@pytest.mark.parametrize("name", _MODULES)
-def test_every_public_name_has_a_docstring(name: str) -> None:
-    module = importlib.import_module(name)
-    assert module.__doc__, name
-    for public, value in _public(module, name):
-        if isinstance(value, type):
-            assert value.__doc__, f"{name}.{public}"
-            for method, function in vars(value).items():
-                if inspect.isfunction(function) and not method.startswith("_"):
-                    assert inspect.getdoc(getattr(value, method)), f"{name}.{public}.{method}"
-        elif inspect.isfunction(value):
-            assert value.__doc__, f"{name}.{public}"
+def test_every_public_name_has_a_docstring() -> None:
+    for name in _MODULES:
+        module = importlib.import_module(name)
+        assert module.__doc__, name
+        for public, value in _public(module, name):
+            if isinstance(value, type):
+                assert value.__doc__, f"{name}.{public}"
+                for method, function in vars(value).items():
+                    if inspect.isfunction(function) and not method.startswith("_"):
+                        assert inspect.getdoc(getattr(value, method)), f"{name}.{public}.{method}"
+            elif inspect.isfunction(value):
+                assert value.__doc__, f"{name}.{public}"
 
 
 def test_the_page_of_what_is_public_has_all_public_modules() -> None:

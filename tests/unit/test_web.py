@@ -14,11 +14,13 @@ from typer.testing import CliRunner
 
 from refold.cli.main import app
 from refold.cli.web.access import Access
-from refold.cli.web.command import is_loopback
-from refold.cli.web.shown import offers, shown
+from refold.cli.web.command import is_loopback, listening, with_token
+from refold.cli.web.shown import offers, shown, shown_mirror
 from refold.errors import ConfigurationError
+from refold.manager.mirroring.health import MirrorHealth
+from refold.messages.mirrors import MirrorStatus
 from refold.messages.step_failures import StepFailure
-from refold.runtime.settings import load_settings
+from refold.runtime.settings import Settings, load_settings
 
 PAGE = Path(__file__).parents[2] / "refold/cli/web/page"
 TOKEN = "a-token-of-this-test"
@@ -117,6 +119,7 @@ def standing(**changes: Any) -> dict[str, Any]:
         "head": 7,
         "dead_letters": 0,
         "rollback_to": [],
+        "left_behind": [],
         "failing": [],
     }
     return whole | changes
@@ -200,9 +203,39 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_token_is_long_enough_to_be_none_that_is_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REFOLD_WEB_TOKEN", "short")
+    monkeypatch.setenv("REFOLD_WEB_TOKEN", "too short to be one")
     with pytest.raises(ConfigurationError, match="REFOLD_WEB_TOKEN") as refused:
         load_settings()
-    assert "'short'" not in str(refused.value)
+    assert "too short" not in str(refused.value)
     monkeypatch.setenv("REFOLD_WEB_TOKEN", "")
     assert load_settings().web_token is None
+
+
+def test_a_mirror_and_what_was_left_behind_are_told() -> None:
+    mirror = MirrorHealth(
+        mirror="feed",
+        source="shop:feed",
+        status=MirrorStatus.FAILED,
+        is_healthy=False,
+        reason="secret",
+        events=3,
+        seen_at=NOW,
+    )
+    assert shown_mirror(mirror, control=True)["reason"] == "secret"
+    assert "secret" not in str(shown_mirror(mirror, control=False))
+    left = {"item": "generation 3", "since": NOW, "reason": "a view depends on it"}
+    (said,) = shown(standing(left_behind=[left]), None, control=False)["trouble"]
+    assert said == "generation 3, since 2026-01-01 00:00:00: a view depends on it"
+
+
+def test_a_chosen_token_is_not_printed() -> None:
+    assert with_token(None, Settings()) == ""
+    assert with_token(TOKEN, Settings()) == f"#token={TOKEN}"
+    assert TOKEN not in with_token(TOKEN, Settings(web_token=TOKEN))
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with listening("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=f"--port {port}: expected .* a free port"):
+            listening("127.0.0.1", port)

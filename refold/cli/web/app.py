@@ -105,6 +105,7 @@ class _Answers:
                 "problem": look.problem,
                 "has_workers": look.has_workers,
                 "projections": look.rows,
+                "mirrors": look.mirrors,
             }
             yield _event("board", told)
 

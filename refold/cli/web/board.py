@@ -18,7 +18,7 @@ from temporalio.service import RPCError
 from refold.cli.status.standing import ask_temporal, in_database
 from refold.cli.status.state import state_of
 from refold.cli.web.places import Places
-from refold.cli.web.shown import shown
+from refold.cli.web.shown import shown, shown_mirror
 from refold.errors import RefoldError, TemporalUnreachable
 from refold.messages.run.life import Progress
 from refold.runtime.command import explained
@@ -45,6 +45,7 @@ class Look:
         number: Counted from 1.
         at: When.
         rows: A row for each projection; those of the look before where the database did not answer.
+        mirrors: A row for each mirror that was ever started; those of the look before likewise.
         problem: What did not answer, and what to do; None when all did.
         has_workers: Whether a worker has shown itself lately; None when nobody knows.
     """
@@ -52,6 +53,7 @@ class Look:
     number: int = 0
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
     rows: list[dict[str, Any]] = field(default_factory=list)
+    mirrors: list[dict[str, Any]] = field(default_factory=list)
     problem: str | None = None
     has_workers: bool | None = None
 
@@ -131,7 +133,7 @@ class Board:
 
     async def _look(self) -> Look:
         before = self._latest
-        look = Look(number=before.number + 1, rows=before.rows)
+        look = Look(number=before.number + 1, rows=before.rows, mirrors=before.mirrors)
         try:
             async with asyncio.timeout(_LONGEST_LOOK_SECONDS):
                 await self._fill(look)
@@ -151,6 +153,8 @@ class Board:
             manager = await self._places.manager()
             look.has_workers = await manager.has_workers()
             found = await ask_temporal(manager, rows)
+            mirrors = await manager.get_mirrors()
+            look.mirrors = [shown_mirror(one, control=self._control) for one in mirrors]
         except (TemporalUnreachable, RPCError) as error:
             look.problem = explained(error)
         now = time.time()

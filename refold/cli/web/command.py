@@ -50,12 +50,12 @@ async def _serve(host: str, port: int, *, control: bool) -> None:
         ) from None
     settings = load_settings()
     token = _token(settings, needed=control or not is_loopback(host))
-    with _listening(host, port) as listening:
-        address = _address(host, listening)
-        console.print(address if token is None else f"{address}#token={token}", soft_wrap=True)
+    with listening(host, port) as at:
+        address = _address(host, at)
+        console.print(f"{address}{with_token(token, settings)}", soft_wrap=True)
         console.print("read-only; --control adds buttons" if not control else "with control")
         console.print("Ctrl-C ends it")
-        await serve(settings, listening, token=token, control=control)
+        await serve(settings, at, token=token, control=control)
 
 
 def is_loopback(host: str) -> bool:
@@ -72,7 +72,19 @@ def _token(settings: Settings, *, needed: bool) -> str | None:
     return secrets.token_urlsafe(_TOKEN_BYTES) if needed else None
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def with_token(token: str | None, settings: Settings) -> str:
+    """What follows the address; a token that somebody has chosen is a secret, and not printed."""
+    if token is None:
+        return ""
+    return " (it asks for REFOLD_WEB_TOKEN)" if settings.web_token else f"#token={token}"
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens there.
+
+    Raises:
+        ConfigurationError: It cannot.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
@@ -83,6 +95,6 @@ def _listening(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def _address(host: str, listening: socket.socket) -> str:
+def _address(host: str, at: socket.socket) -> str:
     shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{listening.getsockname()[1]}/"
+    return f"http://{shown}:{at.getsockname()[1]}/"

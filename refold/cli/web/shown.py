@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from refold.cli.status.state import Standing
+from refold.manager.mirroring.health import MirrorHealth
 from refold.messages.live import LiveStatus
 from refold.messages.run.life import Progress
 from refold.messages.run.status import RunStatus
@@ -93,6 +94,8 @@ def _trouble(row: Standing, *, control: bool) -> Iterator[str]:
         yield f"{run['kind']} failed: {run['error'] if control else hidden}"
     for failing in row["failing"]:
         yield str(failing) if control else _without_words(failing)
+    for left in row["left_behind"]:
+        yield f"{left['item']}, since {left['since']:%Y-%m-%d %H:%M:%S}: {left['reason']}"
     if live is None:
         return
     if live["error"] is not None:
@@ -100,6 +103,15 @@ def _trouble(row: Standing, *, control: bool) -> Iterator[str]:
     # With steps that fail, the reason repeats them.
     elif live["reason"] and not row["failing"] and live["status"] in _WITH_REASON:
         yield f"live: {live['reason']}"
+
+
+def shown_mirror(mirror: MirrorHealth, *, control: bool) -> dict[str, Any]:
+    """A mirror as the page shows it; `control` as for `shown`."""
+    names = {"mirror", "status", "events", "lag_seconds", "waiting_for", "reason"}
+    told = mirror.model_dump(mode="json", include=names)
+    if mirror.reason is not None and not control:
+        told["reason"] = "`refold status` says why"
+    return told
 
 
 _WITH_REASON = (LiveStatus.NEEDS_REBUILD, LiveStatus.LIVE)

@@ -28,7 +28,7 @@ from tests.support.soaking import mostly_soak, soak
 # -- many writers ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [0, 1, *soak(2, 3)])
+@pytest.mark.parametrize("seed", [0, *soak(1, 2, 3)])
 async def test_any_interleaving_is_read_once_and_in_order(
     database: Database, reader: Reader, seed: int
 ) -> None:

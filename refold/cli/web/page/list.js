@@ -1,7 +1,7 @@
 // All projections, a card each.
 
 import { bar, line } from "./chart.js";
-import { h } from "./dom.js";
+import { box, h, table } from "./dom.js";
 import { ago, count, kind, lag, length, words } from "./format.js";
 
 export const chip = (state) => h("span", { class: `chip ${kind(state)}` }, words(state));
@@ -62,3 +62,14 @@ function card(row, store) {
 
 export const cards = (store) =>
   h("div", { class: "cards" }, store.board.map((row) => card(row, store)));
+
+export function mirrors(found) {
+  if (!found.length) return null;
+  const rows = found.map((one) => [
+    one.mirror, chip(one.status), count(one.events),
+    one.lag_seconds === null ? "none" : length(one.lag_seconds),
+    [...one.waiting_for.map((who) => `waits for ${who}`), one.reason].filter(Boolean).join("; "),
+  ]);
+  return box("Mirrors", table(["mirror", "state", "events", "lag", "why"], rows,
+    ["", "nowrap", "number", "nowrap", "value"]));
+}

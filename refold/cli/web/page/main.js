@@ -2,7 +2,7 @@
 
 import { ask, askToken, back, say, sure } from "./ask.js";
 import { show } from "./dom.js";
-import { cards, summary } from "./list.js";
+import { cards, mirrors, summary } from "./list.js";
 import { panel, signature } from "./panel.js";
 import { get, of, setToken, stream, takeToken } from "./wire.js";
 
@@ -11,7 +11,7 @@ const [main, list, place, problem, pulse, mode] =
 const POINTS = 600;
 const DETAILS_AGAIN = 15_000;
 const store = {
-  board: [], at: new Date().toISOString(), lags: {}, control: false,
+  board: [], mirrors: [], at: new Date().toISOString(), lags: {}, control: false,
   open: null, details: null, some: null, life: null, key: null, asked: null, asked_at: 0,
 };
 
@@ -19,7 +19,7 @@ function render() {
   const row = store.board.find(({ projection }) => projection === store.open);
   main.className = row ? "both" : "alone";
   place.hidden = !row;
-  show(list, summary(store.board), cards(store));
+  show(list, summary(store.board), cards(store), mirrors(store.mirrors));
   document.title = row ? `${row.projection} · Refold` : "Refold";
   if (!row) return;
   show(place, panel(row, store));
@@ -42,9 +42,17 @@ async function look(row) {
   }
 }
 
+function named(hash) {
+  try {
+    return decodeURIComponent(hash.replace(/^#\/?/, "")) || null;
+  } catch {
+    return null; // typed by hand
+  }
+}
+
 function route() {
   takeToken();
-  const name = decodeURIComponent(location.hash.replace(/^#\/?/, "")) || null;
+  const name = named(location.hash);
   if (name === store.open) return;
   Object.assign(store, { open: name, details: null, some: null, life: null, asked: null });
   render();
@@ -52,7 +60,7 @@ function route() {
 }
 
 function took(board) {
-  Object.assign(store, { board: board.projections, at: board.at, control: board.control });
+  Object.assign(store, { board: board.projections, mirrors: board.mirrors, at: board.at, control: board.control });
   for (const { projection, events_behind } of store.board) {
     if (events_behind === null) continue;
     const points = (store.lags[projection] ??= []);

@@ -6,7 +6,7 @@ const NAME = "refold-token";
 export function takeToken() {
   const given = /^#token=(.+)$/.exec(location.hash);
   if (!given) return;
-  setToken(decodeURIComponent(given[1]));
+  setToken(given[1]);
   history.replaceState(null, "", "#/");
 }
 
