@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from refold.runtime.importing import imported
+from refold.runtime.importing import import_swiftly
 from refold.runtime.leaving import leave
 
 if __name__ == "__main__":
-    leave(imported("refold.worker.process").main())
+    import_swiftly()
+    from refold.worker.process import main
+
+    leave(main())

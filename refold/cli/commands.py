@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperCommand
 from typer.main import get_command
-
-from refold.runtime.importing import imported
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class Later(TyperCommand):
     def loaded(self) -> Any:
         """The command itself."""
         module, _, name = self._place.partition(":")
-        found = getattr(imported(f"refold.cli.{module}"), name)
+        found = getattr(import_module(f"refold.cli.{module}"), name)
         # Typer makes commands of a whole command line, whose settings they take over.
         line = typer.Typer(rich_markup_mode=None, add_completion=False)
         line.callback()(lambda: None)

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from refold.cli.commands import COMMANDS, Later
+from refold.runtime.importing import import_swiftly
 from refold.runtime.leaving import leave
 
 
@@ -53,6 +54,7 @@ def refold(
 
 def main() -> None:
     """Runs the command line."""
+    import_swiftly()
     status = 0
     try:
         app()

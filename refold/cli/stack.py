@@ -17,7 +17,6 @@ from refold.errors import RefoldError
 from refold.messages.search_attributes import SEARCH_ATTRIBUTES
 from refold.runtime.command import FAILED
 from refold.runtime.database import make_engine
-from refold.runtime.importing import imported
 from refold.runtime.settings import MOST_PROCESSES, Settings, load_settings
 from refold.runtime.telemetry.logs import set_up_logging
 from refold.runtime.temporal import search_attributes
@@ -75,7 +74,9 @@ def worker(
 
     It finishes the batches in hand. With several processes, a second signal kills them.
     """
-    raise typer.Exit(imported("refold.worker.process").main(processes))
+    from refold.worker import process
+
+    raise typer.Exit(process.main(processes))
 
 
 def migrate_url(url: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
@@ -13,10 +13,12 @@ from refold.errors import ConfigurationError
 from refold.projection.backfill_policy import BackfillPolicy
 from refold.projection.checkpoints import SAME_DATABASE, SCHEMES, Checkpoints
 from refold.projection.defaults import Defaults
-from refold.projection.registry import Registry, load_registry
 from refold.projection.snapshot_policy import Snapshots
 from refold.runtime.database_url import EXAMPLE, DatabaseUrl, parse_database_url
 from refold.runtime.threads import CALL_SECONDS
+
+if TYPE_CHECKING:
+    from refold.projection.registry import Registry
 
 PATIENCE_SECONDS = 600.0
 """A rolling deployment takes less."""
@@ -140,6 +142,8 @@ class Settings(BaseSettings):
             ConfigurationError: A module cannot be imported.
             InvalidProjection: A declaration cannot work.
         """
+        from refold.projection.registry import load_registry
+
         return load_registry(self.projections, self.defaults)
 
     @field_validator("webhook_url")

@@ -80,10 +80,9 @@ class ChildProcess:
         return self._process.poll() is None
 
     @property
-    def was_killed(self) -> bool:
-        """Whether a signal ended it: not a word of its own says why."""
-        code = self._process.poll()
-        return code is not None and code < 0
+    def exit_code(self) -> int:
+        """How it ended: negative for a signal; 0 while it has not, too."""
+        return self._process.poll() or 0
 
     @property
     def exit_status(self) -> str:

@@ -45,6 +45,11 @@ def slowly(row, event):
 
 
 made.handlers["Added"] = slowly
+
+
+@made.on("Forgotten")
+def forgets(row, event):
+    pass
 """
 _EVENTS = [(f"s{n % 7}", "Added", {"key": f"k{n % 9}", "n": n}) for n in range(300)]
 
@@ -113,6 +118,7 @@ async def test_a_run_survives_reloads_and_a_file_that_cannot_be_imported(
     caplog.set_level(logging.INFO, logger="refold.stack")
     await sees(lambda: "worker 1 is ready: pid" in caplog.text, "a worker that polls")
     first = project.pool.pids
+    assert re.search(r"worker 1: \S+models_of_reload.py:\d+: NoRowReturned: counters", caplog.text)
     await write(database.engine, _EVENTS)
     handle = await start(client, database, "Rebuild", {"projection": "counters"})
     await until(lambda: _is_half_done(database))

@@ -58,6 +58,14 @@ def test_what_needs_nothing_imports_nothing(arguments: tuple[str, ...], said: st
     assert imported == set()
 
 
+@pytest.mark.parametrize("arguments", [("rebuild", "-h"), ("status", "-h"), ("rebuild",)])
+def test_help_and_usage_of_a_command_need_neither_client_nor_driver(
+    arguments: tuple[str, ...],
+) -> None:
+    _, imported = _imported(*arguments)
+    assert not imported & {"temporalio", "sqlalchemy", "asyncpg", "alembic", "opentelemetry"}
+
+
 def test_the_shell_completes_commands_without_importing_them() -> None:
     asked = {"COMP_WORDS": "refold sta", "COMP_CWORD": "1", "_REFOLD_COMPLETE": "complete_bash"}
     printed, imported = _imported(**asked)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from refold.cli.output import console, length_of
-from refold.manager.mirroring.health import MirrorHealth
+
+if TYPE_CHECKING:
+    from refold.manager.mirroring.health import MirrorHealth
 
 
 def show_mirrors(found: Sequence[MirrorHealth]) -> None:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from refold.cli.output import Json, Name, console, finished, print_json
 from refold.cli.rows.values import text_of, values_of
 from refold.cli.runs.follow import make_manager
+from refold.cli.status.other_events import tell_if_other_events
 from refold.errors import InvalidRequest
 from refold.event import Event
-from refold.manager.rows.explanation import Explanation
 from refold.projection.declaration import Projection, Row
 from refold.projection.registry import Registry
 from refold.projection.typed_key import typed_key
 from refold.runtime.settings import load_settings
-from refold.source.stepwise.row_life import RowLife, Step
+
+if TYPE_CHECKING:
+    from refold.manager.rows.explanation import Explanation
+    from refold.source.stepwise.row_life import RowLife, Step
 
 Keys = Annotated[
     list[str],
@@ -51,6 +54,7 @@ def explain(
     async def look() -> Explanation:
         registry = load_settings().registry()
         projection = version_of(registry, name, version)
+        await tell_if_other_events()
         return await (await make_manager()).explain(
             projection,
             typed_key(projection, key),

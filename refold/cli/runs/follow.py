@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from typing import TYPE_CHECKING
 
 import typer
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
@@ -12,13 +13,13 @@ from rich.progress import Progress as Bar
 
 from refold.cli.output import CANCELLED, at_end, console, errors, goes_on, print_json
 from refold.errors.words import printable
-from refold.manager.projections import ProjectionManager, StartedRun
 from refold.messages.run.life import BackfillResult, Progress
 from refold.messages.run.status import RunStatus
 from refold.messages.step_failures import StepFailure
-from refold.runtime.database import DATABASE_ERRORS
 from refold.runtime.settings import load_settings
-from refold.runtime.temporal.client import connect
+
+if TYPE_CHECKING:
+    from refold.manager.projections import ProjectionManager, StartedRun
 
 # In a file or a pipe there is no bar, but a line for each phase, and one after so many seconds.
 _LINE_SECONDS = 5.0
@@ -28,6 +29,10 @@ _STANDS_STILL = (RunStatus.PAUSING, RunStatus.PAUSED)
 
 async def make_manager() -> ProjectionManager:
     """A manager on the configured Temporal and database, closed when the command has ended."""
+    # Only now: what is refused before, and the help, need neither client nor driver.
+    from refold.manager.projections import ProjectionManager
+    from refold.runtime.temporal.client import connect
+
     settings = load_settings()
     manager = ProjectionManager(
         await connect(),
@@ -41,6 +46,8 @@ async def make_manager() -> ProjectionManager:
 
 async def tell_if_nobody_works(manager: ProjectionManager) -> None:
     """Says on standard error that there is no worker, if the database knows of none."""
+    from refold.runtime.database import DATABASE_ERRORS
+
     with contextlib.suppress(*DATABASE_ERRORS):
         if not await asyncio.wait_for(manager.has_workers(), _LOOK_SECONDS):
             queue = load_settings().task_queue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group
@@ -17,12 +17,12 @@ from refold.cli.mirrors.shown import as_rows, show_mirrors
 from refold.cli.options import known_names
 from refold.cli.output import Json, Tenant, console, finished, length_of, print_json
 from refold.cli.runs.follow import approval_hint
-from refold.cli.status.mirrors import mirrors_of_all
-from refold.cli.status.standing import standing_of
 from refold.cli.status.state import Standing
-from refold.manager.mirroring.health import MirrorHealth
 from refold.messages.live import LiveStatus
 from refold.messages.run.status import RunStatus
+
+if TYPE_CHECKING:
+    from refold.manager.mirroring.health import MirrorHealth
 
 _LOOK_SECONDS = 2.0
 
@@ -52,19 +52,27 @@ def status(
 
 
 async def _look(name: str | None, tenant: str | None) -> tuple[list[Standing], list[MirrorHealth]]:
-    return await standing_of(name, tenant), [] if name is not None else await mirrors_of_all()
+    from refold.cli.status.mirrors import mirrors_of_all
+
+    return await _standing(name, tenant), [] if name is not None else await mirrors_of_all()
+
+
+async def _standing(name: str | None, tenant: str | None) -> list[Standing]:
+    from refold.cli.status.standing import standing_of
+
+    return await standing_of(name, tenant)
 
 
 def _watch(name: str | None, tenant: str | None, *, json: bool) -> None:
     if json or not console.is_terminal:
         while True:
-            found = finished(standing_of(name, tenant))
+            found = finished(_standing(name, tenant))
             print_json(found) if json else console.print(_page(found, whole=name is not None))
             time.sleep(_LOOK_SECONDS)
     try:
         with Live(console=console, auto_refresh=False) as page:
             while True:
-                found = finished(standing_of(name, tenant))
+                found = finished(_standing(name, tenant))
                 page.update(_page(found, whole=name is not None), refresh=True)
                 time.sleep(_LOOK_SECONDS)
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """The stack's worker processes: a worker that ends is started again."""
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,9 @@ RESTART_SECONDS = 1.0
 STOP_SECONDS = 30.0
 
 _SHOWN_FILES = 3
+
+# What Python writes of a warning: file, line, kind.
+_WARNING = re.compile(r"/?\S+\.py:\d+: \w+: ")
 
 OwnEnvironment = Callable[[Mapping[str, str], int], Mapping[str, str]]
 """Of the environment that all have and a worker's number: what that one has beside it."""
@@ -127,10 +131,12 @@ class Workers:
                 slot.process.stop(0)
         elif not slot.is_ready and self._polls is not None and self._polls(slot.process.pid):
             slot.is_ready = True
+            for line in filter(_WARNING.match, slot.process.log_tail().splitlines()):
+                logger.warning("worker %d: %s", number, _plain(line))
             logger.info("worker %d is ready: pid %d works", number, slot.process.pid)
 
     def _see_end(self, number: int, slot: _Slot, now: float) -> None:
-        if self._changes is None or slot.is_ready or slot.process.was_killed:
+        if self._changes is None or slot.is_ready or slot.process.exit_code <= 0:
             slot.restart_at = now + RESTART_SECONDS
         elif not slot.is_told:
             slot.is_told = True
@@ -164,7 +170,7 @@ def _end(slot: _Slot) -> str:
     if not lines:
         return f"{ended.exit_status}, without a word"
     words = _plain(lines[-1].removeprefix("refold: ").rstrip("."))
-    return f"{ended.exit_status} after {words!r}" if ended.was_killed else words
+    return f"{ended.exit_status} after {words!r}" if ended.exit_code <= 0 else words
 
 
 def _shown(file: str) -> str:

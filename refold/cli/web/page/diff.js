@@ -19,11 +19,11 @@ function sample(row) {
     rows.length > 0 && table(["column", ...row.heads], rows, ["nowrap", "value", "value"]));
 }
 
-export function diff(found) {
+export function diff(found, ended) {
   if (!found) return null;
   const numbers = Object.entries(found.counts).map(([name, n]) =>
     h("div", null, h("b", null, count(n)), h("span", null, NAMES[name] ?? words(name))));
-  return box("What the rebuild changes",
+  return box(ended ? "What the latest rebuild changed" : "What the rebuild changes",
     h("p", null, h("b", null, found.headline)),
     h("p", { class: "facts" }, `${found.sides}; compared ${moment(found.compared_at)}`),
     h("div", { class: "numbers" }, numbers),

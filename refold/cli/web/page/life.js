@@ -7,10 +7,10 @@ function rowsTable(found) {
   if (!found.rows.length) return h("p", { class: "none" }, "no row");
   return [
     h("div", { class: "scroll" }, h("table", null,
-      h("thead", null, h("tr", null, found.columns.map((name) => h("th", null, name)), h("th"))),
+      h("thead", null, h("tr", null, h("th"), found.columns.map((name) => h("th", null, name)))),
       h("tbody", null, found.rows.map((row, i) => h("tr", { class: "pick", "data-do": "life", "data-row": i },
-        row.map((value) => h("td", { class: "value mono" }, value)),
-        h("td", null, h("button", { class: "small", "data-do": "life", "data-row": i }, "why?"))))))),
+        h("td", null, h("button", { class: "small", "data-do": "life", "data-row": i }, "why?")),
+        row.map((value) => h("td", { class: "value mono" }, value))))))),
     found.more && h("p", { class: "facts" }, "and more: name a key"),
   ];
 }

@@ -86,7 +86,7 @@ function letters(row, found) {
 export function panel(row, store) {
   const found = store.details;
   const here = found?.projection === row.projection;
-  const changes = here ? diff(found.diff) : null;
+  const changes = here ? diff(found.diff, !row.run || row.run.ended_at !== null) : null;
   const awaited = row.state === "awaiting_approval";
   return [
     head(row, store), awaited && changes, run(row), !awaited && changes,
