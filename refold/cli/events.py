@@ -13,6 +13,7 @@ from rich.progress import Progress as Bar
 from refold.cli.mirrors.command import mirror
 from refold.cli.output import FAILED, Json, console, errors, finished, print_json
 from refold.cli.rows.values import indented
+from refold.cli.status.other_events import tell_if_other_events
 from refold.errors import ConfigurationError, InvalidRequest
 from refold.event import Event
 from refold.runtime.database import make_engine
@@ -140,6 +141,7 @@ def show(
 async def _event(position: int) -> Event:
     engine = make_engine(load_settings(), activities=0)
     try:
+        await tell_if_other_events(engine)
         async with engine.connect() as connection:
             found = await read_at(connection, [position])
     finally:
@@ -201,6 +203,7 @@ def _told(report: EventsReport) -> Iterator[str]:
 async def _check() -> EventsReport:
     engine = make_engine(load_settings(), activities=0)
     try:
+        await tell_if_other_events(engine)
         looking = engine.execution_options(isolation_level="AUTOCOMMIT")
         async with looking.connect() as connection:
             return await check_events(connection)
@@ -212,6 +215,7 @@ async def _count() -> int:
     engine = make_engine(load_settings(), activities=0)
     try:
         await require_migrated(engine)
+        await tell_if_other_events(engine)
         async with engine.connect() as connection:
             return await count_events(connection)
     finally:

@@ -19,6 +19,7 @@ from refold.cli.output import (
     print_json,
 )
 from refold.cli.runs.follow import make_manager, tell_if_nobody_works
+from refold.cli.status.other_events import tell_if_other_events
 from refold.messages.mirrors import MirrorStatus
 from refold.runtime.settings import load_settings
 
@@ -58,6 +59,7 @@ def health(
         wanted = list(registry) if name is None else [registry.get(name)]
         manager = await make_manager()
         await tell_if_nobody_works(manager)
+        await tell_if_other_events()
         found = [await manager.get_health(p.name, p.event_types, tenant=tenant) for p in wanted]
         return found, [] if name is not None else await manager.get_mirrors()
 

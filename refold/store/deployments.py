@@ -32,6 +32,8 @@ async def show(
     queue: str,
     versions: Mapping[tuple[str, int], Sequence[str] | None],
     build: str | None = None,
+    *,
+    source: str | None = None,
 ) -> None:
     """Shows that a worker is there, and what it has.
 
@@ -41,6 +43,7 @@ async def show(
         queue: See `queue_of`.
         versions: The event types that each projection reads (None: all), by its name and version.
         build: Of which build of the code it is, where workers are versioned.
+        source: Where it reads events, in words; None where that is not said.
     """
     if not versions:
         return
@@ -53,6 +56,7 @@ async def show(
                 "version": version,
                 "event_types": None if types is None else list(types),
                 "build": build,
+                "source": source,
             }
             for (name, version), types in sorted(versions.items())
         ]
@@ -65,9 +69,21 @@ async def show(
                 "seen_at": func.now(),
                 "queue": queue,
                 "event_types": excluded.event_types,
+                "source": excluded.source,
             },
         )
     )
+
+
+async def sources(connection: AsyncConnection) -> list[str]:
+    """Where workers read events that have shown themselves within the last minute, in words."""
+    statement = (
+        select(deployments.c.source)
+        .distinct()
+        .where(deployments.c.source.is_not(None), deployments.c.seen_at > func.now() - _LATELY)
+        .order_by(deployments.c.source)
+    )
+    return [str(source) for source in (await connection.execute(statement)).scalars()]
 
 
 async def leave(connection: AsyncConnection, worker: str) -> None:

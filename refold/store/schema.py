@@ -338,9 +338,13 @@ deployments = Table(
     now_column("seen_at"),
     Column("event_types", JSONB(none_as_null=True)),
     Column("build", Text),
+    Column("source", Text),
     Index(None, "projection"),
 )
-"""Which projections each worker has, on which task queue; a worker shows itself now and then."""
+"""Which projections each worker has, on which task queue; a worker shows itself now and then.
+
+`source` says in words where it reads events; NULL for a worker of older code.
+"""
 
 # Here, so that `metadata` knows all tables.
 from refold.store.gaps import tables as gaps  # noqa: E402, F401

@@ -89,6 +89,23 @@ def test_who_ends_at_once_again_and_again_ends_all(tmp_path: Path) -> None:
         assert gone(them.pids(1)[0])
 
 
+def test_one_that_is_not_ready_yet_is_stopped_in_order(tmp_path: Path) -> None:
+    code = "import sys, time; print('ready', file=sys.stderr, flush=True); time.sleep(60)"
+    with supervised(tmp_path, 2, code) as them:
+        eventually(lambda: them.ready == 2)
+        them.process.send(signal.SIGTERM)
+        assert them.process.wait(20) == 0
+
+
+def test_one_that_does_not_stop_in_order_is_told(tmp_path: Path) -> None:
+    code = _ORDERLY.replace("sys.exit(0)", "sys.exit(4)")
+    with supervised(tmp_path, 2, code) as them:
+        eventually(lambda: them.ready == 2)
+        them.process.send(signal.SIGTERM)
+        assert them.process.wait(20) == 1
+        assert "was asked to stop, and ended with exit code 4 (done)" in them.log
+
+
 def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
     with supervised(tmp_path, 2, _STUBBORN) as them:
         eventually(lambda: them.ready == 2)

@@ -89,7 +89,7 @@ async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 60) -
     async with asyncio.timeout(seconds):
         while not await condition():
             await asyncio.sleep(pause)
-            pause = min(1.3 * pause, 0.2)  # looking takes a processor that others wait for
+            pause = min(1.5 * pause, 0.2)  # looking takes a processor that others wait for
 
 
 async def write(engine: AsyncEngine, new: Iterable[tuple[str, str, dict[str, Any]]]) -> None:

@@ -10,6 +10,7 @@ import typer
 from refold.cli.output import Json, Name, console, finished, print_json
 from refold.cli.rows.values import text_of, values_of
 from refold.cli.runs.follow import make_manager
+from refold.cli.status.other_events import tell_if_other_events
 from refold.errors import InvalidRequest
 from refold.event import Event
 from refold.projection.declaration import Projection, Row
@@ -53,6 +54,7 @@ def explain(
     async def look() -> Explanation:
         registry = load_settings().registry()
         projection = version_of(registry, name, version)
+        await tell_if_other_events()
         return await (await make_manager()).explain(
             projection,
             typed_key(projection, key),

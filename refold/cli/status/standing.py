@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from refold.cli.output import errors
 from refold.cli.runs.follow import make_manager, tell_if_nobody_works
+from refold.cli.status.other_events import tell_if_other_events
 from refold.cli.status.state import Standing, state_of
 from refold.errors import TemporalUnreachable
 from refold.manager.projections import ProjectionManager
@@ -62,6 +63,7 @@ async def standing_of(name: str | None, tenant: str | None) -> list[Standing]:
     engine = make_engine(settings, activities=0)
     try:
         rows = await in_database(engine, registry, name, among)
+        await tell_if_other_events(engine)
     finally:
         await engine.dispose()
     try:

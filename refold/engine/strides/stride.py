@@ -170,11 +170,14 @@ def strides_of(follower: Follower, ahead: Ahead) -> Strides | None:
     """What takes strides for a follower; None where each batch has an end of its own.
 
     That is where somebody says how many events a transaction has, where a snapshot may be due after
-    any event, where rows are kept as they were, and where a select makes them.
+    any event, where rows are kept as they were, and where a select, or a function of many events of
+    a key at once, makes them.
     """
     projection = follower.projection
     said = "batch_size" in projection.backfill.model_fields_set
     if said or projection.checkpoints.every_n_events is not None or in_sql(projection) is not None:
+        return None
+    if projection.key_fold is not None:
         return None
     if follower.run_id is not None or not follower.moments.idle:
         return None

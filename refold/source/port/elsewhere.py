@@ -46,6 +46,18 @@ def is_elsewhere() -> bool:
     return events_url() is not None
 
 
+def source_in_words() -> str:
+    """Where this process reads events, as people are told: no address, and nothing of a password.
+
+    Raises:
+        ConfigurationError: REFOLD_EVENTS or REFOLD_EVENTS_URL cannot work.
+    """
+    name, url = event_source().name, events_url()
+    if url is None:
+        return name
+    return f"{name} in database {parsed_events_url(url).database!r}, another one"
+
+
 def events_engine(engine: AsyncEngine) -> AsyncEngine:
     """Connections to the events, given those to the read models; the same when they are there.
 

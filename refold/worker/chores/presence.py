@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
+from refold.source.port.elsewhere import source_in_words
 from refold.store import deployments
 from refold.worker.chores.chore import Looked
 
@@ -39,7 +40,10 @@ class Presence:
     async def run_once(self) -> Looked:
         """Shows it once more; see `Chore`."""
         async with self._engine.begin() as connection:
-            await deployments.show(connection, self._worker, self._queue, self._has, self._build)
+            await deployments.show(
+                *(connection, self._worker, self._queue, self._has, self._build),
+                source=source_in_words(),
+            )
         return Looked(projections=[])
 
     async def leave(self) -> None:

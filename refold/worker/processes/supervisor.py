@@ -92,7 +92,8 @@ class Supervisor:
         while not self._asked.is_set():
             status, child, seconds = await self._life(number)
             if self._asked.is_set():
-                if status and self._signals < 2:
+                # One that was not ready yet has nothing in hand, and no handler for the signal.
+                if status not in (0, -signal.SIGTERM) and self._signals < 2:
                     raise WorkerProcessesEnded.when_asked(number, ending(status), child.last_words)
                 return
             quick = quick + 1 if seconds < STEADY_SECONDS else 1
