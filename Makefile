@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install api demo dev unit test soak load live follow slow snapshots sources keys folds large sql rebuild peer billion lint pictures bench page lock clean
+.PHONY: help install api demo dev unit test soak load live follow slow snapshots sources keys folds large sql rebuild peer floor billion lint pictures bench page lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -69,6 +69,9 @@ rebuild: $(READY) ## rebuilds, repairs and a script, relative to one INSERT … 
 
 peer: $(READY) ## following beside the ProjectionRunner of the library eventsourcing
 	$(BIN)/python -m bench.peer
+
+floor: $(READY) ## what a fold in Python cannot do without, piece by piece
+	$(BIN)/python -m bench.floor
 
 billion: $(READY) ## a billion events, simulated: what orchestration costs
 	$(BIN)/python -m bench.simulation

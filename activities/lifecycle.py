@@ -84,6 +84,7 @@ class LifecycleActivities:
         """
         async with heartbeating(self._engine, finish.run_id):
             report = await self._report(finish.run_id)
+            ended_before = await self._ended_before(finish.run_id)
             await announcements.clear_the_way(self._engine, finish.projection)
             await clear_what_is_held(self._engine, finish.run_id)
             await end_run(
@@ -103,7 +104,15 @@ class LifecycleActivities:
             position=active.position if active else None,
             report=report,
             is_listed=await self._listing.is_there(activity.client),
+            ended_before=ended_before,
         )
+
+    async def _ended_before(self, run_id: str) -> str | None:
+        async with self._engine.connect() as connection:
+            run = await runs.get(connection, run_id)
+        own = activity.info().workflow_run_id
+        is_over = run is not None and run.ended_at is not None and run.ended_by != own
+        return run.status if run is not None and is_over else None
 
     async def _report(self, run_id: str) -> ProgressReport:
         async with self._engine.connect() as connection:

@@ -11,7 +11,7 @@ from refold.stack.process import ChildProcess
 from refold.stack.stack import Stack
 from refold.stack.workers.pool import COMMAND
 
-_READY = "working on task queue"
+_READY = b"working on task queue"
 _SECONDS = 60.0
 
 
@@ -33,7 +33,7 @@ async def worker(stack: Stack, name: str) -> AsyncIterator[int]:
     process = ChildProcess(name, COMMAND, log=log, environment=environment(stack))
     try:
         async with asyncio.timeout(_SECONDS):
-            while _READY not in log.read_text()[begins:]:  # noqa: ASYNC110 - another process
+            while _READY not in log.read_bytes()[begins:]:  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.05)
         yield process.pid
     finally:

@@ -32,7 +32,7 @@ class NothingMeasured(Exception):
 
 
 def take(results: Path, measured: Path, *, anyway: bool = False) -> None:
-    """Keeps new results, if they are right.
+    """Keeps results that are newer than those that are kept, if they are right.
 
     Args:
         results: Where they are.
@@ -45,7 +45,8 @@ def take(results: Path, measured: Path, *, anyway: bool = False) -> None:
     for name in ("main.json", "large.json"):
         file = results / name
         report = Report.read(file)
-        if report is None:
+        kept = Report.read(measured / name)
+        if report is None or (kept is not None and kept.began >= report.began):
             continue
         if not report.is_right:
             raise NothingMeasured(

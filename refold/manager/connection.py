@@ -14,6 +14,7 @@ from refold.manager.known import require_known
 from refold.runtime.database import make_engine
 from refold.runtime.missing_rights import naming_rights
 from refold.runtime.settings import Settings
+from refold.runtime.temporal.readable import require_readable
 from refold.store.deployments import queue_of
 
 
@@ -76,6 +77,14 @@ class Connection:
         """
         if self.has_database:
             await require_known(self.engine, name, self.queue)
+
+    async def require_keys(self) -> None:
+        """Requires that this process has the keys of what the workers run.
+
+        Raises:
+            UnreadablePayload: It lacks one: nothing is sent.
+        """
+        await require_readable(self.client, self.task_queue)
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[AsyncConnection]:

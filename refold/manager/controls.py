@@ -124,6 +124,7 @@ class Controls:
 
     async def _signal(self, name: str, signal: str, *said: str | None) -> StartedRun:
         run = await self._current_runs.current_run(name)
+        await self._connection.require_keys()
         handle = self._connection.client.get_workflow_handle(run.workflow_id)
         try:
             await handle.signal(signal, args=said)

@@ -82,6 +82,7 @@ class LiveProjections:
         return answer
 
     async def _signal_with_start(self, name: str, signal: str) -> None:
+        await self._connection.require_keys()
         await self._connection.client.start_workflow(
             "Projection",
             {"projection": name},

@@ -246,8 +246,10 @@ class Runs:
 
         Raises:
             ProjectionBusy: Another run holds the projection; nothing is started.
+            UnreadablePayload: What the workers run is encrypted with a key that is not here.
         """
         whole = request or Request(projection=name)
+        await self._connection.require_keys()
         if not getattr(whole, "dry_run", False):
             await require_free(self._connection, name, workflow_id)
         try:

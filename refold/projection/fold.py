@@ -59,7 +59,8 @@ class RowFold:
         self._names = frozenset(settles)
         self._key_settle = [settles.pop(name) for name in self._key_columns]
         self._settles: dict[str, Settle] = settles
-        self._defaults = {str(c.name): scalar_default(c) for c in written if c.name in settles}
+        defaults = {str(c.name): scalar_default(c) for c in written}
+        self._columns = [(name, settle, defaults[name]) for name, settle in settles.items()]
         self.size: Callable[[Row], int] | None = sizing(written)
         self.copier: Callable[[Row], Row] = self.copied if self._mutable else dict.copy
 
@@ -202,9 +203,8 @@ class RowFold:
         if not after.keys() <= self._names:
             raise self._unknown(after)
         stored = key_fields.copy()
-        for name, settle in self._settles.items():
-            value = after[name] if name in after else self._defaults.get(name)
-            stored[name] = settle(value)
+        for name, settle, default in self._columns:
+            stored[name] = settle(after.get(name, default))
         return stored
 
     def _unknown(self, after: Row) -> WrongValue:

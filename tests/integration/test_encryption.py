@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 from refold.cli.main import app
 from refold.errors import UnreadablePayload
+from refold.manager.projections import ProjectionManager
 from refold.messages.run.diff import Diff
 from refold.messages.run.life import Progress
 from refold.projection.registry import Registry
@@ -133,10 +134,14 @@ async def _wait_for_approval(client: Client, database: Database, key_file: Path)
         if other is not None:
             add_key(other)
             other.write_text(other.read_text().replace("20", "19", 1))
-        refused = await _refold(client, database, other, "diff", "careless")
-        assert refused.exit_code == 1
-        assert "encrypted with key" in refused.stderr
-        assert "REFOLD_PAYLOAD_KEY_FILE" in refused.stderr
+        for command in ("diff", "cancel"):
+            refused = await _refold(client, database, other, command, "careless")
+            assert refused.exit_code == 1, command
+            assert "encrypted with key" in refused.stderr
+            assert "REFOLD_PAYLOAD_KEY_FILE" in refused.stderr
+        manager = ProjectionManager(await connected(client, other), task_queue=queue(database))
+        with pytest.raises(UnreadablePayload):
+            await manager.start_rebuild("another")
     await until(lambda: _doctor_says(client, database, None, "wrong", handle.id))
     await until(lambda: _doctor_says(client, database, key_file, "ok", "can be read"))
     with serving(key_file) as endpoint:
@@ -155,7 +160,7 @@ async def _doctor_says(
 ) -> bool:
     """What `refold doctor` finds of the keys; the list that it looks at is a moment behind."""
     shown = await _refold(client, database, key_file, "doctor", "--json")
-    (one,) = [one for one in json.loads(shown.stdout)["findings"] if one["check"] == "encryption"]
+    one = next(one for one in json.loads(shown.stdout)["findings"] if one["check"] == "encryption")
     return one["level"] == level and said in one["found"]
 
 

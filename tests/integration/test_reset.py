@@ -14,10 +14,22 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 
 from refold.errors import RESET
+from refold.manager.projections import ProjectionManager
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
-from tests.support.runs import assert_oracle, leftovers, run, start, working, write
+from tests.support.live import live, until_position, until_status
+from tests.support.runs import (
+    assert_oracle,
+    leftovers,
+    queue,
+    rows_of,
+    run,
+    start,
+    until,
+    working,
+    write,
+)
 from tests.support.soaking import soak
 
 
@@ -110,3 +122,88 @@ async def test_a_run_that_is_reset_while_it_goes_on_goes_on(
         assert result["status"] == "completed"
         await assert_oracle(database.engine, projection)
     assert await leftovers(database.engine) == []
+
+
+@pytest.mark.parametrize("ending", ["cancelled", *soak("rejected", "undone", "refused")])
+async def test_however_a_run_has_ended_a_reset_of_it_is_refused(
+    client: Client, database: Database, ending: str
+) -> None:
+    projection = counters(batch_size=20)
+    await write(database.engine, some())
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        handle = await _ended(client, database, ending)
+        before = await rows_of(database.engine, projection)
+        for task in (await tasks(client, handle))[:-1][::4]:
+            said = await refused(client, handle, await reset(client, handle, task))
+            assert RESET in said
+        assert await rows_of(database.engine, projection) == before
+        if ending != "undone":  # what it failed at is there still
+            again = await run(client, database, "Backfill", "counters")
+            assert again.status == "completed"  # the run is in nobody's way
+    assert await leftovers(database.engine) == []
+
+
+async def _ended(client: Client, database: Database, ending: str) -> WorkflowHandle[Any, Any]:
+    asked: dict[str, Any] = {"projection": "counters", "approval": "manual"}
+    kind = "Rebuild"
+    if ending == "undone":
+        await write(database.engine, [("bad", "Broken", {"key": "k000"})])
+        kind, asked = "Backfill", {"projection": "counters", "rollback_on_failure": True}
+    elif ending == "refused":
+        kind, asked = "Rollback", {"projection": "counters", "to_generation": 77}
+    handle = await start(client, database, kind, asked)
+    if kind == "Rebuild":
+        await until_status(handle, "awaiting_approval")
+        await handle.signal("cancel" if ending == "cancelled" else "reject")
+        await asyncio.wait_for(handle.result(), 60)
+    else:
+        with pytest.raises(WorkflowFailureError):
+            await asyncio.wait_for(handle.result(), 60)
+    return handle
+
+
+async def test_a_live_projection_that_is_reset_follows_on(
+    client: Client, database: Database
+) -> None:
+    projection = counters()
+    await write(database.engine, some())
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", "counters")
+        async with live(client, database) as handle:
+            await write(database.engine, some(start_at=300))
+            await until_position(database, 400)
+            run_id = await reset(client, handle, (await tasks(client, handle))[0])
+            again: WorkflowHandle[Any, Any] = client.get_workflow_handle(handle.id, run_id=run_id)
+            await write(database.engine, some(start_at=600))
+            await until_position(database, 600)
+            await until_status(again, "live")
+            await again.terminate()
+    await assert_oracle(database.engine, projection)
+
+
+@pytest.mark.soak
+async def test_a_schedules_run_that_is_reset_is_refused(client: Client, database: Database) -> None:
+    projection = counters()
+    await write(database.engine, some())
+    manager = ProjectionManager(client, database.url, task_queue=queue(database))
+    async with working(client, database, registry_of(projection)):
+        schedule = f"schedule/{queue(database)}"
+        await manager.add_schedule("counters", "0 3 * * *", schedule_id=schedule)
+        try:
+            await client.get_schedule_handle(schedule).trigger()
+
+            async def begun() -> bool:
+                (one,) = [one for one in await manager.get_schedules() if one.id == schedule]
+                return one.last_workflow_id is not None
+
+            await until(begun)
+            (one,) = [one for one in await manager.get_schedules() if one.id == schedule]
+            handle = client.get_workflow_handle(str(one.last_workflow_id))
+            await asyncio.wait_for(handle.result(), 60)
+            first = (await tasks(client, handle))[0]
+            said = await refused(client, handle, await reset(client, handle, first))
+            assert RESET in said
+        finally:
+            await manager.remove_schedule(schedule)
+            await manager.close()

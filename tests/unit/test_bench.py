@@ -67,6 +67,18 @@ def test_results_that_are_not_right_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "measured").exists()
 
 
+def test_older_results_do_not_take_the_place_of_newer_ones(tmp_path: Path) -> None:
+    older, newer = Report.begun(1, 1), Report.begun(2, 1)
+    older.write(tmp_path)
+    newer.write(tmp_path / "measured")
+    take(tmp_path, tmp_path / "measured", anyway=True)
+    assert Report.read(tmp_path / "measured/main.json") == newer
+    newer.write(tmp_path)
+    older.write(tmp_path / "measured")
+    take(tmp_path, tmp_path / "measured", anyway=True)
+    assert Report.read(tmp_path / "measured/main.json") == newer
+
+
 def test_the_page_and_its_picture_are_what_was_measured() -> None:
     text, picture = written(PAGE, ROOT / "docs/measured")
     assert text == PAGE, "run `make page`"

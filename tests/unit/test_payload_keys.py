@@ -42,6 +42,8 @@ def test_the_first_key_encrypts_and_all_decrypt() -> None:
     assert new.opened(sealed) == PAYLOAD
     assert new.opened(old.sealed(PAYLOAD)) == PAYLOAD
     assert new.opened(PAYLOAD) == PAYLOAD, "what is plain is taken"
+    nobodys = Payload(metadata={"encoding": ENCODING}, data=b"no key is named")
+    assert new.opened(nobodys) == nobodys, "refused as what is no JSON"
 
 
 def test_plain_encrypts_nothing_and_decrypts_all() -> None:

@@ -10,7 +10,14 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from refold.workflows.base.listing import memo_of
-from refold.workflows.base.run_end import Undone, fail, has_ended, message_of, why_of
+from refold.workflows.base.run_end import (
+    Undone,
+    fail,
+    has_ended,
+    message_of,
+    require_not_reset,
+    why_of,
+)
 from refold.workflows.base.shown import Shown
 from refold.workflows.base.steps import step, uncancelled
 
@@ -238,6 +245,7 @@ class Run(Shown, Generic[R]):
         why = why_of(error, reason, cancelled=cancelled)
         self._failure = why
         finished = await self._finish(request, status, why)
+        require_not_reset(finished)
         if not cancelled:
             fail(error, undone)
         if undone is not None and not undone.done:

@@ -12,7 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from refold.errors import RESET
     from refold.errors.codes import CANCELLED
     from refold.errors.short_failure import ShortFailure, is_transient
-    from refold.messages.run.endings import Why
+    from refold.messages.run.endings import Finished, Why
 
 
 @dataclass
@@ -47,6 +47,20 @@ def message_of(error: BaseException) -> str:
     if getattr(cause, "type", None) == "RunEnded" and _was_reset():
         return f"{message}; the workflow was reset after its end: {RESET}"
     return message
+
+
+def require_not_reset(finished: Finished) -> None:
+    """Fails a workflow that was reset and comes to the same bad end again: its run was over before.
+
+    One that was reset and works on is refused by its first step.
+    """
+    if finished.ended_before is not None and _was_reset():
+        raise ShortFailure(
+            f"the run had ended before, as {finished.ended_before}; the workflow was reset after "
+            f"its end: {RESET}",
+            type="RunEnded",
+            non_retryable=True,
+        ) from None
 
 
 def has_ended(error: ActivityError) -> bool:

@@ -158,8 +158,10 @@ class StrideFold:
                 handler = handlers[event.type]
                 if by_one:
                     row = current[key]
-                    after = handler(None if row is None else copied(row), event)
-                    current[key] = settled(row, after, fields_of(key))
+                    if row is None:
+                        current[key] = settled(None, handler(None, event), fields_of(key))
+                    else:  # it has the key's columns
+                        current[key] = settled(row, handler(copied(row), event), row)
                 else:
                     self._fold_each(event, handler, key if isinstance(key, list) else [key])
             except HandlerInterrupted:

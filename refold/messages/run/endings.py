@@ -98,9 +98,11 @@ class Finished(Message):
         position: Its checkpoint.
         report: The run's counters; None when it had none.
         is_listed: Whether Temporal's server has Refold's search attributes.
+        ended_before: How the run had ended before, by another execution; None when it had not.
     """
 
     generation: int | None
     position: int | None
     report: ProgressReport | None
     is_listed: bool = False
+    ended_before: str | None = None

@@ -106,8 +106,11 @@ class EncryptingCodec(PayloadCodec):
 
 
 def is_encrypted(payload: Payload) -> bool:
-    """Whether it says of itself that it is encrypted."""
-    return payload.metadata.get("encoding") == ENCODING
+    """Whether it says of itself that it is encrypted, and with which key.
+
+    Without a key's id nobody will ever read it: it is refused as what is not JSON, not waited for.
+    """
+    return payload.metadata.get("encoding") == ENCODING and bool(_key_of(payload))
 
 
 def _key_of(payload: Payload) -> str:
