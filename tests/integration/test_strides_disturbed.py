@@ -61,7 +61,7 @@ async def test_it_is_killed_anywhere(database: Database, taken: Taken, kills: in
     positions = set()
     for _ in range(kills):
         following_now = asyncio.create_task(followed(database, projection, 600))
-        await asyncio.wait([following_now], timeout=chance.random() * 0.12)
+        await asyncio.wait([following_now], timeout=chance.random() * 0.25)
         following_now.cancel()
         await asyncio.wait([following_now])
         positions.add(position := await checkpoint(database.engine, projection))
