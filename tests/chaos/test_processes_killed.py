@@ -31,7 +31,9 @@ async def test_rows_are_right_though_processes_are_killed(
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    await write(database.engine, counted_events(KEYS))
+    # Another process is waited for after each kill: meanwhile the run must not end.
+    keys, rate = (KEYS, 0) if kills == 1 else (8 * KEYS, 1500)
+    await write(database.engine, counted_events(keys))
     log = tmp_path / "log"
     log.touch()
     environment = worker_environment(
@@ -52,22 +54,23 @@ async def test_rows_are_right_though_processes_are_killed(
     pids: list[int] = []
     try:
         await until(lambda: _ready(log, 2), 60)
-        run = await start(client, database, "Rebuild", {"projection": "counting"})
+        run = await start(
+            client, database, "Rebuild", {"projection": "counting", "events_per_second": rate}
+        )
         seen = 0
         for number in range(kills):
             seen = await until_batches(database, seen + chance.randint(1, 3))
             assert await undone(database.engine) > 0, "the run was over before the kill"
-            pids = _pids(log)
-            os.kill(pids[-1 - number % 2], signal.SIGKILL)
+            os.kill(_pids(log)[1 + number % 2][-1], signal.SIGKILL)
             seen = await batches(database.engine)
             if kills > 1:
                 await until(lambda due=2 + number + 1: _ready(log, due), 60)  # type: ignore[misc]
         result = await asyncio.wait_for(run.result(), 150)
         assert result.status == "completed"
-        assert len(await assert_oracle(database.engine, counting)) == KEYS
+        assert len(await assert_oracle(database.engine, counting)) == keys
         assert await leftovers(database.engine) == []
         await until(lambda: _ready(log, 2 + kills), 60)
-        pids = _pids(log)
+        pids = [pid for of_number in _pids(log).values() for pid in of_number]
         process.send(signal.SIGTERM)
         assert await asyncio.to_thread(process.wait, 40) == 0, log.read_text()
     finally:
@@ -86,5 +89,9 @@ async def _ready(log: Path, count: int) -> bool:
     return (await asyncio.to_thread(log.read_text)).count("working on task queue") >= count
 
 
-def _pids(log: Path) -> list[int]:
-    return [int(pid) for pid in re.findall(r"worker process \d: pid (\d+)", log.read_text())]
+def _pids(log: Path) -> dict[int, list[int]]:
+    """The processes that have had each number, in order."""
+    found: dict[int, list[int]] = {1: [], 2: []}
+    for number, pid in re.findall(r"worker process (\d): pid (\d+)", log.read_text()):
+        found[int(number)].append(int(pid))
+    return found

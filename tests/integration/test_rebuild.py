@@ -139,7 +139,7 @@ async def test_cancelled_run_leaves_everything_as_it_was(
     projection = counters(batch_size=1, partitions=2)
     await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
+        await run(client, database, "Rebuild", "counters", batch_size=500)
         before = await rows_of(database.engine, projection)
         await write(database.engine, some(keys=400, start_at=10))
         handle = await start(client, database, "Rebuild", {"projection": "counters"})

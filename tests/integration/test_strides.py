@@ -13,6 +13,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, Text, text
 
 from refold import Event, Projection, Row
 from refold.engine.strides import ahead, stride
+from refold.engine.strides.folding import StrideFold
 from refold.errors import PoisonEvent
 from refold.projection.narrowed.sent_event import Sent
 from refold.store.tables.many import together
@@ -261,3 +262,35 @@ async def test_code_that_reads_more_than_it_shows_is_sent_all(
     await assert_oracle(database.engine, projection)
     assert taken.left
     assert taken.well
+
+
+async def test_large_rows_end_a_stride(
+    database: Database, monkeypatch: pytest.MonkeyPatch, taken: Taken
+) -> None:
+    """Of those that the table has, and of those that come of events: few are in memory."""
+    monkeypatch.setattr(stride, "ROWS_BYTES", 400_000)
+    most = 0
+    real = StrideFold.fold
+
+    def fold(self: StrideFold, *args: Any) -> None:
+        nonlocal most
+        real(self, *args)
+        most = max(most, sum(len(row["text"]) for row in self.current.values() if row))
+
+    monkeypatch.setattr(StrideFold, "fold", fold)
+    table = Table("texts", MetaData(), Column("id", Text, primary_key=True), Column("text", Text))
+    projection = Projection("texts", table=table, key="stream_id")
+
+    @projection.on("Added")
+    def added(row: Row | None, event: Event) -> Row:
+        return {"text": event.data["text"][::-1] + (row["text"][:100] if row else "")}
+
+    await built(database, projection)
+    chance = random.Random(14)
+    for _ in range(2):
+        texts = ["".join(chance.choices("abcdefgh", k=9000)) for _ in range(150)]
+        await write(database.engine, [(f"s{n}", "Added", {"text": t}) for n, t in enumerate(texts)])
+        await followed(database, projection, await last(database))
+        await assert_oracle(database.engine, projection)
+    assert taken.well > 3
+    assert most < 900_000

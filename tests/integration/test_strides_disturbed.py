@@ -61,7 +61,7 @@ async def test_it_is_killed_anywhere(database: Database, taken: Taken, kills: in
     positions = set()
     for _ in range(kills):
         following_now = asyncio.create_task(followed(database, projection, 600))
-        await asyncio.wait([following_now], timeout=chance.random() * 0.12)
+        await asyncio.wait([following_now], timeout=chance.random() * 0.25)
         following_now.cancel()
         await asyncio.wait([following_now])
         positions.add(position := await checkpoint(database.engine, projection))
@@ -132,6 +132,32 @@ async def test_a_lower_end_is_kept_to(database: Database, monkeypatch: pytest.Mo
                 await follower.commit_batch(connection, end)
             assert follower.position == end
             await assert_oracle(database.engine, projection)
+
+
+async def test_a_lock_is_not_held_for_events_that_do_not_come(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stride, "PIECE_SECONDS", 0.3)
+    goes_on, real = asyncio.Event(), ahead.Ahead._put
+
+    async def put(self: ahead.Ahead, portion: ahead.Portion) -> None:
+        await real(self, portion)
+        if portion.upto > 100:
+            await goes_on.wait()
+
+    monkeypatch.setattr(ahead.Ahead, "_put", put)
+    projection = counters()
+    await built(database, projection)
+    await write(database.engine, log_of(random.Random(15), 300, poison=0))
+    async with following(database, projection) as (follower, connection):
+        async with asyncio.timeout(10):
+            await follower.commit_batch(connection, 300)
+        assert 100 < follower.position < 200
+        await assert_oracle(database.engine, projection)
+        goes_on.set()
+        while follower.position < 300:
+            await follower.commit_batch(connection, 300)
+    await assert_oracle(database.engine, projection)
 
 
 async def test_few_read_ahead_at_a_time(

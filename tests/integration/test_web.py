@@ -250,3 +250,17 @@ async def test_mirrors_are_shown_beside_projections(
             board = await anext(boards)
     (found,) = board["mirrors"]
     assert (found["mirror"], found["events"], found["reason"]) == ("feed", 0, None)
+
+
+async def test_while_no_worker_answers_the_numbers_stand_still(
+    client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write(database.engine, [GREETED])
+    async with served(client, database, monkeypatch, control=True) as web:
+        async with working(client, database, load_registry([PROJECTIONS])):
+            started = await _press(web, "rebuild", {"approval": "manual"})
+            await web.row(lambda row: row["state"] == "awaiting_approval")
+        row = await web.row(lambda row: row["waiting_for"] == ["no worker answers for it"])
+        progress = row["run"]["progress"]
+        assert (progress["events"], progress["total"], progress["per_second"]) == (1, 1, 0)
+    await client.get_workflow_handle(started["workflow_id"]).terminate()

@@ -29,6 +29,7 @@ async def asked(port: int, path: str) -> tuple[int, str] | None:
     return None
 
 
+@pytest.mark.soak  # the suite has it with the services: tests/acceptance/test_services.py
 async def test_a_worker_is_alive_at_once_and_ready_once_it_takes_tasks(
     client: Client, database: Database, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -74,6 +75,7 @@ async def _take(stack: Stack, address: str) -> None:
         await tour.page.set_viewport_size(_LOW)
         await tour.picture("web-all")
         await tour.page.set_viewport_size({"width": _SIZE[0], "height": _SIZE[1]})
+        await _killed(stack, tour)
         temporal = UiTour(ui, camera, stack.ui_url)
         run = await manager.current_run("order-summary")
         await temporal.open(run.workflow_id, run.run_id)
@@ -85,6 +87,22 @@ async def _take(stack: Stack, address: str) -> None:
         await tour.box("Rows, and why they are so").scroll_into_view_if_needed()
         await tour.box("Rows, and why they are so").screenshot(path=PLACE / "web-life.png")
     await engine.dispose()
+
+
+async def _killed(stack: Stack, tour: PageTour) -> None:
+    """The worker is killed; the page says so, and another one goes on."""
+    card = tour.page.locator('.card[data-key="customer-summary"]')
+    for pid in stack.worker_pids:
+        os.kill(pid, signal.SIGKILL)
+    nobody = card.locator(".waits", has_text="no worker answers for it")
+    await nobody.wait_for()
+    await tour.page.set_viewport_size(_LOW)
+    await tour.picture("web-kill")
+    await tour.page.set_viewport_size({"width": _SIZE[0], "height": _SIZE[1]})
+    async with asyncio.timeout(120):
+        while await nobody.count() or not await card.locator(".bar").count():
+            await asyncio.to_thread(stack.check)
+            await asyncio.sleep(0.5)
 
 
 async def _the_day_before(manager: ProjectionManager, engine: AsyncEngine) -> None:
@@ -117,7 +135,7 @@ async def _a_busy_moment(manager: ProjectionManager, engine: AsyncEngine) -> Non
         if number % 40 == 0:
             await asyncio.sleep(_LAG_SECONDS * 40 / _LATE_ORDERS)
     await manager.start("product-sales")
-    await manager.start_rebuild("customer-summary", events_per_second=700, batch_size=100)
+    await manager.start_rebuild("customer-summary", events_per_second=300, batch_size=100)
     await asyncio.sleep(_LAG_SECONDS)
 
 

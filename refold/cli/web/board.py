@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -16,7 +16,7 @@ from typing import Any
 from temporalio.service import RPCError
 
 from refold.cli.status.standing import ask_temporal, in_database
-from refold.cli.status.state import state_of
+from refold.cli.status.state import Standing, state_of
 from refold.cli.web.places import Places
 from refold.cli.web.shown import shown, shown_mirror
 from refold.errors import RefoldError, TemporalUnreachable
@@ -77,6 +77,7 @@ class Board:
         self._wanted = asyncio.Event()
         self._watchers = 0
         self._closed = False
+        self._progress: dict[str, tuple[str, Progress]] = {}
         self._lags: dict[str, deque[tuple[float, int]]] = {}
 
     @property
@@ -163,6 +164,21 @@ class Board:
                 points = self._lags.setdefault(row["projection"], deque(maxlen=_POINTS))
                 points.append((round(now, 1), row["events_behind"]))
         look.rows = [
-            shown(row | state_of(row), found.get(row["projection"]), control=self._control)
+            shown(row | state_of(row), self._known(row, found), control=self._control)
             for row in rows
         ]
+
+    def _known(self, row: Standing, found: Mapping[str, Progress]) -> Progress | None:
+        """The progress of a projection's run; while no worker answers for it, as it was last."""
+        run, answer = row["run"], found.get(row["projection"])
+        if run is None or run["ended_at"] is not None:
+            return None
+        if answer is not None:
+            self._progress[row["projection"]] = run["run_id"], answer
+            return answer
+        run_id, last = self._progress.get(row["projection"], (None, None))
+        if last is None or run_id != run["run_id"]:
+            return None
+        return last.model_copy(
+            update={"events_per_second": 0.0, "estimated_seconds_remaining": None}
+        )

@@ -103,8 +103,11 @@ class Ahead:
         self._task.add_done_callback(_at_work.discard)
         return True
 
-    async def take(self) -> Portion | None:
+    async def take(self, *, seconds: float | None = None) -> Portion | None:
         """The next portion; None when there is none up to where it was to read.
+
+        Args:
+            seconds: How long to wait at most; then it is None, too, and comes later.
 
         Raises:
             DBAPIError, PostgresError: The events could not be read.
@@ -112,7 +115,11 @@ class Ahead:
         portion: Portion | Exception | None = self._back
         self._back = None
         if portion is None:
-            portion = await self._ready.get()
+            try:
+                async with asyncio.timeout(seconds):
+                    portion = await self._ready.get()
+            except TimeoutError:
+                return None
         if isinstance(portion, Exception):
             raise portion
         if portion is None:

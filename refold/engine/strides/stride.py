@@ -132,7 +132,7 @@ class Strides:
         letters = await dead_letters.count(connection, name, number)
         self._standing = await standing_of(connection, follower.rows)
         portion: Portion | None = first
-        read = 0
+        read = taken = 0
         while portion is not None:
             hand = fold.hand
             hand.renew()
@@ -150,11 +150,13 @@ class Strides:
                 fold.know(keys, await follower.rows.read(connection, keys))
             hand.renew()
             await in_thread(fold.fold, keyed, portion.upto, hand=hand)
-            full = fold.size > ROWS_BYTES or len(fold.current) > _MOST_KEYS
+            taken += portion.size  # rows may have kept as much of the events
+            full = max(fold.size, taken) > ROWS_BYTES or len(fold.current) > _MOST_KEYS
             if fold.position < portion.upto or full or clock() >= end:
                 break
             await asyncio.sleep(0)  # others have their turn, whoever reads ahead among them
-            portion = await self._ahead.take()
+            # A lock is held: what does not come soon is for the next one.
+            portion = await self._ahead.take(seconds=end - clock())
         if fold.position == old:
             return False
         await self._advance(connection, old, fold.position)

@@ -30,7 +30,8 @@ export function progress(run) {
 }
 
 export const waits = (row) =>
-  row.waiting_for.map((who) => h("p", { class: "waits" }, `waits for ${who.replace(/^waits for /, "")}`));
+  row.waiting_for.map((who) =>
+    h("p", { class: "waits" }, /^(waits for|no worker) /.test(who) ? who : `waits for ${who}`));
 
 export const trouble = (row) => row.trouble.map((what) => h("p", { class: "trouble" }, what));
 
