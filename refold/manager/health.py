@@ -17,7 +17,7 @@ from refold.manager.connection import Connection, is_running
 from refold.manager.current_runs import KINDS
 from refold.manager.live import QUERY_TIMEOUT, LiveProjections
 from refold.messages.base import Message
-from refold.messages.live import LiveError, LiveStatus
+from refold.messages.live import LiveError, LiveHealth, LiveStatus
 from refold.messages.run.life import Progress
 from refold.messages.step_failures import StepFailure
 from refold.source.head import SettledHead
@@ -169,6 +169,8 @@ def judged(
     reason = None
     if status not in (LiveStatus.LIVE, LiveStatus.CATCHING_UP):
         reason = f"it is {status}" + (f": {note}" if note else "")
+        if status is LiveStatus.NEEDS_REBUILD:
+            reason = "it needs a rebuild" + (f": {note}" if note else "")
         if status is LiveStatus.STARTING:
             reason = "it is starting, or no worker answers"
         if status is LiveStatus.STOPPED:
@@ -192,6 +194,20 @@ def judged(
         failing=list(failing),
         waiting_for=list(waiting_for),
     )
+
+
+def as_of_now(live: LiveHealth, standing: Standing) -> tuple[LiveStatus, str | None]:
+    """The status of a live projection, and why it needs a rebuild if it does.
+
+    It reports once a segment, which is a minute while nothing happens. If another generation has
+    been swapped in since, its rebuild has been made: nobody is to ask for one more.
+    """
+    report = live.report
+    if report is None or live.status is not LiveStatus.NEEDS_REBUILD:
+        return live.status, report.note if report else None
+    if report.generation != standing.generation:
+        return LiveStatus.CATCHING_UP, None
+    return live.status, report.note
 
 
 class Health:
@@ -221,9 +237,9 @@ class Health:
             standing = await read_standing(connection, name, types, among)
         live = await self._live.own_health(name)
         failing = await self._failing_run(name, standing.held_by)
-        note = live.report.note if live.report else None
+        status, note = as_of_now(live, standing)
         both = [one for one in (live.failing, failing) if one is not None]
-        return judged(standing, live.status, live.error, note, both, waiting_for=live.waiting_for)
+        return judged(standing, status, live.error, note, both, waiting_for=live.waiting_for)
 
     async def get_failing_steps(self, name: str, held_by: str | None = None) -> list[StepFailure]:
         """The steps of a projection that fail and are tried again: of its run, and live.

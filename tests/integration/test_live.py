@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from temporalio import activity
-from temporalio.client import Client, WorkflowFailureError
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import Worker
 
 from refold import Event, Projection, Row
 from refold.errors import NotLive
-from refold.manager.health import judged, read_standing
+from refold.manager.health import as_of_now, judged, read_standing
 from refold.manager.projections import ProjectionManager
-from refold.messages.live import LiveReport, LiveSegment, LiveStatus
+from refold.messages.live import LiveHealth, LiveReport, LiveSegment, LiveStatus
 from refold.projection.registry import Registry
 from refold.source.checking.check import check_events
 from refold.workflows.all import WORKFLOWS
@@ -123,6 +123,16 @@ async def test_a_poison_event_is_named_and_following_goes_on_once_it_is_mended(
     await assert_oracle(database.engine, mended)
 
 
+async def told(
+    database: Database, handle: WorkflowHandle[Any, Any]
+) -> tuple[LiveStatus, str | None]:
+    """What a person is told of the live projection."""
+    async with database.engine.connect() as connection:
+        standing = await read_standing(connection, "counters", settled=0)
+    health = await handle.query("health", result_type=LiveHealth)
+    return as_of_now(health, standing)
+
+
 async def test_an_older_version_is_followed_and_says_that_it_wants_a_rebuild(
     client: Client, database: Database
 ) -> None:
@@ -136,7 +146,10 @@ async def test_an_older_version_is_followed_and_says_that_it_wants_a_rebuild(
         # As soon as ever: it does not pause because it wants a rebuild.
         await asyncio.wait_for(until_position(database, 400), 5)
         await assert_oracle(database.engine, old)
+        assert (await told(database, handle))[0] == "needs_rebuild"
         await run(client, database, "Rebuild", "counters")
+        # Its last report is of before the swap for up to a minute: nobody is to rebuild again.
+        assert (await told(database, handle))[0] in ("catching_up", "live")
         await handle.signal("restart")
         await until_status(handle, "live")
         await write(database.engine, some(start_at=90))

@@ -130,10 +130,10 @@ ALL_RIGHTS = """
 async def engine_of_workers(database: Database) -> AsyncEngine:
     """What a test's workers connect by: the database's own engine.
 
-    With REFOLD_TEST_ROLES they log in as the role of workers. Tests that make something by hand,
+    With TEST_ROLES they log in as the role of workers. Tests that make something by hand,
     which workers are then to change, do not pass with it.
     """
-    if not os.environ.get("REFOLD_TEST_ROLES"):
+    if not os.environ.get("TEST_ROLES"):
         return database.engine
     roles = await give_roles(database, Scope(mirrors=True))
     # Where events are that are not Refold's own; its own tables are in another schema.

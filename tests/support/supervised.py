@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from refold.runtime.command import run_command
@@ -48,6 +48,10 @@ class Supervised:
         """The processes that have had this number, in order."""
         return [int(pid) for pid in re.findall(rf"worker process {number}: pid (\d+)", self.log)]
 
+    def all_pids(self) -> list[int]:
+        """The processes that have had any number, in order."""
+        return [int(pid) for pid in re.findall(r"worker process \d+: pid (\d+)", self.log)]
+
 
 @contextmanager
 def supervised(directory: Path, count: int, code: str, **environment: str) -> Iterator[Supervised]:
@@ -60,8 +64,12 @@ def supervised(directory: Path, count: int, code: str, **environment: str) -> It
         environment=clean_environment(CODE=json.dumps([count, code]), **environment),
         output=(log, log),
     )
+    them = Supervised(process, log)
     try:
-        yield Supervised(process, log)
+        yield them
     finally:
         process.send(signal.SIGKILL)
         process.wait(10)
+        for pid in them.all_pids():  # a test that fails leaves none of them
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

@@ -19,6 +19,12 @@ def test_a_stopped_projection_says_what_to_type(generation: int | None, command:
     assert health.reason == f"it is stopped: `refold {command} visits`"
 
 
+def test_one_that_needs_a_rebuild_says_why() -> None:
+    standing = Standing(projection="visits", generation=3)
+    health = judged(standing, LiveStatus.NEEDS_REBUILD, None, "version 2 is registered")
+    assert health.reason == "it needs a rebuild: version 2 is registered"
+
+
 def test_one_that_does_not_answer_may_have_no_worker() -> None:
     health = judged(Standing(projection="visits"), LiveStatus.STARTING, None, None)
     assert health.reason == "it is starting, or no worker answers"

@@ -66,11 +66,25 @@ STOPPED = live(LiveStatus.STOPPED)
             "paused",
             "refold resume visits",
         ),
-        # A live projection in trouble is no less so while a run is at work.
+        # A live projection in trouble is no less so while a run is at work,
         (
-            {"live": live(LiveStatus.NEEDS_REBUILD), "run": run(RunStatus.RUNNING)},
+            {"live": live(LiveStatus.FAILED, LATER), "run": run(RunStatus.RUNNING)},
+            "failed",
+            "refold restart visits",
+        ),
+        (
+            {
+                "live": live(LiveStatus.NEEDS_REBUILD),
+                "run": run(RunStatus.RUNNING) | {"kind": "Backfill"},
+            },
             "needs_rebuild",
             "refold rebuild visits",
+        ),
+        # unless that is the rebuild which it needs.
+        (
+            {"live": live(LiveStatus.NEEDS_REBUILD), "run": run(RunStatus.RUNNING)},
+            "running",
+            "refold watch visits",
         ),
         # A run that failed is past once something was swapped in.
         ({"generation": 1, "run": run(RunStatus.FAILED, LATER)}, "failed", "refold rebuild visits"),

@@ -72,7 +72,11 @@ def projection(
 
     for path in finished(make()):
         console.print(f"  {path}", soft_wrap=True)
-    console.print("\nnext: write its handlers and their test; restart workers; then")
+    console.print(
+        "\nnext: write its handlers and their test; restart workers, unless they run by "
+        "`refold dev --reload`; then",
+        soft_wrap=True,
+    )
     console.print(f"  refold rebuild {name}", soft_wrap=True)
 
 

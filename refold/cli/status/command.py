@@ -17,7 +17,7 @@ from refold.cli.mirrors.shown import as_rows, show_mirrors
 from refold.cli.options import known_names
 from refold.cli.output import Json, Tenant, console, finished, length_of, print_json
 from refold.cli.runs.follow import approval_hint
-from refold.cli.status.state import Standing
+from refold.cli.status.state import Standing, is_being_rebuilt
 from refold.messages.live import LiveStatus
 from refold.messages.run.status import RunStatus
 
@@ -122,7 +122,7 @@ def _lines(found: list[Standing]) -> Iterator[str]:
             yield f"{name}: {_run_text(run)}"
         if run is not None and run["status"] == RunStatus.AWAITING_APPROVAL:
             yield approval_hint(name)
-        if row["live"] is not None:
+        if row["live"] is not None and not is_being_rebuilt(row):
             yield from (f"{name}: {why}" for why in _of_live(row["live"]))
         if row["dead_letters"]:
             yield f"{name}: dead letters: {row['dead_letters']:,}"

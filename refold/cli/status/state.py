@@ -64,6 +64,13 @@ def _going(standing: Standing) -> dict[str, Any] | None:
     return run if run is not None and run["ended_at"] is None else None
 
 
+def is_being_rebuilt(standing: Standing) -> bool:
+    """Whether it needs a rebuild, and one is under way: there is nothing to type then."""
+    run, live = _going(standing), standing["live"]
+    wants = live is not None and live["status"] == LiveStatus.NEEDS_REBUILD
+    return wants and run is not None and run["kind"] == "Rebuild"
+
+
 def _to_decide(standing: Standing) -> _Found:
     run = _going(standing)
     if run is None or run["status"] not in _ON_A_RUN:
@@ -73,7 +80,7 @@ def _to_decide(standing: Standing) -> _Found:
 
 def _live_in_trouble(standing: Standing) -> _Found:
     live = standing["live"]
-    if live is None or live["status"] not in _ON_LIVE:
+    if live is None or live["status"] not in _ON_LIVE or is_being_rebuilt(standing):
         return None
     return live["status"], live["error_at"], _ON_LIVE[live["status"]]
 

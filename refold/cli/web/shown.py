@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from refold.cli.status.state import Standing
+from refold.cli.status.state import Standing, is_being_rebuilt
 from refold.manager.mirroring.health import MirrorHealth
 from refold.messages.live import LiveStatus
 from refold.messages.run.life import Progress
@@ -96,7 +96,7 @@ def _trouble(row: Standing, *, control: bool) -> Iterator[str]:
         yield str(failing) if control else _without_words(failing)
     for left in row["left_behind"]:
         yield f"{left['item']}, since {left['since']:%Y-%m-%d %H:%M:%S}: {left['reason']}"
-    if live is None:
+    if live is None or is_being_rebuilt(row):
         return
     if live["error"] is not None:
         yield f"live: {live['error'] if control else hidden}"
