@@ -16,7 +16,7 @@ from refold.engine.lifecycle import announcements
 from refold.engine.lifecycle.deployment import Deployment
 from refold.engine.live.apart import Apart, Storage, Taken
 from refold.engine.live.late_events import LateEvents, record
-from refold.engine.live.unfollowed import why_not
+from refold.engine.live.unfollowed import wants_rebuild, why_not
 from refold.engine.planning import auto_start
 from refold.engine.step import Step
 from refold.engine.strides.ahead import Ahead, reading_ahead
@@ -274,13 +274,9 @@ class _Live:
         generation = follower.generation
         newest = self._registry.get(self._name).version
         status = LiveStatus.CATCHING_UP if behind else LiveStatus.LIVE
-        note = None
-        if generation.version != newest:
+        note = await wants_rebuild(self._looker, generation, newest)
+        if note is not None:
             status = LiveStatus.NEEDS_REBUILD
-            note = (
-                f"version {newest} is registered; version {generation.version} is live, and "
-                "followed: start a Rebuild"
-            )
         moved = follower.position if self._events else None
         await announcements.followed(self._engine, self._name, generation.generation, moved)
         await record(self._writer, generation, self._late.done)

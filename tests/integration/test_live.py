@@ -154,7 +154,14 @@ async def test_an_older_version_is_followed_and_says_that_it_wants_a_rebuild(
         await until_status(handle, "live")
         await write(database.engine, some(start_at=90))
         await until_position(database, 600)
-    await assert_oracle(database.engine, new)
+        await assert_oracle(database.engine, new)
+        await run(client, database, "Rollback", "counters")
+        await write(database.engine, some(start_at=140))
+        await until_position(database, 800)
+        await handle.signal("restart")
+        await until_status(handle, "live")
+        assert await told(database, handle) == ("live", None)  # it was meant
+    await assert_oracle(database.engine, old)
 
 
 @pytest.mark.parametrize(

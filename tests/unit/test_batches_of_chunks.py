@@ -88,4 +88,5 @@ def test_only_what_may_be_large_is_measured() -> None:
     assert size is not None
     row = {"key": "k", "body": None, "data": {"a": ["xx", 1]}, "lines": ["yy"], "raw": b"zzz"}
     assert size({**row, "short": "s" * 20, "n": 7}) == 1 + (1 + 2 + 8) + 2 + 3
+    assert size({**row, "body": 1.5}) == 8 + 1 + (1 + 2 + 8) + 2 + 3  # a number for a text
     assert sizing(table.c.n for table in [_BODIES]) is None

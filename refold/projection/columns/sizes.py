@@ -10,6 +10,8 @@ from sqlalchemy import ARRAY, JSON, Column, Enum, LargeBinary, String, TypeDecor
 # A text of no more characters is never much.
 _SHORT = 1000
 
+_PLAIN = (str, bytes)
+
 
 def sizing(columns: Iterable[Column[Any]]) -> Callable[[dict[str, Any]], int] | None:
     """What tells how many bytes the large values of a row take; None where there can be none.
@@ -32,8 +34,9 @@ def sizing(columns: Iterable[Column[Any]]) -> Callable[[dict[str, Any]], int] | 
         total = 0
         for name in plain:
             value = row[name]
+            # A handler may give anything: PostgreSQL says what it makes of a number for a text.
             if value is not None:
-                total += len(value)
+                total += len(value) if isinstance(value, _PLAIN) else size_of(value)
         for name in nested:
             total += size_of(row[name])
         return total
