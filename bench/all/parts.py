@@ -26,7 +26,7 @@ def parts(events: int, runs: int) -> dict[str, list[str]]:
     # As many as take some seconds.
     found["bench.floor"] = _arguments(min(events, 200_000), runs)
     found["bench.follow"] = _arguments(min(events, 200_000), runs)
-    found["bench.peer"] = _arguments(max(40, min(events // 100, 2_000)), runs)
+    found["bench.peer"] = _arguments(max(40, min(events // 100, 10_000)), runs)
     appends = str(max(20, min(events // 4_000, 250)))
     found["bench.live"] = [*_arguments(min(events // 10, 100_000), runs), "--appends", appends]
     billion = min(_BILLION, 1000 * events)
