@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -121,6 +123,31 @@ class DriverConnection(_Connection):
                     self.terminate()
                     work.cancel()
                 work.add_done_callback(_seen)
+            raise
+
+    async def copy_to_table(self, *given: Any, **options: Any) -> str:
+        """As asyncpg's; nothing is left behind where it cannot begin."""
+        with self._no_answer_left():
+            return await super().copy_to_table(*given, **options)
+
+    async def copy_records_to_table(self, *given: Any, **options: Any) -> str:
+        """As asyncpg's; nothing is left behind where it cannot begin."""
+        with self._no_answer_left():
+            return await super().copy_records_to_table(*given, **options)
+
+    @contextmanager
+    def _no_answer_left(self) -> Iterator[None]:
+        """Takes the answer that a COPY leaves behind which cannot begin.
+
+        asyncpg makes a future for the answer before it looks whether it is connected. If the
+        session has just been ended, nobody waits for that future, and the event loop logs it.
+        """
+        try:
+            yield
+        except asyncpg.InternalClientError:
+            for held in gc.get_referents(getattr(self, "_protocol", None)):
+                if isinstance(held, asyncio.Future):
+                    held.add_done_callback(_seen)
             raise
 
 
