@@ -6,7 +6,10 @@ import asyncio
 import random
 from typing import Any
 
+import asyncpg
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from temporalio.client import Client
 
 from refold import BackfillPolicy, Checkpoints, Snapshots
@@ -240,3 +243,24 @@ async def test_it_catches_up_while_runs_repair_and_replace_the_table(
 
 async def nobody_reads() -> bool:
     return not ahead._at_work
+
+
+async def test_what_could_not_be_read_is_read_again(database: Database, taken: Taken) -> None:
+    projection = counters()
+    await built(database, projection)
+    await write(database.engine, log_of(random.Random(5), 200, poison=0))
+    away = "ALTER TABLE refold.events RENAME TO events_away"
+    back = "ALTER TABLE refold.events_away RENAME TO events"
+    head = await last(database)
+    async with following(database, projection) as (follower, connection):
+        for statement in (away, back):
+            async with database.engine.begin() as other:
+                await other.execute(text(statement))
+            if statement == away:
+                with pytest.raises((DBAPIError, asyncpg.PostgresError)):
+                    await follower.commit_batch(connection, head)
+        async with asyncio.timeout(20):
+            while follower.position < head:
+                await follower.commit_batch(connection, head)
+    assert taken.well > 0
+    await assert_oracle(database.engine, projection)

@@ -121,6 +121,7 @@ class Ahead:
             except TimeoutError:
                 return None
         if isinstance(portion, Exception):
+            await self.end()  # whoever begins again is not to wait for what has ended
             raise portion
         if portion is None:
             await self.end()
