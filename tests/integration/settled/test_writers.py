@@ -36,7 +36,7 @@ async def test_any_interleaving_is_read_once_and_in_order(
     chance = random.Random(seed)
     async with AsyncExitStack() as stack:
         writers = [await stack.enter_async_context(session(database)) for _ in range(5)]
-        for _ in range(250):
+        for _ in range(160):
             writer = chance.choice(writers)
             if chance.random() < 0.25:
                 await reader.look()
@@ -64,7 +64,7 @@ async def test_concurrent_writers_are_read_once_and_in_order(
 
 async def concurrent(database: Database, reader: Reader) -> None:
     chance = random.Random(20)
-    plans = [[(chance.randint(1, 4), chance.random() < 0.8) for _ in range(20)] for _ in range(6)]
+    plans = [[(chance.randint(1, 4), chance.random() < 0.8) for _ in range(12)] for _ in range(6)]
 
     looked = asyncio.Event()
 
