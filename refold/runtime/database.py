@@ -20,8 +20,8 @@ from sqlalchemy.util import await_only
 
 from refold.errors import ConfigurationError, words
 from refold.projection.columns import exact_json, exact_times
-from refold.runtime.commands import adapted
 from refold.runtime.database_url import DatabaseUrl
+from refold.runtime.driver import adapted
 from refold.runtime.sessions import Connector
 from refold.runtime.settings import Settings
 

@@ -13,8 +13,8 @@ from temporalio.client import Client
 
 from refold.engine.folding.follower import take
 from refold.requests.poison_policy import Poison
-from refold.runtime.commands import carry_out
 from refold.runtime.database import raw, server_error
+from refold.runtime.driver import carry_out
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.runs import assert_oracle, run, working, write

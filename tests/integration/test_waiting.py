@@ -30,7 +30,6 @@ from tests.support.runs import (
     leftovers,
     queue,
     rows_of,
-    run,
     start,
     until,
     working,
@@ -180,13 +179,12 @@ OBSTACLES = [
 
 
 @pytest.mark.parametrize(("made", "word", "taken_away"), [OBSTACLES[0], *soak(*OBSTACLES[1:])])
+@pytest.mark.usefixtures("counters_built")
 async def test_what_would_stop_the_swap_is_told_as_soon_as_it_is_there_and_can_be_mended(
     client: Client, database: Database, made: str, word: str, taken_away: str
 ) -> None:
     projection = counters()
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         handle = await start(
             client, database, "Rebuild", {"projection": "counters", "approval": "manual"}
         )
@@ -211,13 +209,13 @@ async def test_what_would_stop_the_swap_is_told_as_soon_as_it_is_there_and_can_b
     assert await leftovers(database.engine) == []
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_an_obstacle_is_told_while_events_are_folded_and_goes_when_it_is_gone(
     client: Client, database: Database
 ) -> None:
     projection = counters()
-    await write(database.engine, some(400))
+    await write(database.engine, some(360))
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         handle = await start(
             client, database, "Rebuild", {"projection": "counters", "events_per_second": 25}
         )
@@ -243,13 +241,12 @@ async def test_an_obstacle_is_told_while_events_are_folded_and_goes_when_it_is_g
     await assert_oracle(database.engine, projection)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_what_nobody_takes_away_ends_the_run_by_name_after_a_while(
     client: Client, database: Database
 ) -> None:
     projection = counters()
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection), swap_patience_seconds=1.0):
-        await run(client, database, "Rebuild", "counters")
         handle = await start(
             client, database, "Rebuild", {"projection": "counters", "approval": "manual"}
         )
@@ -302,26 +299,28 @@ async def test_a_step_that_is_tried_again_is_told_to_whoever_asks(
     await assert_oracle(database.engine, projection)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_an_older_snapshot_is_waited_for_and_named_unless_it_reads_events_only(
     client: Client, database: Database
 ) -> None:
     projection = counters()
-    await write(database.engine, some(40))
-    async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
-        async with session(database) as old, database.engine.connect() as reader:
-            await old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-            await old.execute("SELECT count(*) FROM counters")
-            statement = in_position_order(types=projection.event_types, upto=10)
-            async with stream(reader, statement, fetch=1) as chunks:
-                assert len(await anext(chunks)) == 1
-                handle = await start(client, database, "Rebuild", {"projection": "counters"})
-                pid = old.get_server_pid()
-                await says(handle, "waiting_for", "an older snapshot of", f"pid {pid} ", "pg_dump")
-                async with database.engine.begin() as connection:
-                    mark = await horizon(connection)
-                    older = await older_snapshots(connection, mark)
-                assert [one.pid for one in older] == [pid]
-                await old.execute("ROLLBACK")
-                assert (await handle.result()).generation == 2
+    async with (
+        working(client, database, registry_of(projection)),
+        session(database) as old,
+        database.engine.connect() as reader,
+    ):
+        await old.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        await old.execute("SELECT count(*) FROM counters")
+        statement = in_position_order(types=projection.event_types, upto=10)
+        async with stream(reader, statement, fetch=1) as chunks:
+            assert len(await anext(chunks)) == 1
+            handle = await start(client, database, "Rebuild", {"projection": "counters"})
+            pid = old.get_server_pid()
+            await says(handle, "waiting_for", "an older snapshot of", f"pid {pid} ", "pg_dump")
+            async with database.engine.begin() as connection:
+                mark = await horizon(connection)
+                older = await older_snapshots(connection, mark)
+            assert [one.pid for one in older] == [pid]
+            await old.execute("ROLLBACK")
+            assert (await handle.result()).generation == 2
     await assert_oracle(database.engine, projection)

@@ -14,8 +14,8 @@ from refold.messages.run.plan import Plan
 from refold.projection.dead_letters import Letter, letter_key
 from refold.projection.declaration import Projection
 from refold.projection.key import Key, loaded_key
-from refold.runtime.commands import carry_out
 from refold.runtime.database import raw
+from refold.runtime.driver import carry_out
 from refold.store import dead_letters, generations
 from refold.store.generations import Generation
 from refold.store.swap.attached import built_as

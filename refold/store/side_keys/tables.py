@@ -18,7 +18,7 @@ from sqlalchemy.schema import CreateTable
 
 from refold.projection.declaration import Projection
 from refold.projection.keys.stored import StoredPart
-from refold.runtime.commands import carry_out
+from refold.runtime.driver import carry_out
 from refold.store.schema import SCHEMA
 
 _PLAIN = re.compile(r"[A-Za-z0-9-]{1,40}")

@@ -21,8 +21,8 @@ from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable, Executabl
 from refold.projection.columns.declared import written_columns
 from refold.projection.declaration import Projection
 from refold.projection.schemas import declared_schema
-from refold.runtime.commands import carry_out
 from refold.runtime.database import DIALECT
+from refold.runtime.driver import carry_out
 from refold.store import generations
 from refold.store.tables.foreign_keys import foreign_keys
 

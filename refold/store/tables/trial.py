@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.errors import InvalidProjection
 from refold.projection.declaration import Projection
-from refold.runtime.commands import carry_out
 from refold.runtime.database import server_error
+from refold.runtime.driver import carry_out
 from refold.runtime.judgement import Judgement, judge
 from refold.store.tables import read_models
 
