@@ -229,7 +229,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     On `refold dev` there are few events at first; all of them come with the last of its files.
     """
-    items.sort(key=lambda item: (_ORDER.get(item.nodeid.split("/")[1], 1), _LAST in item.nodeid))
+    items.sort(key=lambda item: (_turn(item.nodeid), _LAST in item.nodeid))
+
+
+def _turn(nodeid: str) -> int:
+    return 0 if nodeid.startswith(_LONG) else _ORDER.get(nodeid.split("/")[1], 1)
 
 
 def pytest_collection_finish() -> None:
@@ -238,4 +242,5 @@ def pytest_collection_finish() -> None:
 
 
 _LAST = "acceptance/test_real_events.py"
+_LONG = ("tests/unit/test_types_without_plugin.py", "tests/unit/test_hostile_predicates.py")
 _ORDER = {"acceptance": 0, "chaos": 0, "replay": 0, "unit": 2}
