@@ -36,7 +36,7 @@ async def test_any_interleaving_is_read_once_and_in_order(
     chance = random.Random(seed)
     async with AsyncExitStack() as stack:
         writers = [await stack.enter_async_context(session(database)) for _ in range(5)]
-        for _ in range(160):
+        for _ in range(250):
             writer = chance.choice(writers)
             if chance.random() < 0.25:
                 await reader.look()
