@@ -21,6 +21,7 @@ from sqlalchemy.util import await_only
 from refold.errors import ConfigurationError, words
 from refold.projection.columns import exact_json, exact_times
 from refold.runtime.database_url import DatabaseUrl
+from refold.runtime.driver import adapted
 from refold.runtime.sessions import Connector
 from refold.runtime.settings import Settings
 
@@ -150,6 +151,9 @@ def engine_of(
         ),
         pool_size=pool_size,
         max_overflow=0,
+        # The connection that was given back last has most statements prepared, and was looked at
+        # last. Taken by turns, all of them would have to prepare everything.
+        pool_use_lifo=True,
         # An error shows its statement only: parameters may hold what nobody should see.
         hide_parameters=True,
         # Alike wherever JSON is read or written: the numbers of rows and events are exact.
@@ -159,11 +163,9 @@ def engine_of(
     )
 
     @event.listens_for(engine.sync_engine, "do_connect")
-    def connect(dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> None:
-        parameters.clear()
-        parameters["async_creator_fn"] = connector.connect
-        if await_only(connector.is_pooled()):
-            parameters["prepared_statement_cache_size"] = 0
+    def connect(dialect: Any, record: Any, arguments: Any, parameters: Any) -> Any:
+        pooled = await_only(connector.is_pooled())
+        return adapted(dialect.dbapi, connector.connect(), prepared=0 if pooled else _PREPARED)
 
     @event.listens_for(engine.sync_engine, "checkout")
     def check(connection: Any, record: Any, proxy: Any) -> None:
@@ -176,6 +178,10 @@ def engine_of(
 def _with_exact_times(connection: Any, record: Any) -> None:
     connection.run_async(exact_times.install)
 
+
+# A run has more statements than SQLAlchemy's 100. A cache that is too small for them is of no use:
+# each is prepared anew, in a round trip, and one that comes after it is closed in another.
+_PREPARED = 400
 
 _LOOK_SECONDS = 10.0
 # A connection that was looked at so lately is taken as it is. Should the server have failed over

@@ -35,6 +35,26 @@ class Ended:
         return json.loads(self.out)
 
 
+def forked(
+    *arguments: str, variables: dict[str, str], directory: Path = ROOT, timeout: float = 60
+) -> Ended:
+    """Runs `refold` to its end in a process that is forked: what it imports is there already."""
+    with tempfile.TemporaryDirectory() as outputs:
+        files = Path(outputs) / "out", Path(outputs) / "err"
+        process = ForkedProcess(
+            refold,
+            arguments,
+            directory=directory,
+            environment=clean_environment(**variables),
+            output=files,
+        )
+        try:
+            status = process.wait(timeout)
+        finally:
+            process.send(signal.SIGKILL)
+        return Ended(status, *(file.read_text() for file in files))
+
+
 @dataclass(frozen=True)
 class DevStack:
     """A running `refold dev`.
@@ -70,22 +90,8 @@ class DevStack:
 
     def refold(self, *arguments: str, timeout: float = 60) -> Ended:
         """Runs `refold` with these arguments to its end, in a process of its own."""
-        with tempfile.TemporaryDirectory() as directory:
-            files = Path(directory) / "out", Path(directory) / "err"
-            process = ForkedProcess(
-                refold,
-                arguments,
-                directory=ROOT,
-                environment=clean_environment(
-                    **self.variables_of(_KINDS.get(arguments[:2], "operator"))
-                ),
-                output=files,
-            )
-            try:
-                status = process.wait(timeout)
-            finally:
-                process.send(signal.SIGKILL)
-            return Ended(status, *(file.read_text() for file in files))
+        variables = self.variables_of(_KINDS.get(arguments[:2], "operator"))
+        return forked(*arguments, variables=variables, timeout=timeout)
 
     def installed(self, *arguments: str, timeout: float = 60) -> Ended:
         """The same, by the command that is installed: it imports everything first."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
 from typing import Any
 
 import pytest
 
-from tests.acceptance.stack import BESIDE, DevStack
+from tests.acceptance.stack import BESIDE, DevStack, forked
 from tests.support.processes import ROOT, clean_environment
 
 DONE, FAILED, USAGE, CANCELLED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -87,7 +86,11 @@ def test_watch_of_a_run_that_has_ended(dev: DevStack, shop_events: int) -> None:
 
 def test_cancelled_run_ends_with_status_3(dev: DevStack, shop_events: int) -> None:
     rebuild = subprocess.Popen(
-        [BESIDE / "refold", "rebuild", "product-sales", "--batch-size", "1", "--json"],
+        # Slowly, and with little work: it is to be there until it is cancelled.
+        [
+            *(BESIDE / "refold", "rebuild", "product-sales", "--json"),
+            *("--batch-size", "1", "--events-per-second", "5"),
+        ],
         cwd=ROOT,
         env=clean_environment(**dev.variables),
         stdout=subprocess.PIPE,
@@ -158,26 +161,19 @@ def test_what_cannot_be_done_is_told(
 
 
 def test_servers_that_are_not_there_are_told_in_one_line() -> None:
+    variables = {
+        "REFOLD_DATABASE_URL": "postgresql://me@127.0.0.1:1/shop",
+        "TEMPORAL_ADDRESS": "127.0.0.1:1",
+    }
     for arguments, variable in (
-        (["status"], "REFOLD_DATABASE_URL"),
-        (["events", "count"], "REFOLD_DATABASE_URL"),
-        (["rebuild", "order-summary"], "TEMPORAL_ADDRESS"),
+        (("status",), "REFOLD_DATABASE_URL"),
+        (("events", "count"), "REFOLD_DATABASE_URL"),
+        (("rebuild", "order-summary"), "TEMPORAL_ADDRESS"),
     ):
-        ended = subprocess.run(
-            [sys.executable, "-m", "refold.cli.main", *arguments],
-            cwd=ROOT,
-            env=clean_environment(
-                REFOLD_DATABASE_URL="postgresql://me@127.0.0.1:1/shop",
-                TEMPORAL_ADDRESS="127.0.0.1:1",
-            ),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert ended.returncode == FAILED
-        assert variable in ended.stderr
-        assert len(ended.stderr.splitlines()) == 1, ended.stderr
+        ended = forked(*arguments, variables=variables)
+        assert ended.status == FAILED
+        assert variable in ended.err
+        assert len(ended.err.splitlines()) == 1, ended.err
 
 
 def test_status_says_that_a_run_awaits_approval(dev: DevStack, shop_events: int) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.acceptance.stack import forked
 from tests.support.processes import ROOT, clean_environment
 
 PAGE = (ROOT / "docs/start.md").read_text()
@@ -17,8 +18,8 @@ async def test_the_fixture_of_a_new_project_builds_its_read_model(tmp_path: Path
     """The page's own test, by the page's own `conftest.py`."""
     conftest, test = re.findall(r"^```py\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     project = tmp_path / "shop"
-    begun = await _run(tmp_path, "refold.cli.main", "init", "shop")
-    assert begun.returncode == 0, begun.stderr
+    begun = await asyncio.to_thread(forked, "init", "shop", variables={}, directory=tmp_path)
+    assert begun.status == 0, begun.err
     (project / "conftest.py").write_text(conftest)
     (project / "tests/test_built.py").write_text(test)
     # The project's own plugins only: those of Refold's tests have settings that it has not.

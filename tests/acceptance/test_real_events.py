@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -79,8 +78,10 @@ async def test_figures_are_those_of_the_shops_books(
     dev: DevStack, all_shop_events: int, reading: AsyncEngine
 ) -> None:
     for name in ("order-summary", "customer-summary"):
-        rebuilt = dev.refold("rebuild", name)
-        assert rebuilt.status == 0, rebuilt.err
+        (status,) = dev.refold("status", name, "--json").json()
+        if status["position"] != all_shop_events:  # else a test before has built it
+            rebuilt = dev.refold("rebuild", name)
+            assert rebuilt.status == 0, rebuilt.err
     totals = await fetch(reading, "SELECT sum(total), sum(returned) FROM order_summary")
     assert totals == (Decimal("2038742.59"), Decimal("231722.66"))
     customers = "SELECT count(*) FROM customer_summary WHERE total_orders >= 1"
@@ -119,28 +120,3 @@ def test_bad_input_fails_at_once(dev: DevStack, inputs: list[str], expected: str
     assert expected in ended.out + ended.err
     described = dev.temporal("workflow", "describe", "-w", workflow_id, "--output", "json").json()
     assert described["workflowExecutionInfo"]["status"].endswith("FAILED")
-
-
-def test_progress_never_goes_back_and_stays_fresh(dev: DevStack, all_shop_events: int) -> None:
-    workflow_id = "watched"
-    request = {"projection": "product-sales", "batch_size": 60, "max_concurrency": 2}
-    assert dev.start("Rebuild", workflow_id, json.dumps(request)).status == 0
-    seen = 0.0
-    events = moves = 0
-    ages = []
-    while True:
-        progress = dev.query(workflow_id, "progress")
-        now = datetime.now(UTC)
-        assert seen <= progress["percent_complete"] <= 100
-        assert events <= progress["events_processed"] <= progress["total_events"]
-        moves += progress["percent_complete"] > seen
-        seen, events = progress["percent_complete"], progress["events_processed"]
-        if progress["status"] not in ("pending", "running"):
-            break
-        assert seen < 100
-        if progress["phase"] == "refolding" and progress["updated_at"]:
-            ages.append((now - datetime.fromisoformat(progress["updated_at"])).total_seconds())
-    assert (progress["status"], seen) == ("completed", 100)
-    print(f"watched: {moves} moves, oldest figures {max(ages):.1f} s")
-    assert moves >= 3
-    assert max(ages) < 6

@@ -15,8 +15,8 @@ from bench.simulation.simulate import Simulated, run
 from tests.replay.short_history import short_history_server
 
 # What an execution may have before it continues as new: it asks each partition at least once.
-_LENGTH = 100
-_FEW = Scale(events=60, segment_events=1, partitions=4, days=400 / 86_400)
+_LENGTH = 50
+_FEW = Scale(events=28, segment_events=1, partitions=2, days=240 / 86_400)
 
 
 def _assert_carried_out(simulated: Simulated, scale: Scale) -> None:

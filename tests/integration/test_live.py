@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -95,16 +95,14 @@ async def test_swaps_and_repairs_and_following_at_the_same_time(
     await assert_oracle(database.engine, projection)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_poison_event_is_named_and_following_goes_on_once_it_is_mended(
     client: Client, database: Database
 ) -> None:
     broken, mended = counters(), counters()
     mended.handlers["Broken"] = lambda row, event: row
-    await write(database.engine, some())
     async with live(client, database) as handle:
         async with working(client, database, registry_of(broken)):
-            await run(client, database, "Rebuild", "counters")
-            await handle.signal("restart")
             await until_status(handle, "live")
             await write(database.engine, [("bad", "Broken", {"key": "k001"}), *some(start_at=50)])
             await until_status(handle, "failed")
@@ -133,13 +131,11 @@ async def told(
     return as_of_now(health, standing)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_an_older_version_is_followed_and_says_that_it_wants_a_rebuild(
     client: Client, database: Database
 ) -> None:
     old, new = counters(), doubled()
-    await write(database.engine, some())
-    async with working(client, database, registry_of(old)):
-        await run(client, database, "Rebuild", "counters")
     async with working(client, database, Registry([old, new])), live(client, database) as handle:
         await until_status(handle, "needs_rebuild")
         await write(database.engine, some(start_at=40))
@@ -164,23 +160,21 @@ async def test_an_older_version_is_followed_and_says_that_it_wants_a_rebuild(
     await assert_oracle(database.engine, old)
 
 
-@pytest.mark.parametrize(
-    ("inputs", "expected"),
-    [
-        ([], "expected one JSON object"),
-        ([{"projection": "nope"}], "expected one of (counters), got 'nope'"),
-        ([{"projection": "counters", "speed": 1}], "speed: not a field of the request"),
-    ],
-)
-async def test_bad_input_fails_at_once(
-    client: Client, database: Database, inputs: list[Any], expected: str
-) -> None:
+BAD_INPUT: list[tuple[list[Any], str]] = [
+    ([], "expected one JSON object"),
+    ([{"projection": "nope"}], "expected one of (counters), got 'nope'"),
+    ([{"projection": "counters", "speed": 1}], "speed: not a field of the request"),
+]
+
+
+async def test_bad_input_fails_at_once(client: Client, database: Database) -> None:
     async with working(client, database, registry_of(counters())):
-        handle = await start(client, database, "Projection", *inputs)
-        with pytest.raises(WorkflowFailureError) as failed:
-            await asyncio.wait_for(handle.result(), 60)
-    assert isinstance(failed.value.cause, ApplicationError)
-    assert expected in failed.value.cause.message
+        for inputs, expected in BAD_INPUT:
+            handle = await start(client, database, "Projection", *inputs)
+            with pytest.raises(WorkflowFailureError) as failed:
+                await asyncio.wait_for(handle.result(), 60)
+            assert isinstance(failed.value.cause, ApplicationError)
+            assert expected in failed.value.cause.message
 
 
 async def test_appends_are_seen_within_moments(client: Client, database: Database) -> None:
@@ -213,14 +207,13 @@ async def _last(database: Database) -> int:
         return int(await connection.scalar(text("SELECT last FROM counters")) or 0)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_the_manager_starts_stops_and_knows_how_it_is(
     client: Client, database: Database
 ) -> None:
     projection = counters()
     manager = ProjectionManager(client, database.url, task_queue=queue(database))
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         assert await manager.get_status("counters") == "stopped"
         with pytest.raises(NotLive, match="refold start counters"):
             await manager.stop("counters")
@@ -328,7 +321,13 @@ async def test_it_is_cancelled_though_the_segment_in_hand_ends_well(
         ends.set()
         return LiveReport(status=LiveStatus.LIVE, at=datetime.now(UTC))
 
-    async with Worker(client, task_queue=queue(database), workflows=WORKFLOWS, activities=[deaf]):
+    async with Worker(
+        client,
+        task_queue=queue(database),
+        workflows=WORKFLOWS,
+        activities=[deaf],
+        max_heartbeat_throttle_interval=timedelta(seconds=0.2),
+    ):
         handle = await start(client, database, "Projection", {"projection": "counters"})
         await asyncio.sleep(0.5)
         await handle.cancel()

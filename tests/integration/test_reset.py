@@ -67,13 +67,12 @@ async def refused(client: Client, handle: WorkflowHandle[Any, Any], run_id: str)
 
 
 @pytest.mark.parametrize("kind", ["Rebuild", *soak("Snapshot", "Backfill", "Rollback")])
+@pytest.mark.usefixtures("counters_built")
 async def test_a_completed_run_that_is_reset_is_refused_wherever_it_is_reset_to(
     client: Client, database: Database, kind: str
 ) -> None:
     projection = counters(batch_size=20)
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         if kind == "Rollback":
             await run(client, database, "Rebuild", "counters")
         handle = await start(client, database, kind, {"projection": "counters"})
@@ -125,13 +124,12 @@ async def test_a_run_that_is_reset_while_it_goes_on_goes_on(
 
 
 @pytest.mark.parametrize("ending", ["cancelled", *soak("rejected", "undone", "refused")])
+@pytest.mark.usefixtures("counters_built")
 async def test_however_a_run_has_ended_a_reset_of_it_is_refused(
     client: Client, database: Database, ending: str
 ) -> None:
     projection = counters(batch_size=20)
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         handle = await _ended(client, database, ending)
         before = await rows_of(database.engine, projection)
         for task in (await tasks(client, handle))[:-1][::4]:
@@ -163,22 +161,23 @@ async def _ended(client: Client, database: Database, ending: str) -> WorkflowHan
     return handle
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_live_projection_that_is_reset_follows_on(
     client: Client, database: Database
 ) -> None:
     projection = counters()
-    await write(database.engine, some())
-    async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
-        async with live(client, database) as handle:
-            await write(database.engine, some(start_at=300))
-            await until_position(database, 400)
-            run_id = await reset(client, handle, (await tasks(client, handle))[0])
-            again: WorkflowHandle[Any, Any] = client.get_workflow_handle(handle.id, run_id=run_id)
-            await write(database.engine, some(start_at=600))
-            await until_position(database, 600)
-            await until_status(again, "live")
-            await again.terminate()
+    async with (
+        working(client, database, registry_of(projection)),
+        live(client, database) as handle,
+    ):
+        await write(database.engine, some(start_at=300))
+        await until_position(database, 400)
+        run_id = await reset(client, handle, (await tasks(client, handle))[0])
+        again: WorkflowHandle[Any, Any] = client.get_workflow_handle(handle.id, run_id=run_id)
+        await write(database.engine, some(start_at=600))
+        await until_position(database, 600)
+        await until_status(again, "live")
+        await again.terminate()
     await assert_oracle(database.engine, projection)
 
 

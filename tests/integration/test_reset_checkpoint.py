@@ -29,7 +29,9 @@ from tests.support.runs import (
 )
 from tests.support.soaking import soak
 
-EVENTS = [*some(), ("s1", "Removed", {"key": "k001"}), *some(20, each=3, start_at=700)]
+# After the 200 of which `counters` was built.
+LATER = [("s1", "Removed", {"key": "k001"}), *some(20, each=3, start_at=700)]
+INCREMENTAL = {"criteria": "incremental_update"}
 
 
 def by_function(**policy: int) -> Projection:
@@ -47,31 +49,33 @@ def by_function(**policy: int) -> Projection:
 
 @pytest.mark.parametrize("position", [137, *soak(0, 1, 201, 261)])
 @pytest.mark.parametrize("make", [counters, *soak(by_function)])
+@pytest.mark.usefixtures("counters_built")
 async def test_readers_get_the_read_model_as_of_a_position(
     client: Client, database: Database, make: Any, position: int
 ) -> None:
     projection = make(batch_size=7)
-    await write(database.engine, EVENTS)
+    await write(database.engine, LATER)
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
+        if position > 200:
+            await run(client, database, "Backfill", "counters", **INCREMENTAL)
         result = await run(client, database, "Rebuild", "counters", as_of=position)
         assert (result.status, result.position) == ("completed", position)
         assert result.events_processed == position
         assert await checkpoint(database.engine, projection) == position
         await assert_oracle(database.engine, projection)
         # From there on, event by event.
-        result = await run(client, database, "Backfill", "counters", criteria="incremental_update")
+        result = await run(client, database, "Backfill", "counters", **INCREMENTAL)
         assert (result.events_processed, result.position) == (261 - position, 261)
         await assert_oracle(database.engine, projection)
     assert await leftovers(database.engine) == []
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_live_projection_follows_on_from_there(client: Client, database: Database) -> None:
     projection = counters(batch_size=5)
-    await write(database.engine, EVENTS)
+    await write(database.engine, LATER)
     asked = ProjectionManager(client, database.url, task_queue=queue(database))
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         live = await start(
             client,
             database,
@@ -94,13 +98,14 @@ async def test_live_projection_follows_on_from_there(client: Client, database: D
     assert await leftovers(database.engine) == []
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_reset_is_compared_approved_and_taken_back_like_any_rebuild(
     client: Client, database: Database
 ) -> None:
     projection = counters(batch_size=7)
-    await write(database.engine, EVENTS)
+    await write(database.engine, LATER)
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
+        await run(client, database, "Backfill", "counters", **INCREMENTAL)
         request = {"projection": "counters", "as_of": 180, "approval": "manual"}
         handle = await start(client, database, "Rebuild", request)
 
@@ -125,13 +130,12 @@ async def test_reset_is_compared_approved_and_taken_back_like_any_rebuild(
     assert await leftovers(database.engine) == []
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_poison_event_can_be_stepped_back_before(
     client: Client, database: Database
 ) -> None:
     projection = counters()
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         await write(database.engine, [("bad", "Broken", {"key": "k003"})])
         # The head cannot be reached, a position before it can; by a backfill aside, too.
         result = await run(client, database, "Backfill", "counters", is_atomic=True, as_of=150)
@@ -153,11 +157,10 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_position_that_cannot_be_is_refused(client: Client, database: Database) -> None:
     projection = counters()
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         await write(database.engine, some(5))  # a checkpoint is not set ahead
         before = await rows_of(database.engine, projection)
         for kind, fields, expected in IMPOSSIBLE:

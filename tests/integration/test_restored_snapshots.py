@@ -18,13 +18,12 @@ from tests.support.soaking import soak
 from tests.support.versions import doubled, reshaped
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_restored_rows_have_every_event_since_and_the_snapshot_stays(
     client: Client, database: Database
 ) -> None:
     projection = counters(batch_size=10)
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         made = await run(client, database, "Snapshot", "counters", requested_by="a test")
         assert (made.status, made.is_snapshot) == ("completed", True)
         assert (made.generation, made.position, made.events_processed) == (2, 200, 0)
@@ -52,14 +51,13 @@ async def test_restored_rows_have_every_event_since_and_the_snapshot_stays(
     "how",
     ["poison", *soak("cancel", "terminate")],
 )
+@pytest.mark.usefixtures("counters_built")
 async def test_restore_that_comes_to_nothing_leaves_everything_as_it_was(
     client: Client, database: Database, how: str
 ) -> None:
     # Slow, where it is stopped on the way.
     projection = counters(batch_size=40 if how == "poison" else 1)
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         await run(client, database, "Snapshot", "counters")
         before = await rows_of(database.engine, projection)
         await write(database.engine, some(100, start_at=9))
@@ -96,13 +94,11 @@ async def test_restore_that_comes_to_nothing_leaves_everything_as_it_was(
     assert await leftovers(database.engine) == []
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_snapshot_of_an_older_version_is_restored_by_its_own_handlers(
     client: Client, database: Database
 ) -> None:
     old, new = counters(batch_size=10), reshaped()
-    await write(database.engine, some())
-    async with working(client, database, registry_of(old)):
-        await run(client, database, "Rebuild", "counters")
     async with working(client, database, Registry([old, new])):
         await run(client, database, "Snapshot", "counters")
         await run(client, database, "Rebuild", "counters")
@@ -118,13 +114,12 @@ async def test_snapshot_of_an_older_version_is_restored_by_its_own_handlers(
     assert await leftovers(database.engine) == []
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_what_has_no_handlers_is_neither_copied_nor_restored(
     client: Client, database: Database
 ) -> None:
     old, new = counters(), doubled()
-    await write(database.engine, some())
     async with working(client, database, registry_of(old)):
-        await run(client, database, "Rebuild", "counters")
         await run(client, database, "Snapshot", "counters")
     async with working(client, database, registry_of(new)):
         said = await failure(await start(client, database, "Snapshot", {"projection": "counters"}))

@@ -38,13 +38,11 @@ async def refusal(client: Client, database: Database, request: dict[str, Any]) -
     return failed.value.cause.message
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_rollback_brings_the_old_rows_back_with_the_events_since(
     client: Client, database: Database
 ) -> None:
     old, new = counters(batch_size=10), doubled()
-    await write(database.engine, some())
-    async with working(client, database, registry_of(old)):
-        await run(client, database, "Rebuild", "counters")
     async with working(client, database, Registry([old, new])):
         rebuilt = await run(client, database, "Rebuild", "counters")
         await assert_oracle(database.engine, new)
@@ -69,20 +67,12 @@ async def test_rollback_brings_the_old_rows_back_with_the_events_since(
     assert await leftovers(database.engine) == []
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_schema_change_is_carried_out_and_taken_back(
     client: Client, database: Database
 ) -> None:
     old, new = counters(batch_size=10), reshaped()
-    await write(database.engine, some())
-    async with working(client, database, Registry([old, new])):
-        await run(client, database, "Rebuild", "counters")
-        await assert_oracle(database.engine, new)
-        async with database.engine.begin() as connection:
-            await connection.execute(text("DELETE FROM refold.generations"))
-            await connection.execute(text("DROP TABLE counters"))
-    async with working(client, database, registry_of(old)):
-        await run(client, database, "Rebuild", "counters")
-        before = await columns(database)
+    before = await columns(database)
     async with working(client, database, Registry([old, new])):
         handle = await start(client, database, "Rebuild", {"projection": "counters"})
         await handle.result()
@@ -99,14 +89,12 @@ async def test_schema_change_is_carried_out_and_taken_back(
         await assert_oracle(database.engine, old)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_rollback_without_the_handlers_is_refused_unless_stale_is_allowed(
     client: Client, database: Database
 ) -> None:
     old, new = counters(), doubled()
-    await write(database.engine, some())
-    async with working(client, database, registry_of(old)):
-        await run(client, database, "Rebuild", "counters")
-        before = await rows_of(database.engine, old)
+    before = await rows_of(database.engine, old)
     async with working(client, database, registry_of(new)):
         result = await run(client, database, "Rebuild", "counters")
         assert result.note is not None
@@ -152,21 +140,21 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_rollback_that_cannot_be_is_refused(client: Client, database: Database) -> None:
     async with working(client, database, registry_of(counters())):
-        await run(client, database, "Rebuild", "counters")
         for request, expected in REFUSED:
             assert expected in await refusal(client, database, request)
             assert await leftovers(database.engine) == []
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_retention_keeps_as_many_generations_as_the_projection_wants(
     client: Client, database: Database
 ) -> None:
     projection = counters(retained_generations=2)
-    await write(database.engine, some(5))
     async with working(client, database, registry_of(projection)):
-        for _ in range(4):
+        for _ in range(3):
             await run(client, database, "Rebuild", "counters")
         back = await run(client, database, "Rollback", "counters", to_generation=2)
         assert back.generation == 2
@@ -177,8 +165,8 @@ async def test_retention_keeps_as_many_generations_as_the_projection_wants(
             text("SELECT generation, status, rows FROM refold.generations ORDER BY 1")
         )
         assert [tuple(row) for row in kept] == [
-            (1, "discarded", 5),
-            (2, "active", 5),
-            (3, "retained", 5),
-            (4, "retained", 5),
+            (1, "discarded", 40),
+            (2, "active", 40),
+            (3, "retained", 40),
+            (4, "retained", 40),
         ]

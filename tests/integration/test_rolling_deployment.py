@@ -72,12 +72,11 @@ async def until_left(handle: WorkflowHandle[Any, Any]) -> str:
     return said[0]
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_runs_and_a_live_projection_go_on_beside_a_worker_that_lacks_it(
     client: Client, database: Database
 ) -> None:
-    await write(database.engine, some())
     async with working(client, database, registry_of(PROJECTION)):
-        await run(client, database, "Rebuild", "counters")
         async with (
             beside(client, database, LACKING),
             live(client, database) as following,
@@ -105,11 +104,10 @@ async def test_a_name_that_there_never_was_fails_at_once(
 
 
 @pytest.mark.parametrize("kind", ["Rebuild", *soak("Backfill", "Rollback", "Snapshot")])
+@pytest.mark.usefixtures("counters_built")
 async def test_a_step_that_no_worker_takes_fails_in_the_end(
     client: Client, database: Database, kind: str
 ) -> None:
-    async with working(client, database, registry_of(PROJECTION)):
-        await run(client, database, "Rebuild", "counters")
     async with beside(client, database, LACKING, deployment_seconds=1):
         handle = await start(client, database, kind, {"projection": "counters"})
         said = await until_left(handle)
@@ -121,12 +119,10 @@ async def test_a_step_that_no_worker_takes_fails_in_the_end(
     assert await leftovers(database.engine) == []
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_live_projection_is_failed_then_and_goes_on_with_a_worker_that_has_it(
     client: Client, database: Database
 ) -> None:
-    await write(database.engine, some())
-    async with working(client, database, registry_of(PROJECTION)):
-        await run(client, database, "Rebuild", "counters")
     async with live(client, database) as following:
         async with beside(client, database, LACKING, deployment_seconds=1):
             await until_status(following, "failed")
@@ -165,13 +161,11 @@ VERSIONS: dict[str, tuple[Projection, Projection, Projection, int]] = {
 
 
 @pytest.mark.parametrize("kind", ["Rebuild", *soak("Backfill", "Rollback", "Snapshot")])
+@pytest.mark.usefixtures("counters_built")
 async def test_a_version_that_another_worker_has_is_left_to_it(
     client: Client, database: Database, kind: str
 ) -> None:
     built, first, second, version = VERSIONS[kind]
-    await write(database.engine, some())
-    async with working(client, database, registry_of(OLD)):
-        await run(client, database, "Rebuild", "counters")
     if built is NEW:
         async with beside(client, database, registry_of(NEW)):
             await run(client, database, "Rebuild", "counters")

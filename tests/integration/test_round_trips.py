@@ -1,16 +1,20 @@
-"""What a batch that follows costs: no more statements than it takes to write it."""
+"""What work costs in statements: a batch that follows, a command, a whole run."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import asyncpg
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Column, Integer, MetaData, Table, event, text
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.schema import CreateTable
 from temporalio.client import Client
 
 from refold.engine.folding.follower import take
 from refold.requests.poison_policy import Poison
-from refold.runtime.database import raw
+from refold.runtime.database import raw, server_error
+from refold.runtime.driver import carry_out
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.runs import assert_oracle, run, working, write
@@ -61,3 +65,48 @@ async def test_keys_that_the_table_takes_for_one(client: Client, database: Datab
         assert await follower.commit_batch(connection, 4) == (3, 0)
         found = await connection.exec_driver_sql("SELECT trim(key) FROM counters ORDER BY key")
         assert list(found.scalars()) == ["a", "b", "c"]
+
+
+async def test_a_command_is_not_prepared_and_has_nothing_prepared_anew(database: Database) -> None:
+    made = CreateTable(Table("made", MetaData(), Column("n", Integer)))
+    async with database.engine.connect() as connection:
+        for number in range(2):
+            assert await connection.scalar(text("SELECT 1")) == 1
+            async with connection.begin_nested() as savepoint:
+                await carry_out(connection, made)
+                assert await connection.scalar(text("SELECT count(*) FROM made")) == 0, number
+                await savepoint.rollback()
+        listed = await (await raw(connection)).fetch("SELECT statement FROM pg_prepared_statements")
+    prepared = [record["statement"] for record in listed]
+    assert prepared.count("SELECT 1") == 1
+    assert not [one for one in prepared if one.startswith(("CREATE", "SAVEPOINT", "ROLLBACK"))]
+
+
+async def test_a_command_that_is_refused(database: Database) -> None:
+    async with database.engine.connect() as connection:
+        with pytest.raises(ProgrammingError) as refused:
+            async with connection.begin_nested():
+                await connection.execute(text("ALTER TABLE no_such ADD COLUMN n int"))
+        assert isinstance(server_error(refused.value), asyncpg.UndefinedTableError)
+        assert await connection.scalar(text("SELECT 1")) == 1  # in the transaction around it
+
+
+async def test_the_next_run_finds_its_statements_prepared(
+    client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    projection = counters()
+    await write(database.engine, [("s", "Added", {"key": f"k{n}", "n": 1}) for n in range(9)])
+    prepared: list[str] = []
+    prepare = asyncpg.Connection.prepare
+
+    async def noted(self: Any, query: str, **how: Any) -> Any:
+        prepared.append(query)
+        return await prepare(self, query, **how)
+
+    async with working(client, database, registry_of(projection)):
+        await run(client, database, "Rebuild", projection.name)
+        await run(client, database, "Rebuild", projection.name)
+        monkeypatch.setattr(asyncpg.Connection, "prepare", noted)
+        await run(client, database, "Rebuild", projection.name)
+    # Those that name the new generation's table, and what no connection at hand has seen yet.
+    assert len(prepared) <= 80, prepared

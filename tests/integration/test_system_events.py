@@ -100,12 +100,11 @@ async def test_a_run_that_is_cancelled_records_the_reason(
     assert (failed.data["error_type"], failed.data["code"]) == ("Cancelled", "RF510")
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_snapshots_and_checkpoints_that_are_restored_are_recorded(
     client: Client, database: Database
 ) -> None:
-    await write(database.engine, some())
     async with working(client, database, registry_of(counters())):
-        await run(client, database, "Rebuild", "counters")
         await run(client, database, "Snapshot", "counters", correlation_id="c-4")
         await write(database.engine, some(start_at=300))
         await run(client, database, "Rollback", "counters", to_generation=2, correlation_id="c-5")
@@ -133,23 +132,24 @@ async def test_who_asks_for_what_is_refused_hears_of_it(client: Client, database
     assert refused[0].correlation_id == "c-3"
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_live_projection_records_its_life(client: Client, database: Database) -> None:
-    await write(database.engine, some())
-    async with working(client, database, registry_of(counters())):
-        await run(client, database, "Rebuild", "counters")
-        async with live(client, database) as handle:
-            await until_status(handle, "live")
-            await write(database.engine, some(start_at=300))
-            await until_position(database, 400)
-            saved = await until_recorded(database, "ProjectionCheckpointSaved")
-            assert saved.data == {"position": 400}
-            await handle.signal("stop")
-            await until_recorded(database, "ProjectionStopped")
-            await handle.signal("start")
-            await until_recorded(database, "ProjectionStarted", 2)
-            await write(database.engine, [("bad", "Broken", {"key": "k001"})])
-            failed = await until_recorded(database, "ProjectionFailed")
-            known = await handle.query("system_events")
+    async with (
+        working(client, database, registry_of(counters())),
+        live(client, database) as handle,
+    ):
+        await until_status(handle, "live")
+        await write(database.engine, some(start_at=300))
+        await until_position(database, 400)
+        saved = await until_recorded(database, "ProjectionCheckpointSaved")
+        assert saved.data == {"position": 400}
+        await handle.signal("stop")
+        await until_recorded(database, "ProjectionStopped")
+        await handle.signal("start")
+        await until_recorded(database, "ProjectionStarted", 2)
+        await write(database.engine, [("bad", "Broken", {"key": "k001"})])
+        failed = await until_recorded(database, "ProjectionFailed")
+        known = await handle.query("system_events")
     assert await recorded_types(database) == [
         "ProjectionBackfillStarted",
         "ProjectionBackfillCompleted",

@@ -18,7 +18,7 @@ from refold.source.port.elsewhere import events_engine
 from refold.stack.postgres import EmbeddedPostgres
 from refold.store.migrate import migrate
 
-_TEMPLATE = "refold_template"
+TEMPLATE = "refold_template"
 _numbers = itertools.count(1)
 
 
@@ -43,8 +43,8 @@ class Database:
 
 
 async def make_template(server: EmbeddedPostgres) -> None:
-    await _execute(server, f"CREATE DATABASE {_TEMPLATE}")
-    engine = make_engine(_settings(_url(server, _TEMPLATE)))
+    await _execute(server, f"CREATE DATABASE {TEMPLATE}")
+    engine = make_engine(_settings(_url(server, TEMPLATE)))
     await migrate(engine)
     _Compiled.dialect = engine.sync_engine.dialect
     await engine.dispose()
@@ -71,14 +71,20 @@ class _Compiled:
         return engine
 
 
-async def make_database(server: EmbeddedPostgres) -> Database:
+async def make_database(server: EmbeddedPostgres, template: str = TEMPLATE) -> Database:
     name = f"test_{next(_numbers)}"
     # Copied as files, not by way of the log: a third less work, with the small template and no
     # fsync.
-    await _execute(server, f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY file_copy")
+    await _execute(server, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     settings = _settings(_url(server, name))
     engine = _Compiled.share(make_engine(settings, activities=10))
     return Database(_url(server, name), engine, settings)
+
+
+async def become_template(server: EmbeddedPostgres, made: Database, template: str) -> None:
+    """Gives a database a name under which others are copied from it."""
+    await made.engine.dispose()
+    await _execute(server, f"ALTER DATABASE {made.url.rsplit('/', 1)[1]} RENAME TO {template}")
 
 
 async def drop_database(server: EmbeddedPostgres, database: Database) -> None:

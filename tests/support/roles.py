@@ -127,6 +127,19 @@ ALL_RIGHTS = """
 """What roles may do, as PostgreSQL's catalogue has it."""
 
 
+_INHERITED = """
+    DO $$
+    DECLARE before text := (SELECT pg_get_userbyid(relowner) FROM pg_class
+                            WHERE oid = to_regclass('public.counters'));
+    BEGIN
+        IF before LIKE 'test%worker' AND before <> '{worker}' THEN
+            EXECUTE format('REASSIGN OWNED BY %I TO {worker}', before);
+        END IF;
+    END $$
+"""
+"""Of a database that was copied, the workers have what those of the other one had made."""
+
+
 async def engine_of_workers(database: Database) -> AsyncEngine:
     """What a test's workers connect by: the database's own engine.
 
@@ -138,7 +151,7 @@ async def engine_of_workers(database: Database) -> AsyncEngine:
     roles = await give_roles(database, Scope(mirrors=True))
     # Where events are that are not Refold's own; its own tables are in another schema.
     read = f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {roles.worker}"
-    await as_superuser(database, read)
+    await as_superuser(database, read, _INHERITED.format(worker=roles.worker))
     url = url_as(database, roles.worker)
     settings = database.settings.model_copy(update={"database_url": url})
     return make_engine(settings, activities=10)

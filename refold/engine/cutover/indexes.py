@@ -15,6 +15,7 @@ from refold.projection.dead_letters import Letter, letter_key
 from refold.projection.declaration import Projection
 from refold.projection.key import Key, loaded_key
 from refold.runtime.database import raw
+from refold.runtime.driver import carry_out
 from refold.store import dead_letters, generations
 from refold.store.generations import Generation
 from refold.store.swap.attached import built_as
@@ -73,7 +74,7 @@ class Indexing:
         """Adds one of them; why not, if a row stands in its way."""
         try:
             async with self._connection.begin_nested():
-                await self._connection.execute(statement)
+                await carry_out(self._connection, statement)
         except DBAPIError as error:
             refused = refused_row(error)
             if refused is None:
@@ -91,7 +92,7 @@ class Indexing:
         await read_models.create_shadow(connection, projection, schema)
         tried = RowStore(physical(projection, schema))
         for statement in (await read_models.declared(connection, projection, schema))[: number + 1]:
-            await connection.execute(statement)
+            await carry_out(connection, statement)
         named = {"name": tried.name, "constraint": why.constraint}
         if await connection.scalar(_SELF, named):
             raise RowRejected(f"{why.reason(projection)}: check the handlers against it")

@@ -18,6 +18,7 @@ from sqlalchemy.schema import CreateTable
 
 from refold.projection.declaration import Projection
 from refold.projection.keys.stored import StoredPart
+from refold.runtime.driver import carry_out
 from refold.store.schema import SCHEMA
 
 _PLAIN = re.compile(r"[A-Za-z0-9-]{1,40}")
@@ -104,7 +105,7 @@ async def may_create(connection: AsyncConnection) -> bool:
 async def create(connection: AsyncConnection, side: SideTable) -> None:
     """Makes both tables, empty."""
     for table in (side.keys, side.slices):
-        await connection.execute(CreateTable(table, if_not_exists=True))
+        await carry_out(connection, CreateTable(table, if_not_exists=True))
 
 
 async def drop(connection: AsyncConnection, names: tuple[str, ...]) -> None:

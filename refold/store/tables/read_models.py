@@ -22,6 +22,7 @@ from refold.projection.columns.declared import written_columns
 from refold.projection.declaration import Projection
 from refold.projection.schemas import declared_schema
 from refold.runtime.database import DIALECT
+from refold.runtime.driver import carry_out
 from refold.store import generations
 from refold.store.tables.foreign_keys import foreign_keys
 
@@ -137,7 +138,7 @@ async def create_shadow(connection: AsyncConnection, projection: Projection, sch
     table = Table(projection.table.name, MetaData(), *columns, schema=schema)
     for check in [c for c in table.constraints if isinstance(c, CheckConstraint)]:
         table.constraints.remove(check)  # of a column's type
-    await connection.execute(CreateTable(table))
+    await carry_out(connection, CreateTable(table))
     # Without a key, a publication of all tables would refuse to let rows be replaced in it.
     await connection.exec_driver_sql(_identity(schema, projection.table.name, "FULL"))
 
@@ -211,7 +212,7 @@ async def add_indexes(
 ) -> None:
     """Adds the keys, checks and indexes that the projection's table declares; see `declared`."""
     for statement in await declared(connection, projection, schema, refers=refers):
-        await connection.execute(statement)
+        await carry_out(connection, statement)
 
 
 def _constraints(table: Table) -> list[Constraint]:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.errors import InvalidProjection
 from refold.projection.declaration import Projection
 from refold.runtime.database import server_error
+from refold.runtime.driver import carry_out
 from refold.runtime.judgement import Judgement, judge
 from refold.store.tables import read_models
 
@@ -42,7 +43,7 @@ async def require_possible(connection: AsyncConnection, projection: Projection) 
         await read_models.create_shadow(connection, projection, schema)
         for statement in await read_models.declared(connection, projection, schema):
             part = _named(statement)
-            await connection.execute(statement)
+            await carry_out(connection, statement)
     except DBAPIError as error:
         refused = server_error(error)
         # What it names is not there, has another type or is not allowed, or a trigger refuses.
