@@ -153,6 +153,13 @@ def stored(
     return Stored(database, store_servers)
 
 
+# A workflow is deleted once the server has noted that its end is done with: every ten seconds.
+_SOON_DELETED = (
+    'history.transferProcessorUpdateAckInterval="1s"',
+    'history.visibilityProcessorUpdateAckInterval="1s"',
+)
+
+
 @pytest.fixture(scope="session")
 async def temporal() -> AsyncIterator[WorkflowEnvironment]:
     """A Temporal server for the session."""
@@ -161,7 +168,9 @@ async def temporal() -> AsyncIterator[WorkflowEnvironment]:
         data_converter=pydantic_data_converter,
         dev_server_log_level="error",
         dev_server_extra_args=[
-            part for setting in SETTINGS for part in ("--dynamic-config-value", setting)
+            part
+            for setting in (*SETTINGS, *_SOON_DELETED)
+            for part in ("--dynamic-config-value", setting)
         ],
     ) as environment:
         yield environment

@@ -65,14 +65,13 @@ HANGS = {
 }
 
 
+@pytest.mark.usefixtures("counters_built")
 @pytest.mark.parametrize("what", ["a view", *soak("another table in its schema")])
 async def test_a_dead_run_that_cannot_be_dropped_is_in_nobodys_way(
     client: Client, database: Database, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hung, gone, told = HANGS[what]
-    await write(database.engine, some())
     async with working(client, database, registry_of(PROJECTION)):
-        await run(client, database, "Rebuild", "counters")
         await awaiting(client, database)
         await execute(database, hung)
         caretaker = Caretaker(database.engine, [])
@@ -96,12 +95,11 @@ async def test_a_dead_run_that_cannot_be_dropped_is_in_nobodys_way(
     await assert_oracle(database.engine, PROJECTION)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_run_that_is_cancelled_does_not_wait_for_what_hangs_on_its_table(
     client: Client, database: Database
 ) -> None:
-    await write(database.engine, some())
     async with working(client, database, registry_of(PROJECTION)):
-        await run(client, database, "Rebuild", "counters")
         handle = await start(
             client, database, "Rebuild", {"projection": "counters", "approval": "manual"}
         )
@@ -150,12 +148,11 @@ async def test_what_is_in_the_way_is_said_once_until_it_changes(
     ]
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_without_temporal_each_chore_says_so_once_and_the_others_go_on(
     client: Client, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await write(database.engine, some())
     async with working(client, database, registry_of(PROJECTION)):
-        await run(client, database, "Rebuild", "counters")
         run_id = await awaiting(client, database)
     # The worker is gone, so nothing more is recorded of the run.
     stopped = ProjectionStopped(projection="counters")

@@ -156,13 +156,12 @@ async def test_a_run_that_is_cancelled_while_it_plans_is_undone_too(
     assert ("retained" in dict(await generations_of(database)).values()) is False
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_without_rollback_nothing_is_kept_and_rollbacks_are_refused(
     client: Client, database: Database
 ) -> None:
     projection = counters(enable_rollback=False)
-    await write(database.engine, some())
     async with working(client, database, registry_of(counters(retained_generations=3))):
-        await run(client, database, "Rebuild", "counters")
         await run(client, database, "Rebuild", "counters")
     async with working(client, database, registry_of(projection)):
         for kind, fields, expected in (

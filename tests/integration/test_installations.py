@@ -25,9 +25,8 @@ from refold.worker.executions import TemporalExecutions
 from tests.conftest import _beside_python
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
-from tests.support.events import some
 from tests.support.live import until_status
-from tests.support.runs import assert_oracle, leftovers, run, start, until, working, write
+from tests.support.runs import assert_oracle, leftovers, run, start, until, working
 from tests.support.soaking import soak
 
 PROJECTION = counters()
@@ -96,14 +95,13 @@ async def refused(handle: WorkflowHandle[Any, Any]) -> ApplicationError:
 
 
 @pytest.mark.parametrize("elsewhere", [same_server, *soak(another_server)])
+@pytest.mark.usefixtures("counters_built")
 async def test_neither_ends_the_others_runs(
     client: Client, database: Database, elsewhere: Any
 ) -> None:
     """Also paused ones, and whatever the second one's workers look at, for minutes."""
-    await write(database.engine, some())
     registry = registry_of(PROJECTION)
     async with elsewhere(client) as other, working(client, database, registry):
-        await run(client, database, "Rebuild", "counters")
         handle = await start(
             client, database, "Rebuild", {"projection": "counters", "approval": "manual"}
         )
@@ -134,14 +132,13 @@ async def test_neither_ends_the_others_runs(
     assert await leftovers(database.engine) == []
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_what_an_operator_releases_is_ended_by_whoever_comes_next(
     client: Client, database: Database
 ) -> None:
-    await write(database.engine, some())
     registry = registry_of(PROJECTION)
     other = await another_namespace(client)
     async with working(other, database, registry):
-        await run(other, database, "Rebuild", "counters")
         handle = await start(
             other, database, "Rebuild", {"projection": "counters", "approval": "manual"}
         )
@@ -169,13 +166,12 @@ async def test_what_an_operator_releases_is_ended_by_whoever_comes_next(
     await handle.terminate()
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_run_that_temporal_ended_is_ended_by_its_own(
     client: Client, database: Database
 ) -> None:
-    await write(database.engine, some())
     other = await another_namespace(client)
     async with working(client, database, registry_of(PROJECTION)):
-        await run(client, database, "Rebuild", "counters")
         handle = await start(
             client, database, "Rebuild", {"projection": "counters", "approval": "manual"}
         )

@@ -12,8 +12,7 @@ from temporalio.client import Client
 from refold.store.generations import own_schema
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
-from tests.support.events import some
-from tests.support.runs import assert_oracle, leftovers, run, start, until, working, write
+from tests.support.runs import assert_oracle, leftovers, run, start, until, working
 from tests.support.soaking import soak
 
 SHADOW = f"{own_schema('counters', 2)}.counters"
@@ -34,13 +33,12 @@ HANGING = [
 
 @pytest.mark.parametrize(("made", "taken_away"), [HANGING[0], *soak(*HANGING[1:])])
 @pytest.mark.parametrize("signal", ["reject", *soak("cancel")])
+@pytest.mark.usefixtures("counters_built")
 async def test_a_run_whose_table_somebody_looks_at_ends_and_keeps_nobody_from_the_next(
     client: Client, database: Database, signal: str, made: str, taken_away: str
 ) -> None:
     projection = counters()
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         handle = await start(
             client, database, "Rebuild", {"projection": "counters", "approval": "manual"}
         )

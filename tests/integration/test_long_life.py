@@ -18,6 +18,7 @@ from tests.support.databases import Database
 from tests.support.events import some
 from tests.support.live import live, recorded, until_position, until_status
 from tests.support.runs import run, until, working, write
+from tests.support.soaking import soak
 
 MOST_EVENTS = 4096
 WAVE = 250
@@ -83,7 +84,8 @@ async def test_a_thousand_wake_ups(client: Client, database: Database) -> None:
     assert max(lengths) <= MOST_EVENTS
 
 
-async def test_half_an_hour_of_idling(database: Database) -> None:
+@pytest.mark.parametrize("minutes", [10, *soak(30)])
+async def test_idling(database: Database, minutes: int) -> None:
     # Without a generation to follow it looks for one every ten seconds; the clock is turned on.
     async with (
         await WorkflowEnvironment.start_time_skipping(
@@ -94,12 +96,13 @@ async def test_half_an_hour_of_idling(database: Database) -> None:
         live(environment.client, database) as handle,
     ):
         began = await environment.get_current_time()
-        await environment.sleep(30 * 60)
-        assert (await environment.get_current_time() - began).total_seconds() >= 30 * 60
+        await environment.sleep(minutes * 60)
+        passed = await environment.get_current_time() - began
+        assert passed.total_seconds() >= minutes * 60
         described = await handle.describe()
         assert described.status == WorkflowExecutionStatus.RUNNING
         looks = await _looks(handle)
-        assert looks >= 100, "it has been looking all the time"
+        assert looks >= 100 * minutes / 30, "it has been looking all the time"
         assert described.history_length <= MOST_EVENTS
 
 

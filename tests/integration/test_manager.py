@@ -35,8 +35,7 @@ MANUAL = BackfillRequest(projection="counters", approval=Approval.MANUAL)
 
 @asynccontextmanager
 async def managed(client: Client, database: Database) -> AsyncIterator[ProjectionManager]:
-    """A manager, with a worker that has a read model of 200 events to build."""
-    await write(database.engine, some())
+    """A manager, with a worker that has a read model of 200 events."""
     manager = ProjectionManager(client, database.url, task_queue=queue(database))
     async with (
         ended_after(client, *IDS),
@@ -54,14 +53,15 @@ async def until_awaited(manager: ProjectionManager) -> None:
     await until(awaited)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_runs_of_each_kind_to_their_ends(client: Client, database: Database) -> None:
     async with managed(client, database) as manager:
-        result = await manager.rebuild("counters")
-        assert (result.status, result.generation, result.position) == ("completed", 1, 200)
         await write(database.engine, some(start_at=300))
         result = await manager.backfill("counters")
         assert (result.status, result.generation, result.position) == ("completed", 1, 400)
-        await manager.rebuild("counters", BackfillRequest(projection="counters", batch_size=7))
+        wanted = BackfillRequest(projection="counters", batch_size=70)
+        result = await manager.rebuild("counters", wanted)
+        assert (result.status, result.generation, result.position) == ("completed", 2, 400)
         result = await manager.rollback_projection("counters", to_version=1)
         assert (result.status, result.generation) == ("rolled_back", 1)
         back = RollbackRequest(projection="counters", to_generation=2)
@@ -73,12 +73,14 @@ async def test_runs_of_each_kind_to_their_ends(client: Client, database: Databas
 async def test_a_plan_says_what_would_be_done_and_does_nothing(
     client: Client, database: Database
 ) -> None:
+    await write(database.engine, some())
     async with managed(client, database) as manager:
         plan = await manager.plan("Rebuild", "counters")
         assert (plan.total_events, plan.generation, plan.partitions) == (200, 1, 2)
         assert await manager.get_all_projections() == []
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_progress_comes_until_the_end_whenever_one_begins_to_watch(
     client: Client, database: Database
 ) -> None:
@@ -110,14 +112,12 @@ async def _all(manager: ProjectionManager) -> list[Progress]:
     return [progress async for progress in manager.get_backfill_progress("counters")]
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_table_is_looked_at_then_approved_or_rejected(
     client: Client, database: Database
 ) -> None:
     async with managed(client, database) as manager:
-        await manager.rebuild("counters")
         before = await rows_of(database.engine, counters())
-        with pytest.raises(NotAwaited, match="is completed"):
-            await manager.approve("counters")
         run = await manager.start_rebuild("counters", MANUAL)
         await until_awaited(manager)
         diff = await manager.get_diff("counters")
@@ -126,9 +126,12 @@ async def test_a_table_is_looked_at_then_approved_or_rejected(
         await manager.reject("counters", "not this one")
         result = await manager.result(run)
         assert (result.status, result.reason) == ("cancelled", "rejected: not this one")
+        with pytest.raises(NotAwaited, match="is cancelled"):
+            await manager.approve("counters")
         assert await rows_of(database.engine, counters()) == before
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_run_is_cancelled_with_a_reason(client: Client, database: Database) -> None:
     async with managed(client, database) as manager:
         wanted = MANUAL.model_copy(update={"is_atomic": True})
@@ -156,11 +159,11 @@ async def test_a_rollback_without_anything_to_go_back_to_fails(
             await manager.result(run)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_snapshots_and_resets_are_started_and_waited_for_apart(
     client: Client, database: Database
 ) -> None:
     async with managed(client, database) as manager:
-        await manager.rebuild("counters")
         copied = await manager.result(await manager.start_snapshot("counters"))
         assert (copied.status, copied.generation, copied.position) == ("completed", 2, 200)
         await write(database.engine, some(start_at=300))

@@ -46,7 +46,6 @@ async def show(client: Client, database: Database, registry: Registry) -> None:
 
 @asynccontextmanager
 async def managed(client: Client, database: Database) -> AsyncIterator[ProjectionManager]:
-    await write(database.engine, some())
     registry = registry_of(counters(batch_size=20))
     await show(client, database, registry)
     async with (
@@ -188,18 +187,18 @@ async def test_arguments_that_contradict_one_another_are_refused(
         assert (await manager.get_all_projections())[0].generation is None
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_request_may_be_a_dict_or_keyword_arguments(
     client: Client, database: Database
 ) -> None:
     async with managed(client, database) as manager:
-        await manager.rebuild("counters", {"batch_size": 50, "requested_by": "ann"})
         result = await manager.backfill(
             "counters", criteria="from_date", from_date=date(2026, 1, 1), batch_size=70
         )
         assert result.note == "from_date 2026-01-01 is midnight UTC"
         plan = await manager.plan("Backfill", "counters", last_n=10, criteria="last_n_events")
         assert plan.selected_events == 10
-        await manager.rebuild("counters")
+        await manager.rebuild("counters", {"batch_size": 50, "requested_by": "ann"})
         back = await manager.rollback_projection("counters", to_generation=1, requested_by="ann")
         assert back.generation == 1
         run = await manager.start_rebuild("counters", approval="manual")
@@ -213,6 +212,7 @@ async def test_a_request_may_be_a_dict_or_keyword_arguments(
 # -- errors ----------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_failed_run_says_what_it_failed_at(client: Client, database: Database) -> None:
     async with managed(client, database) as manager:
         with pytest.raises(RunFailed) as refused:
@@ -228,6 +228,7 @@ async def test_a_failed_run_says_what_it_failed_at(client: Client, database: Dat
     assert "event 201 (Broken of stream 'bad')" in error.message
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_somebody_else_runs_is_one_error_whatever_the_workflow_id(
     client: Client, database: Database
 ) -> None:
@@ -252,11 +253,11 @@ async def test_somebody_else_runs_is_one_error_whatever_the_workflow_id(
             await asyncio.wait_for(handle.result(), 60)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_what_was_undone_and_what_was_rolled_back_are_not_the_same(
     client: Client, database: Database
 ) -> None:
     async with managed(client, database) as manager:
-        await manager.rebuild("counters")
         run = await manager.start_backfill(
             "counters", rollback_on_failure=True, events_per_second=20, batch_size=5
         )

@@ -15,9 +15,10 @@ from refold.messages.run.life import Progress
 from refold.requests.runs import BackfillRequest
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
-from tests.support.events import some
 from tests.support.live import ended_after
 from tests.support.runs import assert_oracle, queue, working, write
+
+pytestmark = pytest.mark.usefixtures("counters_built")
 
 IDS = [f"{kind}/counters" for kind in ("backfill", "rebuild", "rollback")]
 SLOWLY = BackfillRequest(projection="counters", events_per_second=100, batch_size=20)
@@ -25,7 +26,6 @@ SLOWLY = BackfillRequest(projection="counters", events_per_second=100, batch_siz
 
 @asynccontextmanager
 async def managed(client: Client, database: Database) -> AsyncIterator[ProjectionManager]:
-    await write(database.engine, some())
     async with (
         ended_after(client, *IDS),
         working(client, database, registry_of(counters(partitions=2))),
@@ -39,7 +39,7 @@ async def test_a_plain_function_is_told_of_a_run_as_it_goes(
 ) -> None:
     told: list[Progress] = []
     async with managed(client, database) as manager:
-        result = await manager.rebuild("counters", SLOWLY, on_progress=told.append)
+        result = await manager.backfill("counters", SLOWLY, on_progress=told.append)
     counts = [one.events_processed for one in told]
     assert counts == sorted(counts)
     assert len([count for count in counts if 0 < count < 200]) >= 1, counts
@@ -57,9 +57,8 @@ async def test_an_async_function_is_awaited_and_told_the_end(
         told.append(progress.status)
 
     async with managed(client, database) as manager:
-        await manager.backfill("counters", SLOWLY, on_progress=tell)
+        await manager.rebuild("counters", SLOWLY, on_progress=tell)
         assert told[-1] == "completed"
-        await manager.rebuild("counters")
         told.clear()
         await manager.rollback_projection("counters", on_progress=tell)
         assert told[-1] == "rolled_back"

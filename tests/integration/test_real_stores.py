@@ -67,8 +67,6 @@ async def test_what_a_library_appends_is_built_and_followed(
 
                 await until(reached)
                 await same(events)
-            await run(client, database, "Rebuild", name)
-            await same(events)
 
         assert _counted(events) == _said_of(appended, library) + _said_of(more, library)
         async with database.engine.connect() as connection:

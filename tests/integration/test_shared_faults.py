@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not FAULTS.exists(), reason="the shared data is 
 
 INCREMENTAL = {"criteria": "incremental_update"}
 
-LONG = 8_000
+LONG = 4_000
 """How many events the long key has: four seconds of them at the rate at which they are taken."""
 
 
@@ -159,7 +159,7 @@ async def test_p28_paused_within_a_key(client: Client, database: Database, tmp_p
     file = tmp_path / "p28.ndjson"
     file.write_text("\n".join(map(json.dumps, lines)))
     await import_events(database.engine, file)
-    fields = {"batch_size": 500, "events_per_second": 2000}
+    fields = {"batch_size": 250, "events_per_second": 1000}
     async with working(client, database, registry_of(*projections.values())):
         handles = [
             await start(

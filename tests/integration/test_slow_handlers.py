@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -110,6 +111,7 @@ async def test_a_slow_handler_commits_by_time_however_large_a_batch_is(
         seen = set()
         while not (ended := (await handle.describe()).status != WorkflowExecutionStatus.RUNNING):
             seen.add(await committed(database, kind))
+            await asyncio.sleep(0.02)
         assert ended
         await handle.result()
     _armed.clear()

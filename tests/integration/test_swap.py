@@ -70,7 +70,7 @@ async def test_view_of_a_reader_without_other_rights_shows_the_new_rows(
                 return int(await connection.scalar(text("SELECT max(last) FROM best")) or 0)
 
         assert await seen() == 199
-        for start_at, kind in ((1000, "Rebuild"), (2000, "Rollback"), (3000, "Rollback")):
+        for start_at, kind in ((1000, "Rebuild"), (2000, "Rollback")):
             await write(database.engine, some(start_at=start_at))
             await run(client, database, kind, "counters")
             assert await seen() == start_at + 199
@@ -131,7 +131,8 @@ async def test_materialized_view_is_refused_by_name_before_any_work(
 ) -> None:
     projection = counters()
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
+        if kind == "Rollback":  # to something
+            await run(client, database, "Rebuild", "counters")
         async with database.engine.begin() as connection:
             await connection.execute(text("CREATE MATERIALIZED VIEW sums AS TABLE counters"))
         handle = await start(client, database, kind, {"projection": "counters"})

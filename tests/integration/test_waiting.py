@@ -21,6 +21,7 @@ from refold.source.portions import stream
 from refold.source.reader import in_position_order
 from refold.store.generations import own_schema
 from refold.store.swap.blockers import horizon, older_snapshots
+from refold.worker.interceptors import waits
 from tests.integration.test_prepared_transactions import two_phase, two_phase_database
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
@@ -43,6 +44,12 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 # Looked at every second, told after the second look.
 _SOON = 5.0
+
+
+@pytest.fixture
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four times a second: what is told then is the same."""
+    monkeypatch.setattr(waits, "_LOOK_SECONDS", 0.25)
 
 
 @asynccontextmanager
@@ -179,7 +186,7 @@ OBSTACLES = [
 
 
 @pytest.mark.parametrize(("made", "word", "taken_away"), [OBSTACLES[0], *soak(*OBSTACLES[1:])])
-@pytest.mark.usefixtures("counters_built")
+@pytest.mark.usefixtures("counters_built", "looks_often")
 async def test_what_would_stop_the_swap_is_told_as_soon_as_it_is_there_and_can_be_mended(
     client: Client, database: Database, made: str, word: str, taken_away: str
 ) -> None:
@@ -209,7 +216,7 @@ async def test_what_would_stop_the_swap_is_told_as_soon_as_it_is_there_and_can_b
     assert await leftovers(database.engine) == []
 
 
-@pytest.mark.usefixtures("counters_built")
+@pytest.mark.usefixtures("counters_built", "looks_often")
 async def test_an_obstacle_is_told_while_events_are_folded_and_goes_when_it_is_gone(
     client: Client, database: Database
 ) -> None:
@@ -241,7 +248,7 @@ async def test_an_obstacle_is_told_while_events_are_folded_and_goes_when_it_is_g
     await assert_oracle(database.engine, projection)
 
 
-@pytest.mark.usefixtures("counters_built")
+@pytest.mark.usefixtures("counters_built", "looks_often")
 async def test_what_nobody_takes_away_ends_the_run_by_name_after_a_while(
     client: Client, database: Database
 ) -> None:
@@ -267,6 +274,7 @@ async def test_what_nobody_takes_away_ends_the_run_by_name_after_a_while(
     assert await leftovers(database.engine) == []
 
 
+@pytest.mark.usefixtures("looks_often")
 async def test_a_step_that_is_tried_again_is_told_to_whoever_asks(
     client: Client, database: Database
 ) -> None:
@@ -299,7 +307,7 @@ async def test_a_step_that_is_tried_again_is_told_to_whoever_asks(
     await assert_oracle(database.engine, projection)
 
 
-@pytest.mark.usefixtures("counters_built")
+@pytest.mark.usefixtures("counters_built", "looks_often")
 async def test_an_older_snapshot_is_waited_for_and_named_unless_it_reads_events_only(
     client: Client, database: Database
 ) -> None:

@@ -64,7 +64,7 @@ async def test_concurrent_writers_are_read_once_and_in_order(
 
 async def concurrent(database: Database, reader: Reader) -> None:
     chance = random.Random(20)
-    plans = [[(chance.randint(1, 4), chance.random() < 0.8) for _ in range(20)] for _ in range(6)]
+    plans = [[(chance.randint(1, 4), chance.random() < 0.8) for _ in range(12)] for _ in range(6)]
 
     looked = asyncio.Event()
 
