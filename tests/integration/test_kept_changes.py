@@ -206,13 +206,12 @@ async def test_dead_letters_are_restored_as_they_were(client: Client, database: 
         await assert_oracle(database.engine, mended)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_restored_by_python_and_dropped(client: Client, database: Database) -> None:
     projection = counters().with_snapshots(Snapshots.automatic(every_n_events=100))
     manager = ProjectionManager(client, database.url, task_queue=queue(database))
-    await write(database.engine, some())
+    await write(database.engine, some(each=4))
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
-        await write(database.engine, some(each=4))
         await run(client, database, "Backfill", "counters", **INCREMENTAL)
         assert [one.position for one in await manager.get_snapshots("counters")] == [300, 200]
         upto = await events_upto(database.engine, projection, 200)
