@@ -21,9 +21,8 @@ from refold.worker.chores.sweep import Sweep
 from refold.worker.executions import TemporalExecutions
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
-from tests.support.events import some
 from tests.support.live import until_status
-from tests.support.runs import assert_oracle, leftovers, run, start, working, write
+from tests.support.runs import assert_oracle, leftovers, run, start, working
 from tests.support.soaking import soak
 
 PROJECTION = counters()
@@ -176,12 +175,12 @@ async def test_without_temporal_each_chore_says_so_once_and_the_others_go_on(
         assert await system_events.latest(connection, "counters", limit=10) == []
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_retention_goes_on_beside_what_cannot_be_dropped(
     client: Client, database: Database
 ) -> None:
-    await write(database.engine, some())
     async with working(client, database, registry_of(counters(retained_generations=5))):
-        for _ in range(4):
+        for _ in range(2):
             await run(client, database, "Rebuild", "counters")
     await execute(database, "CREATE VIEW mine AS SELECT * FROM refold_counters_g2.counters")
     none_kept = registry_of(counters(retained_generations=0))

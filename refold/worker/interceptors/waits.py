@@ -171,6 +171,8 @@ class _Watch:
         self._of: RunStep | None = argument if looks else None
         # A segment that follows may be over before anybody has looked.
         self._must_look = self._of is not None and kind in _LOOKING_FIRST
+        # Of a workflow that knows of none, and has not heard of any meanwhile.
+        self._none_known = self._of is not None and not self._of.knows_obstacles
         self._looked = asyncio.Event()
         self._told: list[str] = []
 
@@ -185,6 +187,9 @@ class _Watch:
                 plan = await self._waits.plan_to_swap(self._of) if self._of else None
                 if plan is not None:
                     found = await self._waits.found(plan)
+                    if self._none_known and not found:
+                        found = None
+                    self._none_known = found is None and self._none_known
                 now = await self._now()
                 # Twice the same: it is not over in moments.
                 lasting = [line for line in now if line in before]
