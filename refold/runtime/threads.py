@@ -8,8 +8,8 @@ A thread cannot be killed. One whose call takes too long is interrupted by an ex
 `except Exception` catches, which ends whatever runs in Python. What waits in C does not notice: its
 thread is left, counted and named in the log, and the work goes on in another one.
 
-One that computes for long takes turns with all others meanwhile. Beside other people's code it is
-made to pause for most of the time, which does not count for the limit: `refold.runtime.calls`.
+One that computes for long takes turns with all others meanwhile. While there are others at work it
+is made to pause for most of the time, which does not count for the limit: `refold.runtime.calls`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 from refold.errors import HandlerInterrupted, HandlerOverdue, NoThreadLeft
 from refold.errors.words import shortened
 from refold.event import Event
-from refold.runtime.calls.brake import BRAKE_SECONDS, Brake
+from refold.runtime.calls.brake import BRAKE_SECONDS, Brake, another_job
 from refold.runtime.calls.job import Job
 from refold.runtime.code_location import where
 
@@ -171,7 +171,7 @@ class _Watch:
         self._began = self._looked = self._clock()
         self._seen: tuple[Event | None, int] = (None, 0)
         self._unchanged = 0.0
-        self._brake = Brake(job, _threads.given)
+        self._brake = Brake(job)
         self._left = False
         self._told_in = LASTING.get()
         self._lasting: str | None = None
@@ -271,14 +271,9 @@ class _Threads:
     def __init__(self) -> None:
         self._idle: list[SimpleQueue[Job]] = []
         self._left = 0
-        self._given = 0
-
-    def given(self) -> int:
-        """How many jobs there have been in this process."""
-        return self._given
 
     def give(self, job: Job) -> None:
-        self._given += 1
+        another_job()  # before it begins
         try:
             jobs = self._idle.pop()
         except IndexError:

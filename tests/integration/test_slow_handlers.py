@@ -15,7 +15,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.exceptions import ApplicationError
 
 from refold import BackfillPolicy, Event, Projection, Row
-from refold.engine.folding import pacing
+from refold.engine.folding import follower, pacing
 from refold.runtime import threads
 from tests.support.counters import counters, registry_of, siblings
 from tests.support.databases import Database
@@ -93,6 +93,7 @@ async def test_a_slow_handler_commits_by_time_however_large_a_batch_is(
 ) -> None:
     monkeypatch.setattr(threads, "PIECE_SECONDS", 0.2)
     monkeypatch.setattr(pacing, "PIECE_SECONDS", 0.2)
+    monkeypatch.setattr(follower, "PIECE_SECONDS", 0.2)
     projection = slowed(takes_its_time)
     fields = {"criteria": "incremental_update"} if kind == "incremental" else {}
     async with working(client, database, registry_of(projection)):

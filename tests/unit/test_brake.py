@@ -68,9 +68,9 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     made: list[Job] = []
     begin = brake.Brake.__init__
 
-    def noted(self: brake.Brake, job: Job, given: Callable[[], int]) -> None:
+    def noted(self: brake.Brake, job: Job) -> None:
         made.append(job)
-        begin(self, job, given)
+        begin(self, job)
 
     monkeypatch.setattr(brake.Brake, "__init__", noted)
     return made
@@ -119,6 +119,19 @@ async def test_a_call_without_others_does_not_pause(jobs: list[Job]) -> None:
     with pytest.raises(HandlerOverdue):
         await in_thread(with_event(turns_round, hand), hand=hand, seconds=0.3)
     assert jobs[0].paused == 0
+
+
+async def test_a_call_pauses_for_whatever_else_computes(jobs: list[Job]) -> None:
+    hand = Hand("orders")
+    call = asyncio.create_task(in_thread(with_event(turns_round, hand), hand=hand, seconds=60))
+    for _ in range(3000):
+        if jobs and jobs[0].paused > 0:
+            break
+        sum(range(200_000))  # the event loop itself
+        await asyncio.sleep(0.001)
+    release.set()
+    await call
+    assert jobs[0].paused > 0
 
 
 async def test_two_long_calls_do_not_pause_for_each_other(jobs: list[Job]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import ctypes
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -117,8 +118,19 @@ class Job:
         """Seconds that it has paused by now."""
         return 0.0 if self._pauses is None else self._pauses.taken
 
+    def computed(self) -> float:
+        """Seconds of a core that its thread has taken, which must not be interrupted; 0 once ended.
+
+        Raises:
+            AttributeError: The system does not tell, as macOS.
+        """
+        with self._lock:
+            if self.ended or self.thread is None:
+                return 0.0
+            return time.clock_gettime(time.pthread_getcpuclockid(self.thread))
+
     def pause(self) -> None:
-        """Lets it pause once, as soon as it is in Python, if it has not ended."""
+        """Lets it pause once, if it has not ended and has worked for long enough since the last."""
         with self._lock:
             if not self.ended and self._pauses is not None:
                 self._pauses.ask()

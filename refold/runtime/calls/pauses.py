@@ -12,6 +12,7 @@ It cannot be made to while it is in code in C. Locks that its code holds are hel
 from __future__ import annotations
 
 import ctypes
+import math
 import sys
 import threading
 import time
@@ -25,6 +26,9 @@ from refold.runtime.code_location import frames_of
 PAUSE_SECONDS = 0.03
 """How long one pause is."""
 
+WORK_SECONDS = 0.01
+"""How long a thread works between two pauses at least, so that its code comes on."""
+
 
 class _Rests:
     """What a thread has paused.
@@ -35,11 +39,21 @@ class _Rests:
 
     def __init__(self) -> None:
         self.taken = 0.0
+        self._next = 0.0
+
+    @property
+    def is_next(self) -> bool:
+        """Whether the thread is at work, and has been since the last pause for long enough."""
+        return time.monotonic() >= self._next
 
     def rest(self) -> None:
         """Sleeps for as long as a pause is."""
-        time.sleep(PAUSE_SECONDS)
-        self.taken += PAUSE_SECONDS
+        self._next = math.inf
+        try:
+            time.sleep(PAUSE_SECONDS)
+            self.taken += PAUSE_SECONDS
+        finally:
+            self._next = time.monotonic() + WORK_SECONDS
 
 
 if sys.version_info >= (3, 12):
@@ -58,11 +72,11 @@ if sys.version_info >= (3, 12):
             self._codes: set[CodeType] = set()
 
         def ask(self) -> None:
-            """Another thread asks for a pause, at the next line of people's code.
+            """Another thread asks for a pause at the next line, if it is time for one.
 
             The thread must be at its work, and not have called `end`.
             """
-            if not _is_our_tool():
+            if not self.is_next or not _is_our_tool():
                 return
             _asked[self._thread] = self
             for frame in frames_of(self._thread):
@@ -112,11 +126,11 @@ else:
             self._was_asked = False
 
         def ask(self) -> None:
-            """Another thread asks for a pause, at the next line of Python.
+            """Another thread asks for a pause at the next line, if it is time for one.
 
             The thread must be at its work, and not have called `end`.
             """
-            if self._thread is not None:
+            if self.is_next and self._thread is not None:
                 self._was_asked = True
                 # ``while True: pass`` never comes to another line.
                 for frame in frames_of(self._identity):
