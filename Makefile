@@ -34,9 +34,9 @@ dev: $(READY) ## the same stack, kept up until Ctrl-C
 unit: $(READY) ## unit tests: no servers, in about a minute
 	$(BIN)/python -m pytest -n 2 tests/unit
 
-# Four for two processors: a test waits for a third of its time, and has three servers' processes.
+# Five for two processors: a test waits for about as long as it works, on timeouts and on its servers.
 test: $(READY) ## the whole test suite on real embedded servers
-	$(BIN)/python -m pytest -m "not soak" -n 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not soak" -n 5 --dist loadfile --no-loadscope-reorder
 
 load: $(READY) ## readers and appenders flat out while a read model is swapped
 	$(BIN)/python -m bench.load

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
@@ -10,14 +11,21 @@ from temporalio import activity
 from refold.activities.heartbeat import heartbeating
 from refold.engine.lifecycle import announcements
 from refold.engine.lifecycle.cleanup import clear_what_is_held, end_run
-from refold.engine.lifecycle.counters import read_report
+from refold.engine.lifecycle.counters import report_of
+from refold.engine.live.unkept import drop_unkept
+from refold.errors import RunEnded
 from refold.errors.codes import code_of
 from refold.messages.run.endings import Finished, FinishRun
 from refold.messages.run.life import ControlRun, Phase, ProgressReport, WatchProgress
 from refold.messages.run.plan import Plan
+from refold.projection.registry import Registry
+from refold.runtime.judgement import Judgement, judge, told
+from refold.runtime.missing_rights import with_right_named
 from refold.runtime.temporal.search_attributes import Listing
 from refold.store import generations, runs
 from refold.system_events.events import ProjectionBackfillFailed
+
+logger = logging.getLogger(__name__)
 
 _FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.02, 0.2
 
@@ -27,11 +35,16 @@ class LifecycleActivities:
 
     Args:
         engine: The database.
+        registry: The projections, for how long each wants its generations kept.
         listing: Whether runs are listed, as it is known already.
     """
 
-    def __init__(self, engine: AsyncEngine, listing: Listing | None = None) -> None:
+    def __init__(
+        self, engine: AsyncEngine, registry: Registry, listing: Listing | None = None
+    ) -> None:
         self._engine = engine
+        self._looking = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._registry = registry
         self._listing = listing or Listing()
 
     @activity.defn
@@ -42,7 +55,7 @@ class LifecycleActivities:
         pause = _FIRST_LOOK_SECONDS
         async with heartbeating(self._engine, watch.run_id):
             while True:
-                report = await self._report(watch.run_id)
+                report = await report_of(self._engine, watch.run_id)
                 if watch.key_slices:
                     if (
                         report.keyed_slices >= watch.key_slices
@@ -68,7 +81,7 @@ class LifecycleActivities:
     @activity.defn
     async def find_plan(self, run_id: str) -> Plan | None:
         """The plan of a run; None when it has none yet."""
-        async with self._engine.connect() as connection:
+        async with self._looking.connect() as connection:
             run = await runs.get(connection, run_id)
         return None if run is None or run.plan is None else Plan.model_validate(run.plan)
 
@@ -76,15 +89,19 @@ class LifecycleActivities:
     async def finish_run(self, finish: FinishRun) -> Finished:
         """Ends a run: removes what it has not put live, gives up its lease, records the outcome.
 
-        It is safe to repeat, and safe for a run that never got its lease.
+        What need not be kept any longer is dropped first, if the run says so. It is safe to repeat,
+        and safe for a run that never got its lease.
 
         Raises:
             RunEnded: The snapshot that the run has made is gone, or the run had ended already: from
                 outside, or before its workflow was reset.
         """
         async with heartbeating(self._engine, finish.run_id):
-            report = await self._report(finish.run_id)
+            report = await report_of(self._engine, finish.run_id)
             ended_before = await self._ended_before(finish.run_id)
+            undropped = None
+            if finish.drops is not None and ended_before is None:
+                undropped = await self._drop(finish, finish.drops)
             await announcements.clear_the_way(self._engine, finish.projection)
             await clear_what_is_held(self._engine, finish.run_id)
             await end_run(
@@ -97,7 +114,7 @@ class LifecycleActivities:
                 refused=_refused(finish),
                 keeps=finish.keeps,
             )
-            async with self._engine.connect() as connection:
+            async with self._looking.connect() as connection:
                 active = await generations.active(connection, finish.projection)
         return Finished(
             generation=active.generation if active else None,
@@ -105,18 +122,30 @@ class LifecycleActivities:
             report=report,
             is_listed=await self._listing.is_there(activity.client),
             ended_before=ended_before,
+            undropped=undropped,
         )
 
+    async def _drop(self, finish: FinishRun, drops: list[int]) -> str | None:
+        """Drops what need not be kept; why it cannot, in words, if it never can."""
+        try:
+            await drop_unkept(
+                self._engine, self._registry, finish.projection, run_id=finish.run_id, also=drops
+            )
+        except Exception as error:
+            # What the run was asked for is done; workers try again to drop what is beyond its time.
+            if isinstance(error, RunEnded) or judge(error) is Judgement.PASSING:
+                raise
+            named = await with_right_named(self._engine, error)
+            logger.warning("%s: old generations stay: %s", finish.projection, told(named))
+            return told(named)
+        return None
+
     async def _ended_before(self, run_id: str) -> str | None:
-        async with self._engine.connect() as connection:
+        async with self._looking.connect() as connection:
             run = await runs.get(connection, run_id)
         own = activity.info().workflow_run_id
         is_over = run is not None and run.ended_at is not None and run.ended_by != own
         return run.status if run is not None and is_over else None
-
-    async def _report(self, run_id: str) -> ProgressReport:
-        async with self._engine.connect() as connection:
-            return await read_report(connection, run_id)
 
 
 def _refused(finish: FinishRun) -> ProjectionBackfillFailed | None:

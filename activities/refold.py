@@ -16,11 +16,13 @@ from refold.engine.folding.pacing import Pace
 from refold.engine.folding.partition import PartitionWork
 from refold.engine.folding.refolded_rows import Target
 from refold.engine.keying.computing import reach
+from refold.engine.lifecycle import announcements
+from refold.engine.lifecycle.counters import report_of
 from refold.engine.planning.repaired_keys import RepairedKeys
 from refold.engine.sql.refolding import SelectWork
 from refold.engine.sql.select_fold import in_sql
 from refold.errors import HandlerOverdue, RunEnded
-from refold.messages.run.life import RefoldedSegment, RefoldSegment
+from refold.messages.run.life import Phase, RefoldedSegment, RefoldSegment
 from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
 from refold.projection.narrowed.sent_event import ReadsMore
@@ -28,6 +30,7 @@ from refold.projection.registry import Registry
 from refold.runtime.settings import Settings
 from refold.runtime.threads import in_thread
 from refold.source.decoding import decoded
+from refold.source.head import SettledHead
 from refold.source.port.current import event_source
 from refold.source.port.elsewhere import events_engine
 from refold.source.port.sent import sent_of, warn_of
@@ -80,7 +83,8 @@ class RefoldActivities(StepActivities):
         one_by_one = False  # which finds an event that cannot be taken among many
         while True:
             try:
-                return await self._refolded(segment, plan, projection, one_by_one=one_by_one)
+                done = await self._refolded(segment, plan, projection, one_by_one=one_by_one)
+                return await self._told(plan, done) if done.done else done
             except ReadsMore as more:
                 warn_of(projection, more)
                 continue
@@ -91,6 +95,33 @@ class RefoldActivities(StepActivities):
                     raise
                 logger.warning("%s; its events are folded one by one", error)
             one_by_one = projection.key_fold is not None
+
+    async def _told(self, plan: Plan, segment: RefoldedSegment) -> RefoldedSegment:
+        """What a partition's last segment did, with the run's counters if it was the last of all.
+
+        Partitions are done when their last batch is committed. So the one that commits last finds
+        all of them done, wherever the others were refolded.
+        """
+        async with heartbeating(self._engine, plan.run_id):
+            report = await report_of(self._engine, plan.run_id)
+            if not report.refolded:
+                return segment
+            async with announcements.sampling(self._engine) as connection:
+                await announcements.progressed(connection, plan.run_id, report, Phase.REFOLDING)
+            at_head = not plan.atomic and await self._is_at_head(plan)
+        return segment.model_copy(update={"report": report, "at_head": at_head})
+
+    async def _is_at_head(self, plan: Plan) -> bool:
+        """Whether all events are in the live table, and none is about to be committed."""
+        if patience_of(event_source()) is not None:
+            return False  # who follows looks at gaps, too
+        looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with looking.connect() as connection:
+            head = SettledHead(plan.head)
+            await head.poll(connection)
+            live = await generations.get(connection, plan.projection, plan.generation)
+        position = None if live is None else live.position
+        return position is not None and position >= head.position and not head.waiting_for
 
     async def _refolded(
         self, segment: RefoldSegment, plan: Plan, projection: Projection, *, one_by_one: bool

@@ -6,8 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
 from refold.activities.heartbeat import heartbeating
-from refold.engine.lifecycle.retention import drop_expired
-from refold.engine.live.automatic_snapshots import drop_beyond
+from refold.engine.live.unkept import drop_unkept
 from refold.messages.run.endings import DropGenerations
 from refold.projection.registry import Registry
 
@@ -31,15 +30,9 @@ class RetentionActivities:
         Returns:
             The generations that were dropped.
         """
-        # Only a worker that has the projection knows how long its generations are kept.
-        known = order.projection in self._registry
-        policy = self._registry.get(order.projection).backfill if known else None
         async with heartbeating(self._engine, order.run_id):
-            dropped = await drop_expired(
-                self._engine, order.projection, policy, run_id=order.run_id, also=order.also
+            return await drop_unkept(
+                *(self._engine, self._registry, order.projection),
+                run_id=order.run_id,
+                also=order.also,
             )
-            if known:
-                # With its table the run has brought snapshots along.
-                keep = self._registry.get(order.projection).snapshots.keep_last
-                await drop_beyond(self._engine, order.projection, keep, run_id=order.run_id)
-        return dropped

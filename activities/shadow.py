@@ -13,7 +13,9 @@ from refold.activities.heartbeat import StepActivities, heartbeating
 from refold.engine.cutover.indexes import Indexing, note_what_it_is
 from refold.engine.step import Step
 from refold.errors import RunEnded
+from refold.messages.run.endings import Prepared
 from refold.messages.run.plan import Plan, RunStep
+from refold.source.head import SettledHead
 from refold.store import generations, partitions, schema
 from refold.store.generations import Generation
 from refold.store.sessions.takeover import take_over
@@ -55,14 +57,11 @@ class ShadowActivities(StepActivities):
             )
 
     @activity.defn
-    async def prepare_swap(self, step: RunStep) -> str:
+    async def prepare_swap(self, step: RunStep) -> Prepared:
         """Gives the table what can be given before the swap, and gathers its statistics.
 
         Then waits, for a bounded time, for readers whose snapshots are older than its rows: in
         their eyes the table is empty.
-
-        Returns:
-            The mark of what hung on the live table: the swap is for no other.
 
         Raises:
             RunEnded: The generation is gone.
@@ -80,20 +79,31 @@ class ShadowActivities(StepActivities):
                 generation = await locked(connection, plan)
                 await read_models.analyze(connection, generation.schema_name, generation.table_name)
                 older_than = await blockers.horizon(connection)
-            await self._wait_for_snapshots(older_than, beat)
-        return swap.attachments.fingerprint
+            looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+            async with looking.connect() as connection:
+                await self._wait_for_snapshots(connection, older_than, beat)
+                few_left = await _few_left(connection, plan, generation.position)
+        return Prepared(mark=swap.attachments.fingerprint, few_left=few_left)
 
-    async def _wait_for_snapshots(self, mark: str, beat: Step) -> None:
+    async def _wait_for_snapshots(self, connection: AsyncConnection, mark: str, beat: Step) -> None:
         clock = asyncio.get_running_loop().time
         end = clock() + _SNAPSHOT_SECONDS
-        looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        async with looking.connect() as connection:
-            while clock() < end:
-                older = await blockers.older_snapshots(connection, mark)
-                if not older:
-                    return
-                beat.show(waiting_for=[f"an older snapshot of {one}" for one in older])
-                await asyncio.sleep(_LOOK_SECONDS)
+        while clock() < end:
+            older = await blockers.older_snapshots(connection, mark)
+            if not older:
+                return
+            beat.show(waiting_for=[f"an older snapshot of {one}" for one in older])
+            await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _few_left(connection: AsyncConnection, plan: Plan, position: int | None) -> bool:
+    """Whether the events up to the head fit into one batch: there is one at most for a position."""
+    if position is None or plan.brings_back:
+        return False
+    head = SettledHead(plan.head)
+    await head.poll(connection)
+    # Who follows waits for those that are about to commit.
+    return head.position - position <= plan.batch_size and not head.waiting_for
 
 
 @asynccontextmanager

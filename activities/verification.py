@@ -37,7 +37,8 @@ class VerifyActivities(StepActivities):
         """
         plan, projection = await self._planned(step)
         async with alone(self._engine, plan) as beat:
-            async with self._engine.connect() as connection:
+            looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+            async with looking.connect() as connection:
                 run = await runs.get(connection, plan.run_id)
             if run is not None and run.diff is not None:
                 return Diff.model_validate(run.diff)

@@ -25,7 +25,7 @@ from temporalio.client import Client
 from temporalio.testing import ActivityEnvironment
 
 from refold import BackfillRequest
-from refold.messages.run.endings import DropGenerations, FinishRun, SwapSegment
+from refold.messages.run.endings import FinishRun, SwapSegment
 from refold.messages.run.life import BeginRun, FollowSegment, RefoldSegment
 from refold.messages.run.plan import Plan
 from refold.messages.run.status import RunStatus
@@ -69,15 +69,14 @@ class Script:
         await self.do("build_indexes", plan.step)
         await self.do("verify_generation", plan.step)
         await self.follow(plan)
-        mark = await self.do("prepare_swap", plan.step)
-        await self.follow(plan)
-        swapped = await self.do("swap_generation", SwapSegment(run_id=self.run_id, mark=mark))
+        prepared = await self.do("prepare_swap", plan.step)
+        swap = SwapSegment(run_id=self.run_id, mark=prepared.mark)
+        swapped = await self.do("swap_generation", swap)
         if not swapped.done:
             raise RuntimeError(f"expected a swap that nobody is in the way of, got {swapped}")
-        drop = DropGenerations(run_id=self.run_id, projection=projection)
-        await self.do("drop_generations", drop)
-        status = RunStatus.COMPLETED
-        finish = FinishRun(run_id=self.run_id, projection=projection, status=status)
+        finish = FinishRun(
+            run_id=self.run_id, projection=projection, status=RunStatus.COMPLETED, drops=[]
+        )
         await self.do("finish_run", finish)
 
     async def refold(self, plan: Plan) -> None:

@@ -19,7 +19,7 @@ from temporalio import activity
 from refold.messages.live import LiveReport, LiveSegment, LiveStatus, RecordedNow, RecordSystemEvent
 from refold.messages.recorded_event import RecordedEvent
 from refold.messages.run.diff import Diff
-from refold.messages.run.endings import DropGenerations, Finished, FinishRun, Swapped, SwapSegment
+from refold.messages.run.endings import Finished, FinishRun, Prepared, Swapped, SwapSegment
 from refold.messages.run.life import (
     BeginRun,
     FollowedSegment,
@@ -114,7 +114,6 @@ class Pretended:
             self.follow_segment,
             self.prepare_swap,
             self.swap_generation,
-            self.drop_generations,
             self.finish_run,
             self.follow_live,
             self.record_system_event,
@@ -216,19 +215,14 @@ class Pretended:
         return FollowedSegment(caught_up=True, position=head, head=head, report=self._report())
 
     @activity.defn
-    async def prepare_swap(self, step: RunStep) -> str:
-        """Nothing is attached."""
-        return ""
+    async def prepare_swap(self, step: RunStep) -> Prepared:
+        """Nothing is attached, and it is at the head."""
+        return Prepared(mark="", few_left=True)
 
     @activity.defn
     async def swap_generation(self, segment: SwapSegment) -> Swapped:
         """Nobody is in the way."""
         return Swapped(done=True, position=self._scale.events, hold_milliseconds=5.0)
-
-    @activity.defn
-    async def drop_generations(self, order: DropGenerations) -> list[int]:
-        """Nothing to drop."""
-        return []
 
     @activity.defn
     async def finish_run(self, finish: FinishRun) -> Finished:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from types import FrameType
 
 # Those that call people's code; what they call is not ours, whatever it is called.
@@ -11,10 +12,13 @@ _OURS = (
     "refold.engine.",
     "refold.predicates.",
     "refold.projection.",
-    "refold.runtime.job",
+    "refold.runtime.calls.",
     "refold.runtime.threads",
     "refold.source.",
 )
+
+# A thread that pauses stands where it was made to.
+_PAUSES = "refold.runtime.calls.pauses"
 
 
 def where(thread: int | None) -> str:
@@ -23,21 +27,36 @@ def where(thread: int | None) -> str:
     Args:
         thread: As `threading.get_ident` has it.
     """
-    frame = sys._current_frames().get(thread) if thread is not None else None
-    if frame is None:
+    frames = list(frames_of(thread))
+    if not frames:
         return "a place that is not known"
-    inner = outer = frame
-    while frame is not None and not _is_ours(frame):
-        outer = frame
-        frame = frame.f_back
+    inner, outer = frames[0], frames[-1]
     if outer is inner:
         return _line(inner)
     return f"{_line(outer)}, in {_line(inner)}"
 
 
-def _is_ours(frame: FrameType) -> bool:
+def frames_of(thread: int | None) -> Iterator[FrameType]:
+    """The frames of people's code in a thread, from the innermost; of ours, the innermost alone.
+
+    Args:
+        thread: As `threading.get_ident` has it.
+    """
+    frame = sys._current_frames().get(thread) if thread is not None else None
+    while frame is not None and _name(frame) == _PAUSES:
+        frame = frame.f_back
+    innermost = True
+    while frame is not None and (innermost or not _name(frame).startswith(_OURS)):
+        yield frame
+        if _name(frame).startswith(_OURS):
+            return
+        innermost = False
+        frame = frame.f_back
+
+
+def _name(frame: FrameType) -> str:
     name: str = frame.f_globals.get("__name__", "")
-    return name.startswith(_OURS)
+    return name
 
 
 def _line(frame: FrameType) -> str:

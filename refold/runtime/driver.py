@@ -216,9 +216,16 @@ def adapted(
     return await_only(_Adapted.create(dbapi, driver, prepared_statement_cache_size=prepared))
 
 
-async def carry_out(connection: AsyncConnection, statement: ExecutableDDLElement) -> None:
-    """Executes a command that SQLAlchemy has made, as text.
+async def carry_out(connection: AsyncConnection, *statements: ExecutableDDLElement | str) -> None:
+    """Executes commands, one after the other, in one round trip.
 
-    Given as it is, it would have SQLAlchemy prepare anew whatever any connection has prepared.
+    Those that SQLAlchemy has made are executed as text. Given as they are, they would have it
+    prepare anew whatever any connection has prepared.
+
+    Args:
+        connection: Of an engine of `refold.runtime.database`.
+        statements: Each begins with its verb, as text or as SQLAlchemy has made it.
     """
-    await connection.exec_driver_sql(str(statement.compile(dialect=connection.dialect)))
+    dialect = connection.dialect
+    made = (one if isinstance(one, str) else one.compile(dialect=dialect) for one in statements)
+    await connection.exec_driver_sql(";\n".join(map(str, made)))

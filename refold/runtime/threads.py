@@ -7,6 +7,9 @@ both more than the work itself. What takes longer goes on beside the loop.
 A thread cannot be killed. One whose call takes too long is interrupted by an exception that no
 `except Exception` catches, which ends whatever runs in Python. What waits in C does not notice: its
 thread is left, counted and named in the log, and the work goes on in another one.
+
+One that computes for long takes turns with all others meanwhile. While there are others at work it
+is made to pause for most of the time, which does not count for the limit: `refold.runtime.calls`.
 """
 
 from __future__ import annotations
@@ -25,8 +28,9 @@ from typing import Any, TypeVar
 from refold.errors import HandlerInterrupted, HandlerOverdue, NoThreadLeft
 from refold.errors.words import shortened
 from refold.event import Event
+from refold.runtime.calls.brake import BRAKE_SECONDS, Brake, another_job
+from refold.runtime.calls.job import Job
 from refold.runtime.code_location import where
-from refold.runtime.job import Job
 
 logger = logging.getLogger(__name__)
 
@@ -167,6 +171,7 @@ class _Watch:
         self._began = self._looked = self._clock()
         self._seen: tuple[Event | None, int] = (None, 0)
         self._unchanged = 0.0
+        self._brake = Brake(job)
         self._left = False
         self._told_in = LASTING.get()
         self._lasting: str | None = None
@@ -174,6 +179,7 @@ class _Watch:
 
     def end(self) -> None:
         self._timer.cancel()
+        self._brake.release()
         self._tell_lasting(None)
 
     def _pause(self) -> float:
@@ -185,6 +191,7 @@ class _Watch:
 
     def _look(self) -> None:
         if self._job.ended:
+            self._brake.release()
             self._tell_lasting(None)
             self._job.give_up()  # it may have been hit before it could say what came of it
             if self._left:
@@ -211,11 +218,16 @@ class _Watch:
         self._seen = event, calls
         self._unchanged = self._unchanged + passed if same else 0.0
         if not same:
+            self._brake.release()
+        elif self._unchanged >= BRAKE_SECONDS:
+            self._brake.pull()
+        if not same:
             self._tell_lasting(None)
         elif self._unchanged >= min(LASTING_SECONDS, self._seconds / 2):
             self._tell_lasting(event)
-        if event is None or self._unchanged < self._seconds:
+        if event is None or self._unchanged - self._brake.paused < self._seconds:
             return False
+        self._brake.release()
         place = where(self._job.thread)
         overdue = HandlerOverdue.of(self._hand.projection, event, self._seconds, place)
         logger.error("%s", overdue)
@@ -231,11 +243,12 @@ class _Watch:
             self._lasting = None
         elif self._lasting is None:
             since = datetime.now(UTC) - timedelta(seconds=self._unchanged)
+            pauses = " without its pauses for others" if self._brake.paused else ""
             self._lasting = (
                 f"the code of projection {self._hand.projection!r} to return: it has had event "
                 f"{event.position} ({shortened(event.type, 200)}) in hand since {since:%H:%M:%S} "
-                f"UTC, and stands at {where(self._job.thread)}; after {self._seconds:g} s it is "
-                "ended (REFOLD_HANDLER_SECONDS)"
+                f"UTC, and stands at {where(self._job.thread)}; after {self._seconds:g} s{pauses} "
+                "it is ended (REFOLD_HANDLER_SECONDS)"
             )
             logger.warning("waiting for %s", self._lasting)
             if self._told_in is not None:
@@ -260,6 +273,7 @@ class _Threads:
         self._left = 0
 
     def give(self, job: Job) -> None:
+        another_job()  # before it begins
         try:
             jobs = self._idle.pop()
         except IndexError:

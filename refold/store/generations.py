@@ -328,12 +328,11 @@ async def fence_active(connection: AsyncConnection, projection: str) -> None:
 async def discard(connection: AsyncConnection, projection: str, generation: int) -> None:
     """Records that a generation's table has been dropped; its number is never used again."""
     statement = update(generations).where(row_of(projection, generation))
-    await connection.execute(
-        statement.values(status=DISCARDED, position=None, discarded_at=func.now())
-    )
+    statement = statement.values(status=DISCARDED, position=None, discarded_at=func.now())
     for table in (dead_letters, snapshots, snapshot_changes, snapshot_rows):
         of_it = (table.c.projection == projection) & (table.c.generation == generation)
-        await connection.execute(delete(table).where(of_it))
+        statement = statement.add_cte(delete(table).where(of_it).cte(f"of_{table.name}"))
+    await connection.execute(statement)
 
 
 async def set_base(connection: AsyncConnection, projection: str, generation: int) -> None:

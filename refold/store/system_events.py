@@ -7,9 +7,8 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Text, bindparam, delete, func, insert, select, text
+from sqlalchemy import Text, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold.messages.recorded_event import RecordedEvent
@@ -51,27 +50,16 @@ async def record(
     Returns:
         False when it had been recorded before.
     """
+    values = _values(event, run_id)
     if key is None:
-        await connection.execute(_RECORD, _values(event, run_id))
+        await connection.execute(_RECORD, values)
         return True
-    key = _short(key)
-    statement = upsert(system_event_counters).values(projection=event.projection, last=1)
-    counted = statement.on_conflict_do_update(
-        index_elements=[system_event_counters.c.projection],
-        set_={"last": system_event_counters.c.last + 1},
-    ).returning(system_event_counters.c.last)
-    if await _is_known(connection, event.projection, key):
-        return False
-    async with connection.begin_nested() as savepoint:
-        number = await connection.scalar(counted)
-        # Now that others wait: somebody may have been faster.
-        if await _is_known(connection, event.projection, key):
-            await savepoint.rollback()
-            return False
-        await connection.execute(
-            insert(system_events).values(**_values(event, run_id), number=number, key=key)
-        )
-    return True
+    values["key"] = _short(key)
+    counted, number = (await connection.execute(_RECORD_ONCE, values)).one()
+    if counted is not None and number is None:
+        # Somebody was faster while this one waited for its number, which is given back.
+        await connection.execute(_GIVE_BACK, {"projection": event.projection})
+    return number is not None
 
 
 def awaiting_key(run_id: str) -> str:
@@ -89,16 +77,11 @@ def _values(event: SystemEvent, run_id: str | None) -> dict[str, Any]:
     }
 
 
-# One round trip, as a live projection may record many.
-_RECORD = text(
-    """
-    WITH counted AS (
-        INSERT INTO refold.system_event_counters AS c (projection, last) VALUES (:projection, 1)
-        ON CONFLICT (projection) DO UPDATE SET last = c.last + 1 RETURNING last)
-    INSERT INTO refold.system_events (projection, number, type, data, correlation_id, run_id)
-    SELECT :projection, last, :type, :data, :correlation_id, :run_id FROM counted
-    """
-).bindparams(
+_COUNTED = """
+    INSERT INTO refold.system_event_counters AS c (projection, last) {first}
+    ON CONFLICT (projection) DO UPDATE SET last = c.last + 1 RETURNING last
+"""
+_GIVEN = (
     bindparam("projection", type_=Text),
     bindparam("type", type_=Text),
     bindparam("data", type_=JSONB),
@@ -106,18 +89,41 @@ _RECORD = text(
     bindparam("run_id", type_=Text),
 )
 
+# One round trip, as a live projection may record many.
+_RECORD = text(
+    f"""
+    WITH counted AS ({_COUNTED.format(first="VALUES (:projection, 1)")})
+    INSERT INTO refold.system_events (projection, number, type, data, correlation_id, run_id)
+    SELECT :projection, last, :type, :data, :correlation_id, :run_id FROM counted
+    """
+).bindparams(*_GIVEN)
+
+_UNLESS_KNOWN = """
+    SELECT :projection, 1 WHERE NOT EXISTS (
+        SELECT FROM refold.system_events WHERE projection = :projection AND key = :key)
+"""
+# The number that was counted, if any, and the one that was recorded. They differ where another
+# transaction has recorded the same since this statement began.
+_RECORD_ONCE = text(
+    f"""
+    WITH counted AS ({_COUNTED.format(first=_UNLESS_KNOWN)}), recorded AS (
+        INSERT INTO refold.system_events
+            (projection, number, type, data, correlation_id, run_id, key)
+        SELECT :projection, last, :type, :data, :correlation_id, :run_id, :key FROM counted
+        ON CONFLICT (projection, key) DO NOTHING RETURNING number)
+    SELECT (SELECT last FROM counted), (SELECT number FROM recorded)
+    """
+).bindparams(*_GIVEN, bindparam("key", type_=Text))
+
+_GIVE_BACK = text(
+    "UPDATE refold.system_event_counters SET last = last - 1 WHERE projection = :projection"
+)
+
 
 def _short(key: str) -> str:
     """A key that an index can hold: people may send any in a signal."""
     fits = len(key) <= _LONGEST_KEY and storable(key) == key
     return key if fits else sha256(key.encode(errors="replace")).hexdigest()
-
-
-async def _is_known(connection: AsyncConnection, projection: str, key: str) -> bool:
-    known = select(system_events.c.number).where(
-        system_events.c.projection == projection, system_events.c.key == key
-    )
-    return await connection.scalar(known) is not None
 
 
 async def get(connection: AsyncConnection, projection: str, number: int) -> RecordedEvent | None:

@@ -74,7 +74,7 @@ def make_activities(
     verification = VerifyActivities(engine, registry, patience)
     swapping = SwapActivities(engine, registry, patience)
     retention = RetentionActivities(engine, registry)
-    lifecycle = LifecycleActivities(engine, planning.listing)
+    lifecycle = LifecycleActivities(engine, registry, planning.listing)
     live = LiveActivities(engine, registry, storage, patience)
     mirroring = MirrorActivities(engine, settings, executions)
     recording = SystemEventActivities(engine)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.stack import BESIDE, DevStack, forked
+from tests.acceptance.stack import BESIDE, DevStack
+from tests.support.commands import forked
 from tests.support.processes import ROOT, clean_environment
 
 DONE, FAILED, USAGE, CANCELLED, INTERRUPTED = 0, 1, 2, 3, 130

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.acceptance.stack import forked
+from tests.support.commands import forked
 from tests.support.processes import ROOT, clean_environment
 
 PAGE = (ROOT / "docs/start.md").read_text()

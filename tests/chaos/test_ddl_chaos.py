@@ -116,7 +116,7 @@ async def read(database: Database, seen: set[Any]) -> None:
     try:
         while True:
             seen.add(await connection.fetchval("SELECT count(*) FROM public.counters"))
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.02)  # what the runs need of a processor is theirs
     finally:
         await connection.close()
 
@@ -130,18 +130,17 @@ async def swap_again_and_again(
         await run(client, database, kind, "counters")
 
 
-@pytest.mark.parametrize(("seed", "rounds"), [(7, 3), *soak((random.randrange(10**6), 60))])
+@pytest.mark.usefixtures("counters_built")
+@pytest.mark.parametrize(("seed", "rounds"), [(7, 2), *soak((random.randrange(10**6), 60))])
 async def test_the_live_table_is_as_people_have_made_it(
     client: Client, database: Database, seed: int, rounds: int
 ) -> None:
     print(f"seed {seed}")
     dice = random.Random(seed)
     projection = counters()
-    await write(database.engine, some())
     done: list[str] = []
     seen: set[Any] = set()
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         async with database.engine.begin() as connection:
             await read_models.create_shadow(connection, projection, "twin")
             await read_models.add_indexes(connection, projection, "twin")

@@ -28,7 +28,7 @@ from tests.support.soaking import soak
 from tests.support.watching import batches, undone, until_batches
 
 # By the number of kills: after twelve there must be events that nobody has folded.
-KEYS = {1: 300, 2: 600, 5: 600, 12: 600}
+KEYS = {1: 150, 2: 600, 5: 600, 12: 600}
 # A batch ends with its last key, so it may be longer by one.
 LONGEST_BATCH = BATCH_SIZE + EVENTS_PER_KEY
 

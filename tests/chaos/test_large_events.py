@@ -36,12 +36,12 @@ print(peak(os.getpid()))
 
 # What the worker itself takes is 120 MiB; the rest is for the activities that run at a time.
 SHARES = {
-    "24 MB": (24 * MB, [documents], 250 * MB),
+    "18 MB": (18 * MB, [documents], 250 * MB),
     "300 MB": (300 * MB, [lengths, documents], 500 * MB),
 }
 
 
-@pytest.mark.parametrize("share", ["24 MB", *soak("300 MB")])
+@pytest.mark.parametrize("share", ["18 MB", *soak("300 MB")])
 @pytest.mark.timeout(1200)
 async def test_the_memory_of_a_worker_is_bounded(
     client: Client, database: Database, tmp_path: Path, share: str
@@ -56,16 +56,16 @@ async def test_the_memory_of_a_worker_is_bounded(
         test = LargeEvents(client, database, projections, processes.start().pid)
         await test.runs("rebuild", "Rebuild")
         await repeat(database, part)
-        if share != "24 MB":
+        if share != "18 MB":
             await test.runs("following", "Backfill", criteria="incremental_update")
         await test.follows_live(await repeat(database, part))
         await test.spoil()
-        if share != "24 MB":
+        if share != "18 MB":
             await test.runs("plan", "Backfill", dry_run=True)
         await test.differ()
         await test.runs("in place", "Backfill", create_backup=True)
         await test.runs("dead letters", "Backfill", criteria="dead_letters")
-        if share != "24 MB":
+        if share != "18 MB":
             await test.runs("snapshot", "Snapshot")
         await test.runs("rollback", "Rollback")
     print(f"{'import':20} {imported / MB:6.0f} MiB")

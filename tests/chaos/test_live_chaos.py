@@ -30,7 +30,7 @@ from tests.support.soaking import soak
 
 
 @pytest.mark.parametrize("database", PLACES, indirect=True)
-@pytest.mark.parametrize("seconds", [4, pytest.param(60, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("seconds", [2, pytest.param(60, marks=pytest.mark.soak)])
 async def test_nothing_is_missed_or_taken_twice_while_several_follow(
     client: Client, database: Database, seconds: float
 ) -> None:

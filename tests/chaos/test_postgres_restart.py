@@ -6,8 +6,7 @@ Addresses that cannot work are told in one line.
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +18,14 @@ from refold.source.port.current import OWN, using
 from refold.stack.postgres import EmbeddedPostgres
 from tests.support.counting import EVENTS_PER_KEY, counted_events, counting
 from tests.support.databases import Database, drop_database, make_database, make_template
+from tests.support.forked import ForkedProcess, worker
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, clean_environment, worker_environment, worker_processes
 from tests.support.runs import assert_oracle, leftovers, start, until, write
 from tests.support.soaking import soak
 from tests.support.watching import undone, until_batches
 
-KEYS = 300
+KEYS = 150
 
 
 @pytest.fixture
@@ -74,13 +74,13 @@ async def test_worker_outlives_postgres_away_at_its_start_and_in_a_rebuild(
     )
     await asyncio.to_thread(own_server.stop)
     with worker_processes(environment, tmp_path) as workers:
-        worker = workers.start()
+        started = workers.start()
 
         async def has_complained() -> bool:
-            return "does not answer" in worker.output
+            return "does not answer" in started.output
 
         await until(has_complained)
-        assert worker.running, worker.output
+        assert started.running, started.output
         await asyncio.to_thread(own_server.start)
         handle = await start(
             client,
@@ -95,7 +95,7 @@ async def test_worker_outlives_postgres_away_at_its_start_and_in_a_rebuild(
         await asyncio.to_thread(own_server.restart)
         result = await asyncio.wait_for(handle.result(), 150)
         assert (result.status, result.events_processed) == ("completed", KEYS * EVENTS_PER_KEY)
-        assert await worker.terminate() == 0, worker.output
+        assert await started.terminate() == 0, started.output
     assert len(await assert_oracle(engine, counting)) == KEYS
     assert await leftovers(engine) == []
 
@@ -115,25 +115,24 @@ async def test_worker_outlives_postgres_away_at_its_start_and_in_a_rebuild(
     ids=["unset", "empty", "malformed", "other-server", "wrong-database", "wrong-user"],
 )
 def test_address_that_cannot_work_is_told_in_one_line(
-    postgres: EmbeddedPostgres, url: str | None, expected: str
+    postgres: EmbeddedPostgres, tmp_path: Path, url: str | None, expected: str
 ) -> None:
     server = postgres.url.rsplit("/", 1)[0]
     variables = {}
     if url is not None:
         address = server.rsplit("@", 1)[1]
         variables["REFOLD_DATABASE_URL"] = url.format(server=server, address=address)
-    ended = subprocess.run(
-        [sys.executable, "worker.py"],
-        cwd=ROOT,
-        env=clean_environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
+    out, err = tmp_path / "out", tmp_path / "err"
+    process = ForkedProcess(
+        worker, directory=ROOT, environment=clean_environment(**variables), output=(out, err)
     )
-    assert ended.returncode == 1
-    assert ended.stdout == ""
-    assert len(ended.stderr.splitlines()) == 1, ended.stderr
-    assert ended.stderr.startswith("refold: REFOLD_DATABASE_URL")
-    assert expected in ended.stderr
-    assert "secret" not in ended.stderr
+    try:
+        assert process.wait(30) == 1
+    finally:
+        process.send(signal.SIGKILL)
+    assert out.read_text() == ""
+    told = err.read_text()
+    assert len(told.splitlines()) == 1, told
+    assert told.startswith("refold: REFOLD_DATABASE_URL")
+    assert expected in told
+    assert "secret" not in told

@@ -83,7 +83,7 @@ async def assert_never_stuck(handle: WorkflowHandle[Any, Any]) -> None:
 
 
 # Each workflow with some of it, each of these with some workflows; `Rebuild` with all.
-@pytest.mark.parametrize("every", [4, *soak(1)])
+@pytest.mark.parametrize("every", [6, *soak(1)])
 async def test_odd_input_fails_at_once(client: Client, database: Database, every: int) -> None:
     async def is_refused(kind: str, what: str, arguments: list[Any]) -> None:
         handle = await start(client, database, kind, arguments)
@@ -114,7 +114,7 @@ SAID: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize("every", [5, *soak(1)])
+@pytest.mark.parametrize("every", [6, *soak(1)])
 async def test_odd_signals_never_wedge_a_run(
     client: Client, database: Database, every: int
 ) -> None:

@@ -53,14 +53,13 @@ async def until_note(handle: Live, *words: str) -> None:
     await until(says)
 
 
+@pytest.mark.usefixtures("counters_built")
 @pytest.mark.parametrize("store", ["redis", *soak("sql", "dynamodb", "cosmosdb")])
 async def test_a_live_projection_keeps_its_checkpoint_in_the_store(
     client: Client, database: Database, stored: Stored, store: str
 ) -> None:
-    await write(database.engine, some())
     projection = apart(store)
     async with working(client, database, registry_of(projection), **stored.of(store)):
-        await run(client, database, "Rebuild", "counters")
         assert (await stored.active()).away is None
         async with live(client, database) as handle:
             await stored.until_away(store)
@@ -86,6 +85,7 @@ async def test_a_live_projection_keeps_its_checkpoint_in_the_store(
     assert await assert_oracle(database.engine, projection)
 
 
+@pytest.mark.usefixtures("counters_built")
 @pytest.mark.parametrize(
     "kinds", [("Backfill", "Rebuild"), *soak((("Snapshot", "Rebuild", "Rollback", "Backfill"),))]
 )
@@ -93,25 +93,25 @@ async def test_every_run_brings_the_checkpoint_home_and_it_is_handed_back(
     client: Client, database: Database, stored: Stored, kinds: tuple[str, ...]
 ) -> None:
     projection = apart("redis", partitions=2)
-    await write(database.engine, some())
-    async with working(client, database, registry_of(projection), **stored.of("redis")):
-        await run(client, database, "Rebuild", "counters")
-        async with live(client, database):
-            for kind in kinds:
-                await stored.until_away("redis")
-                before = (await stored.active()).away
-                await write(database.engine, some(start_at=3))
-                assert (await run(client, database, kind, "counters")).status in (
-                    "completed",
-                    "rolled_back",
-                )
-                await stored.until_away("redis")
-                after = (await stored.active()).away
-                assert after is not None
-                assert before is not None
-                assert after["name"] != before["name"]
-                await until_position(database, await last(database))
-                await assert_oracle(database.engine, projection)
+    async with (
+        working(client, database, registry_of(projection), **stored.of("redis")),
+        live(client, database),
+    ):
+        for kind in kinds:
+            await stored.until_away("redis")
+            before = (await stored.active()).away
+            await write(database.engine, some(start_at=3))
+            assert (await run(client, database, kind, "counters")).status in (
+                "completed",
+                "rolled_back",
+            )
+            await stored.until_away("redis")
+            after = (await stored.active()).away
+            assert after is not None
+            assert before is not None
+            assert after["name"] != before["name"]
+            await until_position(database, await last(database))
+            await assert_oracle(database.engine, projection)
 
 
 @pytest.mark.parametrize(
@@ -147,78 +147,79 @@ async def test_storages_are_switched_under_appends(
     assert await assert_oracle(database.engine, projection)
 
 
+@pytest.mark.usefixtures("counters_built")
 @pytest.mark.parametrize("store", ["redis", *soak("sql", "dynamodb", "cosmosdb")])
 async def test_a_store_that_has_lost_the_checkpoint_is_not_guessed_after(
     client: Client, database: Database, stored: Stored, store: str
 ) -> None:
     projection = apart(store)
-    await write(database.engine, some())
-    async with working(client, database, registry_of(projection), **stored.of(store)):
-        await run(client, database, "Rebuild", "counters")
-        async with live(client, database) as handle:
-            await stored.until_away(store)
-            await write(database.engine, some(start_at=3))
-            await until_position(database, await last(database))
-            async with stored.record() as (kept, name, record):
-                await kept.drop(name)
-            await write(database.engine, some(start_at=5))
-            await until_note(handle, "kept in ", "lost it", "--from-position")
-            rows = await assert_oracle(database.engine, projection)
-            # What needs a checkpoint is refused, and changes nothing.
-            request = {"projection": "counters", "criteria": "incremental_update"}
-            refused = await start(client, database, "Backfill", request)
-            with pytest.raises(WorkflowFailureError) as failed:
-                await asyncio.wait_for(refused.result(), 60)
-            assert isinstance(failed.value.cause, ApplicationError)
-            assert "the store has lost it: start a Rebuild" in failed.value.cause.message
-            assert await assert_oracle(database.engine, projection) == rows
-            # Somebody says up to where all is there.
-            assert record is not None
-            fields = {"criteria": "from_event_number", "from_position": record.position}
-            await run(client, database, "Backfill", "counters", **fields)
-            await stored.until_away(store)
-            await until_position(database, await last(database))
-            await assert_oracle(database.engine, projection)
+    async with (
+        working(client, database, registry_of(projection), **stored.of(store)),
+        live(client, database) as handle,
+    ):
+        await stored.until_away(store)
+        await write(database.engine, some(start_at=3))
+        await until_position(database, await last(database))
+        async with stored.record() as (kept, name, record):
+            await kept.drop(name)
+        await write(database.engine, some(start_at=5))
+        await until_note(handle, "kept in ", "lost it", "--from-position")
+        rows = await assert_oracle(database.engine, projection)
+        # What needs a checkpoint is refused, and changes nothing.
+        request = {"projection": "counters", "criteria": "incremental_update"}
+        refused = await start(client, database, "Backfill", request)
+        with pytest.raises(WorkflowFailureError) as failed:
+            await asyncio.wait_for(refused.result(), 60)
+        assert isinstance(failed.value.cause, ApplicationError)
+        assert "the store has lost it: start a Rebuild" in failed.value.cause.message
+        assert await assert_oracle(database.engine, projection) == rows
+        # Somebody says up to where all is there.
+        assert record is not None
+        fields = {"criteria": "from_event_number", "from_position": record.position}
+        await run(client, database, "Backfill", "counters", **fields)
+        await stored.until_away(store)
+        await until_position(database, await last(database))
+        await assert_oracle(database.engine, projection)
 
 
+@pytest.mark.usefixtures("counters_built")
 @pytest.mark.parametrize("behind", [1, *soak(10_000)])
 async def test_a_store_that_is_behind_is_not_believed(
     client: Client, database: Database, stored: Stored, behind: int
 ) -> None:
     projection = apart("redis")
-    await write(database.engine, some())
-    async with working(client, database, registry_of(projection), **stored.of("redis")):
+    async with (
+        working(client, database, registry_of(projection), **stored.of("redis")),
+        live(client, database) as handle,
+    ):
+        await stored.until_away("redis")
+        await write(database.engine, some(start_at=3))
+        await until_position(database, await last(database))
+        await handle.signal("stop")
+        await until_status(handle, "stopped")
+        async with stored.record() as (kept, name, record):
+            assert record is not None
+            # As a failover leaves it that has lost the last writes.
+            early = record.position - min(behind, record.position)
+            old = Record(early, record.position - 1, record.fence)
+            assert await kept.advance(name, record, old)
+        await write(database.engine, some(start_at=5))
+        await handle.signal("start")
+        await until_note(handle, "the store is behind", "refold backfill counters")
+        await assert_oracle(database.engine, projection)
         await run(client, database, "Rebuild", "counters")
-        async with live(client, database) as handle:
-            await stored.until_away("redis")
-            await write(database.engine, some(start_at=3))
-            await until_position(database, await last(database))
-            await handle.signal("stop")
-            await until_status(handle, "stopped")
-            async with stored.record() as (kept, name, record):
-                assert record is not None
-                # As a failover leaves it that has lost the last writes.
-                early = record.position - min(behind, record.position)
-                old = Record(early, record.position - 1, record.fence)
-                assert await kept.advance(name, record, old)
-            await write(database.engine, some(start_at=5))
-            await handle.signal("start")
-            await until_note(handle, "the store is behind", "refold backfill counters")
-            await assert_oracle(database.engine, projection)
-            await run(client, database, "Rebuild", "counters")
-            await stored.until_away("redis")
-            await until_position(database, await last(database))
-            await assert_oracle(database.engine, projection)
+        await stored.until_away("redis")
+        await until_position(database, await last(database))
+        await assert_oracle(database.engine, projection)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_the_database_of_a_backup_is_not_taken_for_what_the_store_has(
     client: Client, database: Database, stored: Stored
 ) -> None:
     projection = apart("redis")
-    await write(database.engine, some())
     settings = database.settings.model_copy(update=stored.of("redis"))
     async with working(client, database, registry_of(projection), **stored.settings):
-        await run(client, database, "Rebuild", "counters")
         await Following(database.engine, projection, settings).catch_up()
         before = await stored.active()
         await write(database.engine, some(start_at=3))
@@ -260,14 +261,12 @@ async def test_keys_of_which_nothing_is_certain_are_folded_anew(
     assert await assert_oracle(database.engine, projection)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_worker_with_another_address_says_where_the_checkpoint_is(
     client: Client, database: Database, stored: Stored
 ) -> None:
     projection = apart("redis")
-    await write(database.engine, some())
     settings = database.settings.model_copy(update=stored.of("redis"))
-    async with working(client, database, registry_of(projection), **stored.settings):
-        await run(client, database, "Rebuild", "counters")
     await Following(database.engine, projection, settings).catch_up()
     await write(database.engine, some(start_at=3))
     elsewhere = {"redis_url": "redis://:another-p4ssword@127.0.0.1:1/0"}
@@ -290,15 +289,14 @@ async def test_a_worker_with_another_address_says_where_the_checkpoint_is(
         assert await assert_oracle(database.engine, projection)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_snapshots_of_what_was_uncertain_are_of_their_moments(
     client: Client, database: Database, stored: Stored
 ) -> None:
     policy = Snapshots.automatic(every_n_events=70, keep_last=None)
     projection = apart("redis").with_snapshots(policy)
-    await write(database.engine, some())
     settings = database.settings.model_copy(update=stored.of("redis"))
     async with working(client, database, registry_of(projection), **stored.settings):
-        await run(client, database, "Rebuild", "counters")
         for number in range(5):
             await write(database.engine, some(keys=30, each=1, start_at=number))
             with pytest.raises(Died):

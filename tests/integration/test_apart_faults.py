@@ -131,14 +131,12 @@ async def _slow(proxy: FaultyProxy, stored: Stored) -> None:
     proxy.be(PASS)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_of_two_workers_one_follows(
     database: Database, client: Client, stored: Stored
 ) -> None:
     projection = apart("redis")
-    await write(database.engine, some())
     settings = database.settings.model_copy(update=stored.of("redis"))
-    async with working(client, database, registry_of(projection), **stored.settings):
-        await run(client, database, "Rebuild", "counters")
     await write(database.engine, some(start_at=3))
     followings = [Following(database.engine, projection, settings) for _ in range(2)]
     # Whoever is overtaken finds out, in the database or in the store, and changes nothing more.
@@ -152,14 +150,12 @@ async def test_of_two_workers_one_follows(
         await assert_oracle(database.engine, projection)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_worker_that_comes_back_from_the_dead_moves_nothing(
     client: Client, database: Database, stored: Stored
 ) -> None:
     projection = apart("redis")
-    await write(database.engine, some())
     settings = database.settings.model_copy(update=stored.of("redis"))
-    async with working(client, database, registry_of(projection), **stored.settings):
-        await run(client, database, "Rebuild", "counters")
     dead = Following(database.engine, projection, settings)
     async with dead.taken() as (follower, record), database.engine.connect() as connection:
         assert record is not None

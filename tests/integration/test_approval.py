@@ -12,7 +12,7 @@ from refold.projection.registry import Registry
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
-from tests.support.runs import assert_oracle, leftovers, rows_of, run, start, until, working, write
+from tests.support.runs import assert_oracle, leftovers, rows_of, start, until, working, write
 from tests.support.soaking import soak
 from tests.support.versions import doubled
 
@@ -30,11 +30,9 @@ async def position_of_shadow(database: Database) -> int:
         return int(await connection.scalar(found) or 0)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_bug_shows_in_the_diff_and_is_rejected(client: Client, database: Database) -> None:
     old, new = counters(batch_size=10), doubled()
-    await write(database.engine, some())
-    async with working(client, database, Registry([old])):
-        await run(client, database, "Rebuild", "counters")
     before = await rows_of(database.engine, old)
     async with working(client, database, Registry([old, new])):
         handle = await start(
@@ -58,13 +56,12 @@ async def test_a_bug_shows_in_the_diff_and_is_rejected(client: Client, database:
     assert await leftovers(database.engine) == []
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_approved_table_has_followed_the_head_meanwhile(
     client: Client, database: Database
 ) -> None:
     projection = counters(batch_size=10)
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         handle = await start(
             client, database, "Rebuild", {"projection": "counters", "approval": "manual"}
         )
@@ -87,6 +84,7 @@ async def test_approved_table_has_followed_the_head_meanwhile(
     assert await leftovers(database.engine) == []
 
 
+@pytest.mark.usefixtures("counters_built")
 @pytest.mark.parametrize(
     ("limits", "waits"),
     [
@@ -101,9 +99,6 @@ async def test_limits_decide_whether_anybody_is_asked(
     client: Client, database: Database, limits: dict[str, Any], waits: bool
 ) -> None:
     old, new = counters(), doubled()
-    await write(database.engine, some())
-    async with working(client, database, Registry([old])):
-        await run(client, database, "Rebuild", "counters")
     async with working(client, database, Registry([old, new])):
         handle = await start(client, database, "Rebuild", {"projection": "counters", **limits})
         if waits:
@@ -116,11 +111,10 @@ async def test_limits_decide_whether_anybody_is_asked(
     await assert_oracle(database.engine, new)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_removed_rows_beyond_the_limit_wait(client: Client, database: Database) -> None:
     projection = counters()
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         async with database.engine.begin() as connection:
             await connection.execute(text("INSERT INTO counters VALUES ('zz', 1, 1, 1)"))
         handle = await start(

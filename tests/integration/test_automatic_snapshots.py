@@ -182,11 +182,12 @@ async def test_a_failed_run_takes_its_snapshots_along(client: Client, database: 
     assert await leftovers(database.engine) == []
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_the_latest_copies_are_kept_that_an_older_version_has_made_unasked(
     client: Client, database: Database
 ) -> None:
     projection = counters().with_snapshots(Snapshots.automatic(keep_last=2))
-    async with built(client, database, projection):
+    async with working(client, database, registry_of(projection)):
         for who in (MADE_BY_ITSELF, "a person", MADE_BY_ITSELF, MADE_BY_ITSELF, MADE_BY_ITSELF):
             await run(client, database, "Snapshot", "counters", requested_by=who)
         assert await drop_expired_snapshots(database.engine, projection) == [4, 2]
@@ -205,11 +206,12 @@ async def _statuses(database: Database) -> list[tuple[int, str]]:
         return [(row.generation, row.status) for row in found]
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_the_checkpoint_is_moved_as_often_as_asked(
     client: Client, database: Database
 ) -> None:
     projection = counters().with_checkpoints(Checkpoints(every_n_events=7))
-    async with built(client, database, projection):
+    async with working(client, database, registry_of(projection)):
         async with database.engine.begin() as connection:
             for statement in _WATCHING:
                 await connection.execute(text(statement))
@@ -223,6 +225,7 @@ async def test_the_checkpoint_is_moved_as_often_as_asked(
         assert max(after - before for before, after in pairwise(moves)) == 7
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_the_checkpoint_is_moved_in_time(client: Client, database: Database) -> None:
     projection = counters().with_checkpoints(Checkpoints(every_seconds=0.1))
     count = projection.handlers["Added"]
@@ -233,7 +236,7 @@ async def test_the_checkpoint_is_moved_in_time(client: Client, database: Databas
         return count(row, event)
 
     projection.handlers["Added"] = slow
-    async with built(client, database, projection):
+    async with working(client, database, registry_of(projection)):
         async with database.engine.begin() as connection:
             for statement in _WATCHING:
                 await connection.execute(text(statement))

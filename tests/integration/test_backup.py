@@ -23,15 +23,14 @@ async def corrupted(database: Database) -> None:
         await connection.execute(text("INSERT INTO counters VALUES ('by hand', 1, 1, 1)"))
 
 
+@pytest.mark.usefixtures("counters_built")
 @pytest.mark.parametrize("how", ["poison", *soak("signal", "temporal")])
 async def test_what_stood_there_is_brought_back(
     client: Client, database: Database, how: str
 ) -> None:
     # Slow, where it is stopped on the way.
     projection = counters(batch_size=40 if how == "poison" else 1, partitions=1)
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         await write(database.engine, some(100, start_at=9))
         await run(client, database, "Backfill", "counters", criteria="incremental_update")
         await corrupted(database)
@@ -75,11 +74,10 @@ async def test_what_stood_there_is_brought_back(
     assert await leftovers(database.engine) == []
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_what_cannot_be_brought_back_is_told(client: Client, database: Database) -> None:
     projection = counters(batch_size=1, partitions=1)
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection), swap_patience_seconds=1):
-        await run(client, database, "Rebuild", "counters")
         await write(database.engine, [("bad", "Broken", {"key": "k020"})])
         request = {"projection": "counters", "rollback_on_failure": True}
         handle = await start(client, database, "Backfill", request)
@@ -102,11 +100,10 @@ async def test_what_cannot_be_brought_back_is_told(client: Client, database: Dat
             await connection.execute(text("DROP MATERIALIZED VIEW sums"))
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_backup_is_kept_to_roll_back_to(client: Client, database: Database) -> None:
     projection = counters(batch_size=10)
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         await corrupted(database)
         before = await rows_of(database.engine, projection)
         result = await run(client, database, "Backfill", "counters", create_backup=True)
@@ -117,13 +114,12 @@ async def test_backup_is_kept_to_roll_back_to(client: Client, database: Database
     assert await rows_of(database.engine, projection) == before
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_backup_only_for_failure_is_gone_when_the_run_completes(
     client: Client, database: Database
 ) -> None:
     projection = counters(batch_size=10)
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         await corrupted(database)
         await run(client, database, "Backfill", "counters", rollback_on_failure=True)
     await assert_oracle(database.engine, projection)

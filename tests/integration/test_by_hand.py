@@ -40,13 +40,12 @@ async def waits(handle: WorkflowHandle[Any, Any], what: str) -> None:
     await until(said)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_what_is_added_while_the_swap_waits_moves_too(
     client: Client, database: Database
 ) -> None:
     projection = counters()
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         async with database.engine.connect() as idle:
             await idle.execute(text("SELECT count(*) FROM counters"))
             handle = await start(client, database, "Rebuild", {"projection": "counters"})
@@ -69,11 +68,10 @@ async def test_what_is_added_while_the_swap_waits_moves_too(
     assert "=r/" in privileges
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_temporary_view_is_waited_for_by_name(client: Client, database: Database) -> None:
     projection = counters()
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         async with database.engine.connect() as session:
             await session.execute(text("CREATE TEMP VIEW mine AS SELECT * FROM counters"))
             await session.commit()
@@ -84,13 +82,12 @@ async def test_a_temporary_view_is_waited_for_by_name(client: Client, database: 
         assert (await asyncio.wait_for(handle.result(), 60)).generation == 2
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_readers_do_not_stall_for_somebody_at_the_table_to_come(
     client: Client, database: Database
 ) -> None:
     projection = counters()
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         await run(client, database, "Rebuild", "counters")
         async with database.engine.connect() as idle:
             await idle.execute(text("SELECT count(*) FROM refold_counters_g1.counters"))
@@ -100,13 +97,12 @@ async def test_readers_do_not_stall_for_somebody_at_the_table_to_come(
         assert (await asyncio.wait_for(handle.result(), 60)).generation == 1
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_replaced_table_keeps_nobody_from_deleting(
     client: Client, database: Database
 ) -> None:
     projection = counters()
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         await execute(
             database,
             "CREATE TABLE keys (key text PRIMARY KEY)",
@@ -134,15 +130,13 @@ BY_HAND = {
 }
 
 
+@pytest.mark.usefixtures("counters_built")
 @pytest.mark.parametrize("kind", mostly_soak(*BY_HAND, suite=1))
 async def test_what_another_version_cannot_have_is_refused_at_once(
     client: Client, database: Database, kind: str
 ) -> None:
     statement, expected = BY_HAND[kind]
     old = counters()
-    await write(database.engine, some())
-    async with working(client, database, Registry([old, reshaped()])):
-        await run(client, database, "Rebuild", "counters")
     async with working(client, database, registry_of(old)):
         await execute(database, "DELETE FROM refold.generations", "DROP TABLE counters")
         await run(client, database, "Rebuild", "counters")
@@ -155,13 +149,12 @@ async def test_what_another_version_cannot_have_is_refused_at_once(
     assert await leftovers(database.engine) == []
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_live_table_that_was_dropped_is_built_anew(
     client: Client, database: Database
 ) -> None:
     projection = counters()
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         await execute(database, "DROP TABLE counters")
         for request in ({}, {"create_backup": True}):
             handle = await start(
@@ -173,13 +166,12 @@ async def test_a_live_table_that_was_dropped_is_built_anew(
     assert await leftovers(database.engine) == []
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_retained_table_that_was_dropped_is_not_gone_back_to(
     client: Client, database: Database
 ) -> None:
     projection = counters()
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         await run(client, database, "Rebuild", "counters")
         await execute(database, "DROP SCHEMA refold_counters_g1 CASCADE")
         handle = await start(client, database, "Rollback", {"projection": "counters"})

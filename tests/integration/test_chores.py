@@ -21,9 +21,8 @@ from refold.worker.chores.sweep import Sweep
 from refold.worker.executions import TemporalExecutions
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
-from tests.support.events import some
 from tests.support.live import until_status
-from tests.support.runs import assert_oracle, leftovers, run, start, working, write
+from tests.support.runs import assert_oracle, leftovers, run, start, working
 from tests.support.soaking import soak
 
 PROJECTION = counters()
@@ -65,14 +64,13 @@ HANGS = {
 }
 
 
+@pytest.mark.usefixtures("counters_built")
 @pytest.mark.parametrize("what", ["a view", *soak("another table in its schema")])
 async def test_a_dead_run_that_cannot_be_dropped_is_in_nobodys_way(
     client: Client, database: Database, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hung, gone, told = HANGS[what]
-    await write(database.engine, some())
     async with working(client, database, registry_of(PROJECTION)):
-        await run(client, database, "Rebuild", "counters")
         await awaiting(client, database)
         await execute(database, hung)
         caretaker = Caretaker(database.engine, [])
@@ -96,12 +94,11 @@ async def test_a_dead_run_that_cannot_be_dropped_is_in_nobodys_way(
     await assert_oracle(database.engine, PROJECTION)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_run_that_is_cancelled_does_not_wait_for_what_hangs_on_its_table(
     client: Client, database: Database
 ) -> None:
-    await write(database.engine, some())
     async with working(client, database, registry_of(PROJECTION)):
-        await run(client, database, "Rebuild", "counters")
         handle = await start(
             client, database, "Rebuild", {"projection": "counters", "approval": "manual"}
         )
@@ -150,12 +147,11 @@ async def test_what_is_in_the_way_is_said_once_until_it_changes(
     ]
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_without_temporal_each_chore_says_so_once_and_the_others_go_on(
     client: Client, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await write(database.engine, some())
     async with working(client, database, registry_of(PROJECTION)):
-        await run(client, database, "Rebuild", "counters")
         run_id = await awaiting(client, database)
     # The worker is gone, so nothing more is recorded of the run.
     stopped = ProjectionStopped(projection="counters")
@@ -179,12 +175,12 @@ async def test_without_temporal_each_chore_says_so_once_and_the_others_go_on(
         assert await system_events.latest(connection, "counters", limit=10) == []
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_retention_goes_on_beside_what_cannot_be_dropped(
     client: Client, database: Database
 ) -> None:
-    await write(database.engine, some())
     async with working(client, database, registry_of(counters(retained_generations=5))):
-        for _ in range(4):
+        for _ in range(2):
             await run(client, database, "Rebuild", "counters")
     await execute(database, "CREATE VIEW mine AS SELECT * FROM refold_counters_g2.counters")
     none_kept = registry_of(counters(retained_generations=0))

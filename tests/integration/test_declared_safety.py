@@ -43,11 +43,9 @@ OFTEN = {"batch_size": 5, "partitions": 1}
 async def touched(
     client: Client, database: Database, **policy: Any
 ) -> AsyncIterator[dict[Key, Row]]:
-    """A read model that somebody has changed by hand, and its rows as they are now."""
+    """The built read model, when somebody has changed it by hand, and its rows as they are now."""
     projection = counters(**OFTEN, **policy)
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         async with database.engine.begin() as connection:
             await connection.execute(text("UPDATE counters SET sum = -1 WHERE key < 'k010'"))
         yield await rows_of(database.engine, projection)
@@ -93,6 +91,7 @@ async def by_schedule(client: Client, database: Database) -> str:
         return str(failed.data["error"])
 
 
+@pytest.mark.usefixtures("counters_built")
 @pytest.mark.parametrize(
     "way", [by_event, by_schedule, *soak(by_hand)], ids=lambda way: way.__name__
 )
@@ -108,6 +107,7 @@ async def test_what_stood_there_is_brought_back_whoever_asked(
     assert await leftovers(database.engine) == []
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_backup_is_kept_to_roll_back_to(client: Client, database: Database) -> None:
     async with touched(client, database, create_backup=True) as before:
         plan = (await run(client, database, "Backfill", "counters", dry_run=True)).plan
@@ -131,6 +131,7 @@ async def test_a_backup_is_kept_to_roll_back_to(client: Client, database: Databa
     assert {key for key, row in after.items() if row["sum"] < 0} <= changed
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_run_that_is_cancelled_while_it_plans_is_undone_too(
     client: Client, database: Database
 ) -> None:
@@ -156,13 +157,12 @@ async def test_a_run_that_is_cancelled_while_it_plans_is_undone_too(
     assert ("retained" in dict(await generations_of(database)).values()) is False
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_without_rollback_nothing_is_kept_and_rollbacks_are_refused(
     client: Client, database: Database
 ) -> None:
     projection = counters(enable_rollback=False)
-    await write(database.engine, some())
     async with working(client, database, registry_of(counters(retained_generations=3))):
-        await run(client, database, "Rebuild", "counters")
         await run(client, database, "Rebuild", "counters")
     async with working(client, database, registry_of(projection)):
         for kind, fields, expected in (

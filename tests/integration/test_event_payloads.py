@@ -36,13 +36,12 @@ async def told(database: Database, *kinds: type[SystemEvent]) -> list[Any]:
     ]
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_run_tells_its_options_and_how_far_it_is(
     client: Client, database: Database
 ) -> None:
     projection = counters(create_backup=True, partitions=2)
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         result = await run(
             client,
             database,
@@ -84,10 +83,9 @@ async def test_a_run_tells_its_options_and_how_far_it_is(
     assert (completed.from_date, completed.to_date) == (options.from_date, options.to_date)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_snapshot_and_a_rollback_tell_theirs(client: Client, database: Database) -> None:
-    await write(database.engine, some())
     async with working(client, database, registry_of(counters())):
-        await run(client, database, "Rebuild", "counters")
         snapshot = await run(client, database, "Snapshot", "counters", requested_by="ann")
         back = await run(client, database, "Rollback", "counters", to_generation=2)
     _, started, restoring = await told(database, ProjectionBackfillStarted)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 
 import pytest
 from sqlalchemy import text
@@ -14,10 +13,10 @@ from refold.source.checking.check import EventsReport, check_events, require_rea
 from refold.source.port.current import OWN, using
 from refold.source.port.event_source import EventSource
 from refold.worker.readiness import wait_until_ready
+from tests.support.commands import forked
 from tests.support.databases import Database
 from tests.support.mapped import log_of
 from tests.support.odd_shape import ODD
-from tests.support.processes import clean_environment
 from tests.support.store_shapes import AXON_4, EMMETT, MARTEN, MESSAGE_DB, PLAIN
 
 
@@ -158,20 +157,16 @@ async def test_a_source_that_is_fit_is_taken(database: Database) -> None:
 
 
 async def test_the_command_exits_with_1_when_something_is_refused(database: Database) -> None:
-    environment = clean_environment(
-        REFOLD_DATABASE_URL=database.url, REFOLD_EVENTS="refold.source.stores:message_db"
-    )
-    await command(environment, 1, "refused: there is no table message_store.messages")
+    variables = {
+        "REFOLD_DATABASE_URL": database.url,
+        "REFOLD_EVENTS": "refold.source.stores:message_db",
+    }
+    await command(variables, 1, "refused: there is no table message_store.messages")
     async with log_of(MESSAGE_DB, database) as log:
         await log.append(2)
-    await command(environment, 0, "it can be read")
+    await command(variables, 0, "it can be read")
 
 
-async def command(environment: dict[str, str], status: int, expected: str) -> None:
-    done = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "refold.cli.main", "events", "check"),
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output = (await done.communicate())[0].decode()
-    assert (done.returncode, expected in output) == (status, True), output
+async def command(variables: dict[str, str], status: int, expected: str) -> None:
+    done = await asyncio.to_thread(forked, "events", "check", variables=variables)
+    assert (done.status, expected in done.out) == (status, True), done.out

@@ -93,7 +93,7 @@ async def test_keys_that_a_crash_has_taken_are_computed_again(
     client: Client, database: Database
 ) -> None:
     """A crash of PostgreSQL empties both tables, as they are unlogged."""
-    projection = keyed(partitions=2, batch_size=5)
+    projection = keyed(partitions=2, batch_size=15)
     await write(database.engine, some(40))
     request = {"projection": "keyed", "max_concurrency": 1, "events_per_second": 200}
     async with working(client, database, registry_of(projection), segment_seconds=0.05):
@@ -153,7 +153,7 @@ async def test_events_that_are_followed_meanwhile_are_folded_too(
                 return int(await connection.scalar(text(sums)) or 0) > 1
 
         await until(refolding)
-        for more in range(6):
+        for more in range(3):
             await write(database.engine, some(8, 2, start_at=1000 + 16 * more))
             position = 100 + 16 * (more + 1)
 

@@ -6,7 +6,7 @@ import gc
 import weakref
 from collections import Counter
 
-from temporalio.client import Client
+import pytest
 from temporalio.testing import ActivityEnvironment
 
 from refold.activities.live import LiveActivities
@@ -17,7 +17,7 @@ from refold.worker.chores.garbage import Garbage
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
-from tests.support.runs import assert_oracle, run, working, write
+from tests.support.runs import assert_oracle, write
 
 SEGMENTS = 20
 # Objects of each type that may be more: fewer than one a segment.
@@ -26,13 +26,11 @@ MOST_MORE = 15
 ROUNDS = 3
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_objects_do_not_grow_with_the_segments_of_a_live_projection(
-    client: Client, database: Database
+    database: Database,
 ) -> None:
     registry = registry_of(counters())
-    await write(database.engine, some(keys=10, each=1))
-    async with working(client, database, registry):
-        await run(client, database, "Rebuild", "counters")
     storage = Storage(CheckpointStores(database.settings))
     following = LiveActivities(database.engine, registry, storage)
     for _ in range(2):  # connections learn their statements, the report its latest system events

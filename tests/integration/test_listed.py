@@ -107,13 +107,12 @@ async def test_what_awaits_approval_is_a_filter_and_endings_differ(
         assert (await found(listed, "RefoldStatus = 'failed'"))[0].id == "r/broken"
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_each_ending_has_a_word_of_its_own(listed: Client, database: Database) -> None:
     """Beside those above; `ended` is what the query says."""
-    await write(database.engine, some(4))
     bad = ("bad", "Broken", {"key": "k000"})
     endings: list[tuple[str, dict[str, Any], str, str]] = [
         ("Rollback", {}, "failed", "refused"),
-        ("Rebuild", {}, "completed", "completed"),
         ("Rebuild", {}, "completed", "completed"),
         ("Rollback", {}, "rolled_back", "rolled_back"),
         ("Backfill", {"criteria": "incremental_update"}, "completed", "completed"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -321,7 +321,13 @@ async def test_it_is_cancelled_though_the_segment_in_hand_ends_well(
         ends.set()
         return LiveReport(status=LiveStatus.LIVE, at=datetime.now(UTC))
 
-    async with Worker(client, task_queue=queue(database), workflows=WORKFLOWS, activities=[deaf]):
+    async with Worker(
+        client,
+        task_queue=queue(database),
+        workflows=WORKFLOWS,
+        activities=[deaf],
+        max_heartbeat_throttle_interval=timedelta(seconds=0.2),
+    ):
         handle = await start(client, database, "Projection", {"projection": "counters"})
         await asyncio.sleep(0.5)
         await handle.cancel()

@@ -237,20 +237,3 @@ async def test_privileges_are_carried_over_a_swap(client: Client, database: Data
     async with database.engine.begin() as connection:
         await connection.execute(text(f"DROP OWNED BY {reader}"))
         await connection.execute(text(f"DROP ROLE {reader}"))
-
-
-async def test_unmanaged_table_is_retained_not_lost(client: Client, database: Database) -> None:
-    projection = counters()
-    await write(database.engine, some())
-    async with database.engine.begin() as connection:
-        await connection.execute(text("CREATE TABLE counters (key text PRIMARY KEY, mine text)"))
-        await connection.execute(text("INSERT INTO counters VALUES ('a', 'precious')"))
-    async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
-    await assert_oracle(database.engine, projection)
-    async with database.engine.connect() as connection:
-        name = await connection.scalar(
-            text("SELECT schema_name FROM refold.generations WHERE status = 'retained'")
-        )
-        kept = await connection.scalar(text(f"SELECT mine FROM {name}.counters"))
-    assert kept == "precious"

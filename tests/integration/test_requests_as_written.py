@@ -17,7 +17,16 @@ from refold.messages.run.life import BackfillResult
 from refold.projection.registry import Registry
 from tests.support.counters import counters, registry_of, siblings
 from tests.support.databases import Database
-from tests.support.runs import NOON, assert_oracle, leftovers, rows_of, run, working, write
+from tests.support.runs import (
+    NOON,
+    assert_oracle,
+    events_upto,
+    leftovers,
+    rows_of,
+    run,
+    working,
+    write,
+)
 from tests.support.soaking import soak
 
 SPACE = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
@@ -54,21 +63,27 @@ async def test_the_example_of_the_specification(
     await assert_oracle(database.engine, projection)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_tenant_is_rebuilt_in_full_whatever_the_date(
     client: Client, database: Database
 ) -> None:
-    await write(database.engine, [("s", "Added", {"key": key, "n": 1}) for key in "ab"])
     async with working(client, database, registry_of(counters()), tenant_path="data.key"):
-        await run(client, database, "Rebuild", "counters")
         await sql(database, "UPDATE counters SET count = -1")
         dates = {"from_date": "2027-01-01", "to_date": "2027-01-02"}
         result = await run(
-            client, database, "Backfill", "counters", criteria="full_rebuild", tenant="a", **dates
+            client,
+            database,
+            "Backfill",
+            "counters",
+            criteria="full_rebuild",
+            tenant="k001",
+            **dates,
         )
     assert result.note is not None
     assert "from_date and to_date select nothing further" in result.note
     found = await rows_of(database.engine, counters())
-    assert {key: row["count"] for key, row in found.items()} == {"a": 1, "b": -1}
+    assert {row["count"] for key, row in found.items() if key != "k001"} == {-1}
+    assert found["k001"]["count"] == 5
 
 
 @pytest.mark.usefixtures("counters_built")
@@ -88,17 +103,19 @@ async def test_a_plan_says_which_midnight_a_date_means(client: Client, database:
         assert await planned(from_date="2026-01-01T00:00:00Z") is None
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_the_declared_criteria_are_those_of_a_backfill(
     client: Client, database: Database
 ) -> None:
     projection = counters(criteria="last_n_events", last_n=1)
-    await write(database.engine, [(key, "Added", {"key": key, "n": 1}) for key in "ab"])
+    *_, latest = await events_upto(database.engine, projection)
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         await sql(database, "UPDATE counters SET count = -1")
         await run(client, database, "Backfill", "counters")
         found = await rows_of(database.engine, projection)
-        assert {key: row["count"] for key, row in found.items()} == {"a": -1, "b": 1}
+        right = {key for key, row in found.items() if row["count"] == 5}
+        assert right == {latest.data["key"]}
+        assert [row["count"] for row in found.values()].count(-1) == 39
         await run(client, database, "Rebuild", "counters")  # full unless it says otherwise
         await assert_oracle(database.engine, projection)
 

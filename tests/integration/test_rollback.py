@@ -14,6 +14,7 @@ from refold.projection.registry import Registry
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
+from tests.support.frozen import failure
 from tests.support.runs import assert_oracle, leftovers, rows_of, run, start, working, write
 from tests.support.versions import doubled, reshaped
 
@@ -110,9 +111,18 @@ async def test_rollback_without_the_handlers_is_refused_unless_stale_is_allowed(
     assert await leftovers(database.engine) == []
 
 
-async def test_table_from_before_refold_can_be_brought_back_as_it_is(
+async def test_table_from_before_refold_is_kept_and_can_be_brought_back_as_it_is(
     client: Client, database: Database
 ) -> None:
+    async def is_mine(table: str) -> bool:
+        async with database.engine.connect() as connection:
+            found: str | None = await connection.scalar(text(f"SELECT mine FROM {table}"))
+        return found == "precious"
+
+    async def not_copied() -> str:
+        handle = await start(client, database, "Snapshot", {"projection": "counters"})
+        return (await failure(handle)).message
+
     projection = counters()
     await write(database.engine, some())
     async with database.engine.begin() as connection:
@@ -120,15 +130,24 @@ async def test_table_from_before_refold_can_be_brought_back_as_it_is(
         await connection.execute(text("INSERT INTO counters VALUES ('a', 'precious')"))
     async with working(client, database, registry_of(projection)):
         await run(client, database, "Rebuild", "counters")
+        await assert_oracle(database.engine, projection)
+        async with database.engine.connect() as connection:
+            schema = await connection.scalar(
+                text("SELECT schema_name FROM refold.generations WHERE status = 'retained'")
+            )
+        assert await is_mine(f"{schema}.counters")
         assert "was there before Refold" in await refusal(
             client, database, {"projection": "counters"}
         )
         await run(client, database, "Rollback", "counters", allow_stale=True)
-        async with database.engine.connect() as connection:
-            assert await connection.scalar(text("SELECT mine FROM counters")) == "precious"
-        # From there on nothing is known of it but that it can be rebuilt.
+        assert await is_mine("counters")
+        # It has no checkpoint. From there on nothing is known of it but that it can be rebuilt.
+        assert "before Refold" in await not_copied()
         await run(client, database, "Rebuild", "counters")
-    await assert_oracle(database.engine, projection)
+        await assert_oracle(database.engine, projection)
+        async with database.engine.begin() as connection:
+            await connection.execute(text("DROP TABLE counters"))
+        assert "has been dropped" in await not_copied()
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [

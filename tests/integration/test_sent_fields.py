@@ -125,7 +125,7 @@ async def test_rows_are_the_fold_of_whole_events(
 ) -> None:
     monkeypatch.setattr(portions, "_LIGHT_BYTES", 300)
     monkeypatch.setattr(portions, "PORTION_BYTES", 4000)
-    await append(database, 1, count=90)
+    await append(database, 1, count=60)
     projections = [projection_of(key, handler) for key, handler in pairs]
     for projection, (_, handler) in zip(projections, pairs, strict=True):
         assert set(sent_of(projection).fields) == ALWAYS | HANDLERS[handler][1]
@@ -133,7 +133,7 @@ async def test_rows_are_the_fold_of_whole_events(
         for projection in projections:
             await run(client, database, "Rebuild", projection.name)
             await assert_held_oracle(database, projection)
-        await append(database, 2, count=40)
+        await append(database, 2, count=25)
         for projection in projections:
             await run(client, database, "Backfill", projection.name)
             await assert_held_oracle(database, projection)

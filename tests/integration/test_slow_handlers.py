@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -14,7 +15,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.exceptions import ApplicationError
 
 from refold import BackfillPolicy, Event, Projection, Row
-from refold.engine.folding import pacing
+from refold.engine.folding import follower, pacing
 from refold.runtime import threads
 from tests.support.counters import counters, registry_of, siblings
 from tests.support.databases import Database
@@ -92,6 +93,7 @@ async def test_a_slow_handler_commits_by_time_however_large_a_batch_is(
 ) -> None:
     monkeypatch.setattr(threads, "PIECE_SECONDS", 0.2)
     monkeypatch.setattr(pacing, "PIECE_SECONDS", 0.2)
+    monkeypatch.setattr(follower, "PIECE_SECONDS", 0.2)
     projection = slowed(takes_its_time)
     fields = {"criteria": "incremental_update"} if kind == "incremental" else {}
     async with working(client, database, registry_of(projection)):
@@ -110,6 +112,7 @@ async def test_a_slow_handler_commits_by_time_however_large_a_batch_is(
         seen = set()
         while not (ended := (await handle.describe()).status != WorkflowExecutionStatus.RUNNING):
             seen.add(await committed(database, kind))
+            await asyncio.sleep(0.02)
         assert ended
         await handle.result()
     _armed.clear()

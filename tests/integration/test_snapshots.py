@@ -152,21 +152,6 @@ async def test_what_cannot_be_is_refused(client: Client, database: Database) -> 
             assert await leftovers(database.engine) == []
 
 
-async def test_table_without_a_checkpoint_is_not_copied(client: Client, database: Database) -> None:
-    async with database.engine.begin() as connection:
-        await connection.execute(text("CREATE TABLE counters (key text PRIMARY KEY, mine text)"))
-    async with working(client, database, registry_of(counters())):
-        await run(client, database, "Rebuild", "counters")
-        await run(client, database, "Rollback", "counters", allow_stale=True)
-        request = {"projection": "counters"}
-        said = (await failure(await start(client, database, "Snapshot", request))).message
-        assert "before Refold" in said
-        async with database.engine.begin() as connection:
-            await connection.execute(text("DROP TABLE counters"))
-        said = (await failure(await start(client, database, "Snapshot", request))).message
-        assert "has been dropped" in said
-
-
 @pytest.mark.usefixtures("counters_built")
 async def test_live_projection_goes_on_while_it_is_copied(
     client: Client, database: Database

@@ -60,6 +60,7 @@ def renamed() -> Projection:
         pytest.param(True, id="beside version 1", marks=pytest.mark.soak),
     ],
 )
+@pytest.mark.usefixtures("counters_built")
 async def test_another_version_takes_what_create_has_kept(
     client: Client, database: Database, beside: bool
 ) -> None:
@@ -67,9 +68,7 @@ async def test_another_version_takes_what_create_has_kept(
     old.with_snapshots(Snapshots.automatic(every_n_events=50, create=_create))
     new = renamed().with_snapshots(Snapshots.none(restore=_restore))
     more = [("s1", "Removed", {"key": "k001"}), *some(keys=45, each=2, start_at=3)]
-    await write(database.engine, some())
     async with working(client, database, registry_of(old)):
-        await run(client, database, "Rebuild", "counters")
         await write(database.engine, more)
         await run(client, database, "Backfill", "counters", **INCREMENTAL)
         await run(client, database, "Backfill", "counters")
@@ -110,14 +109,13 @@ async def test_what_cannot_be_restored_is_refused(client: Client, database: Data
             assert await leftovers(database.engine) == []
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_create_that_makes_no_json_stops_the_projection_and_says_so(
     client: Client, database: Database
 ) -> None:
     policy = Snapshots.automatic(every_n_events=300, create=lambda row: {"odd": object()})
     projection = counters().with_snapshots(policy)
-    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
         await write(database.engine, some(each=3))
         request = {"projection": "counters", **INCREMENTAL}
         failed = await failure(await start(client, database, "Backfill", request))

@@ -10,7 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import Client, WorkflowFailureError
 
 from refold.store import system_events
-from refold.system_events.events import ProjectionCheckpointSaved, ProjectionStopped, SystemEvent
+from refold.system_events.events import (
+    ProjectionCheckpointSaved,
+    ProjectionRestartRequested,
+    ProjectionStopped,
+    SystemEvent,
+)
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
@@ -22,7 +27,7 @@ from tests.support.live import (
     until_recorded,
     until_status,
 )
-from tests.support.runs import run, start, working, write
+from tests.support.runs import run, start, until, working, write
 
 
 async def test_a_run_records_its_life_with_its_correlation_id(
@@ -223,3 +228,32 @@ async def test_old_events_are_pruned(database: Database) -> None:
         )
         assert await system_events.prune(connection, timedelta(days=30)) == 2
     assert [event.number for event in await recorded(database)] == [3]
+
+
+async def test_who_records_the_same_at_the_same_time_leaves_no_gap(database: Database) -> None:
+    stopped = ProjectionStopped(projection="counters")
+    restart = ProjectionRestartRequested(projection="counters")
+    async with database.engine.connect() as one, database.engine.connect() as other:
+        assert await system_events.record(one, stopped, key="the same")
+        waiting = asyncio.create_task(system_events.record(other, stopped, key="the same"))
+        await until(lambda: is_waiting(database))
+        await one.commit()
+        assert not await waiting
+        assert not await system_events.record(other, stopped, key="the same")
+        assert await system_events.record(other, restart, key="another")
+        await other.commit()
+        found = await system_events.latest(one, "counters", limit=10)
+    assert [(event.number, event.type) for event in found] == [
+        (1, "ProjectionStopped"),
+        (2, "ProjectionRestartRequested"),
+    ]
+
+
+async def is_waiting(database: Database) -> bool:
+    """Whether a session waits for another one's lock."""
+    async with database.engine.connect() as connection:
+        statement = text(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return bool(await connection.scalar(statement))

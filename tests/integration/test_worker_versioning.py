@@ -18,9 +18,8 @@ from refold.worker.versioning import deployment_of
 from tests.integration.test_rolling_deployment import beside, shown
 from tests.support.counters import counters, registry_of, siblings
 from tests.support.databases import Database
-from tests.support.events import some
 from tests.support.live import live, until_status
-from tests.support.runs import assert_oracle, queue, run, start, until, write
+from tests.support.runs import assert_oracle, queue, start, until
 from tests.support.versions import doubled
 
 OLD, NEW = counters(), doubled()
@@ -51,15 +50,14 @@ async def build_of(handle: WorkflowHandle[Any, Any]) -> str:
     return str(info.versioning_info.deployment_version.build_id)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_runs_stay_on_their_build_and_live_ones_go_over(
     client: Client, database: Database
 ) -> None:
-    await write(database.engine, some())
     one, two = registry_of(OLD), Registry([OLD, NEW, STREAMS, HALVES])
     name = queue(database)
     async with beside(client, database, one, worker_deployment=name, worker_build_id="1"):
         await make_current(client, database, "1")
-        await run(client, database, "Rebuild", "counters")
         await shown(client, database, one)
         async with (
             live(client, database) as following,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import patch
 
 from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -22,10 +23,15 @@ from refold.source.reader import read_window
 from refold.store import generations
 from refold.store.schema import events
 from refold.worker.plugin import RefoldPlugin
+from refold.workflows import mirror as mirror_workflow
+from refold.workflows import projection as projection_workflow
 from tests.support.databases import Database
 from tests.support.roles import engine_of_workers
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+# A workflow hears of its first segment when that ends: dozens of tests wait for it.
+_FIRST_SECONDS = 0.5
 
 
 @asynccontextmanager
@@ -47,8 +53,11 @@ async def working(
         max_concurrent_workflow_task_polls=2,
         max_concurrent_activity_task_polls=2,
     )
-    async with worker:
-        yield worker
+    with ExitStack() as stack:
+        for module in (projection_workflow, mirror_workflow):
+            stack.enter_context(patch.object(module, "FIRST_SECONDS", _FIRST_SECONDS))
+        async with worker:
+            yield worker
     if engine is not database.engine:
         await engine.dispose()
 

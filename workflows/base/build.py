@@ -7,23 +7,25 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from refold.workflows.base.keying import Keying
-from refold.workflows.base.run_end import Undone
+from refold.workflows.base.run_end import Undone, has_ended, message_of
 from refold.workflows.base.slots import Slots, at_most
-from refold.workflows.base.steps import step
+from refold.workflows.base.steps import step, uncancelled
 
 with workflow.unsafe.imports_passed_through():
     from refold.activities.lifecycle import LifecycleActivities
     from refold.activities.plan import PlanningActivities
     from refold.activities.refold import RefoldActivities
+    from refold.activities.retention import RetentionActivities
     from refold.activities.shadow import ShadowActivities
     from refold.activities.verification import VerifyActivities
     from refold.messages.run.approval import reasons_to_wait
     from refold.messages.run.controls import Controls
     from refold.messages.run.diff import Diff
     from refold.messages.run.diff import as_markdown as diff_as_markdown
+    from refold.messages.run.endings import DropGenerations
     from refold.messages.run.life import (
         Continued,
         Phase,
@@ -47,6 +49,7 @@ class Building(Keying):
         self._reasons: list[str] = []
         self._approved = False
         self._rejected = False
+        self._at_head = False
         super().__init__(inputs)
         # Continued as new while it waited: an approval that comes early now must not be lost.
         self._may_approve = self._meter.status is RunStatus.AWAITING_APPROVAL
@@ -95,7 +98,10 @@ class Building(Keying):
             await self._index(plan)
             await self._verify(plan)
             await self._approval(plan)
-        if not plan.stale and not plan.retries_only:
+        if self._at_head:
+            await self._unless_paused()
+            self._heed_cancellation()
+        elif not plan.stale and not plan.retries_only:
             self._enter(Phase.FOLLOWING)
             await self._follow(plan)
         if plan.atomic:
@@ -124,12 +130,18 @@ class Building(Keying):
                 segment = await self._do(
                     RefoldActivities.refold_segment,
                     lambda: RefoldSegment(
-                        run_id=plan.run_id, partition=partition, controls=self._controls
+                        run_id=plan.run_id,
+                        knows_obstacles=self._knows_obstacles,
+                        partition=partition,
+                        controls=self._controls,
                     ),
                     summary=f"partition {partition + 1} of {plan.partitions}",
                     options=step(plan.heartbeat_seconds),
                 )
                 done = segment.done
+                if segment.report is not None:
+                    self._refolded_as(segment.report)
+                    self._at_head = segment.at_head
                 self._heed_cancellation()
                 if segment.keys_lost:
                     self._keys_lost = True
@@ -143,7 +155,7 @@ class Building(Keying):
         self._enter(Phase.INDEXING)
         await self._do(
             ShadowActivities.build_indexes,
-            lambda: plan.step,
+            lambda: self._step_of(plan),
             summary="keys and indexes of the new table",
             options=step(plan.heartbeat_seconds),
         )
@@ -157,7 +169,7 @@ class Building(Keying):
         self._enter(Phase.VERIFYING)
         self._diff = await self._do(
             VerifyActivities.verify_generation,
-            lambda: plan.step,
+            lambda: self._step_of(plan),
             summary="compare with the live table",
             options=step(plan.heartbeat_seconds),
         )
@@ -244,3 +256,20 @@ class Building(Keying):
             )
         await self._drop(request, [plan.generation])
         return Undone(done=True, said="what stood there before was brought back")
+
+    async def _drop(self, request: BackfillRequest, also: list[int]) -> None:
+        """Drops what need not be kept any longer, in a step of its own; one that may fail."""
+        try:
+            await uncancelled(
+                workflow.execute_activity_method(
+                    RetentionActivities.drop_generations,
+                    DropGenerations(run_id=self._run_id, projection=request.projection, also=also),
+                    summary="drop generations beyond their time",
+                    **step(),
+                )
+            )
+        except ActivityError as refused:
+            if is_cancelled_exception(refused) or has_ended(refused):
+                raise
+            # What it was asked for is done; workers try again to drop what is beyond its time.
+            self._undropped = message_of(refused)

@@ -28,8 +28,10 @@ with workflow.unsafe.imports_passed_through():
     from refold.messages.run.plan import Plan
     from refold.requests.runs import BackfillRequest
 
-# Progress is read often at first, so that a short run shows some, then every few seconds.
-_FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 1.0, 4.0
+# Most runs are over before anybody need look; their last segment has their counters. Then progress
+# is read often at first, and every few seconds later.
+_UNWATCHED_SECONDS = 1.0
+_SECOND_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 2.0, 4.0
 
 
 class Keying(Moves[BackfillRequest]):
@@ -38,6 +40,7 @@ class Keying(Moves[BackfillRequest]):
     request_type = BackfillRequest
     atomic = False
     _request: BackfillRequest
+    _is_refolded = False
 
     def _begin_run(self, request: BackfillRequest) -> BeginRun:
         return BeginRun(
@@ -95,14 +98,19 @@ class Keying(Moves[BackfillRequest]):
     async def _watching(self, plan: Plan, key_slices: int = 0) -> AsyncIterator[None]:
         """Keeps progress fresh until the context ends; of keys, if slices of them are watched."""
 
+        looks = False
+
         async def watch() -> None:
-            seconds = _FIRST_LOOK_SECONDS
+            nonlocal looks
+            await workflow.sleep(_UNWATCHED_SECONDS, summary="progress")
+            looks = True
+            seconds = 0.0
             is_done = False
             while not is_done:
                 report = await self._look(plan, seconds, key_slices)
                 is_done = report.keyed_slices >= key_slices if key_slices else report.refolded
                 await self._while_at_work()
-                seconds = min(2 * seconds, _LONGEST_LOOK_SECONDS)
+                seconds = min(max(2 * seconds, _SECOND_LOOK_SECONDS), _LONGEST_LOOK_SECONDS)
 
         watcher = asyncio.create_task(watch())
         try:
@@ -112,13 +120,21 @@ class Keying(Moves[BackfillRequest]):
             # Gathered, not only waited for: an exception that nobody takes is a line in the log.
             await asyncio.gather(watcher, return_exceptions=True)
             raise
-        # After the last partition the watch ends with the final counters. A crash of PostgreSQL
-        # may have taken those of keys.
-        if key_slices:
-            watcher.cancel()
-            await asyncio.gather(watcher, return_exceptions=True)
+        # After the last partition a watch ends with the final counters. A crash of PostgreSQL may
+        # have taken those of keys.
+        if looks and not key_slices:
+            await watcher
             return
-        await watcher
+        watcher.cancel()
+        await asyncio.gather(watcher, return_exceptions=True)
+        if not key_slices and not self._is_refolded:
+            await self._look(plan, 0.0, key_slices)
+
+    def _refolded_as(self, report: ProgressReport) -> None:
+        """All partitions are done."""
+        self._is_refolded = True
+        self._meter.observe(report)
+        self._show()
 
     async def _look(self, plan: Plan, seconds: float, key_slices: int) -> ProgressReport:
         options = step(plan.heartbeat_seconds, longest=timedelta(minutes=5))

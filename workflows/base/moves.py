@@ -18,7 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from refold.activities.swap import SwapActivities
     from refold.messages.run.endings import SwapSegment
     from refold.messages.run.life import FollowSegment, Phase
-    from refold.messages.run.plan import Plan
+    from refold.messages.run.plan import Plan, RunStep
     from refold.requests.runs import Request
 
 R = TypeVar("R", bound=Request)
@@ -31,12 +31,15 @@ class Moves(Run[R]):
 
     _refused_since: datetime | None = None
 
+    def _step_of(self, plan: Plan) -> RunStep:
+        return plan.step.model_copy(update={"knows_obstacles": self._knows_obstacles})
+
     async def _copy(self, plan: Plan, what: str) -> None:
         """Fills the plan's generation with the rows of the one that it begins with."""
         self._enter(Phase.COPYING)
         await self._do(
             SnapshotActivities.copy_generation,
-            lambda: plan.step,
+            lambda: self._step_of(plan),
             summary=f"copy the {what}, generation {plan.copies}",
             options=step(plan.heartbeat_seconds),
         )
@@ -53,6 +56,7 @@ class Moves(Run[R]):
                 lambda: FollowSegment(
                     run_id=plan.run_id,
                     bringing_back=plan.brings_back,
+                    knows_obstacles=self._knows_obstacles,
                     to_live=to_live,
                     controls=self._controls,
                     awaiting=tuple(awaiting),
@@ -70,18 +74,18 @@ class Moves(Run[R]):
     async def _go_live(self, plan: Plan) -> None:
         """Prepares the plan's generation, brings it to the head once more, and swaps it in."""
         self._enter(Phase.PREPARING)
-        mark = await self._do(
+        prepared = await self._do(
             ShadowActivities.prepare_swap,
             lambda: plan.step,
             summary="statistics, and what is attached to the live table",
             options=step(plan.heartbeat_seconds),
         )
         self._heed_cancellation()
-        if not plan.stale:
-            # Preparing may take long; the swap's own transaction is for the last few events.
+        if not plan.stale and not prepared.few_left:
+            # Preparing took long; the swap's own transaction is for the last few events.
             self._enter(Phase.FOLLOWING)
             await self._follow(plan, to_live=plan.brings_back)
-        if not await self._swap(plan, mark):
+        if not await self._swap(plan, prepared.mark):
             await self._go_live(plan)
 
     def _waited_long(self, plan: Plan) -> bool:

@@ -23,12 +23,11 @@ from refold.workflows.base.steps import step, uncancelled
 
 with workflow.unsafe.imports_passed_through():
     from refold.activities.lifecycle import LifecycleActivities
-    from refold.activities.retention import RetentionActivities
     from refold.errors import InvalidRequest
     from refold.errors.codes import REFUSALS
     from refold.errors.short_failure import ShortFailure
     from refold.messages.run.controls import Controls
-    from refold.messages.run.endings import DropGenerations, Finished, FinishRun, Why
+    from refold.messages.run.endings import Finished, FinishRun, Why
     from refold.messages.run.life import BackfillResult, Continued, Phase, Progress
     from refold.messages.run.plan import Plan
     from refold.messages.run.preview import Preview
@@ -220,9 +219,9 @@ class Run(Shown, Generic[R]):
         assert self._plan is not None
         plan = self._plan
         unkept = plan.backup is not None and not plan.keep_backup
-        await self._drop(request, [plan.backup] if unkept and plan.backup is not None else [])
+        drops = [plan.backup] if unkept and plan.backup is not None else []
         try:
-            finished = await self._finish(request, self.worked, Why())
+            finished = await self._finish(request, self.worked, Why(), drops)
         except ActivityError as error:
             self._settle(RunStatus.FAILED)
             fail(error, None)
@@ -267,24 +266,9 @@ class Run(Shown, Generic[R]):
         """The generation that becomes a snapshot when the run has worked; None for none."""
         return None
 
-    async def _drop(self, request: R, also: list[int]) -> None:
-        """Drops what need not be kept any longer, in a step of its own; one that may fail."""
-        try:
-            await uncancelled(
-                workflow.execute_activity_method(
-                    RetentionActivities.drop_generations,
-                    DropGenerations(run_id=self._run_id, projection=request.projection, also=also),
-                    summary="drop generations beyond their time",
-                    **step(),
-                )
-            )
-        except ActivityError as refused:
-            if is_cancelled_exception(refused) or has_ended(refused):
-                raise
-            # What it was asked for is done; workers try again to drop what is beyond its time.
-            self._undropped = f"what need not be kept is still there: {message_of(refused)}"
-
-    async def _finish(self, request: R, status: RunStatus, why: Why) -> Finished:
+    async def _finish(
+        self, request: R, status: RunStatus, why: Why, drops: list[int] | None = None
+    ) -> Finished:
         plan = self._plan
         finish = FinishRun(
             run_id=self._run_id,
@@ -293,6 +277,7 @@ class Run(Shown, Generic[R]):
             **why.model_dump(),
             correlation_id=request.correlation_id,
             keeps=self._kept(plan) if plan is not None and status is self.worked else None,
+            drops=drops,
         )
         # A cancellation comes too late now: whatever happens, the lease must be given up.
         try:
@@ -316,6 +301,7 @@ class Run(Shown, Generic[R]):
                 type="CannotEnd",
                 non_retryable=True,
             ) from None
+        self._undropped = finished.undropped or self._undropped
         if finished.report is not None:
             self._meter.observe(finished.report)
         self._meter.phase = Phase.DONE
@@ -333,6 +319,7 @@ class Run(Shown, Generic[R]):
 
     def _result(self, request: R, finished: Finished | None, status: RunStatus) -> BackfillResult:
         note = self._plan.note if self._plan else None
+        left = self._undropped and f"what need not be kept is still there: {self._undropped}"
         return BackfillResult(
             status=status,
             projection=request.projection,
@@ -343,6 +330,6 @@ class Run(Shown, Generic[R]):
             reason=self._cancel_reason or None,
             plan=self.plan() if self._is_dry(request) else None,
             in_place=self._plan is not None and not self._plan.atomic,
-            note="; ".join(filter(None, (note, self._undropped))) or None,
+            note="; ".join(filter(None, (note, left))) or None,
             dead_letters=self._meter.dead_letters,
         )

@@ -48,5 +48,10 @@ class StepListener:
         if self._failures.ended(step) or waited:
             self._heard()
 
+    @property
+    def _knows_obstacles(self) -> bool:
+        """Whether it knows of something that would stop a swap."""
+        return bool(self._waits.obstacles)
+
     def _heard(self) -> None:
         """Puts what is known of failures and waits where people see it."""

@@ -66,7 +66,8 @@ async def end_run(
         # First the partitions: that fences any attempt which is still at work.
         await partitions.remove(connection, run_id)
         await selected_keys.remove(connection, run_id)
-        await _drop_keys(connection, run_id)
+        if run is None or run.plan is None or run.plan.get("key_cuts"):
+            await _drop_keys(connection, run_id)
         for generation in await _built_by(connection, projection, run_id):
             if generation.generation == keeps:
                 await copies.freeze(connection, projection, keeps)

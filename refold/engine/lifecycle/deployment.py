@@ -48,7 +48,7 @@ class Deployment:
         place: Callable[[], Place],
         patience: float = PATIENCE_SECONDS,
     ) -> None:
-        self._engine = engine
+        self._looking = engine.execution_options(isolation_level="AUTOCOMMIT")
         self.registry = registry
         self._place = place
         self._patience = patience
@@ -62,7 +62,7 @@ class Deployment:
         """
         here = await self.any_version(name)
         queue = self._queue()
-        async with self._engine.connect() as connection:
+        async with self._looking.connect() as connection:
             highest = await deployments.highest(connection, name, queue, self.registry.build)
         if highest is not None and highest > here.version:
             await self.leave(_not_anywhere(name, highest), name, highest)
@@ -78,7 +78,7 @@ class Deployment:
         try:
             return self.registry.get(name)
         except UnknownProjection as error:
-            async with self._engine.connect() as connection:
+            async with self._looking.connect() as connection:
                 slip = not await deployments.ever_seen(connection, name)
             if slip:
                 raise
@@ -111,7 +111,7 @@ class Deployment:
     async def others_with(self, name: str, version: int | None) -> list[str]:
         """The workers of this task queue that have a projection, in a version or in any."""
         queue = self._queue()
-        async with self._engine.connect() as connection:
+        async with self._looking.connect() as connection:
             return await deployments.workers_with(
                 connection, name, version, queue, self.registry.build
             )

@@ -15,7 +15,8 @@ async def plan_of(engine: AsyncEngine, step: RunStep) -> Plan:
     Raises:
         RunEnded: The run has ended, is gone, or has no plan.
     """
-    async with engine.connect() as connection:
+    looking = engine.execution_options(isolation_level="AUTOCOMMIT")
+    async with looking.connect() as connection:
         run = await runs.get(connection, step.run_id)
     if run is None or run.plan is None:
         raise RunEnded(f"run {step.run_id}: expected its plan to be there: the database lost it")

@@ -61,6 +61,8 @@ async def drop_beyond(
 
     When somebody has locked them, that is for later.
     """
+    if keep is None:
+        return
     try:
         async with engine.begin() as connection:
             await connection.execute(text("SET LOCAL lock_timeout = '2s'"))

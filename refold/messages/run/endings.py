@@ -44,6 +44,19 @@ class Swapped(Message):
     hold_milliseconds: float | None = None
 
 
+class Prepared(Message):
+    """What `prepare_swap` found.
+
+    Attributes:
+        mark: What is attached to the live table: the swap is for no other.
+        few_left: Whether the events up to the head fit into one batch, which the swap applies
+            itself.
+    """
+
+    mark: str
+    few_left: bool = False
+
+
 class DropGenerations(Message):
     """Tells `drop_generations` what a run leaves to be dropped.
 
@@ -81,6 +94,8 @@ class FinishRun(Why):
         status: How it ended.
         correlation_id: What a run that was refused answers to.
         keeps: The generation that it has made and that becomes a snapshot; None for none.
+        drops: Retained generations that are dropped first, and with them those beyond their time;
+            None when nothing is dropped.
     """
 
     run_id: str
@@ -88,6 +103,7 @@ class FinishRun(Why):
     status: RunStatus
     correlation_id: str | None = None
     keeps: int | None = None
+    drops: list[int] | None = None
 
 
 class Finished(Message):
@@ -99,6 +115,7 @@ class Finished(Message):
         report: The run's counters; None when it had none.
         is_listed: Whether Temporal's server has Refold's search attributes.
         ended_before: How the run had ended before, by another execution; None when it had not.
+        undropped: Why something is still there that was to be dropped; None when nothing is.
     """
 
     generation: int | None
@@ -106,3 +123,4 @@ class Finished(Message):
     report: ProgressReport | None
     is_listed: bool = False
     ended_before: str | None = None
+    undropped: str | None = None

@@ -169,44 +169,6 @@ class ControlRun(Message):
     controls: Controls
 
 
-class RefoldSegment(RunStep):
-    """Tells `refold_segment` which partition to go on with, and what it goes by."""
-
-    partition: int
-    controls: Controls = Controls()
-
-
-class RefoldedSegment(Message):
-    """What a refold segment did.
-
-    Attributes:
-        done: Whether all keys of the partition are done.
-        events: Events folded and committed.
-        batches: Batches committed.
-        keys_lost: Nothing, as the keys that were computed first are gone: a crash of PostgreSQL
-            empties their table.
-    """
-
-    done: bool
-    events: int
-    batches: int
-    keys_lost: bool = False
-
-
-class KeySegment(RunStep):
-    """Tells `compute_keys` which slice of the log to go on with, and what it goes by."""
-
-    slice: int
-    controls: Controls = Controls()
-
-
-class KeyedSegment(Message):
-    """What `compute_keys` did."""
-
-    done: bool
-    events: int
-
-
 class ProgressReport(Message):
     """The run's counters, as committed; and why it holds back, if it does.
 
@@ -227,6 +189,48 @@ class ProgressReport(Message):
     def refolded(self) -> bool:
         """Whether there were partitions and all of them are done."""
         return bool(self.partitions) and all(p.done for p in self.partitions)
+
+
+class RefoldSegment(RunStep):
+    """Tells `refold_segment` which partition to go on with, and what it goes by."""
+
+    partition: int
+    controls: Controls = Controls()
+
+
+class RefoldedSegment(Message):
+    """What a refold segment did.
+
+    Attributes:
+        done: Whether all keys of the partition are done.
+        events: Events folded and committed.
+        batches: Batches committed.
+        keys_lost: Nothing, as the keys that were computed first are gone: a crash of PostgreSQL
+            empties their table.
+        report: The run's counters, once all its partitions are done; None before.
+        at_head: Whether, by then, there is nothing to follow either, in a table that is live.
+    """
+
+    done: bool
+    events: int
+    batches: int
+    keys_lost: bool = False
+    report: ProgressReport | None = None
+    at_head: bool = False
+
+
+class KeySegment(RunStep):
+    """Tells `compute_keys` which slice of the log to go on with, and what it goes by."""
+
+    slice: int
+    controls: Controls = Controls()
+
+
+class KeyedSegment(Message):
+    """What `compute_keys` did."""
+
+    done: bool
+    events: int
 
 
 class FollowSegment(RunStep):

@@ -22,10 +22,13 @@ class RunStep(Message):
     Attributes:
         run_id: The run.
         bringing_back: It goes by the plan that puts the run's backup live again.
+        knows_obstacles: Whether the run knows of something that would stop its swap: then it must
+            hear when nothing does any more.
     """
 
     run_id: str
     bringing_back: bool = False
+    knows_obstacles: bool = True
 
 
 class Plan(Message):

@@ -81,8 +81,10 @@ async def take_over(
 
 async def _is_free(engine: AsyncEngine, row_table: Table, row: ColumnElement[bool]) -> bool:
     statement = select(*row_table.primary_key.columns).where(row).with_for_update(nowait=True)
+    # Each step begins so: a transaction around one statement would be two round trips more.
+    alone = engine.execution_options(isolation_level="AUTOCOMMIT")
     try:
-        async with engine.begin() as connection:
+        async with alone.connect() as connection:
             await connection.execute(statement)
     except DBAPIError as error:
         if isinstance(server_error(error), asyncpg.LockNotAvailableError):

@@ -81,7 +81,10 @@ async def plan_swap(
         old: The generation that stands live, an adopted one included; None when no table does.
         dry: Whether the target is not there yet: its part is left out of what is carried.
     """
-    live = await read_models.live_schema(connection, projection)
+    if old is not None and old.status == ACTIVE:
+        live = old.schema_name
+    else:
+        live = await read_models.live_schema(connection, projection)
     table = projection.table.name
     attachments = await look(
         connection,
@@ -95,7 +98,7 @@ async def plan_swap(
     moved = quoted(target.schema_name, table)
     oids, tables, locks, temporary = await locks_of(connection, quoted(live, table), moved)
     statements = []
-    if old is not None and not await read_models.exists(connection, live, table):
+    if old is not None and not attachments.is_there:
         # Somebody has dropped the live table, so there is nothing to keep.
         statements.append(_placed(old, DISCARDED, old.schema_name))
     elif old is not None:

@@ -133,14 +133,17 @@ async def create_shadow(connection: AsyncConnection, projection: Projection, sch
 
     The schema is what keeps the names of its indexes and constraints the same in each generation.
     """
-    await connection.exec_driver_sql(f"CREATE SCHEMA {quoted(schema)}")
     columns = [_bare(column) for column in projection.table.columns]
     table = Table(projection.table.name, MetaData(), *columns, schema=schema)
     for check in [c for c in table.constraints if isinstance(c, CheckConstraint)]:
         table.constraints.remove(check)  # of a column's type
-    await carry_out(connection, CreateTable(table))
-    # Without a key, a publication of all tables would refuse to let rows be replaced in it.
-    await connection.exec_driver_sql(_identity(schema, projection.table.name, "FULL"))
+    await carry_out(
+        connection,
+        f"CREATE SCHEMA {quoted(schema)}",
+        CreateTable(table),
+        # Without a key, a publication of all tables would refuse to let rows be replaced in it.
+        _identity(schema, projection.table.name, "FULL"),
+    )
 
 
 def _bare(column: Column[Any]) -> Column[Any]:
@@ -211,8 +214,7 @@ async def add_indexes(
     connection: AsyncConnection, projection: Projection, schema: str, *, refers: bool = True
 ) -> None:
     """Adds the keys, checks and indexes that the projection's table declares; see `declared`."""
-    for statement in await declared(connection, projection, schema, refers=refers):
-        await carry_out(connection, statement)
+    await carry_out(connection, *await declared(connection, projection, schema, refers=refers))
 
 
 def _constraints(table: Table) -> list[Constraint]:
@@ -232,8 +234,11 @@ async def analyze(connection: AsyncConnection, schema: str, table: str) -> None:
 
 async def drop_shadow(connection: AsyncConnection, schema: str, table: str) -> None:
     """Drops a table that is not live, and its schema; fails if something is attached to it."""
-    await connection.exec_driver_sql(f"DROP TABLE IF EXISTS {quoted(schema, table)} RESTRICT")
-    await connection.exec_driver_sql(f"DROP SCHEMA IF EXISTS {quoted(schema)} RESTRICT")
+    await carry_out(
+        connection,
+        f"DROP TABLE IF EXISTS {quoted(schema, table)} RESTRICT",
+        f"DROP SCHEMA IF EXISTS {quoted(schema)} RESTRICT",
+    )
 
 
 async def move(connection: AsyncConnection, table: str, *, old: str, new: str) -> None:

@@ -46,6 +46,11 @@ class Attachments:
     fingerprint: str = ""
     notes: tuple[str, ...] = ()
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a live table: it would have a mark."""
+        return bool(self.fingerprint)
+
 
 async def look(
     connection: AsyncConnection,
@@ -144,10 +149,9 @@ _MOVES = _together(MOVES, ("what", "detach", "attach"))
 @asynccontextmanager
 async def _unqualified(connection: AsyncConnection) -> AsyncIterator[None]:
     """An empty ``search_path`` for a while: definitions then name the schema of everything."""
-    path = await connection.scalar(text("SELECT current_setting('search_path')"))
-    await _set_path(connection, "")
+    path = await connection.scalar(_WITHOUT_PATH)
     yield
-    await _set_path(connection, str(path))
+    await connection.execute(_WITH_PATH, {"path": path})
 
 
 async def built_as(connection: AsyncConnection, schema: str, table: str) -> Built:
@@ -184,9 +188,9 @@ _COLUMNS = text(
 )
 
 
-async def _set_path(connection: AsyncConnection, path: str) -> None:
-    await connection.execute(text("SELECT set_config('search_path', :path, true)"), {"path": path})
-
+# What was set is read before it is set anew: an expression is evaluated after those on its left.
+_WITHOUT_PATH = text("SELECT current_setting('search_path'), set_config('search_path', '', true)")
+_WITH_PATH = text("SELECT set_config('search_path', :path, true)")
 
 _TYPES: dict[str, Any] = {"live": Text(), "target": Text()}
 

@@ -6,11 +6,13 @@ import asyncio
 import contextvars
 import ctypes
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from refold.errors import HandlerInterrupted, HandlerOverdue
+from refold.runtime.calls.pauses import Pauses
 
 
 class Job:
@@ -39,6 +41,7 @@ class Job:
         self.thread: int | None = None
         self.ended = False
         self.overdue: HandlerOverdue | None = None
+        self._pauses: Pauses | None = None
         self._work: Callable[[], Any] | None = lambda: context.run(work, *arguments)
         self._result: Any = None
         self._error: BaseException | None = None
@@ -49,6 +52,7 @@ class Job:
 
     def do(self) -> None:
         """Does it, in the thread that this is called in."""
+        self._pauses = Pauses()
         self.thread = threading.get_ident()
         result: Any = None
         error: BaseException | None = None
@@ -67,6 +71,7 @@ class Job:
         with self._lock:
             self._result, self._error = result, error
             self.ended = True
+        self._pauses.end()
         self._work = None
 
     def tell(self) -> None:
@@ -107,6 +112,28 @@ class Job:
         if ended:
             self._settle()
         return await self._future
+
+    @property
+    def paused(self) -> float:
+        """Seconds that it has paused by now."""
+        return 0.0 if self._pauses is None else self._pauses.taken
+
+    def computed(self) -> float:
+        """Seconds of a core that its thread has taken, which must not be interrupted; 0 once ended.
+
+        Raises:
+            AttributeError: The system does not tell, as macOS.
+        """
+        with self._lock:
+            if self.ended or self.thread is None:
+                return 0.0
+            return time.clock_gettime(time.pthread_getcpuclockid(self.thread))
+
+    def pause(self) -> None:
+        """Lets it pause once, if it has not ended and has worked for long enough since the last."""
+        with self._lock:
+            if not self.ended and self._pauses is not None:
+                self._pauses.ask()
 
     def interrupt(self, overdue: HandlerOverdue) -> None:
         """Raises `HandlerInterrupted` in the thread, if it is still at this piece of work."""
