@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,6 +27,7 @@ from tests.support.built import COUNTERS_BUILT, make_counters_built
 from tests.support.checkpoint_stores import STORES, StoreServers, environment
 from tests.support.databases import TEMPLATE, Database, drop_database, make_database, make_template
 from tests.support.elsewhere import HERE, EventsServer, events_in
+from tests.support.own_directory import own_directory
 from tests.support.ports import free_port
 from tests.support.stored import Stored
 from tests.support.transitions import illegal, watched_statuses
@@ -51,24 +51,11 @@ _DROPPING: set[asyncio.Task[None]] = set()
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL server for the session, in a directory that no other session touches."""
-    with tempfile.TemporaryDirectory(prefix="refold-tests-", dir=_in_memory()) as directory:
-        server = EmbeddedPostgres(Path(directory), free_port(), _UNSAFE)
+    with own_directory("refold-suite-") as directory:
+        server = EmbeddedPostgres(directory, free_port(), _UNSAFE)
         server.start()
         yield server
         server.stop()
-
-
-def _in_memory() -> str | None:
-    """A directory whose files are in memory, if there is one with room; else None.
-
-    Nearly every test has its own database: to copy one takes a fifth of the time there.
-    """
-    place = "/dev/shm"
-    roomy = os.access(place, os.W_OK) and shutil.disk_usage(place).free > _ROOMY_BYTES
-    return place if roomy else None
-
-
-_ROOMY_BYTES = 8 * 2**30
 
 
 @pytest.fixture(autouse=True)
@@ -103,8 +90,8 @@ async def counters_built(template: EmbeddedPostgres, temporal: WorkflowEnvironme
 @pytest.fixture(scope="session")
 def events_server() -> Iterator[EventsServer]:
     """Another PostgreSQL server, for events, started when it is first asked for."""
-    with tempfile.TemporaryDirectory(prefix="refold-events-", dir=_in_memory()) as directory:
-        server = EventsServer(Path(directory), _UNSAFE)
+    with own_directory("refold-suite-") as directory:
+        server = EventsServer(directory, _UNSAFE)
         yield server
         server.stop()
 

@@ -20,6 +20,7 @@ from refold import (
 from refold.manager.projections import ProjectionManager
 from refold.projection.registry import Registry
 from refold.requests.runs import Approval
+from refold.store.sessions import takeover
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
@@ -325,8 +326,9 @@ async def test_large_events_of_an_application_do_not_weigh_the_workflow_down(
 
 @pytest.mark.usefixtures("counters_built")
 async def test_whoever_stopped_in_the_midst_of_recording_is_not_waited_for(
-    client: Client, database: Database
+    client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(takeover, "_GRACE_SECONDS", 0.5)
     async with working(client, database, registry_of(counters())):
         stopped = await asyncpg.connect(database.url)
         transaction = stopped.transaction()

@@ -72,17 +72,18 @@ async def until_left(handle: WorkflowHandle[Any, Any]) -> str:
     return said[0]
 
 
+@pytest.mark.parametrize("kinds", [("Rebuild",), *soak((("Rebuild", "Rollback"),))])
 @pytest.mark.usefixtures("counters_built")
 async def test_runs_and_a_live_projection_go_on_beside_a_worker_that_lacks_it(
-    client: Client, database: Database
+    client: Client, database: Database, kinds: tuple[str, ...]
 ) -> None:
     async with working(client, database, registry_of(PROJECTION)):
         async with (
             beside(client, database, LACKING),
             live(client, database) as following,
         ):
-            await run(client, database, "Rebuild", "counters")
-            await run(client, database, "Rollback", "counters")
+            for kind in kinds:
+                await run(client, database, kind, "counters")
             await write(database.engine, some(start_at=5))
             await until_position(database, 400)
             await until_status(following, "live")

@@ -6,12 +6,15 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 from temporalio.client import Client
 
+from refold.manager import health
+from refold.manager.run import watching
 from refold.projection.registry import load_registry
 from tests.support.databases import Database
 from tests.support.hostile import BROKEN, GREETED, HOSTILE, SECRET, guests
@@ -255,6 +258,8 @@ async def test_mirrors_are_shown_beside_projections(
 async def test_while_no_worker_answers_the_numbers_stand_still(
     client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(watching, "_QUERY_TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setattr(health, "QUERY_TIMEOUT", timedelta(seconds=1))
     await write(database.engine, [GREETED])
     async with served(client, database, monkeypatch, control=True) as web:
         async with working(client, database, load_registry([PROJECTIONS])):
