@@ -41,6 +41,9 @@ from refold.stack.stack import Stack
 from refold.store.tables.rows import RowStore
 
 _AT_ONCE = 1000
+# So long the event loop stands still in a rebuild, which folds, before it takes the next events.
+# They have all come by then; otherwise it would wake up for each packet.
+_FOLDING_SECONDS = 0.004
 _COPY = order_summary.table.to_metadata(MetaData(), name="bench_floor")
 _SAYS = {
     "read": "reading, in this process",
@@ -89,7 +92,9 @@ class Pieces:
             with self._piece("read", "sort"):
                 reading = stream(connection, statement, fetch=_AT_ONCE, sent=sent)
                 async with reading as portions:
-                    chunks = [texts async for texts in portions]
+                    async for texts in portions:
+                        chunks.append(texts)
+                        time.sleep(_FOLDING_SECONDS)  # noqa: ASYNC251
         with self._piece("decode"):
             for texts in chunks:
                 for _ in decoded(texts, Hand(order_summary.name)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,8 +113,24 @@ async def take(
     return _loaded(projection, row)
 
 
-async def advance(
-    driver: asyncpg.Connection[Any],
+async def advance(driver: asyncpg.Connection[Any], values: Mapping[str, Any]) -> int:
+    """Commits one batch's progress; must come first in the transaction that writes its rows.
+
+    Args:
+        driver: In the transaction of the batch.
+        values: See `advance_values`.
+
+    Returns:
+        The revision of what the run has been told.
+
+    Raises:
+        Fenced: Another attempt has taken the partition over, or its run has ended.
+    """
+    sql, names = _ADVANCE_TEXT
+    return revision_of(await driver.fetchrow(sql, *[values[name] for name in names]), values)
+
+
+def advance_values(
     partition: Partition,
     *,
     batch: int,
@@ -122,11 +139,10 @@ async def advance(
     carry: dict[str, Any] | None,
     done: bool,
     durable: bool,
-) -> int:
-    """Commits one batch's progress; must come first in the transaction that writes its rows.
+) -> dict[str, Any]:
+    """The parameters of `ADVANCE`, by name.
 
     Args:
-        driver: In the transaction of the batch.
         partition: As it was taken, for its fence.
         batch: How many batches were committed before this one; compared before the set.
         events: Events folded in this batch.
@@ -134,14 +150,8 @@ async def advance(
         carry: The unfinished key; None when there is none.
         done: Whether the partition ends with this batch.
         durable: Whether the commit waits for the disk.
-
-    Returns:
-        The revision of what the run has been told.
-
-    Raises:
-        Fenced: Another attempt has taken the partition over, or its run has ended.
     """
-    values = {
+    return {
         "of_run": partition.run_id,
         "of_partition": partition.partition,
         "under_fence": partition.fence,
@@ -153,23 +163,28 @@ async def advance(
         # When a crash of the server loses the last commits, it loses their checkpoints, too.
         "synchronous": "on" if durable else "off",
     }
-    sql, names = _ADVANCE_TEXT
-    moved = await driver.fetchrow(sql, *[values[name] for name in names])
+
+
+def revision_of(moved: asyncpg.Record | None, values: Mapping[str, Any]) -> int:
+    """The revision of what the run has been told, of what `ADVANCE` has given back.
+
+    Raises:
+        Fenced: It has given nothing back.
+    """
     if moved is None:
         raise Fenced(
-            f"partition {partition.partition} of run {partition.run_id}: expected batch {batch} "
-            f"under fence {partition.fence}; another attempt has taken over"
+            f"partition {values['of_partition']} of run {values['of_run']}: expected batch "
+            f"{values['after_batch']} under fence {values['under_fence']}; another attempt has "
+            "taken over"
         )
-    return int(moved[1])
+    return int(moved["revision"])
 
 
 def _json(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-# Compiled once: it runs with every batch. It also sets the transaction's synchronous_commit and
-# says what the run has been told, which saves round trips.
-_ADVANCE = (
+ADVANCE = (
     update(partitions)
     .where(
         partitions.c.run_id == bindparam("of_run"),
@@ -189,11 +204,21 @@ _ADVANCE = (
             literal_column("'synchronous_commit'"),
             bindparam("synchronous", type_=Text),
             literal_column("true"),
-        ),
-        select(REVISION).where(runs.c.run_id == partitions.c.run_id).scalar_subquery(),
+        ).label("synchronous"),
+        select(REVISION)
+        .where(runs.c.run_id == partitions.c.run_id)
+        .scalar_subquery()
+        .label("revision"),
     )
 )
-_ADVANCE_TEXT = compiled_names(_ADVANCE)
+"""Moves a partition's checkpoint by a batch; `advance_values` has its parameters.
+
+It also sets the transaction's synchronous_commit, and gives back what the run has been told, which
+saves round trips. It gives nothing back when another attempt has taken the partition over.
+"""
+
+# Compiled once: it runs with every batch.
+_ADVANCE_TEXT = compiled_names(ADVANCE)
 
 
 @dataclass(frozen=True)

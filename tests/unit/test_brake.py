@@ -9,6 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import cast
+from unittest.mock import Mock
 
 import pytest
 
@@ -141,6 +144,17 @@ async def test_two_long_calls_do_not_pause_for_each_other(jobs: list[Job]) -> No
     assert [type(one) for one in ended] == [HandlerOverdue, HandlerOverdue]
     # The second one was a job beside the first, for as long as one counts.
     assert all(job.paused < brake._RECENT_SECONDS for job in jobs)
+
+
+def test_long_calls_pause_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    two = [SimpleNamespace(is_at_work=True, pause=Mock()), SimpleNamespace(pause=Mock())]
+    monkeypatch.setattr(brake, "_pulled", {brake.Brake(cast(Job, one)) for one in two})
+    two[1].is_at_work = False
+    brake.another_job()
+    assert [one.pause.called for one in two] == [False, False]
+    two[1].is_at_work = True
+    brake.another_job()
+    assert [one.pause.called for one in two] == [True, True]
 
 
 async def test_quick_calls_do_not_pause_however_many_a_piece_has(

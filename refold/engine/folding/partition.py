@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
 import asyncpg
@@ -28,6 +29,7 @@ from refold.source.selection import having_events, without_events
 from refold.store import dead_letters, generations, partitions
 from refold.store.gaps import late_events
 from refold.store.partitions import Partition
+from refold.store.tables.many.with_checkpoint import RowsWithCheckpoint
 from refold.store.tables.refused_row import refused_row
 
 
@@ -147,6 +149,10 @@ class PartitionWork:
     async def _write_aside(self, batch: Batch, *, done: bool) -> int:
         carry = self._stored(batch.carry)
         try:
+            if not (done or batch.letters):
+                told_at_once = await self._write_at_once(batch, carry)
+                if told_at_once is not None:
+                    return told_at_once
             async with own_transaction(self._writer) as driver:
                 told = await self._advance(driver, batch, carry, done=done)
                 await self._target.rows.load(driver, batch.rows)
@@ -156,6 +162,18 @@ class PartitionWork:
                 raise
             return await self._write_what_is_taken(batch, carry, done=done)
         return told
+
+    @cached_property
+    def _at_once(self) -> RowsWithCheckpoint | None:
+        return self._target.rows.with_checkpoint()
+
+    async def _write_at_once(self, batch: Batch, carry: dict[str, Any] | None) -> int | None:
+        """Commits a batch by one statement; None where it takes more, and nothing is done."""
+        if self._at_once is None:
+            return None
+        driver = await raw(self._writer)
+        values = self._checkpoint(batch, carry, done=False)
+        return await self._at_once.add(driver, batch.rows, values)
 
     async def _write_what_is_taken(
         self, batch: Batch, carry: dict[str, Any] | None, *, done: bool
@@ -201,8 +219,12 @@ class PartitionWork:
         *,
         done: bool,
     ) -> int:
-        return await partitions.advance(
-            driver,
+        return await partitions.advance(driver, self._checkpoint(batch, carry, done=done))
+
+    def _checkpoint(
+        self, batch: Batch, carry: dict[str, Any] | None, *, done: bool
+    ) -> dict[str, Any]:
+        return partitions.advance_values(
             self._partition,
             batch=self._batches,
             events=batch.events,

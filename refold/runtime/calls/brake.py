@@ -59,7 +59,6 @@ class Brake:
     def other(self) -> None:
         """Another job is begun."""
         self._until = time.monotonic() + _RECENT_SECONDS
-        self._job.pause()
 
     def look_anew(self) -> None:
         """Others are braked now than before."""
@@ -70,7 +69,7 @@ class Brake:
         if self._are_others_busy(now):
             self._until = now + _RECENT_SECONDS
         if now < self._until:
-            self._job.pause()
+            _press()
         self._timer = self._job.loop.call_later(_CYCLE_SECONDS, self._again)
 
     def _are_others_busy(self, now: float) -> bool:
@@ -96,3 +95,11 @@ def another_job() -> None:
     """Tells all that are braked that there is another job now."""
     for brake in _pulled:
         brake.other()
+    _press()
+
+
+def _press() -> None:
+    # Together, or one of them would always be at work.
+    if all(brake._job.is_at_work for brake in _pulled):
+        for brake in _pulled:
+            brake._job.pause()

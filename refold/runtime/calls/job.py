@@ -118,6 +118,11 @@ class Job:
         """Seconds that it has paused by now."""
         return 0.0 if self._pauses is None else self._pauses.taken
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it does not pause, and has not for long enough to do so again."""
+        return self._pauses is None or self._pauses.is_next
+
     def computed(self) -> float:
         """Seconds of a core that its thread has taken, which must not be interrupted; 0 once ended.
 

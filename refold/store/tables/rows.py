@@ -33,6 +33,7 @@ from refold.runtime.database import raw
 from refold.store.tables.copy_text import copy_text_of
 from refold.store.tables.many.at_once import at_once_of
 from refold.store.tables.many.by_keys import by_keys_of
+from refold.store.tables.many.with_checkpoint import RowsWithCheckpoint
 from refold.store.tables.read_models import quoted
 from refold.store.tables.stored_types import driver_binder, has_coarse_equality, stored
 
@@ -176,6 +177,10 @@ class RowStore:
         await driver.copy_records_to_table(
             self.table.name, schema_name=self.table.schema, columns=self._names, records=records
         )
+
+    def with_checkpoint(self) -> RowsWithCheckpoint | None:
+        """What adds rows together with a partition's checkpoint; None where some columns do not."""
+        return None if self._at_once is None else RowsWithCheckpoint(self.table, self._at_once)
 
     async def insert(self, connection: AsyncConnection, rows: Sequence[Row]) -> None:
         """Adds rows; the table must not have any of them yet."""

@@ -19,6 +19,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 
 from refold.engine.lifecycle.plans import plan_of
 from refold.engine.step import WAITING, Waiting
+from refold.messages.run.life import FollowSegment
 from refold.messages.run.plan import Plan, RunStep
 from refold.messages.step_failures import step_name
 from refold.messages.step_waits import SIGNAL, StepWaits
@@ -169,8 +170,10 @@ class _Watch:
         looks = isinstance(argument, RunStep) and not argument.bringing_back
         looks = looks and kind in (*_LOOKING, *_LOOKING_FIRST)
         self._of: RunStep | None = argument if looks else None
-        # A segment that follows may be over before anybody has looked.
-        self._must_look = self._of is not None and kind in _LOOKING_FIRST
+        # A segment that follows may be over before anybody has looked: one after the other, while a
+        # person is asked. Else the swap comes next, and looks for itself.
+        is_asked = isinstance(argument, FollowSegment) and bool(argument.awaiting)
+        self._must_look = self._of is not None and kind in _LOOKING_FIRST and is_asked
         # Of a workflow that knows of none, and has not heard of any meanwhile.
         self._none_known = self._of is not None and not self._of.knows_obstacles
         self._looked = asyncio.Event()

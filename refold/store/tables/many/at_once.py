@@ -22,6 +22,7 @@ from sqlalchemy import (
     Interval,
     LargeBinary,
     Numeric,
+    Select,
     String,
     Table,
     Text,
@@ -102,32 +103,48 @@ class Array:
 
 
 class AtOnce:
-    """Makes statements that put rows of one table in place; see `at_once_of`."""
+    """Makes statements that put rows of one table in place; see `at_once_of`.
+
+    Attributes:
+        columns: How each column travels, by name.
+    """
 
     def __init__(self, sql: str, columns: Mapping[str, Array]) -> None:
         self._sql = sql
-        self._columns = columns
+        self.columns = columns
         self._long = [name for name, column in columns.items() if column.is_long]
+
+    def arrays(self, rows: Sequence[Row]) -> list[Any] | None:
+        """These rows as the arguments of one statement; None where they take several."""
+        if not 0 < len(rows) <= _ROWS:
+            return None
+        columns = self._bound(rows)
+        return self._made(columns) if self._fits(columns) else None
 
     def statements(self, rows: Sequence[Row]) -> Iterator[Statement]:
         """Yields statements for these rows, in their order."""
         for start in range(0, len(rows), _ROWS):
-            some = rows[start : start + _ROWS]
-            columns = {
-                name: column.bound([row[name] for row in some])
-                for name, column in self._columns.items()
-            }
-            yield from self._bounded(columns)
+            yield from self._bounded(self._bound(rows[start : start + _ROWS]))
+
+    def _bound(self, rows: Sequence[Row]) -> dict[str, list[Any]]:
+        return {
+            name: column.bound([row[name] for row in rows]) for name, column in self.columns.items()
+        }
+
+    def _fits(self, columns: dict[str, list[Any]]) -> bool:
+        return sum(_size(columns[name]) for name in self._long) <= _BYTES
+
+    def _made(self, columns: dict[str, list[Any]]) -> list[Any]:
+        return [self.columns[name].made(values) for name, values in columns.items()]
 
     def _bounded(self, columns: dict[str, list[Any]]) -> Iterator[Statement]:
         count = len(next(iter(columns.values())))
-        if count > 1 and sum(_size(columns[name]) for name in self._long) > _BYTES:
+        if count > 1 and not self._fits(columns):
             half = count // 2
             yield from self._bounded({name: values[:half] for name, values in columns.items()})
             yield from self._bounded({name: values[half:] for name, values in columns.items()})
         else:
-            arrays = [self._columns[name].made(values) for name, values in columns.items()]
-            yield self._sql, tuple(arrays)
+            yield self._sql, tuple(self._made(columns))
 
 
 def at_once_of(
@@ -149,13 +166,23 @@ def at_once_of(
     if not all(is_exact(column.type) for column in table.primary_key.columns):
         return None
     columns = {name: Array.of(kind) for name, kind in kinds.items()}
-    names = [f"c{i}" for i in range(len(columns))]
+    statement = placed(insert(stored).from_select(list(columns), listed_rows(columns)))
+    sql, order = compiled_names(statement)
+    assert order == names_of(columns), order
+    return AtOnce(sql, columns)
+
+
+def names_of(columns: Mapping[str, Array]) -> list[str]:
+    """The parameters that have these columns, in order."""
+    return [f"c{i}" for i in range(len(columns))]
+
+
+def listed_rows(columns: Mapping[str, Array]) -> Select[Any]:
+    """The statement that gives rows back whose columns travel as arrays."""
+    names = names_of(columns)
     arrays = [column.sent(name) for name, column in zip(names, columns.values(), strict=True)]
     listed = func.unnest(*arrays).table_valued(*names).render_derived()
-    statement = placed(insert(stored).from_select(list(columns), select(*listed.c)))
-    sql, order = compiled_names(statement)
-    assert order == names, order
-    return AtOnce(sql, columns)
+    return select(*listed.c)
 
 
 def is_exact(kind: TypeEngine[Any]) -> bool:
