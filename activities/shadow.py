@@ -26,6 +26,8 @@ from refold.store.tables import read_models
 # Readers with older snapshots are waited for this long, then left to themselves.
 _SNAPSHOT_SECONDS = 10.0
 _LOOK_SECONDS = 0.1
+# So many are left to the swap, which applies them with each of its tries, at whatever speed.
+_FEW_EVENTS = 50
 
 
 class ShadowActivities(StepActivities):
@@ -97,13 +99,13 @@ class ShadowActivities(StepActivities):
 
 
 async def _few_left(connection: AsyncConnection, plan: Plan, position: int | None) -> bool:
-    """Whether the events up to the head fit into one batch: there is one at most for a position."""
+    """Whether few events are left up to the head: there is one at most for a position."""
     if position is None or plan.brings_back:
         return False
     head = SettledHead(plan.head)
     await head.poll(connection)
     # Who follows waits for those that are about to commit.
-    return head.position - position <= plan.batch_size and not head.waiting_for
+    return head.position - position <= _FEW_EVENTS and not head.waiting_for
 
 
 @asynccontextmanager

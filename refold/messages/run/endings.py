@@ -49,8 +49,7 @@ class Prepared(Message):
 
     Attributes:
         mark: What is attached to the live table: the swap is for no other.
-        few_left: Whether the events up to the head fit into one batch, which the swap applies
-            itself.
+        few_left: Whether so few events are left up to the head that the swap applies them itself.
     """
 
     mark: str
