@@ -84,10 +84,11 @@ def registry(projection: Projection) -> Registry:
 async def test_a_role_called_refold_makes_no_table_among_refolds_own(
     client: Client, database: Database, table: str
 ) -> None:
+    # Other tests of this server have a role of that name, too.
     await execute(
         database,
-        "DO $$ BEGIN CREATE ROLE refold SUPERUSER LOGIN; "
-        "EXCEPTION WHEN duplicate_object THEN END $$",
+        "DO $$ BEGIN CREATE ROLE refold LOGIN; EXCEPTION WHEN duplicate_object THEN END $$",
+        "ALTER ROLE refold SUPERUSER",
     )
     own = await with_setting(database, 'search_path = "$user", public', role="refold")
     await mark(database, "1")
@@ -101,6 +102,7 @@ async def test_a_role_called_refold_makes_no_table_among_refolds_own(
             await run(client, own, "Rebuild", "marks")
     finally:
         await own.engine.dispose()
+        await execute(database, "ALTER ROLE refold NOSUPERUSER")
     assert await places(database, table) == sorted([*before, "public"])
     assert await rows(database, f"public.{table}") == [("a", "2"), ("b", "2")]
     assert await leftovers(database.engine) == []
