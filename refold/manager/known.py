@@ -33,5 +33,6 @@ async def require_known(engine: AsyncEngine, name: str, queue: str) -> None:
             registered = await deployments.registered(connection, queue)
     except (OSError, DBAPIError):
         return
-    if registered:
+    # A worker may have shown itself between the two looks.
+    if registered and name not in registered:
         raise UnknownProjection(name, registered)

@@ -25,6 +25,7 @@ from refold.manager import AlreadyRunning, ProjectionManager
 from refold.projection.registry import Registry
 from refold.requests.limits import Limits
 from refold.requests.runs import BackfillRequest, RollbackRequest, SnapshotRequest
+from refold.store import deployments
 from refold.store.deployments import queue_of
 from refold.worker.chores.presence import Presence
 from tests.support.counters import counters, registry_of, siblings
@@ -57,6 +58,22 @@ async def managed(client: Client, database: Database) -> AsyncIterator[Projectio
 
 
 # -- names that nobody knows -----------------------------------------------------------------
+
+
+async def test_a_worker_that_shows_itself_while_it_is_asked_for_is_known(
+    client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_known = deployments.is_known
+
+    async def asked_just_before(*given: Any) -> bool:
+        found = await is_known(*given)
+        await show(client, database, registry_of(counters()))
+        return found
+
+    monkeypatch.setattr(deployments, "is_known", asked_just_before)
+    async with ProjectionManager(client, database.url, task_queue=queue(database)) as manager:
+        await manager.require_known("counters")
+
 
 # What each method takes beside the name of a projection.
 MORE: dict[str, tuple[Any, ...]] = {
