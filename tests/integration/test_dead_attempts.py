@@ -154,7 +154,7 @@ async def test_poison_in_one_of_several_partitions_is_what_the_run_reports(
     client: Client, database: Database
 ) -> None:
     projection = counters(batch_size=1, partitions=2)
-    await write(database.engine, [*added(400, 3), ("bad", "Broken", {"key": "k399"})])
+    await write(database.engine, [*added(200, 3), ("bad", "Broken", {"key": "k199"})])
     async with working(client, database, registry_of(projection), segment_seconds=30):
         handle = await start(client, database, "Rebuild", {"projection": "counters"})
         with pytest.raises(WorkflowFailureError) as failed:
@@ -164,7 +164,7 @@ async def test_poison_in_one_of_several_partitions_is_what_the_run_reports(
     assert failed.value.cause.type == "PoisonEvent"
     async with database.engine.connect() as connection:
         error = await connection.scalar(text("SELECT error FROM refold.runs"))
-    assert "event 1201 (Broken of stream 'bad')" in error
+    assert "event 601 (Broken of stream 'bad')" in error
 
 
 @pytest.mark.usefixtures("counters_built")
