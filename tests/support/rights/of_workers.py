@@ -47,7 +47,8 @@ async def _rebuilds(stage: Stage) -> str:
         return await stage.run("Rebuild", "counters")
 
 
-async def _built(stage: Stage) -> None:
+async def one_rebuild(stage: Stage) -> None:
+    """A read model."""
     await _events(stage)
     async with stage.working(counters()) as found:
         await run(stage.client, found, "Rebuild", "counters")
@@ -55,7 +56,7 @@ async def _built(stage: Stage) -> None:
 
 async def two_rebuilds(stage: Stage) -> None:
     """A read model that has replaced another generation."""
-    await _built(stage)
+    await one_rebuild(stage)
     async with stage.working(counters()) as found:
         await run(stage.client, found, "Rebuild", "counters")
 
@@ -266,9 +267,9 @@ async def _computes_keys(stage: Stage) -> str:
 
 
 STARTS = Step("a worker starts", _starts)
-REBUILDS = Step("a rebuild", _rebuilds, _built)
+REBUILDS = Step("a rebuild", _rebuilds, one_rebuild)
 BUILDS = Step("a first build", _rebuilds, _events)
-REPAIRS = Step("a repair", _repairs, _built)
+REPAIRS = Step("a repair", _repairs, one_rebuild)
 SETS_ASIDE = Step("a poison event is set aside", _sets_aside, _bad_events)
 SKIPS = Step("a dead letter is skipped", _skips, set_aside)
 KEEPS = Step("a snapshot is kept", _keeps_snapshots, snapshots_there)
