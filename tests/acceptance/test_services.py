@@ -25,6 +25,7 @@ from temporalio.client import Client
 from refold.runtime.payloads.keys import add_key
 from refold.stack.initdb import binaries
 from refold.stack.postgres import EmbeddedPostgres
+from tests.support.commands import forked
 from tests.support.manifests import (
     COMPOSE_FILES,
     containers,
@@ -145,7 +146,8 @@ async def test_each_service_does_its_part(
             until(partial(_answers, f"http://127.0.0.1:{one}{probe}"))
         assert _succeeds(healthcheck, variables)
         await _write(postgres)
-        run(["refold", "rebuild", "order-summary"], variables)
+        rebuilt = forked("rebuild", "order-summary", variables=variables)
+        assert rebuilt.status == 0, rebuilt.err
     connection = await asyncpg.connect(postgres.url)
     rows = await connection.fetch("SELECT order_id, total::text FROM order_summary")
     assert [tuple(row) for row in rows] == [("o1", "19.80")]

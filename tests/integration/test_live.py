@@ -191,15 +191,15 @@ async def test_appends_are_seen_within_moments(client: Client, database: Databas
         async with live(client, database) as handle:
             await until_status(handle, "live")
             times = []
-            for n in range(20):
+            for n in range(11):
                 await write(database.engine, [("s0", "Added", {"key": "k000", "n": 1000 + n})])
                 appended = clock()
                 while await _last(database) != 1000 + n:  # noqa: ASYNC110 - it is in a database
                     await asyncio.sleep(0.002)
                 times.append(clock() - appended)
     # How fast is the bench's subject; without a notification it would be a second.
-    print(f"append to visible: median {1000 * sorted(times)[10]:.0f} ms")
-    assert sorted(times)[10] < 0.5
+    print(f"append to visible: median {1000 * sorted(times)[5]:.0f} ms")
+    assert sorted(times)[5] < 0.5
 
 
 async def _last(database: Database) -> int:
