@@ -40,15 +40,19 @@ async def test_rebuild_keeps_index_names_and_retains_the_old_table(
         async with database.engine.connect() as connection:
             first = (await connection.execute(indexes)).scalars().all()
         await write(database.engine, some(start_at=1000))
-        result = await run(client, database, "Rebuild", "counters")
+        for _ in range(2):
+            result = await run(client, database, "Rebuild", "counters")
     async with database.engine.connect() as connection:
         again = (await connection.execute(indexes)).scalars().all()
         kept = await connection.execute(
-            text("SELECT generation, status, schema_name FROM refold.generations ORDER BY 1")
+            text(
+                "SELECT generation, status, schema_name FROM refold.generations "
+                "WHERE status <> 'discarded' ORDER BY 1"
+            )
         )
         assert [tuple(row) for row in kept] == [
-            (1, "retained", "refold_counters_g1"),
-            (2, "active", "public"),
+            (2, "retained", "refold_counters_g2"),
+            (3, "active", "public"),
         ]
     assert first == again == ["counters_pkey", "counters_sum"]
     assert result.position == 400
@@ -56,12 +60,13 @@ async def test_rebuild_keeps_index_names_and_retains_the_old_table(
     assert await leftovers(database.engine) == []
 
 
-@pytest.mark.usefixtures("counters_built")
 async def test_backfill_in_place_heals_what_was_corrupted(
     client: Client, database: Database
 ) -> None:
     projection = counters(batch_size=9, partitions=3)
+    await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
+        await run(client, database, "Backfill", "counters")
         async with database.engine.begin() as connection:
             await connection.execute(text("UPDATE counters SET sum = 0 WHERE key < 'k010'"))
             await connection.execute(text("DELETE FROM counters WHERE key > 'k030'"))
@@ -90,7 +95,7 @@ async def test_sample_read_models_of_the_shop(
 ) -> None:
     from refold.source.files.sample_shop import seed_shop
 
-    await seed_shop(database.engine, orders=100)
+    await seed_shop(database.engine, orders=300)
     async with working(client, database, shop):
         for projection in shop:
             result = await run(

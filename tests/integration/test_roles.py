@@ -25,7 +25,7 @@ ALL = {**NEEDS, **NEEDS_OF_MIRRORS}
 _IN_SUITE: set[Right] = {
     ("worker", "schema", "refold", "USAGE"),
     ("worker", "table", "refold.leases", "DELETE"),
-    ("operator", "table", "refold.leases", "UPDATE"),
+    ("operator", "table", "refold.snapshots", "UPDATE"),
     ("reader", "schema", "public", "USAGE"),
     ("appender", "table", "refold.events", "INSERT"),
 }
