@@ -63,7 +63,7 @@ async def others(database: Database) -> AsyncIterator[set[tuple[str, ...]]]:
                     )
                     assert found is not None
                     seen.add(tuple(found))
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.05)
         finally:
             with suppress(OSError):
                 await connection.close(timeout=1)
