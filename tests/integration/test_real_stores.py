@@ -92,7 +92,7 @@ async def test_categories_of_message_db_overtake_each_other_and_no_message_is_lo
             session(database) as early,
         ):
             appender.append({"order-1": [[_said()]]})
-            await run(client, database, "Rebuild", "paths")
+            await run(client, database, "Backfill", "paths")
             before = await checkpoint(database.engine, projection)
             async with live(client, database, projection="paths"):
                 await early.execute("SET search_path = message_store, public")

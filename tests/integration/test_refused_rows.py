@@ -144,7 +144,7 @@ async def test_it_is_named_on_every_route(
     names = [one.name for one in projections.values()]
     async with working(client, database, registry_of(*projections.values())):
         await write(database.engine, BEFORE)
-        await run_all(client, database, "Rebuild", names)
+        await run_all(client, database, "Backfill", names)
         for what, projection in projections.items():
             async with database.engine.begin() as connection:
                 await connection.execute(
@@ -209,7 +209,7 @@ async def test_live_it_is_set_aside_or_said(
     await write(database.engine, BEFORE)
     async with working(client, database, registry_of(*aside.values(), stopping)):
         names = [one.name for one in (*aside.values(), stopping)]
-        await run_all(client, database, "Rebuild", names)
+        await run_all(client, database, "Backfill", names)
         for what, projection in aside.items():
             async with live(client, database, projection=projection.name):
                 await write(database.engine, [poison(what)])

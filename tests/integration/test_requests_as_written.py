@@ -210,7 +210,7 @@ async def test_missing_keys_of_every_type(client: Client, database: Database, fi
     )
     async with working(client, database, Registry(projections)):
         for projection in projections:
-            await run(client, database, "Rebuild", projection.name)
+            await run(client, database, "Backfill", projection.name)
             whole = await rows_of(database.engine, projection)
             column = projection.key_columns[0]
             await sql(

@@ -12,8 +12,8 @@ from tests.support.counters import counters
 from tests.support.events import some
 from tests.support.pooled import DDL, pooled
 from tests.support.rights.of_workers import (
+    built,
     kept_counters,
-    one_rebuild,
     sees_since_when,
     set_aside,
     snapshots_there,
@@ -179,7 +179,7 @@ PUBLISHES = Step("publish", _publishes, two_rebuilds)
 RELEASES = Step(
     "release", _command("release", "counters", "--run", "a-run"), _a_lease_that_is_silent
 )
-READS = Step("a reader reads", _reads, one_rebuild)
+READS = Step("a reader reads", _reads, built)
 READS_LATER = Step("what is made later is read", _rebuilt_and_read, nothing)
 APPENDS = Step("an application appends", _appends)
 IMPORTS = Step("a file is imported", _imports)
