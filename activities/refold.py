@@ -21,6 +21,7 @@ from refold.engine.lifecycle.counters import report_of
 from refold.engine.planning.repaired_keys import RepairedKeys
 from refold.engine.sql.refolding import SelectWork
 from refold.engine.sql.select_fold import in_sql
+from refold.engine.turns import Turns
 from refold.errors import HandlerOverdue, RunEnded
 from refold.messages.run.life import Phase, RefoldedSegment, RefoldSegment
 from refold.messages.run.plan import Plan
@@ -67,6 +68,7 @@ class RefoldActivities(StepActivities):
         # another, the first is folded while the next is sorted; sorted all at once, all would
         # keep the process waiting.
         self._sorting = asyncio.Lock()
+        self._turns = Turns()
 
     @activity.defn
     async def refold_segment(self, segment: RefoldSegment) -> RefoldedSegment:
@@ -126,8 +128,12 @@ class RefoldActivities(StepActivities):
     async def _refolded(
         self, segment: RefoldSegment, plan: Plan, projection: Projection, *, one_by_one: bool
     ) -> RefoldedSegment:
+        select = in_sql(projection)
+        # With a limited rate there is little to compute, and much to wait for.
+        computes = select is None and not plan.limits(segment.controls).events_per_second
         async with (
             heartbeating(self._engine, plan.run_id) as beat,
+            self._turns.turn(plan.run_id, beat, waits=computes) as turn,
             events_engine(self._engine).connect() as reader,
             self._engine.connect() as writer,
         ):
@@ -142,7 +148,6 @@ class RefoldActivities(StepActivities):
             target = await self._target(writer, plan, projection, partition)
             if target is None:
                 return RefoldedSegment(done=False, events=0, batches=0, keys_lost=True)
-            select = in_sql(projection)
             if select is not None:
                 work: PartitionWork = SelectWork(writer, partition, target, select)
             else:
@@ -193,6 +198,7 @@ class RefoldActivities(StepActivities):
                         batch = await in_thread(next, folding, None, hand=fold.hand)
                         if batch is None:
                             break
+                        turn.took(fold.hand.spent)
                         fold.hand.renew()
                         told = await work.write(batch, done=False)
                         beat.show(partition=partition.partition, events=work.events)

@@ -39,7 +39,7 @@ async def test_rebuild_is_the_select(client: Client, database: Database) -> None
 async def test_backfill_in_place_heals_what_was_corrupted(
     client: Client, database: Database
 ) -> None:
-    projection = removable(batch_size=9, partitions=3)
+    projection = removable(batch_size=25, partitions=3)
     await write(database.engine, some())
     await write(database.engine, [("s1", "Removed", {"key": "k001"})])
     async with working(client, database, registry_of(projection)):
@@ -177,15 +177,16 @@ async def test_what_postgresql_refuses_is_said_before_any_work(
             events.c.stream_id
         )
 
-    for select_function, reason in ((wrong_type, "integer"), (volatile, "volatile")):
-        table = Table(
-            "wrong", MetaData(), Column("id", Text, primary_key=True), Column("n", Integer)
-        )
-        projection = SqlProjection("wrong", table=table, select=select_function)
-        async with working(client, database, registry_of(projection)):
-            failure = await _failure(client, database, "Rebuild", "wrong")
-        assert failure.type == "InvalidProjection"
-        assert reason in failure.message
+    reasons = {"wrong": "integer", "uncertain": "volatile"}
+    projections = []
+    for name, select_function in zip(reasons, (wrong_type, volatile), strict=True):
+        table = Table(name, MetaData(), Column("id", Text, primary_key=True), Column("n", Integer))
+        projections.append(SqlProjection(name, table=table, select=select_function))
+    async with working(client, database, registry_of(*projections)):
+        for name, reason in reasons.items():
+            failure = await _failure(client, database, "Rebuild", name)
+            assert failure.type == "InvalidProjection", name
+            assert reason in failure.message, name
 
 
 async def test_lookups_are_what_a_rebuild_depends_upon(client: Client, database: Database) -> None:

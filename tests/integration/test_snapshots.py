@@ -167,7 +167,7 @@ async def test_live_projection_goes_on_while_it_is_copied(
         )
 
         async def appending() -> None:
-            for number in range(40):
+            for number in range(20):
                 await write(database.engine, some(5, each=2, start_at=number))
 
         appended = asyncio.create_task(appending())

@@ -146,7 +146,11 @@ def query(url: str, *statements: str) -> object:
     return asyncio.run(run())
 
 
-def test_up_refused_twice_and_stopped(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, *soak(signal.SIGINT)])
+def test_up_refused_twice_killed_and_stopped(
+    place: Place, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """Killed, it takes its children along; its data persists."""
     monkeypatch.setenv("REFOLD_EVENTS", "shop.events:source")
     monkeypatch.setenv("REFOLD_PROJECTIONS", "shop.one, shop.two")
     with driving(place) as driver:
@@ -176,24 +180,20 @@ def test_up_refused_twice_and_stopped(place: Place, monkeypatch: pytest.MonkeyPa
             assert f"held by pid {driver.process.pid}" in second.output
         assert driver.env() == env
 
-        assert driver.end(signal.SIGTERM) == 0, driver.output
-        assert driver.all_gone()
-        assert not driver.env_file.exists()
-
-
-def test_killed_parent_takes_its_children_and_data_persists(place: Place) -> None:
-    with driving(place) as killed:
-        killed.until_announced()
-        url = killed.env()["REFOLD_DATABASE_URL"]
-        query(url, "CREATE TABLE kept (n int)", "INSERT INTO kept VALUES (42) RETURNING n")
-        killed.end(signal.SIGKILL)
-        eventually(killed.all_gone, "children of a killed parent gone")
-        assert killed.env_file.exists()
+        query(
+            database,
+            "CREATE TABLE IF NOT EXISTS kept (n int)",
+            "TRUNCATE kept",
+            "INSERT INTO kept VALUES (42) RETURNING n",
+        )
+        driver.end(signal.SIGKILL)
+        eventually(driver.all_gone, "children of a killed parent gone")
+        assert driver.env_file.exists()
 
     with driving(place) as again:
         again.until_announced()
         assert query(again.env()["REFOLD_DATABASE_URL"], "SELECT n FROM kept") == 42
-        assert again.end(signal.SIGINT) == 0, again.output
+        assert again.end(number) == 0, again.output
         assert again.all_gone()
         assert not again.env_file.exists()
 

@@ -228,7 +228,7 @@ async def test_it_catches_up_while_runs_repair_and_replace_the_table(
             for number in range(rounds):
                 await handle.signal("stop")
                 await until_status(handle, "stopped")
-                await write(database.engine, log_of(chance, 1500))
+                await write(database.engine, log_of(chance, 800))
                 head = await last(database)
                 await handle.signal("start")
                 kind = ("Backfill", "Rebuild", "Rollback")[number % 3]

@@ -42,6 +42,7 @@ async def test_an_idle_reader_is_named_and_no_other_reader_waits_for_it(
                 began = clock()
                 assert len(await rows_of(database.engine, projection)) == 40
                 longest = max(longest, clock() - began)
+                await asyncio.sleep(0.03)
             assert await handle.query("status") == "running"
         result = await asyncio.wait_for(handle.result(), 60)
         assert (await handle.query("progress"))["waiting_for"] == []

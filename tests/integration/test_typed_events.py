@@ -206,17 +206,17 @@ async def test_every_route_folds_what_the_newest_versions_would_be(
 ) -> None:
     monkeypatch.setattr("refold.activities.live._YIELD_SECONDS", 0.1)
     log, projection = Log(database, seed), orders()
-    await log.add(120)
+    await log.add(70)
     async with (
         working(client, database, registry_of(projection)),
         live(client, database, projection="orders") as handle,
     ):
-        # Six keys of about twenty events, seven in a batch: batches end within keys.
+        # Six keys of about twelve events, seven in a batch: batches end within keys.
         await run(client, database, "Rebuild", "orders")
         await log.assert_rows()
         await handle.signal("restart")
         await until_status(handle, "live")
-        position = await log.add(60)
+        position = await log.add(35)
 
         async def followed() -> bool:
             return await checkpoint(database.engine, projection) == position

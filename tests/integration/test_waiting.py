@@ -221,10 +221,10 @@ async def test_an_obstacle_is_told_while_events_are_folded_and_goes_when_it_is_g
     client: Client, database: Database
 ) -> None:
     projection = counters()
-    await write(database.engine, some(360))
+    await write(database.engine, some(80))
     async with working(client, database, registry_of(projection)):
         handle = await start(
-            client, database, "Rebuild", {"projection": "counters", "events_per_second": 25}
+            client, database, "Rebuild", {"projection": "counters", "events_per_second": 10}
         )
 
         async def refolding() -> bool:

@@ -27,7 +27,8 @@ from tests.support.settling import (
 )
 from tests.support.soaking import soak
 
-_HERE = [IN_OWN, DRAWN_EARLY, IN_PARTITIONS, BEHIND_VIEW, PATIENT]
+OTHERS = [DRAWN_EARLY, IN_PARTITIONS, BEHIND_VIEW, PATIENT]
+"""Ways of keeping a log that the suite has in brief; see `test_every_store`."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -36,7 +37,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("database", PLACES, indirect=True)
 
 
-@pytest.fixture(params=[*_HERE, *soak(*STORES)], ids=name_of, autouse=True)
+@pytest.fixture(params=[IN_OWN, *soak(*OTHERS, *STORES)], ids=name_of, autouse=True)
 async def kept(request: pytest.FixtureRequest, database: Database) -> AsyncIterator[Kept]:
     """A log whose writers write at the same time: whoever may still append is known."""
     made: Kept = request.param

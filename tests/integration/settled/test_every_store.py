@@ -1,6 +1,6 @@
-"""Each known event store in brief: all that keeps a position from being settled, one by one.
+"""Each way of keeping a log in brief: all that keeps a position from being settled, one by one.
 
-The whole suite of this folder runs over them in the soak.
+The whole suite of this folder runs over them in the soak: those of known event stores, too.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from typing import Any
 import asyncpg
 import pytest
 
+from tests.integration.settled.conftest import OTHERS
 from tests.support.kept_stores import STORES
 from tests.support.settling import Reader, name_of, write
 
 
-@pytest.mark.parametrize("kept", STORES, ids=name_of, indirect=True)
+@pytest.mark.parametrize("kept", [*OTHERS, *STORES], ids=name_of, indirect=True)
 async def test_late_commits_rollbacks_and_savepoints(
     reader: Reader, one: asyncpg.Connection[Any], other: asyncpg.Connection[Any]
 ) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 import asyncpg
 import pytest
 
+from tests.integration.settled.conftest import OTHERS
 from tests.support.databases import Database
 from tests.support.kept_stores import MARTEN_RICH, ONE_AFTER_ANOTHER, STORES
 from tests.support.settling import (
     DRAWN_EARLY,
+    IN_OWN,
     MARKED,
     ONE_BY_ONE,
     Kept,
@@ -28,6 +30,7 @@ from tests.support.soaking import mostly_soak, soak
 # -- many writers ------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kept", [IN_OWN, *OTHERS, *soak(*STORES)], ids=name_of, indirect=True)
 @pytest.mark.parametrize("seed", [0, *soak(1, 2, 3)])
 async def test_any_interleaving_is_read_once_and_in_order(
     database: Database, reader: Reader, seed: int
@@ -85,6 +88,7 @@ async def concurrent(database: Database, reader: Reader) -> None:
         looks += 1
         if looks == 2:
             looked.set()
+        await asyncio.sleep(0.002)  # looking takes a processor that the writers wait for
     await working
     await reader.look()
     await reader.look()
