@@ -44,7 +44,7 @@ class Simulated:
         server: Processor seconds of Temporal.
         lengths: How many events the history of each execution has.
         sizes: How many bytes.
-        memory: Resident memory of this process in MiB, after each twentieth of the segments.
+        memory: Resident memory of this process in MiB, as often as was asked for.
         progress: What a run said of itself at its end; None of a projection.
     """
 
@@ -65,7 +65,14 @@ class Simulated:
         return self.memory[-1] - self.memory[len(self.memory) // 2]
 
 
-async def run(client: Client, kind: str, scale: Scale, *, server: int | None = None) -> Simulated:
+async def run(
+    client: Client,
+    kind: str,
+    scale: Scale,
+    *,
+    server: int | None = None,
+    samples: int = _SAMPLES,
+) -> Simulated:
     """Carries out a `Rebuild` or a `Backfill`, or follows with a `Projection`.
 
     Args:
@@ -73,12 +80,13 @@ async def run(client: Client, kind: str, scale: Scale, *, server: int | None = N
         kind: The workflow type.
         scale: How much there is to do.
         server: The pid of Temporal's server; None when its processor does not matter.
+        samples: How often memory is looked at, which takes long in a process that has much of it.
     """
     pretended = Pretended(scale)
     simulated = Simulated(kind, seconds=scale.run_seconds)
     if kind == "Projection":
         simulated.seconds = scale.followed_seconds
-    async with _worker(client, pretended), _sampling(pretended, simulated):
+    async with _worker(client, pretended), _sampling(pretended, simulated, samples):
         began, used = time.perf_counter(), time.process_time()
         there = processor_seconds(server) if server is not None else 0.0
         if kind == "Projection":
@@ -135,12 +143,14 @@ def _id(kind: str) -> str:
 
 
 @asynccontextmanager
-async def _sampling(pretended: Pretended, simulated: Simulated) -> AsyncIterator[None]:
+async def _sampling(
+    pretended: Pretended, simulated: Simulated, samples: int
+) -> AsyncIterator[None]:
     """Looks at this process's memory again and again, as segments are done."""
 
     async def look() -> None:
-        for sample in range(1, _SAMPLES + 1):
-            while pretended.share < sample / _SAMPLES:  # noqa: ASYNC110
+        for sample in range(1, samples + 1):
+            while pretended.share < sample / samples:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
             gc.collect()
             simulated.memory.append(mebibytes(os.getpid()))
