@@ -41,9 +41,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from refold.projection.columns import settle_for
 from refold.projection.declaration import Row
 from refold.runtime.database import raw
+from refold.stack.postgres import EmbeddedPostgres
 from refold.store.tables.rows import RowStore
 from tests.support.columns import NEEDED, SETTLES, Euros, Mood, columns, fitting, handlers_rows
-from tests.support.databases import Database
+from tests.support.databases import Database, drop_database, make_database
 
 TABLE = Table("all types", MetaData(schema="public"), *columns())
 TABLE.append_column(Column("id", BigInteger, primary_key=True))
@@ -69,13 +70,22 @@ alike = settings(
 )
 
 
-@pytest.fixture
-async def connection(database: Database) -> AsyncIterator[AsyncConnection]:
-    async with database.engine.connect() as connection:
+@pytest.fixture(scope="module")
+async def database(template: EmbeddedPostgres) -> AsyncIterator[Database]:
+    """With a table of all types."""
+    made = await make_database(template)
+    async with made.engine.begin() as connection:
         for needed in NEEDED:
             await connection.execute(text(needed))
         await connection.run_sync(TABLE.metadata.create_all)
-        await connection.commit()
+    yield made
+    await drop_database(template, made)
+
+
+@pytest.fixture
+async def connection(database: Database) -> AsyncIterator[AsyncConnection]:
+    """What is done on it is undone: no test commits."""
+    async with database.engine.connect() as connection:
         yield connection
 
 

@@ -34,11 +34,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from refold import Row
 from refold.messages.run.diff import ColumnDiff
+from refold.stack.postgres import EmbeddedPostgres
 from refold.store.tables.comparable import Place, columns_of
 from refold.store.tables.comparison import SAMPLES, Comparison
 from tests.support.comparing import LIVE, SHADOW, by_sql, compared, fill, projection_of, snapshot
 from tests.support.counters import counters
-from tests.support.databases import Database
+from tests.support.databases import Database, drop_database, make_database
+
+
+@pytest.fixture(scope="module")
+async def database(template: EmbeddedPostgres) -> AsyncIterator[Database]:
+    made = await make_database(template)
+    yield made
+    await drop_database(template, made)
 
 
 @pytest.fixture

@@ -178,15 +178,15 @@ BY_TYPE = Alike(
 )
 
 
-@pytest.mark.parametrize("at", ["infinity", "-infinity", "10000-01-01 00:00Z", "0001-12-31 BC"])
 async def test_a_moment_beyond_the_calendar_is_a_misfit_and_never_passed_over(
-    connection: AsyncConnection, at: str
+    connection: AsyncConnection,
 ) -> None:
     await logged(connection, [("s", {}, {})])
-    await connection.execute(text(f"UPDATE refold.events SET recorded_at = '{at}'"))
     part = month("recorded_at").part(Column("c", Date))
-    found = (await connection.execute(select(part.sql(events), part.misfits(events)))).one()
-    assert tuple(found) == (None, True)
+    for at in ("infinity", "-infinity", "10000-01-01 00:00Z", "0001-12-31 BC"):
+        await connection.execute(text(f"UPDATE refold.events SET recorded_at = '{at}'"))
+        found = (await connection.execute(select(part.sql(events), part.misfits(events)))).one()
+        assert tuple(found) == (None, True), at
 
 
 async def test_a_streams_column_may_have_a_collation_of_its_own(

@@ -137,14 +137,15 @@ async def test_a_key_that_raises_obeys_the_poison_policy(
 async def test_events_that_are_followed_meanwhile_are_folded_too(
     client: Client, database: Database
 ) -> None:
-    projection = keyed(partitions=2, batch_size=5)
+    projection = keyed(partitions=2)
     await write(database.engine, some(20))
     async with working(client, database, registry_of(projection), segment_seconds=0.2):
         await run(client, database, "Rebuild", "keyed")
         live = await start(
             client, database, "Projection", {"projection": "keyed"}, workflow_id="live/keyed"
         )
-        request = {"projection": "keyed", "criteria": "full_rebuild", "events_per_second": 150}
+        policy = {"batch_size": 5, "events_per_second": 150}
+        request = {"projection": "keyed", "criteria": "full_rebuild", **policy}
         handle = await start(client, database, "Backfill", request)
 
         async def refolding() -> bool:

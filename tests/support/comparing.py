@@ -22,11 +22,12 @@ LIVE, SHADOW = "public", "shadow"
 
 @asynccontextmanager
 async def snapshot(database: Database) -> AsyncIterator[AsyncConnection]:
-    """A connection as a verification has it: one snapshot for everything."""
+    """A connection as a verification has it: one snapshot for everything; nothing of it is left."""
     async with database.engine.connect() as connection:
         await connection.execution_options(isolation_level="REPEATABLE READ")
-        async with connection.begin():
-            yield connection
+        transaction = await connection.begin()
+        yield connection
+        await transaction.rollback()
 
 
 def projection_of(*columns: Column[Any]) -> Projection:
