@@ -16,7 +16,8 @@ from tests.support.databases import Database
 from tests.support.processes import worker_environment, worker_processes
 from tests.support.runs import assert_oracle, leftovers, run, start, until, working, write
 
-EVENTS = 50 * EVENTS_PER_KEY
+KEYS = 20
+EVENTS = KEYS * EVENTS_PER_KEY
 KINDS: dict[str, dict[str, Any]] = {"Snapshot": {}, "Rollback": {"to_generation": 2}}
 
 
@@ -39,7 +40,7 @@ async def copying(database: Database) -> bool:
 async def test_copy_is_made_by_another_worker(
     client: Client, database: Database, tmp_path: Path, kind: str, how: str
 ) -> None:
-    await write(database.engine, counted_events(50))
+    await write(database.engine, counted_events(KEYS))
     async with working(client, database, Registry([counting])):
         await run(client, database, "Rebuild", "counting")
         await run(client, database, "Snapshot", "counting")
@@ -80,7 +81,7 @@ async def test_copy_is_made_by_another_worker(
         )
         standing = [tuple(row) for row in found]
     if kind == "Snapshot":
-        assert standing[2] == (3, "snapshot", EVENTS, 50)
+        assert standing[2] == (3, "snapshot", EVENTS, KEYS)
     else:
         assert [row[1] for row in standing] == ["retained", "snapshot", "active"]
     await assert_oracle(database.engine, counting)

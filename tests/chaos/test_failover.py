@@ -33,7 +33,7 @@ from tests.support.runs import (
 )
 from tests.support.soaking import soak
 
-_KEYS = 200
+_KEYS = 100
 
 
 async def demote(database: Database, *, lasting: bool) -> None:
@@ -87,7 +87,7 @@ async def test_a_run_and_a_live_projection_outlive_a_failover(
                 client,
                 database,
                 "Rebuild",
-                {"projection": "counting", "batch_size": 20},
+                {"projection": "counting", "batch_size": 50, "events_per_second": 1000},
                 workflow_id=f"rebuild/{number}/{queue(database)}",
             )
             await asyncio.sleep(chance.uniform(0.2, 2))

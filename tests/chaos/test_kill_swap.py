@@ -18,7 +18,7 @@ from tests.support.processes import worker_environment, worker_processes
 from tests.support.runs import assert_oracle, leftovers, run, start, until, working, write
 from tests.support.soaking import soak
 
-KEYS = 60
+KEYS = 20
 _SECONDS = 1.5
 
 # What goes on while the worker is killed: the server is made to dwell there. A deferred trigger

@@ -18,7 +18,7 @@ from tests.support.processes import worker_environment, worker_processes
 from tests.support.runs import queue, until
 from tests.support.soaking import soak
 
-EVENTS_PER_KILL = 2000
+EVENTS_PER_KILL = 1000
 SEED = 14
 
 
@@ -79,10 +79,10 @@ async def test_each_event_lands_once_though_workers_are_killed(
     events = EVENTS_PER_KILL * (kills + 1)
     with worker_processes(stretching(client, database, events), tmp_path) as workers:
         worker = workers.start()
-        handle = await started(client, database, rate=2000)
+        handle = await started(client, database, rate=1000)
         seen = 0
         for number in range(kills):
-            await more_than(database, seen + chance.randint(1, 1500), 60)
+            await more_than(database, seen + chance.randint(1, 750), 60)
             # Anywhere within a batch.
             await asyncio.sleep(chance.uniform(0, 0.05))
             worker.kill()

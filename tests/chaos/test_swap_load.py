@@ -15,7 +15,7 @@ from tests.support.processes import worker_environment, worker_processes
 from tests.support.runs import leftovers, queue
 from tests.support.soaking import soak
 
-ROWS = 2_000
+ROWS = 1_000
 
 
 # That an idle reader is named, and nobody waits for it, has a test without load, too.

@@ -19,7 +19,7 @@ from tests.support.processes import WorkerProcess, worker_environment, worker_pr
 from tests.support.runs import assert_oracle, leftovers, run, start, until, working, write
 from tests.support.watching import undone, until_batches
 
-KEYS = 200
+KEYS = 150
 EVENTS = KEYS * EVENTS_PER_KEY
 
 

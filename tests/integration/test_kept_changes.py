@@ -246,7 +246,7 @@ async def test_changes_between_two_snapshots_are_made_fewer(
         for number in range(2):
             new = some(keys=50, each=2, start_at=number)
             await write(database.engine, [*removed, *new])
-            for _ in range(3):  # each time somebody follows, it is forgotten what was kept
+            for _ in range(2):  # each time somebody follows, it is forgotten what was kept
                 await write(database.engine, some(keys=9, each=1))
                 await run(client, database, "Backfill", way, **INCREMENTAL)
             before = await _number_of_changes(database)

@@ -18,7 +18,7 @@ from tests.support.memory import MB
 from tests.support.runs import assert_oracle, run, working, write
 from tests.support.soaking import soak
 
-KEYS = 60
+KEYS = 50
 
 
 def bodies() -> Projection:

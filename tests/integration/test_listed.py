@@ -155,14 +155,15 @@ async def test_a_mirror_is_listed(listed: Client, database: Database) -> None:
             assert (await found(listed, f"{query} AND RefoldStatus = 'live'"))[0].id == copying.id
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_without_search_attributes_runs_go_on_unlisted(
     unlisted: Client, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    await write(database.engine, some(4))
+    asked = {"projection": "counters", "criteria": "incremental_update"}
     async with working(unlisted, database, registry_of(counters())):
         for _ in range(2):
-            handle = await start(unlisted, database, "Rebuild", {"projection": "counters"})
+            handle = await start(unlisted, database, "Backfill", asked)
             result = await asyncio.wait_for(handle.result(), 60)
             assert result.status == "completed"
     said = [record for record in caplog.records if "search attributes" in record.message]
