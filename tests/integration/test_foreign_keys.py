@@ -168,11 +168,13 @@ async def test_each_spelling_refers_to_the_live_table(
         names = [*[one.name for one in referred.values()], *referring]
         for each in names[: len(referred)], names[len(referred) :]:
             await run_all(client, database, "Backfill", each, criteria="incremental_update")
-        for kind in ("Rebuild", "Rollback", "Snapshot"):
-            await run_all(client, database, kind, ["orders1", f"orders{len(chosen) - 1}"])
+        one, another = "orders1", f"orders{len(chosen) - 1}"
+        replacing = ("Rebuild", [one, another]), ("Rollback", [another]), ("Snapshot", [one])
+        for kind, replaced in replacing:
+            await run_all(client, database, kind, replaced)
             assert await foreign_keys(database) == declared
-        for one in referring.values():
-            assert len(await assert_oracle(database.engine, one)) == 3
+        for made in referring.values():
+            assert len(await assert_oracle(database.engine, made)) == 3
         # What they refer to cannot be replaced under them: that is said before any work.
         handle = await start(client, database, "Rebuild", {"projection": "customers"})
         refused = await failed(handle)

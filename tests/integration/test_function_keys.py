@@ -44,7 +44,7 @@ async def test_a_rebuild_has_partitions_and_verifies_samples(
     monkeypatch: pytest.MonkeyPatch,
     key: Callable[[Event], Any],
 ) -> None:
-    projection = keyed(key, partitions=3, batch_size=7)
+    projection = keyed(key, partitions=3, batch_size=20)
     await write(database.engine, some(40))
     # All events would be too many to fold them again: only those of some keys are.
     monkeypatch.setattr(oracle, "BOUNDS", Bounds(events=150))
