@@ -48,7 +48,7 @@ async def test_long_run_continues_as_new_and_goes_on(
     short_client: Client, database: Database
 ) -> None:
     """Whoever watches it sees no step back."""
-    async with started(short_client, database, 60) as handle:
+    async with started(short_client, database, 120) as handle:
         watched = Watched(short_client, handle)
 
         async def completed() -> bool:
@@ -57,12 +57,12 @@ async def test_long_run_continues_as_new_and_goes_on(
         await until(completed, 120)
         assert watched.seen.percent_complete == 100
         chain = await continuations(short_client, handle)
-        assert len(chain) >= 3
+        assert len(chain) >= 2  # how many, depends on how much a segment does
         lengths = [await history_length(link) for link in chain]
         print(f"histories of {lengths} events")
         assert max(lengths) < 3 * SHORT
         result = await chain[-1].result()
-    assert (result.status, result.events_processed) == ("completed", 300)
+    assert (result.status, result.events_processed) == ("completed", 600)
     assert result.run_id == chain[0].run_id
     await assert_oracle(database.engine, counters())
     assert await leftovers(database.engine) == []
