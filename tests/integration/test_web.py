@@ -127,6 +127,7 @@ async def test_without_control_no_event_data_is_told(
     client: Client, database: Database, worker: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await write(database.engine, [BROKEN])
+    await _a_failure_is_told_in_full_with_control_only(client, database, monkeypatch)
     await run(client, database, "Rebuild", "guests")
     await tamper(database)
     async with served(client, database, monkeypatch, control=False) as web:
@@ -158,10 +159,9 @@ async def test_without_control_no_event_data_is_told(
         await web.row(lambda row: row["run"]["ended_at"] is not None)
 
 
-async def test_a_failure_is_told_in_full_with_control_only(
-    client: Client, database: Database, worker: None, monkeypatch: pytest.MonkeyPatch
+async def _a_failure_is_told_in_full_with_control_only(
+    client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await write(database.engine, [BROKEN])
     with pytest.raises(Exception, match="failed"):
         await run(client, database, "Rebuild", "guests", on_poison="fail")
     for control in (True, False):
