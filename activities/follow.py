@@ -18,6 +18,7 @@ from refold.errors import TargetBehind
 from refold.messages.run.life import FollowedSegment, FollowSegment, Phase
 from refold.messages.run.plan import Plan
 from refold.projection.registry import Registry
+from refold.runtime.database import autocommit
 from refold.runtime.settings import Settings
 from refold.runtime.telemetry import batch
 from refold.source.head import SettledHead
@@ -55,7 +56,7 @@ class FollowActivities(StepActivities):
         clock = asyncio.get_running_loop().time
         # Nobody watches meanwhile: a segment's end is what moves the run's progress.
         end = clock() + min(self._segment_seconds, _LONGEST_SECONDS)
-        looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        looking = autocommit(self._engine)
         async with (
             heartbeating(self._engine, plan.run_id) as beat,
             looking.connect() as looker,

@@ -19,6 +19,7 @@ from refold.messages.run.endings import Finished, FinishRun
 from refold.messages.run.life import ControlRun, Phase, ProgressReport, WatchProgress
 from refold.messages.run.plan import Plan
 from refold.projection.registry import Registry
+from refold.runtime.database import autocommit
 from refold.runtime.judgement import Judgement, judge, told
 from refold.runtime.missing_rights import with_right_named
 from refold.runtime.temporal.search_attributes import Listing
@@ -43,7 +44,7 @@ class LifecycleActivities:
         self, engine: AsyncEngine, registry: Registry, listing: Listing | None = None
     ) -> None:
         self._engine = engine
-        self._looking = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._looking = autocommit(engine)
         self._registry = registry
         self._listing = listing or Listing()
 

@@ -28,6 +28,7 @@ from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
 from refold.projection.sql.declaration import followed_at_once
 from refold.requests.poison_policy import Poison
+from refold.runtime.database import autocommit
 from refold.runtime.settings import PATIENCE_SECONDS
 from refold.runtime.telemetry import batch
 from refold.runtime.temporal.search_attributes import Listing
@@ -94,7 +95,7 @@ class LiveActivities(StepActivities):
             CheckpointStoreFailed: The store that keeps the checkpoint fails.
         """
         await self._deployment.any_version(segment.projection)
-        looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        looking = autocommit(self._engine)
         async with (
             heartbeating(self._engine, activity.info().workflow_run_id or "") as beat,
             looking.connect() as looker,

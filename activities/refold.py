@@ -28,6 +28,7 @@ from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
 from refold.projection.narrowed.sent_event import ReadsMore
 from refold.projection.registry import Registry
+from refold.runtime.database import autocommit
 from refold.runtime.settings import Settings
 from refold.runtime.threads import in_thread
 from refold.source.decoding import decoded
@@ -117,7 +118,7 @@ class RefoldActivities(StepActivities):
         """Whether all events are in the live table, and none is about to be committed."""
         if patience_of(event_source()) is not None:
             return False  # who follows looks at gaps, too
-        looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        looking = autocommit(self._engine)
         async with looking.connect() as connection:
             head = SettledHead(plan.head)
             await head.poll(connection)

@@ -15,6 +15,7 @@ from refold.engine.step import Step
 from refold.errors import RunEnded
 from refold.messages.run.endings import Prepared
 from refold.messages.run.plan import Plan, RunStep
+from refold.runtime.database import autocommit
 from refold.source.head import SettledHead
 from refold.store import generations, partitions, schema
 from refold.store.generations import Generation
@@ -81,7 +82,7 @@ class ShadowActivities(StepActivities):
                 generation = await locked(connection, plan)
                 await read_models.analyze(connection, generation.schema_name, generation.table_name)
                 older_than = await blockers.horizon(connection)
-            looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+            looking = autocommit(self._engine)
             async with looking.connect() as connection:
                 await self._wait_for_snapshots(connection, older_than, beat)
                 few_left = await _few_left(connection, plan, generation.position)

@@ -24,7 +24,7 @@ from refold.errors import SwapRefused
 from refold.messages.run.endings import Swapped, SwapSegment
 from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
-from refold.runtime.database import server_error
+from refold.runtime.database import autocommit, server_error
 from refold.runtime.judgement import refusal, told
 from refold.runtime.missing_rights import with_right_named
 from refold.runtime.telemetry.metrics import PROJECTION, SWAP_HOLD_SECONDS
@@ -238,7 +238,7 @@ class SwapActivities(StepActivities):
 
     async def _who_blocks(self, attempt: _Try) -> list[Blocker]:
         """Looks at who holds a try up, as long as it waits; the last answer counts."""
-        looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        looking = autocommit(self._engine)
         async with looking.connect() as connection:
             for _ in range(10):
                 await asyncio.sleep(LOCK_MILLISECONDS / 1000 / 3)
@@ -252,7 +252,7 @@ class SwapActivities(StepActivities):
 
     async def _head(self, plan: Plan) -> int:
         head = SettledHead(plan.head)
-        looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        looking = autocommit(self._engine)
         async with looking.connect() as connection:
             return await head.poll(connection)
 

@@ -17,6 +17,7 @@ from refold.messages.run.diff import Diff
 from refold.messages.run.plan import Plan, RunStep
 from refold.projection.declaration import Projection
 from refold.projection.key import Key
+from refold.runtime.database import autocommit
 from refold.store import generations, runs, selected_keys
 from refold.store.side_keys.tables import SideTable, side_table
 from refold.store.tables import read_models
@@ -37,7 +38,7 @@ class VerifyActivities(StepActivities):
         """
         plan, projection = await self._planned(step)
         async with alone(self._engine, plan) as beat:
-            looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+            looking = autocommit(self._engine)
             async with looking.connect() as connection:
                 run = await runs.get(connection, plan.run_id)
             if run is not None and run.diff is not None:

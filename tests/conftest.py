@@ -49,6 +49,9 @@ _UNSAFE = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "256MB"}
 # garbage seldom, they take a sixth less.
 os.environ.update(GOMAXPROCS="1", GOGC="800")
 
+# What a few tests need that would take a server of their own otherwise.
+_TWO_PHASE = {"max_prepared_transactions": "5"}
+
 _DROPPING: set[asyncio.Task[None]] = set()
 
 
@@ -56,7 +59,7 @@ _DROPPING: set[asyncio.Task[None]] = set()
 def postgres() -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL server for the session, in a directory that no other session touches."""
     with own_directory("refold-suite-") as directory:
-        server = EmbeddedPostgres(directory, free_port(), _UNSAFE)
+        server = EmbeddedPostgres(directory, free_port(), {**_UNSAFE, **_TWO_PHASE})
         server.start()
         yield server
         server.stop()

@@ -16,7 +16,7 @@ from refold.cli.rows.values import indented
 from refold.cli.status.other_events import tell_if_other_events
 from refold.errors import ConfigurationError, InvalidRequest
 from refold.event import Event
-from refold.runtime.database import make_engine
+from refold.runtime.database import autocommit, make_engine
 from refold.runtime.settings import load_settings
 from refold.source.checking.check import EventsReport, check_events
 from refold.source.files.importer import ImportProgress, ImportResult, import_events
@@ -204,7 +204,7 @@ async def _check() -> EventsReport:
     engine = make_engine(load_settings(), activities=0)
     try:
         await tell_if_other_events(engine)
-        looking = engine.execution_options(isolation_level="AUTOCOMMIT")
+        looking = autocommit(engine)
         async with looking.connect() as connection:
             return await check_events(connection)
     finally:

@@ -11,7 +11,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
 from refold.errors import ConfigurationError
 from refold.manager.known import require_known
-from refold.runtime.database import make_engine
+from refold.runtime.database import autocommit, make_engine
 from refold.runtime.missing_rights import naming_rights
 from refold.runtime.settings import Settings
 from refold.runtime.temporal.readable import require_readable
@@ -94,7 +94,7 @@ class Connection:
             ConfigurationError: It was made without the database's address.
             RightDenied: Its role may not; the message names the right.
         """
-        looking = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        looking = autocommit(self.engine)
         async with naming_rights(self.engine), looking.connect() as connection:
             yield connection
 

@@ -6,6 +6,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from refold.errors import UnknownProjection
+from refold.runtime.database import autocommit
 from refold.runtime.missing_rights import naming_rights
 from refold.store import deployments
 
@@ -25,7 +26,7 @@ async def require_known(engine: AsyncEngine, name: str, queue: str) -> None:
         RightDenied: The role may not look.
         UnknownProjection: There is none; the message names those that there are.
     """
-    looking = engine.execution_options(isolation_level="AUTOCOMMIT")
+    looking = autocommit(engine)
     try:
         async with naming_rights(engine), looking.connect() as connection:
             if await deployments.is_known(connection, name):

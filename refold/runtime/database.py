@@ -123,6 +123,11 @@ WRITTEN = Role(
 _ROLE, _BESIDE = "refold_role", "refold_beside"
 
 
+def autocommit(engine: AsyncEngine) -> AsyncEngine:
+    """The same engine for what only looks, or takes no transaction: it begins and commits none."""
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
 def beside(engine: AsyncEngine) -> Beside:
     """The databases that are read beside an engine's own."""
     found: Beside = engine.get_execution_options()[_BESIDE]

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from refold.errors import RightDenied
-from refold.runtime.database import DATABASE_ERRORS, beside, server_error
+from refold.runtime.database import DATABASE_ERRORS, autocommit, beside, server_error
 from refold.runtime.judgement import refusal
 
 _DENIED = re.compile(r'permission denied for (?P<kind>[a-z ]+?) "?(?P<name>[^"]+)"?$')
@@ -171,7 +171,7 @@ def _not_let_in(engine: AsyncEngine, denied: Denied) -> str:
 
 
 async def _lacking(engine: AsyncEngine, denied: Denied) -> str | None:
-    looking = engine.execution_options(isolation_level="AUTOCOMMIT")
+    looking = autocommit(engine)
     async with looking.connect() as connection:
         if denied.kind in _OF_RELATIONS:
             return await _lacking_on_relation(connection, denied)

@@ -8,7 +8,7 @@ import logging
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from refold.errors import ConfigurationError
-from refold.runtime.database import DATABASE_ERRORS, check_reachable
+from refold.runtime.database import DATABASE_ERRORS, autocommit, check_reachable
 from refold.runtime.judgement import Judgement, judge, told
 from refold.runtime.missing_rights import with_right_named
 from refold.source.checking.check import require_readable
@@ -45,7 +45,7 @@ async def wait_until_ready(engine: AsyncEngine) -> None:
             if there is not engine:
                 answered, where = False, f"{_where(there)} (REFOLD_EVENTS_URL)"
                 await check_reachable(there)
-            looking = engine.execution_options(isolation_level="AUTOCOMMIT")
+            looking = autocommit(engine)
             async with looking.connect() as connection:
                 return await require_readable(connection)
         except ConfigurationError:

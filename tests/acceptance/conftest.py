@@ -112,7 +112,7 @@ def all_shop_events(
     return shop_events + _imported(dev, tmp_path_factory, _SOME, None)
 
 
-_SOME = 6_000
+_SOME = 3_000
 
 
 def _imported(

@@ -4,17 +4,68 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.acceptance.stack import BESIDE, DevStack
+from tests.acceptance.stack import DevStack
 from tests.support.commands import forked
+from tests.support.forked import ForkedProcess, refold
 from tests.support.processes import ROOT, clean_environment
 
 DONE, FAILED, USAGE, CANCELLED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+@dataclass(frozen=True)
+class Going:
+    """A command that may go on, and the files with what it has printed."""
+
+    process: ForkedProcess
+    files: tuple[Path, Path]
+
+    @property
+    def out(self) -> str:
+        return self.files[0].read_text()
+
+    @property
+    def err(self) -> str:
+        return self.files[1].read_text()
+
+
+@contextmanager
+def going(dev: DevStack, directory: Path, *arguments: str) -> Iterator[Going]:
+    """Starts a command of the operator's; it is killed if it still goes on then."""
+    files = directory / f"{arguments[0]}.out", directory / f"{arguments[0]}.err"
+    for file in files:
+        file.touch()
+    environment = clean_environment(**dev.variables)
+    process = ForkedProcess(
+        refold, arguments, directory=ROOT, environment=environment, output=files
+    )
+    try:
+        yield Going(process, files)
+    finally:
+        process.send(signal.SIGKILL)
+
+
+def until(condition: Callable[[], Any], seconds: float = 60) -> None:
+    """Waits for a condition."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.3)  # to ask takes a process
+
+
+def status_of(dev: DevStack, projection: str) -> dict[str, Any]:
+    """What `refold status` says of a read model."""
+    (status,) = dev.refold("status", projection, "--json").json()
+    found: dict[str, Any] = status
+    return found
 
 
 def test_projections_are_listed(dev: DevStack) -> None:
@@ -31,7 +82,7 @@ def test_projections_are_listed(dev: DevStack) -> None:
 
 
 def test_rebuild_backfill_and_status(dev: DevStack, shop_events: int) -> None:
-    rebuilt = dev.installed("rebuild", "order-summary", "--requested-by", "a test", "--json")
+    rebuilt = dev.refold("rebuild", "order-summary", "--requested-by", "a test", "--json")
     assert rebuilt.status == DONE, rebuilt.err
     result = rebuilt.json()
     assert (result["status"], result["position"]) == ("completed", shop_events)
@@ -40,7 +91,7 @@ def test_rebuild_backfill_and_status(dev: DevStack, shop_events: int) -> None:
         assert backfilled.status == DONE, backfilled.err
         generation = backfilled.json()["generation"]
         assert generation == result["generation"] + (option == "--atomic")
-    (status,) = dev.refold("status", "order-summary", "--json").json()
+    status = status_of(dev, "order-summary")
     assert (status["position"], status["events_behind"]) == (shop_events, 0)
     assert status["generation"] == generation
     assert status["held_by"] is None
@@ -85,55 +136,30 @@ def test_watch_of_a_run_that_has_ended(dev: DevStack, shop_events: int) -> None:
     assert again.status == DONE, again.err
 
 
-def test_cancelled_run_ends_with_status_3(dev: DevStack, shop_events: int) -> None:
-    rebuild = subprocess.Popen(
-        # Slowly, and with little work: it is to be there until it is cancelled.
-        [
-            *(BESIDE / "refold", "rebuild", "product-sales", "--json"),
-            *("--batch-size", "1", "--events-per-second", "5"),
-        ],
-        cwd=ROOT,
-        env=clean_environment(**dev.variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        deadline = time.monotonic() + 30
-        while dev.refold("status", "product-sales", "--json").json()[0]["held_by"] is None:
-            assert time.monotonic() < deadline
+def test_cancelled_run_ends_with_status_3(dev: DevStack, shop_events: int, tmp_path: Path) -> None:
+    # Slowly, and with little work: it is to be there until it is cancelled.
+    slowly = ("--batch-size", "1", "--events-per-second", "5")
+    with going(dev, tmp_path, "rebuild", "product-sales", "--json", *slowly) as rebuild:
+        until(lambda: status_of(dev, "product-sales")["held_by"])
         second = dev.refold("rebuild", "product-sales")
         assert second.status == FAILED
         assert "rebuild/product-sales" in second.err
         other = dev.refold("backfill", "product-sales")
         assert other.status == FAILED
         assert "rebuild/product-sales" in other.err
-        watch = subprocess.Popen(
-            [BESIDE / "refold", "watch", "product-sales"],
-            cwd=ROOT,
-            env=clean_environment(**dev.variables),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert watch.stdout is not None
-        assert "rebuild/product-sales" in watch.stdout.readline()
-        watch.send_signal(signal.SIGINT)
-        _, told = watch.communicate(timeout=30)
-        assert watch.returncode == INTERRUPTED
-        assert "rebuild/product-sales goes on: `refold watch product-sales` follows it" in told
+        with going(dev, tmp_path, "watch", "product-sales") as watch:
+            until(lambda: "rebuild/product-sales" in watch.out)
+            watch.process.send(signal.SIGINT)
+            assert watch.process.wait(30) == INTERRUPTED
+        goes_on = "rebuild/product-sales goes on: `refold watch product-sales` follows it"
+        assert goes_on in watch.err
         asked = dev.refold("cancel", "product-sales", "--reason", "too slow", "--json")
         assert asked.status == DONE, asked.err
         assert asked.json()["workflow_id"] == "rebuild/product-sales"
-        out, err = rebuild.communicate(timeout=30)
-    finally:
-        if rebuild.poll() is None:
-            rebuild.kill()
-            rebuild.communicate()
-    assert rebuild.returncode == CANCELLED, err
-    result = json.loads(out)
+        assert rebuild.process.wait(30) == CANCELLED, rebuild.err
+    result = json.loads(rebuild.out)
     assert (result["status"], result["reason"]) == ("cancelled", "too slow")
-    (status,) = dev.refold("status", "product-sales", "--json").json()
+    status = status_of(dev, "product-sales")
     assert (status["held_by"], status["run"]["status"]) == (None, "cancelled")
 
 
@@ -182,15 +208,13 @@ def test_status_says_that_a_run_awaits_approval(dev: DevStack, shop_events: int)
     assert dev.refold(*held).status == DONE
 
     def shown() -> dict[str, Any]:
-        (status,) = dev.refold("status", "customer-summary", "--json").json()
-        run: dict[str, Any] = status["run"]
+        run: dict[str, Any] = status_of(dev, "customer-summary")["run"]
         return run
 
-    deadline = time.monotonic() + 60
-    while shown()["status"] != "awaiting_approval":
-        assert time.monotonic() < deadline, shown()
-    assert shown()["phase"] == "awaiting approval"
-    assert shown()["waiting_for"] == ["approval: manual"]
+    until(lambda: shown()["status"] == "awaiting_approval")
+    run = shown()
+    assert run["phase"] == "awaiting approval"
+    assert run["waiting_for"] == ["approval: manual"]
     told = dev.refold("status").out
     assert "Rebuild awaiting_approval: approval: manual" in told
     assert "`refold approve customer-summary` or `refold reject customer-summary`" in told

@@ -17,7 +17,7 @@ def wait_for(found: Callable[[], Any], seconds: float = 60) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := found()):
         assert time.monotonic() < deadline
-        time.sleep(0.2)
+        time.sleep(0.4)  # to ask takes a process
     return value
 
 

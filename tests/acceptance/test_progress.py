@@ -16,7 +16,7 @@ def test_progress_never_goes_back_and_stays_fresh(dev: DevStack, shop_events: in
         "projection": "product-sales",
         "batch_size": 20,
         "max_concurrency": 2,
-        "events_per_second": 1500,
+        "events_per_second": 1000,
     }
     assert dev.start("Rebuild", workflow_id, json.dumps(request)).status == 0
     seen = 0.0

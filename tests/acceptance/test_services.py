@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ from temporalio.client import Client
 from refold.runtime.payloads.keys import add_key
 from refold.stack.initdb import binaries
 from refold.stack.postgres import EmbeddedPostgres
+from tests.support.commands import forked
+from tests.support.forked import ForkedProcess, refold
 from tests.support.manifests import (
     COMPOSE_FILES,
     containers,
@@ -103,6 +106,12 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.5)  # to ask takes a process
 
 
+def words_after_refold(command: list[str]) -> tuple[str, ...]:
+    """What follows the name of the program, for a process that has imported it already."""
+    assert command[0] == "refold"
+    return tuple(command[1:])
+
+
 def scripted(service: dict[str, Any]) -> list[str]:
     """The entrypoint of a service, with the file that is mounted where it looks."""
     mounted = {volume.split(":")[1]: volume.split(":")[0] for volume in service["volumes"]}
@@ -129,10 +138,11 @@ async def test_each_service_does_its_part(
     await connection.close()
     run(scripted(SERVICES["namespace"]), places.of(SERVICES["namespace"]["environment"]))
     until(lambda: _is_known(places))
-    migrated = run(SERVICES["migrate"]["command"], places.of(worker["environment"]))
-    assert "schema refold: migrated" in migrated
+    variables = places.of(worker["environment"])
+    migrated = forked(*words_after_refold(SERVICES["migrate"]["command"]), variables=variables)
+    assert "schema refold: migrated" in migrated.out, migrated.err
 
-    port, variables = _numbered(places.of(worker["environment"]))
+    port, variables = _numbered(variables)
     of_pod, pod_port, command, probe = _pod(places, variables["REFOLD_DATABASE_URL"])
     grace = float(worker["stop_grace_period"].removesuffix("s"))
     test = worker["healthcheck"]["test"]
@@ -145,7 +155,8 @@ async def test_each_service_does_its_part(
             until(partial(_answers, f"http://127.0.0.1:{one}{probe}"))
         assert _succeeds(healthcheck, variables)
         await _write(postgres)
-        run(["refold", "rebuild", "order-summary"], variables)
+        rebuilt = forked("rebuild", "order-summary", variables=variables)
+        assert rebuilt.status == 0, rebuilt.err
     connection = await asyncpg.connect(postgres.url)
     rows = await connection.fetch("SELECT order_id, total::text FROM order_summary")
     assert [tuple(row) for row in rows] == [("o1", "19.80")]
@@ -190,13 +201,26 @@ def _codec(places: Places, directory: Path) -> None:
     add_key(key_file)
     variables = places.of(CODEC["environment"], REFOLD_PAYLOAD_KEY_FILE=str(key_file))
     origin = "http://" + SERVICES["ui"]["ports"][0].replace("127.0.0.1", "localhost", 1)
-    with running([*CODEC["command"], f"--port={port}"], variables, 10):
+    said = directory / "codec.log"
+    said.touch()
+    codec = ForkedProcess(
+        refold,
+        (*words_after_refold(CODEC["command"]), f"--port={port}"),
+        directory=ROOT,
+        environment=variables,
+        output=(said, said),
+    )
+    try:
         asked = Request(
             f"http://127.0.0.1:{port}/decode",
             b'{"payloads": []}',
             {"Origin": origin.rpartition(":")[0]},
         )
         until(lambda: _answers(asked))
+        codec.send(signal.SIGTERM)
+        assert codec.wait(10) == 0, said.read_text()
+    finally:
+        codec.send(signal.SIGKILL)
 
 
 def _is_known(places: Places) -> bool:

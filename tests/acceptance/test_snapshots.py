@@ -25,11 +25,11 @@ def test_snapshot_reset_and_restore(dev: DevStack, shop_events: int) -> None:
     assert listed["rows"] > 0
 
     assert dev.refold("checkpoint", "show", NAME, "--json").json()["position"] == shop_events
-    reset = dev.refold("checkpoint", "reset", NAME, "--position", "5000")
+    reset = dev.refold("checkpoint", "reset", NAME, "--position", "2500")
     assert reset.status == DONE, reset.err
-    assert "is live at position 5,000" in reset.out
-    assert "5,000" in dev.refold("checkpoint", "show", NAME).out
-    too_far = dev.refold("checkpoint", "reset", NAME, "--position", "5001")
+    assert "is live at position 2,500" in reset.out
+    assert "2,500" in dev.refold("checkpoint", "show", NAME).out
+    too_far = dev.refold("checkpoint", "reset", NAME, "--position", "2501")
     assert too_far.status == FAILED
     assert too_far.err.startswith("refold: as_of: expected at most the checkpoint")
 

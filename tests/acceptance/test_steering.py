@@ -57,6 +57,17 @@ class Shell:
         )
         return workflow_id
 
+    async def execute(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """Starts a workflow, and waits for its end."""
+        self._number += 1
+        given = json.dumps({"projection": "counters", **fields})
+        out = await self(
+            *("workflow", "execute", "--type", kind, "-t", self.queue, "--output", "json"),
+            *("-w", f"{self.queue}/{self._number}", "--input", given),
+        )
+        found: dict[str, Any] = json.loads(out)["result"]
+        return found
+
     async def result(self, workflow_id: str) -> dict[str, Any]:
         """Waits for a workflow's end."""
         out = await self("workflow", "result", "-w", workflow_id, "--output", "json")
@@ -143,23 +154,22 @@ async def test_each_criterion(
         ({"criteria": "full_rebuild"}, everything),
     ]
     await log(database, 40)
-    projection = counters(partitions=2, batch_size=3)
+    projection = counters(partitions=2, batch_size=15)
     async with working(client, database, registry_of(projection), tenant_path="metadata.tenant"):
-        await temporal_cli.result(await temporal_cli.start("Rebuild"))
+        await temporal_cli.execute("Backfill")
         for number, (asked, keys) in enumerate([*cases[:-1:every], cases[-1]]):
             await spoil(database)
             aside = {"is_atomic": True} if number % 2 else {}
-            planned = await temporal_cli.start("Backfill", **asked, **aside, dry_run=True)
-            plan = (await temporal_cli.result(planned))["plan"]
+            plan = (await temporal_cli.execute("Backfill", **asked, **aside, dry_run=True))["plan"]
             assert plan["selected_keys"] in (None, len(keys))
             assert plan["foretold"]["changed"] == len(keys)
             assert await healed(database, projection) == set()
-            done = await temporal_cli.start("Backfill", **asked, **aside)
-            assert (await temporal_cli.result(done))["status"] == "completed"
+            done = await temporal_cli.execute("Backfill", **asked, **aside)
+            assert done["status"] == "completed"
             assert await healed(database, projection) == keys, asked
         await log(database, 5)
-        done = await temporal_cli.start("Backfill", criteria="incremental_update")
-        assert (await temporal_cli.result(done))["events_processed"] == 5
+        done = await temporal_cli.execute("Backfill", criteria="incremental_update")
+        assert done["events_processed"] == 5
         await assert_oracle(database.engine, projection)
 
 
@@ -212,22 +222,22 @@ async def test_poison_events(temporal_cli: Shell, client: Client, database: Data
         assert (await temporal_cli.query(run, "progress"))["dead_letters"] == 2
         few = await temporal_cli.start("Rebuild", on_poison="set_aside", max_dead_letters=1)
         await temporal_cli("workflow", "result", "-w", few, expect=1)
-        skip = await temporal_cli.start("Backfill", criteria="dead_letters", skip_events=[41])
-        assert (await temporal_cli.result(skip))["dead_letters"] == 1
+        skip = await temporal_cli.execute("Backfill", criteria="dead_letters", skip_events=[41])
+        assert skip["dead_letters"] == 1
         found = await rows_of(database.engine, broken)
         assert {key: row["count"] for key, row in found.items() if row["count"] != 5} == {"k5": 4}
     mended = counters(batch_size=7)
     mended.handlers["Broken"] = lambda row, event: row
     async with working(client, database, registry_of(mended)):
-        retry = await temporal_cli.start("Backfill", criteria="dead_letters")
-        assert (await temporal_cli.result(retry))["dead_letters"] == 0
+        retry = await temporal_cli.execute("Backfill", criteria="dead_letters")
+        assert retry["dead_letters"] == 0
         await assert_oracle(database.engine, mended)
 
 
 async def test_a_schedule(temporal_cli: Shell, client: Client, database: Database) -> None:
     await log(database, 40)
     async with working(client, database, registry_of(counters())):
-        await temporal_cli.result(await temporal_cli.start("Rebuild"))
+        await temporal_cli.execute("Backfill")
         await spoil(database)
         schedule = ("--schedule-id", f"schedule/{temporal_cli.queue}")
         request = {"projection": "counters", "criteria": "last_n_days", "last_n": 100_000}

@@ -64,6 +64,7 @@ async def until_well(handle: Live) -> None:
     await until(well)
 
 
+@pytest.mark.usefixtures("counters_built")
 @pytest.mark.parametrize(
     ("store", "seconds"), [("redis", 1.0), *soak(*[(store, 10.0) for store in STORES])]
 )
@@ -76,27 +77,27 @@ async def test_a_store_that_fails_is_heard_of_and_rows_stay_right(  # noqa: PLR0
     seconds: float,
 ) -> None:
     projection = apart(store)
-    await write(database.engine, some())
     async with behind_proxy(stored, store, tmp_path) as (proxy, address):
         stored.settings[f"{store}_url"] = address
-        async with working(client, database, registry_of(projection), **stored.settings):
-            await run(client, database, "Rebuild", "counters")
-            async with live(client, database) as handle:
-                await stored.until_away(store)
-                place = (await stored.active()).away
-                assert place is not None
-                async with appending(database):
-                    # To find out that nobody answers takes seconds, several times.
-                    for fault in [DOWN, ERRORS] + ([SILENT] if seconds > 5 else []):
-                        proxy.be(fault)
-                        said = await until_said(handle, place["place"])
-                        assert said.startswith("following fails and is tried again")
-                        await asyncio.sleep(seconds)
-                        proxy.be(PASS)
-                        await until_well(handle)
-                    await _slow(proxy, stored)
-                await until_position(database, await last(database))
-                await assert_oracle(database.engine, projection)
+        async with (
+            working(client, database, registry_of(projection), **stored.settings),
+            live(client, database) as handle,
+        ):
+            await stored.until_away(store)
+            place = (await stored.active()).away
+            assert place is not None
+            async with appending(database):
+                # To find out that nobody answers takes seconds, several times.
+                for fault in [DOWN, ERRORS] + ([SILENT] if seconds > 5 else []):
+                    proxy.be(fault)
+                    said = await until_said(handle, place["place"])
+                    assert said.startswith("following fails and is tried again")
+                    await asyncio.sleep(seconds)
+                    proxy.be(PASS)
+                    await until_well(handle)
+                await _slow(proxy, stored)
+            await until_position(database, await last(database))
+            await assert_oracle(database.engine, projection)
 
 
 @asynccontextmanager
@@ -172,16 +173,15 @@ async def test_a_worker_that_comes_back_from_the_dead_moves_nothing(
     await assert_oracle(database.engine, projection)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_run_waits_for_a_store_that_is_down_and_says_so(
     client: Client, database: Database, stored: Stored
 ) -> None:
     projection = apart("redis")
-    await write(database.engine, some())
     async with faulty("redis", stored.of("redis")["redis_url"]) as (proxy, address):
         stored.settings["redis_url"] = address
         settings = database.settings.model_copy(update=stored.settings)
         async with working(client, database, registry_of(projection), **stored.settings):
-            await run(client, database, "Rebuild", "counters")
             await Following(database.engine, projection, settings).catch_up()
             proxy.be(DOWN)
             handle = await start(client, database, "Backfill", {"projection": "counters"})

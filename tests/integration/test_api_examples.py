@@ -73,6 +73,12 @@ async def shop(template: EmbeddedPostgres, client: Client) -> AsyncIterator[Data
     await drop_database(template, database)
 
 
+@pytest.fixture(scope="module")
+async def shop_manager(client: Client, shop: Database) -> AsyncIterator[ProjectionManager]:
+    async with ProjectionManager(client, shop.url, task_queue=queue(shop)) as found:
+        yield found
+
+
 async def idle(database: Database) -> None:
     """What was asked for by event, or goes on after its example, has ended."""
 
@@ -88,20 +94,23 @@ async def idle(database: Database) -> None:
     "example", [*of(managing), *of(keeping)], ids=lambda example: example.__name__
 )
 async def test_the_example_does_what_it_says(
-    client: Client, shop: Database, example: Example, capsys: pytest.CaptureFixture[str]
+    client: Client,
+    shop: Database,
+    shop_manager: ProjectionManager,
+    example: Example,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     if example is managing.projection_manager:
         await example(client, shop.url)
         return
-    async with ProjectionManager(client, shop.url, task_queue=queue(shop)) as manager:
-        await example(manager)
-        await idle(shop)
-        if example is managing.require_known:
-            assert "expected one of (order-summary), got 'order-sumary'" in capsys.readouterr().out
-        if example is managing.rollback_projection:
-            assert "rolled_back" in capsys.readouterr().out
-        if example is managing.reject:
-            assert "rejected: wrong totals" in capsys.readouterr().out
+    await example(shop_manager)
+    await idle(shop)
+    if example is managing.require_known:
+        assert "expected one of (order-summary), got 'order-sumary'" in capsys.readouterr().out
+    if example is managing.rollback_projection:
+        assert "rolled_back" in capsys.readouterr().out
+    if example is managing.reject:
+        assert "rejected: wrong totals" in capsys.readouterr().out
     await assert_oracle(shop.engine, order_summary)
 
 

@@ -23,6 +23,7 @@ from tests.support.events import some
 from tests.support.live import live, until_status
 from tests.support.processes import worker_environment, worker_processes
 from tests.support.runs import assert_oracle, queue, run, start, until, working, write
+from tests.support.soaking import soak
 
 
 def looking(client: Client, database: Database, registry: Registry) -> AutoStart:
@@ -37,18 +38,19 @@ async def recorded(database: Database) -> list[tuple[str, str, str]]:
         return [tuple(row) for row in found]
 
 
-async def test_three_workers_at_once_build_it_once(
-    client: Client, database: Database, tmp_path: Path
+@pytest.mark.parametrize("count", [2, *soak(3)])
+async def test_workers_at_once_build_it_once(
+    client: Client, database: Database, tmp_path: Path, count: int
 ) -> None:
     await write(database.engine, some())
     environment = worker_environment(client, database, REFOLD_PROJECTIONS="tests.support.eager")
     with worker_processes(environment, tmp_path) as workers:
-        for _ in range(3):
+        for _ in range(count):
             workers.start()
         await until(lambda: _has_ended(database))
 
         async def all_have_looked() -> bool:
-            return workers.output.count("working on task queue") == 3
+            return workers.output.count("working on task queue") == count
 
         await until(all_have_looked)
         await assert_oracle(database.engine, eager())

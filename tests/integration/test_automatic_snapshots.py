@@ -10,13 +10,21 @@ from itertools import pairwise
 import pytest
 from sqlalchemy import text
 from temporalio.client import Client
+from temporalio.testing import WorkflowEnvironment
 
 from refold import Checkpoints, Event, Projection, Row, Snapshots
 from refold.engine.live.automatic_snapshots import drop_expired_snapshots
 from refold.manager.projections import ProjectionManager
 from refold.projection.snapshot_policy import MADE_BY_ITSELF
+from refold.stack.postgres import EmbeddedPostgres
 from tests.support.counters import counters, registry_of
-from tests.support.databases import Database
+from tests.support.databases import (
+    TEMPLATE,
+    Database,
+    become_template,
+    drop_database,
+    make_database,
+)
 from tests.support.events import some
 from tests.support.live import live, recorded, until_position
 from tests.support.runs import assert_oracle, checkpoint, leftovers, run, working, write
@@ -24,6 +32,27 @@ from tests.support.snapshots import assert_all_kept, kept_positions, kept_snapsh
 
 REMOVED = ("s1", "Removed", {"key": "k001"})
 MILESTONE = ("m", "MilestoneReached", {"key": "k001"})
+
+
+_KEPT = "refold_counters_with_snapshots"
+
+
+@pytest.fixture(scope="module")
+async def with_snapshots(template: EmbeddedPostgres, temporal: WorkflowEnvironment) -> None:
+    """A database to copy: a run has built `counters` of 200 events, and kept that moment."""
+    made = await make_database(template, TEMPLATE)
+    projection = counters().with_snapshots(Snapshots.automatic(every_n_events=100))
+    async with built(temporal.client, made, projection):
+        assert await kept_positions(made) == [200]  # by the run that has built it
+    await become_template(template, made, _KEPT)
+
+
+@pytest.fixture
+async def snapshotted(template: EmbeddedPostgres, with_snapshots: None) -> AsyncIterator[Database]:
+    """A copy of it."""
+    made = await make_database(template, _KEPT)
+    yield made
+    await drop_database(template, made)
 
 
 @asynccontextmanager
@@ -36,43 +65,46 @@ async def built(client: Client, database: Database, projection: Projection) -> A
 
 
 async def test_one_is_made_each_time_so_many_events_have_been_applied(
-    client: Client, database: Database
+    client: Client, snapshotted: Database
 ) -> None:
+    database = snapshotted
     projection = counters().with_snapshots(Snapshots.automatic(every_n_events=150))
-    async with built(client, database, projection):
-        assert await kept_positions(database) == [200]  # by the run that has built it
-        async with live(client, database) as handle:
-            await write(database.engine, some(each=4, start_at=300))
-            await until_position(database, 360)
-            assert await kept_positions(database) == [200, 350]
-            manager = ProjectionManager(client, database.url)
-            newest = (await manager.get_snapshots("counters"))[0]
-            assert (newest.position, newest.version, newest.kept_as) == (350, 1, "changes")
-            assert newest.trigger is None
-            created = [e for e in await recorded(database) if e.type == "ProjectionSnapshotCreated"]
-            assert [event.data["position"] for event in created] == [350]
-            await handle.signal("restart")
-            await write(database.engine, some(each=4, start_at=300))  # counted on from there
-            await until_kept(database, 200, 350, 500)
+    async with (
+        working(client, database, registry_of(projection)),
+        live(client, database) as handle,
+    ):
+        await write(database.engine, some(each=4, start_at=300))
+        await until_position(database, 360)
+        assert await kept_positions(database) == [200, 350]
+        manager = ProjectionManager(client, database.url)
+        newest = (await manager.get_snapshots("counters"))[0]
+        assert (newest.position, newest.version, newest.kept_as) == (350, 1, "changes")
+        assert newest.trigger is None
+        created = [e for e in await recorded(database) if e.type == "ProjectionSnapshotCreated"]
+        assert [event.data["position"] for event in created] == [350]
+        await handle.signal("restart")
+        await write(database.engine, some(each=4, start_at=300))  # counted on from there
+        await until_kept(database, 200, 350, 500)
     await assert_oracle(database.engine, projection)
     assert await assert_all_kept(database, projection) == [200, 350, 500]
 
 
 async def test_many_events_at_once_make_as_many_snapshots_as_few_at_a_time(
-    client: Client, database: Database
+    client: Client, snapshotted: Database
 ) -> None:
-    policy = Snapshots.automatic(every_n_events=130, keep_last=None)
+    database = snapshotted
+    policy = Snapshots.automatic(every_n_events=65, keep_last=None)
     projection = counters().with_snapshots(policy)
-    async with built(client, database, projection):
-        await write(database.engine, some(each=25, start_at=300))  # 1,000, in one batch of 1,000
+    async with working(client, database, registry_of(projection)):
+        await write(database.engine, some(each=10, start_at=300))  # 400, in one batch of 1,000
         # The same in a run, without a live projection.
         await run(client, database, "Backfill", "counters", criteria="incremental_update")
         positions = await assert_all_kept(database, projection)
-        assert positions == [200, *range(330, 1201, 130)]
+        assert positions == [200, *range(265, 601, 65)]
         async with live(client, database):
-            await write(database.engine, some(each=25, start_at=7))
-            await until_position(database, 2200)
-        assert await assert_all_kept(database, projection) == [200, *range(330, 2201, 130)]
+            await write(database.engine, some(each=10, start_at=7))
+            await until_position(database, 1000)
+        assert await assert_all_kept(database, projection) == [200, *range(265, 1001, 65)]
     await assert_oracle(database.engine, projection)
     assert await leftovers(database.engine) == []
 
@@ -103,33 +135,35 @@ async def test_snapshot_is_of_the_moment_of_the_event_that_makes_it_due(
     await assert_oracle(database.engine, projection)
 
 
-async def test_exactly_so_many_are_kept_at_any_time(client: Client, database: Database) -> None:
+async def test_exactly_so_many_are_kept_at_any_time(client: Client, snapshotted: Database) -> None:
+    database = snapshotted
     projection = counters().with_snapshots(Snapshots.automatic(every_n_events=10, keep_last=3))
-    async with built(client, database, projection):
+    async with working(client, database, registry_of(projection)):
         await run(client, database, "Snapshot", "counters")  # somebody's own
-        await write(database.engine, some(each=25, start_at=300))
+        await write(database.engine, some(each=10, start_at=300))
         async with live(client, database):
-            await until_position(database, 1200)
-        assert await assert_all_kept(database, projection) == [1180, 1190, 1200]
+            await until_position(database, 600)
+        assert await assert_all_kept(database, projection) == [580, 590, 600]
         manager = ProjectionManager(client, database.url)
         kinds = [(one.position, one.kept_as) for one in await manager.get_snapshots("counters")]
-        assert kinds == [(n, "changes") for n in (1200, 1190, 1180)] + [(200, "copy")]
+        assert kinds == [(n, "changes") for n in (600, 590, 580)] + [(200, "copy")]
         async with database.engine.connect() as connection:
             oldest = await connection.scalar(
                 text("SELECT min(position) FROM refold.snapshot_changes")
             )
-            assert oldest == 1180
+            assert oldest == 580
         projection.with_snapshots(Snapshots.automatic(every_n_events=10, keep_last=1))
         await drop_expired_snapshots(database.engine, projection)
-        assert await assert_all_kept(database, projection) == [1200]
+        assert await assert_all_kept(database, projection) == [600]
 
 
 async def test_a_rebuilt_table_goes_on_with_the_snapshots_of_the_one_before(
-    client: Client, database: Database
+    client: Client, snapshotted: Database
 ) -> None:
+    database = snapshotted
     policy = Snapshots.automatic(every_n_events=100, keep_last=3)
     projection = counters(retained_generations=0).with_snapshots(policy)
-    async with built(client, database, projection):
+    async with working(client, database, registry_of(projection)):
         await write(database.engine, some(each=5, start_at=300))
         await run(client, database, "Backfill", "counters", criteria="incremental_update")
         assert await kept_positions(database) == [200, 300, 400]
@@ -154,10 +188,11 @@ async def test_a_rebuilt_table_goes_on_with_the_snapshots_of_the_one_before(
 
 
 async def test_changes_that_another_worker_has_not_kept_end_the_snapshots_before(
-    client: Client, database: Database, caplog: pytest.LogCaptureFixture
+    client: Client, snapshotted: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
+    database = snapshotted
     projection = counters().with_snapshots(Snapshots.automatic(every_n_events=100))
-    async with built(client, database, projection):
+    async with working(client, database, registry_of(projection)):
         await write(database.engine, some(each=3, start_at=300))
         await run(client, database, "Backfill", "counters", criteria="incremental_update")
         assert await kept_positions(database) == [200, 300]
@@ -171,9 +206,12 @@ async def test_changes_that_another_worker_has_not_kept_end_the_snapshots_before
         assert await checkpoint(database.engine, projection) == 360
 
 
-async def test_a_failed_run_takes_its_snapshots_along(client: Client, database: Database) -> None:
+async def test_a_failed_run_takes_its_snapshots_along(
+    client: Client, snapshotted: Database
+) -> None:
+    database = snapshotted
     projection = counters().with_snapshots(Snapshots.automatic(every_n_events=100, keep_last=1))
-    async with built(client, database, projection):
+    async with working(client, database, registry_of(projection)):
         assert await kept_positions(database) == [200]
         await write(database.engine, [*some(each=5), ("bad", "Broken", {"key": "k001"})])
         with pytest.raises(Exception):  # noqa: B017, PT011 how it ends is others' business
@@ -186,14 +224,14 @@ async def test_a_failed_run_takes_its_snapshots_along(client: Client, database: 
 async def test_the_latest_copies_are_kept_that_an_older_version_has_made_unasked(
     client: Client, database: Database
 ) -> None:
-    projection = counters().with_snapshots(Snapshots.automatic(keep_last=2))
+    projection = counters().with_snapshots(Snapshots.automatic(keep_last=1))
     async with working(client, database, registry_of(projection)):
-        for who in (MADE_BY_ITSELF, "a person", MADE_BY_ITSELF, MADE_BY_ITSELF, MADE_BY_ITSELF):
+        for who in (MADE_BY_ITSELF, "a person", MADE_BY_ITSELF, MADE_BY_ITSELF):
             await run(client, database, "Snapshot", "counters", requested_by=who)
         assert await drop_expired_snapshots(database.engine, projection) == [4, 2]
         assert await drop_expired_snapshots(database.engine, projection) == []
         left = await ProjectionManager(client, database.url).get_snapshots("counters")
-        assert [one.generation for one in left] == [6, 5, 3]
+        assert [one.generation for one in left] == [5, 3]
         projection.with_snapshots(Snapshots.automatic(keep_last=None))
         assert await drop_expired_snapshots(database.engine, projection) == []
 

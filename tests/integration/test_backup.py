@@ -76,10 +76,15 @@ async def test_what_stood_there_is_brought_back(
 
 @pytest.mark.usefixtures("counters_built")
 async def test_what_cannot_be_brought_back_is_told(client: Client, database: Database) -> None:
-    projection = counters(batch_size=1, partitions=1)
+    projection = counters(batch_size=20, partitions=1)
     async with working(client, database, registry_of(projection), swap_patience_seconds=1):
         await write(database.engine, [("bad", "Broken", {"key": "k020"})])
-        request = {"projection": "counters", "rollback_on_failure": True}
+        # Slow, so that there is time for somebody's view.
+        request = {
+            "projection": "counters",
+            "rollback_on_failure": True,
+            "events_per_second": 100,
+        }
         handle = await start(client, database, "Backfill", request)
 
         async def copied() -> bool:
@@ -131,15 +136,14 @@ async def test_backup_only_for_failure_is_gone_when_the_run_completes(
     assert await leftovers(database.engine) == []
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_what_is_brought_back_does_not_wait_for_the_throttle(
     client: Client, database: Database
 ) -> None:
     """Nor goes it by a low limit: readers see a table that is half repaired meanwhile."""
     projection = counters(batch_size=1)
-    await write(database.engine, some())
     moved = "(SELECT position FROM refold.generations WHERE status = 'active') > 200"
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters", batch_size=500)
         await write(
             database.engine,
             [("s1", "Added", {"key": "k001", "n": 1}), ("bad", "Broken", {"key": "k020"})],

@@ -33,34 +33,34 @@ async def test_one_of_a_thousand_streams_is_poisoned_and_healed(
     client: Client, database: Database
 ) -> None:
     broken = aside(batch_size=200)
-    await write(database.engine, [*some(1000, 2), BAD, *some(1000, 2, start_at=5000)])
+    await write(database.engine, [*some(1000, 1), BAD, *some(1000, 1, start_at=5000)])
     manager = ProjectionManager(client, database.url, task_queue=queue(database))
     async with ended_after(client, "backfill/counters", "rebuild/counters"):
         async with working(client, database, registry_of(broken)):
             handle = await start(client, database, "Rebuild", {"projection": "counters"})
             result = await handle.result()
-            assert (result.status, result.events_processed) == ("completed", 4001)
+            assert (result.status, result.events_processed) == ("completed", 2001)
             assert result.dead_letters == 1
             assert (await handle.query("progress"))["dead_letters"] == 1
             (letter,) = await manager.get_dead_letters("counters")
-            assert (letter.key, letter.position, letter.type) == (["k020"], 2001, "Broken")
+            assert (letter.key, letter.position, letter.type) == (["k020"], 1001, "Broken")
             assert letter.stream_id == "bad"
             assert letter.error.startswith("ValueError: this event cannot be taken (at support/")
             assert "in broken" in (letter.trace or "")
             assert letter.run_id == result.run_id
             rows = await assert_held_oracle(database, broken)
-            assert (len(rows), rows["k020"]["count"], rows["k021"]["count"]) == (1000, 2, 4)
+            assert (len(rows), rows["k020"]["count"], rows["k021"]["count"]) == (1000, 1, 2)
             # Again, in place: it is the same letter, set aside anew.
             result = await run(client, database, "Backfill", "counters")
             assert result.dead_letters == 1
-            assert await held(database) == {("k020",): 2001}
+            assert await held(database) == {("k020",): 1001}
             # Further events of the key are passed over, those of others are not.
             await write(
                 database.engine, [("s", "Added", {"key": f"k{n:03}", "n": 1}) for n in (20, 21)]
             )
             await run(client, database, "Backfill", "counters", criteria="incremental_update")
             rows = await assert_held_oracle(database, broken)
-            assert (rows["k020"]["count"], rows["k021"]["count"]) == (2, 5)
+            assert (rows["k020"]["count"], rows["k021"]["count"]) == (1, 3)
             # What still cannot be taken stays as it is.
             assert (await manager.retry_dead_letters("counters")).dead_letters == 1
             await assert_held_oracle(database, broken)
@@ -70,7 +70,7 @@ async def test_one_of_a_thousand_streams_is_poisoned_and_healed(
             assert (result.status, result.dead_letters) == ("completed", 0)
     assert await letters(database) == []
     rows = await assert_oracle(database.engine, repaired)
-    assert rows["k020"]["count"] == 5
+    assert rows["k020"]["count"] == 3
     assert await leftovers(database.engine) == []
 
 
@@ -149,7 +149,7 @@ async def test_events_whose_key_does_not_fit_are_set_aside_without_a_key(
     bad = [event("x", "a"), event(1, ["a"]), event(10, "b", "Broken")]
     await write(database.engine, [*good, *bad, *good])
     async with working(client, database, registry_of(projection)):
-        for kind in ("Rebuild", "Backfill", "Backfill"):
+        for kind in ("Rebuild", "Backfill"):
             result = await run(client, database, kind, "counters")
             assert (result.dead_letters, result.events_processed) == (3, 13)
             rows = await assert_held_oracle(database, projection)
@@ -200,7 +200,7 @@ async def test_copies_take_letters_along_and_lose_them_when_they_are_dropped(
             return [(row[0], row[1]) for row in await connection.execute(counted)]
 
     async with ended_after(client, *ids), working(client, database, registry_of(aside())):
-        await run(client, database, "Rebuild", "counters")
+        await run(client, database, "Backfill", "counters")
         await manager.create_snapshot("counters")
         await run(client, database, "Backfill", "counters", create_backup=True)
         assert await by_generation() == [(1, 1), (2, 1), (3, 1)]
@@ -221,7 +221,7 @@ async def test_a_retry_folds_only_the_keys_that_are_held(
 ) -> None:
     await write(database.engine, [*some(), BAD, *some(start_at=70)])
     async with working(client, database, registry_of(aside())):
-        await run(client, database, "Rebuild", "counters")
+        await run(client, database, "Backfill", "counters")
         async with database.engine.begin() as connection:
             await connection.execute(text("UPDATE counters SET sum = 0 WHERE key = 'k007'"))
     async with working(client, database, registry_of(mended())):
@@ -241,7 +241,7 @@ async def test_repairing_some_keys_releases_and_holds_only_these(
     other = ("bad", "Broken", {"key": "k030"})
     await write(database.engine, [*some(), BAD, other, MISFIT, *some(start_at=70)])
     async with working(client, database, registry_of(aside())):
-        await run(client, database, "Rebuild", "counters")
+        await run(client, database, "Backfill", "counters")
         assert await held(database) == {("k020",): 201, ("k030",): 202, None: 203}
     repair: dict[str, Any] = {"from_position": 195, "to_position": 201, "is_atomic": is_atomic}
     async with working(client, database, registry_of(mended())):

@@ -30,17 +30,15 @@ from tests.support.live import ended_after, live, until_position, until_status
 from tests.support.runs import events_upto, queue, rows_of, run, working, write
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_live_projection_goes_on_and_is_healed(
     client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("refold.activities.live._YIELD_SECONDS", 0.1)
     broken, repaired = aside(), mended()
-    await write(database.engine, some())
     manager = ProjectionManager(client, database.url, task_queue=queue(database))
     async with ended_after(client, "backfill/counters"), live(client, database) as handle:
         async with working(client, database, registry_of(broken)):
-            await run(client, database, "Rebuild", "counters")
-            await handle.signal("restart")
             await until_status(handle, "live")
             other = ("bad", "Broken", {"key": "k030"})
             await write(database.engine, [BAD, other, MISFIT, ("s", "Removed", {"key": "k021"})])

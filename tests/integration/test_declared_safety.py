@@ -36,7 +36,7 @@ from tests.support.runs import (
 )
 from tests.support.soaking import soak
 
-OFTEN = {"batch_size": 5, "partitions": 1}
+OFTEN = {"batch_size": 20, "partitions": 1}
 
 
 @asynccontextmanager

@@ -99,31 +99,31 @@ async def test_a_failing_handler_is_tried_again_and_holds_up_nobody(
     attempts: list[tuple[int, int]] = []
     others: list[int] = []
 
-    @projection.on_system_event(ProjectionBackfillCompleted)
-    async def failing(event: ProjectionBackfillCompleted, context: SystemEventContext) -> None:
+    @projection.on_system_event(ProjectionStopped)
+    async def failing(event: ProjectionStopped, context: SystemEventContext) -> None:
         attempts.append((int(context.id.rpartition("/")[2]), context.delivery_attempt))
         if len(attempts) < 3:
             raise OSError("the alert could not be sent")
 
-    @projection.on_system_event(ProjectionBackfillCompleted)
-    async def other(event: ProjectionBackfillCompleted, context: SystemEventContext) -> None:
+    @projection.on_system_event(ProjectionStopped)
+    async def other(event: ProjectionStopped, context: SystemEventContext) -> None:
         others.append(len(attempts))
 
     registry = Registry([projection])
-    await write(database.engine, some())
+    manager = ProjectionManager(client, database.url, task_queue=queue(database))
     async with (
         working(client, database, registry),
         dispatching(client, database, registry),
     ):
         await begun(database, 2)
         for _ in range(2):
-            await run(client, database, "Rebuild", "counters")
+            await manager.publish(ProjectionStopped(projection="counters"))
 
         async def all_taken() -> bool:
             return len(attempts) >= 4 and len(others) >= 2
 
         await until(all_taken)
-    numbers = [e.number for e in await recorded(database) if "Completed" in e.type]
+    numbers = [e.number for e in await recorded(database) if "Stopped" in e.type]
     # The second event waited until the first was taken: in order, at least once.
     assert attempts == [(numbers[0], 1), (numbers[0], 2), (numbers[0], 3), (numbers[1], 1)]
 
@@ -134,22 +134,21 @@ async def test_a_handler_that_never_can_is_given_up_and_goes_on(
     projection = counters()
     taken: list[Any] = []
 
-    @projection.on_system_event(
-        ProjectionBackfillStarted, ProjectionBackfillCompleted, max_attempts=2
-    )
+    @projection.on_system_event(ProjectionStopped, OrderShipped, max_attempts=2)
     def never(event: SystemEvent, context: SystemEventContext) -> None:
-        if isinstance(event, ProjectionBackfillStarted):
+        if isinstance(event, ProjectionStopped):
             raise ValueError("no use")
         taken.append(event)
 
     registry = Registry([projection])
-    await write(database.engine, some())
+    manager = ProjectionManager(client, database.url, task_queue=queue(database))
     async with (
         working(client, database, registry),
         dispatching(client, database, registry),
     ):
         await begun(database, 1)
-        await run(client, database, "Rebuild", "counters")
+        await manager.publish(ProjectionStopped(projection="counters"))
+        await manager.publish(OrderShipped(projection="counters", order="o-1"))
         given_up = await until_recorded(database, "SystemHandlerFailed")
 
         async def went_on() -> bool:

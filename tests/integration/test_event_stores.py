@@ -15,10 +15,11 @@ from tests.support.databases import Database
 from tests.support.live import live
 from tests.support.mapped import Shape, log_of, registry
 from tests.support.runs import checkpoint, run, until, working
-from tests.support.store_shapes import COMPRESSED, EVENTSOURCING, MESSAGE_DB, SHAPES
+from tests.support.store_shapes import COMPRESSED, EMMETT, EVENTSOURCING, MARTEN, MESSAGE_DB, SHAPES
 
-# In the suite their own libraries append, in test_real_stores.py.
-_WRITTEN_BY_LIBRARIES = (MESSAGE_DB, EVENTSOURCING, COMPRESSED)
+# In the suite their own libraries append, in test_real_stores.py; Marten's tables have the events
+# of a real shop, in test_real_events_in_stores.py.
+_SHOWN_ELSEWHERE = (MESSAGE_DB, EMMETT, EVENTSOURCING, COMPRESSED, MARTEN)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ _WRITTEN_BY_LIBRARIES = (MESSAGE_DB, EVENTSOURCING, COMPRESSED)
         pytest.param(
             shape,
             id=shape.name,
-            marks=pytest.mark.soak if shape in _WRITTEN_BY_LIBRARIES else (),
+            marks=pytest.mark.soak if shape in _SHOWN_ELSEWHERE else (),
         )
         for shape in SHAPES
     ],

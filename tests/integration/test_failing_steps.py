@@ -141,7 +141,7 @@ async def _refused_in(
     await write(database.engine, _added(8, 5))
     manager = ProjectionManager(client, database.url)
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
+        await run(client, database, "Backfill", "counters")
         await write(database.engine, _added(8, 2))
         async with database.engine.begin() as connection:
             # Something for the swap to prepare.
@@ -198,61 +198,62 @@ async def _refused_in(
     return heard
 
 
+@pytest.mark.usefixtures("counters_built")
 @pytest.mark.parametrize("state", ["AB123", *soak("42501")])
 async def test_a_live_projection_that_is_refused_fails_or_is_heard(
     client: Client, database: Database, state: str
 ) -> None:
     projection = counters(batch_size=20)
-    await write(database.engine, _added(4, 2))
-    async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
-        async with live(client, database) as handle:
-            await until_status(handle, "live")
-            async with refusing(database, "live", state, SECRET) as refused:
-                await write(database.engine, _added(4, 1))
-                await until(refused.met, 30)
-                if judge_state(state) is Judgement.FINAL:
-                    await until_status(handle, "failed")
-                    said = str((await _health(handle)).error)
-                else:
-                    await until(lambda: _fails(handle), 25)
-                    health = await _health(handle)
-                    standing = Standing(projection="counters")
-                    known = [health.failing] if health.failing else []
-                    judgement = judged(standing, health.status, None, None, known)
-                    assert not judgement.is_healthy
-                    said = str(judgement.reason)
-                    assert "following fails" in said
-                    assert state in await _last_failure(handle)
-                assert state in said
-                assert SECRET not in said
-                assert state in await _details(handle)
+    async with (
+        working(client, database, registry_of(projection)),
+        live(client, database) as handle,
+    ):
+        await until_status(handle, "live")
+        async with refusing(database, "live", state, SECRET) as refused:
+            await write(database.engine, _added(4, 1))
+            await until(refused.met, 30)
             if judge_state(state) is Judgement.FINAL:
-                await handle.signal("restart")
-            await until_position(database, 12)
-            await until_status(handle, "live")
-            await until(lambda: _works(handle))
-            assert SECRET.encode() not in await kept(handle)
+                await until_status(handle, "failed")
+                said = str((await _health(handle)).error)
+            else:
+                await until(lambda: _fails(handle), 25)
+                health = await _health(handle)
+                standing = Standing(projection="counters")
+                known = [health.failing] if health.failing else []
+                judgement = judged(standing, health.status, None, None, known)
+                assert not judgement.is_healthy
+                said = str(judgement.reason)
+                assert "following fails" in said
+                assert state in await _last_failure(handle)
+            assert state in said
+            assert SECRET not in said
+            assert state in await _details(handle)
+        if judge_state(state) is Judgement.FINAL:
+            await handle.signal("restart")
+        await until_position(database, 204)
+        await until_status(handle, "live")
+        await until(lambda: _works(handle))
+        assert SECRET.encode() not in await kept(handle)
     await assert_oracle(database.engine, projection)
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_column_that_is_renamed_under_a_live_projection_fails_it(
     client: Client, database: Database
 ) -> None:
-    projection = counters()
-    await write(database.engine, _added(4, 2))
-    async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
-        async with live(client, database) as handle:
-            await until_status(handle, "live")
-            async with database.engine.begin() as connection:
-                await connection.execute(text('ALTER TABLE counters RENAME "last" TO latest'))
-            await write(database.engine, _added(4, 1))
-            await until_status(handle, "failed")
-            error = (await _health(handle)).error
-            assert error is not None
-            assert "42703" in error.message
-            assert "renamed or dropped" in error.message
+    async with (
+        working(client, database, registry_of(counters())),
+        live(client, database) as handle,
+    ):
+        await until_status(handle, "live")
+        async with database.engine.begin() as connection:
+            await connection.execute(text('ALTER TABLE counters RENAME "last" TO latest'))
+        await write(database.engine, _added(4, 1))
+        await until_status(handle, "failed")
+        error = (await _health(handle)).error
+        assert error is not None
+        assert "42703" in error.message
+        assert "renamed or dropped" in error.message
 
 
 async def _health(handle: WorkflowHandle[Any, Any]) -> LiveHealth:

@@ -85,12 +85,10 @@ async def test_activities_and_runs_that_are_asked_for_carry_their_key(
             await child.result()
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_a_run_for_a_tenant_carries_the_tenant(client: Client, database: Database) -> None:
-    await write(database.engine, some())
     registry = registry_of(counters(partitions=2))
     async with working(client, database, registry, tenant_path="stream_id"):
-        rebuild = await start(client, database, "Rebuild", {"projection": "counters"})
-        await rebuild.result()
         request = {"projection": "counters", "criteria": "full_rebuild", "tenant": "s1"}
         handle = await start(client, database, "Backfill", request)
         assert (await handle.result()).status == "completed"

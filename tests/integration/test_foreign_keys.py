@@ -150,7 +150,7 @@ async def test_each_spelling_refers_to_the_live_table(
 
     registry = registry_of(*referred.values(), *referring.values())
     async with working(client, database, registry):
-        await run_all(client, database, "Rebuild", [one.name for one in referred.values()])
+        await run_all(client, database, "Backfill", [one.name for one in referred.values()])
         await run_all(client, database, "Rebuild", referring)
         declared = await foreign_keys(database)
         assert [(one, other) for one, other, _ in declared] == [
@@ -168,11 +168,13 @@ async def test_each_spelling_refers_to_the_live_table(
         names = [*[one.name for one in referred.values()], *referring]
         for each in names[: len(referred)], names[len(referred) :]:
             await run_all(client, database, "Backfill", each, criteria="incremental_update")
-        for kind in ("Rebuild", "Rollback", "Snapshot"):
-            await run_all(client, database, kind, ["orders1", f"orders{len(chosen) - 1}"])
+        one, another = "orders1", f"orders{len(chosen) - 1}"
+        replacing = ("Rebuild", [one, another]), ("Rollback", [another]), ("Snapshot", [one])
+        for kind, replaced in replacing:
+            await run_all(client, database, kind, replaced)
             assert await foreign_keys(database) == declared
-        for one in referring.values():
-            assert len(await assert_oracle(database.engine, one)) == 3
+        for made in referring.values():
+            assert len(await assert_oracle(database.engine, made)) == 3
         # What they refer to cannot be replaced under them: that is said before any work.
         handle = await start(client, database, "Rebuild", {"projection": "customers"})
         refused = await failed(handle)
@@ -275,7 +277,7 @@ async def test_what_cannot_be_made_is_refused_before_any_work(
     registry = registry_of(customers(metadata), orders(metadata, make))
     await write(database.engine, EVENTS)
     async with working(client, database, registry):
-        await run(client, database, "Rebuild", "customers")
+        await run(client, database, "Backfill", "customers")
         for request in ({"projection": "orders"}, {"projection": "orders", "dry_run": True}):
             handle = await start(client, database, "Rebuild", request)
             refused = await failed(handle)

@@ -233,6 +233,7 @@ async def test_the_first_lines_of_a_real_shop(database: Database, tmp_path: Path
     ]
 
 
+@pytest.mark.soak  # the suite imports them in tests/acceptance/test_real_events.py
 @pytest.mark.skipif(not REAL_EVENTS.exists(), reason="the shared data is not here")
 async def test_a_real_shop(database: Database) -> None:
     progress: list[ImportProgress] = []

@@ -20,6 +20,7 @@ from refold.source.files import event_lines
 from refold.source.files.importer import ImportConflict, ImportResult, import_events
 from refold.source.files.imports import AlreadyImported
 from refold.store.schema import events, imports
+from tests.support.commands import forked
 from tests.support.databases import Database
 from tests.support.processes import clean_environment
 from tests.support.runs import until
@@ -138,15 +139,6 @@ async def test_one_of_two_at_the_same_time(database: Database, tmp_path: Path) -
 async def test_the_command_and_its_death(database: Database, tmp_path: Path) -> None:
     content = _bytes(_event(f"s{n}", n, metadata={"x": "y" * 500}) for n in range(4_000))
 
-    async def started(*options: str) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "refold.cli.main", "events", "import", "-", *options),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=clean_environment(REFOLD_DATABASE_URL=database.url),
-        )
-
     async def copied() -> bool:
         waits = "backend_type = 'client backend' AND xact_start IS NOT NULL AND query ILIKE 'COPY%'"
         async with database.engine.connect() as connection:
@@ -159,7 +151,11 @@ async def test_the_command_and_its_death(database: Database, tmp_path: Path) -> 
                 )
             )
 
-    dying = await started()
+    dying = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "refold.cli.main", "events", "import", "-"),
+        stdin=asyncio.subprocess.PIPE,
+        env=clean_environment(REFOLD_DATABASE_URL=database.url),
+    )
     assert dying.stdin is not None
     dying.stdin.write(content[:-100])
     await until(copied)
@@ -170,10 +166,11 @@ async def test_the_command_and_its_death(database: Database, tmp_path: Path) -> 
     path = tmp_path / "events.ndjson"
     path.write_bytes(content)
     await import_events(database.engine, path)
-    process = await started("--again")
-    out, err = await process.communicate(content)
-    assert b"imported 4,000 events of 4,000 streams" in out, err
-    assert (process.returncode, await _count(database)) == (0, 8_000)
+    variables = {"REFOLD_DATABASE_URL": database.url}
+    arguments = ("events", "import", str(path), "--again")
+    ended = await asyncio.to_thread(forked, *arguments, variables=variables)
+    assert "imported 4,000 events of 4,000 streams" in ended.out, ended.err
+    assert (ended.status, await _count(database)) == (0, 8_000)
 
 
 # -- what is there already is passed over -----------------------------------------------------

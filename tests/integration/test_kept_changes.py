@@ -51,12 +51,12 @@ INCREMENTAL = {"criteria": "incremental_update"}
 LATEST = {"criteria": "last_n_events", "last_n": 40}
 
 
-@pytest.mark.parametrize("snapshots", [12, *soak(100)])
+@pytest.mark.parametrize("snapshots", [8, *soak(100)])
 @pytest.mark.usefixtures("counters_built")
 async def test_snapshots_of_random_moments_under_appends(
     client: Client, database: Database, snapshots: int
 ) -> None:
-    seed = random.randrange(10**6) if snapshots > 12 else 13
+    seed = random.randrange(10**6) if snapshots > 8 else 13
     print("seed", seed)
     chance = random.Random(seed)
     projection = counters(batch_size=chance.choice([3, 50, 1000]))
@@ -98,7 +98,7 @@ async def test_snapshots_of_random_moments_under_appends(
     assert await leftovers(database.engine) == []
 
 
-async def test_snapshot_stays_as_it_was_when_the_table_is_put_right_in_place(
+async def test_snapshot_stays_as_it_was_when_the_table_is_changed_and_put_right_in_place(
     client: Client, database: Database
 ) -> None:
     projection = counters().with_snapshots(Snapshots.automatic(every_n_events=200))
@@ -114,6 +114,13 @@ async def test_snapshot_stays_as_it_was_when_the_table_is_put_right_in_place(
         before = await rows_at(database, projection, snapshot)
         assert before["stray"]["count"] == 1
         assert before == await rows_of(database.engine, projection)
+        # What was changed by hand is found by whoever restores it.
+        request = {"projection": "counters", "to_snapshot": 200}
+        failed = await failure(await start(client, database, "Rollback", request))
+        assert failed.type == "VerificationFailed"
+        assert "somebody has changed its table by hand" in failed.message
+        assert await rows_of(database.engine, projection) == before
+        assert await leftovers(database.engine) == []
         await run(client, database, "Backfill", "counters")
         await assert_oracle(database.engine, projection)
         assert await rows_at(database, projection, snapshot) == before
@@ -140,24 +147,6 @@ async def test_snapshot_stays_as_it_was_when_the_table_is_put_right_in_place(
         assert await kept_positions(database) == [200, 320]
         await assert_kept(database, projection, (await kept_snapshots(database))[-1])
         assert await rows_at(database, projection, snapshot) == before
-
-
-async def test_restoring_finds_that_the_table_was_changed_by_hand(
-    client: Client, database: Database
-) -> None:
-    projection = counters().with_snapshots(Snapshots.automatic(every_n_events=200))
-    await write(database.engine, some())
-    async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
-        async with database.engine.begin() as connection:
-            await connection.execute(text("UPDATE counters SET sum = 0"))
-        before = await rows_of(database.engine, projection)
-        request = {"projection": "counters", "to_snapshot": 200}
-        failed = await failure(await start(client, database, "Rollback", request))
-        assert failed.type == "VerificationFailed"
-        assert "somebody has changed its table by hand" in failed.message
-        assert await rows_of(database.engine, projection) == before
-    assert await leftovers(database.engine) == []
 
 
 @pytest.mark.parametrize("way", ["halves", *soak("streams")])
@@ -246,7 +235,7 @@ async def test_changes_between_two_snapshots_are_made_fewer(
         for number in range(2):
             new = some(keys=50, each=2, start_at=number)
             await write(database.engine, [*removed, *new])
-            for _ in range(3):  # each time somebody follows, it is forgotten what was kept
+            for _ in range(2):  # each time somebody follows, it is forgotten what was kept
                 await write(database.engine, some(keys=9, each=1))
                 await run(client, database, "Backfill", way, **INCREMENTAL)
             before = await _number_of_changes(database)

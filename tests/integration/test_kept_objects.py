@@ -33,12 +33,12 @@ async def test_objects_do_not_grow_with_the_segments_of_a_live_projection(
     registry = registry_of(counters())
     storage = Storage(CheckpointStores(database.settings))
     following = LiveActivities(database.engine, registry, storage)
-    for _ in range(2):  # connections learn their statements, the report its latest system events
-        await segments(following, database)
+    # Connections learn their statements, the report its latest system events.
+    await segments(following, database, 12)
     grown: list[dict[str, int]] = []
     for _ in range(ROUNDS):
         before = census()
-        await segments(following, database)
+        await segments(following, database, SEGMENTS)
         more = census() - before
         grown.append({name: n for name, n in more.items() if n > MOST_MORE})
         if not grown[-1]:
@@ -47,12 +47,12 @@ async def test_objects_do_not_grow_with_the_segments_of_a_live_projection(
     assert await assert_oracle(database.engine, counters())
 
 
-async def segments(following: LiveActivities, database: Database) -> None:
+async def segments(following: LiveActivities, database: Database, count: int) -> None:
     """Follows some new events, each in a segment of its own."""
     followed = 0
-    for number in range(SEGMENTS):
+    for number in range(count):
         await write(database.engine, some(keys=10, each=1, start_at=number))
-        segment = LiveSegment(projection="counters", seconds=0.15)
+        segment = LiveSegment(projection="counters", seconds=0.1)
         report = await ActivityEnvironment().run(following.follow_live, segment)
         followed += report.events
     assert followed > 0

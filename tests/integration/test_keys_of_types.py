@@ -44,7 +44,7 @@ class Routes:
         self._client = client
         self._database = database
         self._chance = chance
-        self.projection = kinds_of_streams()
+        self.projection = kinds_of_streams(partitions=2)
 
     async def append(self, count: int = 40) -> None:
         await append_kinds(self._database, self._chance, count)
@@ -150,7 +150,7 @@ async def by_all_routes(client: Client, database: Database, chance: Random) -> N
             assert (diff["changed"], diff["added"], diff["removed"]) == (wrong, 0, 0)
             assert diff["folded_again"] > 10
             assert diff["folded_wrong"] == 0
-        routes.projection = kinds_of_streams(mended=True)
+        routes.projection = kinds_of_streams(mended=True, partitions=2)
         async with working(client, database, registry_of(routes.projection), **short):
             await manager.retry_dead_letters("kinds")
             await routes.check()

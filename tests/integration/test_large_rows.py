@@ -18,7 +18,7 @@ from tests.support.memory import MB
 from tests.support.runs import assert_oracle, run, working, write
 from tests.support.soaking import soak
 
-KEYS = 60
+KEYS = 50
 
 
 def bodies() -> Projection:
@@ -51,7 +51,7 @@ async def test_a_batch_reads_few_large_rows(
     projection = bodies()
     await write(database.engine, seen(range(KEYS)))
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "bodies")
+        await run(client, database, "Backfill", "bodies")
     await write(database.engine, seen([n for n in range(KEYS) for _ in range(at_once)]))
     batches = []
     tracemalloc.start()

@@ -177,6 +177,7 @@ async def test_bad_input_fails_at_once(client: Client, database: Database) -> No
             assert expected in failed.value.cause.message
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_appends_are_seen_within_moments(client: Client, database: Database) -> None:
     projection = Projection("counters", table=counters().table, key="data.key")
 
@@ -184,27 +185,29 @@ async def test_appends_are_seen_within_moments(client: Client, database: Databas
     def added(row: Row | None, event: Event) -> Row:
         return {"count": (row or {"count": 0})["count"] + 1, "sum": 0, "last": event.data["n"]}
 
-    await write(database.engine, some(1, 1))
     clock = asyncio.get_running_loop().time
-    async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
-        async with live(client, database) as handle:
-            await until_status(handle, "live")
-            times = []
-            for n in range(20):
-                await write(database.engine, [("s0", "Added", {"key": "k000", "n": 1000 + n})])
-                appended = clock()
-                while await _last(database) != 1000 + n:  # noqa: ASYNC110 - it is in a database
-                    await asyncio.sleep(0.002)
-                times.append(clock() - appended)
+    async with (
+        working(client, database, registry_of(projection)),
+        live(client, database) as handle,
+    ):
+        await until_status(handle, "live")
+        times = []
+        for n in range(11):
+            await write(database.engine, [("s0", "Added", {"key": "k000", "n": 1000 + n})])
+            appended = clock()
+            while await _last(database) != 1000 + n:  # noqa: ASYNC110 - it is in a database
+                await asyncio.sleep(0.002)
+            times.append(clock() - appended)
     # How fast is the bench's subject; without a notification it would be a second.
-    print(f"append to visible: median {1000 * sorted(times)[10]:.0f} ms")
-    assert sorted(times)[10] < 0.5
+    print(f"append to visible: median {1000 * sorted(times)[5]:.0f} ms")
+    assert sorted(times)[5] < 0.5
 
 
 async def _last(database: Database) -> int:
     async with database.engine.connect() as connection:
-        return int(await connection.scalar(text("SELECT last FROM counters")) or 0)
+        return int(
+            await connection.scalar(text("SELECT last FROM counters WHERE key = 'k000'")) or 0
+        )
 
 
 @pytest.mark.usefixtures("counters_built")
@@ -274,11 +277,10 @@ async def test_a_frozen_head_is_unhealthy_though_nothing_lags(
         assert health.reason.startswith("the head is held by pid ")
 
 
+@pytest.mark.usefixtures("counters_built")
 async def test_the_lag_is_told_though_somebody_writes_at_each_look(
     client: Client, database: Database
 ) -> None:
-    async with working(client, database, registry_of(counters())):
-        await run(client, database, "Rebuild", "counters")
     async with ProjectionManager(client, database.url, task_queue=queue(database)) as manager:
 
         async def one() -> int:

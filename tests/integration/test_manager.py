@@ -96,7 +96,7 @@ async def test_progress_comes_until_the_end_whenever_one_begins_to_watch(
         assert now is not None
         assert now.waiting_for == ["approval: manual"]
         assert await manager.get_progress("rebuild/never-run") is None
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.3)
         await manager.approve("counters")
         for seen in (await early, await late, await _all(manager)):
             assert seen[-1].status == "completed"

@@ -152,7 +152,7 @@ async def test_a_source_that_is_away_is_asked_again_and_said(
     client: Client, database: Database, source: Feed
 ) -> None:
     source.events = [numbered(number) for number in range(5)]
-    source.fails = [MirrorSourceFailed("not now"), ConnectionResetError("gone"), OSError("gone")]
+    source.fails = [MirrorSourceFailed("not now"), ConnectionResetError("gone")]
     async with at_work(client, database), mirror(client, database) as handle:
 
         async def is_said() -> bool:

@@ -12,6 +12,7 @@ from temporalio.client import Client
 
 from refold.manager import ProjectionManager, RunFailed
 from refold.messages.run.life import Progress
+from refold.requests.criteria import Criteria
 from refold.requests.runs import BackfillRequest
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.usefixtures("counters_built")
 
 IDS = [f"{kind}/counters" for kind in ("backfill", "rebuild", "rollback")]
 SLOWLY = BackfillRequest(projection="counters", events_per_second=100, batch_size=20)
+NEW = BackfillRequest(projection="counters", criteria=Criteria.INCREMENTAL_UPDATE)
 
 
 @asynccontextmanager
@@ -57,7 +59,7 @@ async def test_an_async_function_is_awaited_and_told_the_end(
         told.append(progress.status)
 
     async with managed(client, database) as manager:
-        await manager.rebuild("counters", SLOWLY, on_progress=tell)
+        await manager.rebuild("counters", on_progress=tell)
         assert told[-1] == "completed"
         told.clear()
         await manager.rollback_projection("counters", on_progress=tell)
@@ -76,12 +78,12 @@ async def test_what_it_raises_harms_nothing_and_is_told_once(
 
     with caplog.at_level(logging.ERROR, "refold.manager"):
         async with managed(client, database) as manager:
-            result = await manager.rebuild("counters", SLOWLY, on_progress=broken)
+            result = await manager.backfill("counters", SLOWLY, on_progress=broken)
     assert result.status == "completed"
     assert called > 1
     mine = [line for line in caplog.records if line.name.startswith("refold.manager")]
     assert [line.getMessage() for line in mine] == [
-        "on_progress of rebuild/counters raised; the run goes on, and it is called again"
+        "on_progress of backfill/counters raised; the run goes on, and it is called again"
     ]
     await assert_oracle(database.engine, counters())
 
@@ -96,7 +98,7 @@ async def test_one_that_never_returns_is_given_up(
         await never.wait()
 
     async with managed(client, database) as manager:
-        result = await asyncio.wait_for(manager.rebuild("counters", on_progress=hang), 60)
+        result = await asyncio.wait_for(manager.backfill("counters", NEW, on_progress=hang), 60)
     assert result.status == "completed"
 
 
@@ -105,5 +107,5 @@ async def test_a_failure_is_told_and_raised(client: Client, database: Database) 
     async with managed(client, database) as manager:
         await write(database.engine, [("bad", "Broken", {"key": "k001"})])
         with pytest.raises(RunFailed, match="event 201"):
-            await manager.rebuild("counters", on_progress=told.append)
+            await manager.backfill("counters", NEW, on_progress=told.append)
     assert told[-1].status == "failed"

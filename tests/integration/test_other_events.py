@@ -15,17 +15,18 @@ from refold.worker.chores.presence import Presence
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.mapped import log_of
-from tests.support.runs import queue, run, working, write
+from tests.support.runs import queue, working
 from tests.support.soaking import soak
 from tests.support.store_shapes import EMMETT
 
 TOLD = "the workers read events from Emmett, this command from refold.events"
 
 
+@pytest.mark.usefixtures("counters_built")
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("explain", "counters", "k1"),
+        ("explain", "counters", "k001"),
         *soak((("status", "counters"),), (("events", "count"),), (("health",),)),
     ],
     ids=lambda arguments: arguments[0],
@@ -36,11 +37,9 @@ async def test_what_reads_other_events_says_so(
     monkeypatch: pytest.MonkeyPatch,
     arguments: tuple[str, ...],
 ) -> None:
-    await write(database.engine, [("s", "Added", {"key": "k1", "n": 1})])
     registry = registry_of(counters())
     shown = Presence(database.engine, registry, f"{client.namespace}/{queue(database)}")
     async with working(client, database, registry), log_of(EMMETT, database):
-        await run(client, database, "Rebuild", "counters")
         monkeypatch.setenv("REFOLD_DATABASE_URL", database.url)
         monkeypatch.setenv("REFOLD_PROJECTIONS", "tests.support.mortal")
         monkeypatch.setenv("REFOLD_TASK_QUEUE", queue(database))

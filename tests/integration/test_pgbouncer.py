@@ -63,7 +63,7 @@ async def others(database: Database) -> AsyncIterator[set[tuple[str, ...]]]:
                     )
                     assert found is not None
                     seen.add(tuple(found))
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.05)
         finally:
             with suppress(OSError):
                 await connection.close(timeout=1)
@@ -92,7 +92,7 @@ async def test_runs_and_live_projections_work_and_leave_sessions_alone(
         async with working(client, behind, registry_of(*projections)):
             for projection in projections:
                 if projection is not projections[0]:  # it is rebuilt below
-                    await run(client, behind, "Rebuild", projection.name, batch_size=30)
+                    await run(client, behind, "Backfill", projection.name, batch_size=30)
                 await write(behind.engine, some(4))
                 chosen = {"criteria": "custom_predicate", "predicate": 'event.data.key == "k003"'}
                 await run(client, behind, "Backfill", projection.name, **chosen)

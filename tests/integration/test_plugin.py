@@ -14,6 +14,7 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.worker import Replayer, Worker
 
+import refold
 from refold import RefoldPlugin
 from refold.errors import NotMigrated
 from refold.store.schema import deployments
@@ -118,24 +119,23 @@ async def test_a_database_that_does_not_answer_holds_up_refold_alone(
     nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
     own = await with_plugin(client, plugin(database, database_url=nowhere))
     async with teams_worker(own, database):
-        rebuild = await own.start_workflow(
-            "Rebuild",
+        backfill = await own.start_workflow(
+            "Backfill",
             {"projection": "counters"},
-            id=f"Rebuild/{queue(database)}",
+            id=f"Backfill/{queue(database)}",
             task_queue=queue(database),
         )
         assert await greeting(own, database, "you") == "hello, you"
         began = time.monotonic()
     assert time.monotonic() - began < 10
     async with teams_worker(client, database, plugins=[plugin(database)]):
-        await rebuild.result()  # left as it was, for a worker that can
+        await backfill.result()  # left as it was, for a worker that can
 
 
 def test_importing_refold_stays_cheap() -> None:
     code = (
         "import sys, refold\n"
         "assert not any(name.startswith('refold.worker') for name in sys.modules)\n"
-        "from refold import RefoldPlugin\n"
-        "assert RefoldPlugin.__name__ in refold.__all__\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+    assert RefoldPlugin.__name__ in refold.__all__

@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from sqlalchemy import Text, cast, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,6 +20,7 @@ from refold.source.reader import read_events
 from refold.store.schema import events
 from tests.support.databases import Database
 from tests.support.predicate_cases import ABOVE, BODIES, CASES, NEW_YEAR, NO_NUMBERS
+from tests.support.soaking import soak
 
 
 async def log(connection: AsyncConnection, rows: Sequence[tuple[str, str]]) -> list[Event]:
@@ -98,7 +100,8 @@ async def test_a_conjunct_that_sql_decides_leaves_fewer_events_to_ask(database: 
             assert len(await read(connection, pushed.conditions)) == fewer, written
 
 
-async def test_combinations_select_alike(database: Database) -> None:
+@pytest.mark.parametrize("trees", [60, *soak(1000)])
+async def test_combinations_select_alike(database: Database, trees: int) -> None:
     """Random trees of the cases above: what is missing or fails goes the same way through them."""
     seed = random.randrange(10**6)
     print("seed", seed)
@@ -113,7 +116,7 @@ async def test_combinations_select_alike(database: Database) -> None:
     wrong = []
     async with database.engine.connect() as connection:
         everything = await log(connection, list(BODIES.items()))
-        for _ in range(150):
+        for _ in range(trees):
             predicate = parse_predicate(tree(rng.randint(1, 3)))
             pushed = pushed_down(predicate)
             found = await read(connection, pushed.conditions)
@@ -139,15 +142,16 @@ def some_number(rng: random.Random) -> str:
     return f"{base + rng.choice([0, 1, -1]) * abs(base) * 2**-53:.60f}"
 
 
-async def test_numbers_select_alike(database: Database) -> None:
+@pytest.mark.parametrize("comparisons", [40, *soak(500)])
+async def test_numbers_select_alike(database: Database, comparisons: int) -> None:
     seed = random.randrange(10**6)
     print("seed", seed)
     rng = random.Random(seed)
-    bodies = [(f"s{number}", f'{{"n": {some_number(rng)}}}') for number in range(400)]
+    bodies = [(f"s{number}", f'{{"n": {some_number(rng)}}}') for number in range(250)]
     wrong = []
     async with database.engine.connect() as connection:
         everything = await log(connection, bodies)
-        for _ in range(80):
+        for _ in range(comparisons):
             literal = repr(rng.choice([json.loads(rng.choice(bodies)[1])["n"], 0, 5, 0.1, 2**53]))
             if abs(float(literal)) >= 2**63 and "." not in literal and "e" not in literal:
                 continue

@@ -20,24 +20,23 @@ from refold.errors import (
 from refold.worker.chores.presence import Presence
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
-from tests.support.events import some
 from tests.support.letters import failed
 from tests.support.live import until_status
-from tests.support.runs import leftovers, queue, run, start, until, working, write
+from tests.support.runs import leftovers, queue, start, until, working, write
 from tests.support.soaking import mostly_soak
+
+pytestmark = pytest.mark.usefixtures("counters_built")
 
 
 @pytest.fixture
 async def manager(client: Client, database: Database) -> AsyncIterator[ProjectionManager]:
-    """A manager, a worker, and a read model."""
+    """A manager, a worker that has shown itself, and a read model."""
     made = ProjectionManager(client, database.url, task_queue=queue(database))
     registry = registry_of(counters())
-    await write(database.engine, some(5))
     async with working(client, database, registry):
         await Presence(
             database.engine, registry, f"{client.namespace}/{queue(database)}"
         ).run_once()
-        await run(client, database, "Rebuild", "counters")
         yield made
     await made.close()
 
@@ -58,7 +57,7 @@ async def only(client: Client, database: Database, *statuses: WorkflowExecutionS
 
 
 Asks = Callable[[ProjectionManager], Awaitable[object]]
-COMPLETED, RUNNING = WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.RUNNING
+RUNNING, FAILED = WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.FAILED
 
 # By workflow ids of their own: other tests use the usual ones at the same time.
 REFUSED: dict[str, tuple[type[RefoldError], Asks]] = {
@@ -77,7 +76,7 @@ async def test_who_asks_is_told_and_the_list_stays_clean(
     with pytest.raises(error) as refused:
         await ask(manager)
     assert str(refused.value)
-    await only(client, database, COMPLETED)
+    await only(client, database)
     assert await leftovers(database.engine) == []
 
 
@@ -96,8 +95,8 @@ async def test_a_projection_that_is_held_is_refused_before_anything_is_started(
         with pytest.raises(ProjectionBusy, match=holding.id):
             await ask("counters")
     # A plan holds nothing.
-    assert (await manager.plan("Rebuild", "counters")).keys == 5
-    await only(client, database, COMPLETED, RUNNING)
+    assert (await manager.plan("Rebuild", "counters")).keys == 40
+    await only(client, database, RUNNING)
     await holding.signal("reject")
     await holding.result()
 
@@ -121,7 +120,7 @@ async def test_what_began_and_failed_stays(
     await write(database.engine, [("bad", "Broken", {"key": "k000"})])
     with pytest.raises(RunFailed):
         await manager.rebuild("counters")
-    await only(client, database, COMPLETED, WorkflowExecutionStatus.FAILED)
+    await only(client, database, FAILED)
 
 
 async def test_what_nobody_waits_for_stays_and_says_why(
@@ -129,12 +128,12 @@ async def test_what_nobody_waits_for_stays_and_says_why(
 ) -> None:
     handle = await start(client, database, "Rollback", {"projection": "counters"})
     assert "expected a retained generation" in (await failed(handle)).message
-    await only(client, database, COMPLETED, WorkflowExecutionStatus.FAILED)
+    await only(client, database, FAILED)
     # By the manager, too, when nobody waits for the end.
     detached = await manager.start_rollback("counters")
     other = client.get_workflow_handle(detached.workflow_id, run_id=detached.run_id)
     await failed(other)
-    assert (await other.describe()).status is WorkflowExecutionStatus.FAILED
+    assert (await other.describe()).status is FAILED
     with pytest.raises(RunFailed, match="expected a retained generation"):
         await manager.result(detached)
 

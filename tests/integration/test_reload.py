@@ -35,7 +35,7 @@ from time import sleep
 
 from tests.support.counters import counters
 
-made = counters(max_concurrency=1, batch_size=5)
+made = counters(max_concurrency=1, batch_size=10)
 right = made.handlers["Added"]
 
 
@@ -51,7 +51,7 @@ made.handlers["Added"] = slowly
 def forgets(row, event):
     pass
 """
-_EVENTS = [(f"s{n % 7}", "Added", {"key": f"k{n % 9}", "n": n}) for n in range(300)]
+_EVENTS = [(f"s{n % 7}", "Added", {"key": f"k{n % 9}", "n": n}) for n in range(200)]
 
 _DONE = text("SELECT coalesce(sum(processed_events), 0) FROM refold.partitions")
 

@@ -123,36 +123,27 @@ async def test_what_cannot_be_asked_for_is_answered_and_changes_nothing(
             assert await handle.query("status") == "stopped"
 
 
-async def test_a_second_request_while_one_runs_is_answered(
+@pytest.mark.usefixtures("counters_built")
+async def test_a_second_request_while_one_runs_is_answered_and_a_rollback_later(
     client: Client, database: Database
 ) -> None:
     manager = manager_of(client, database)
-    await write(database.engine, some())
     async with (
         ended_after(client, *DEFAULT_IDS),
         working(client, database, registry_of(counters())),
     ):
         wanted = ProjectionBackfillRequested(projection="counters", is_atomic=True)
         first = await manager.publish(wanted.model_copy(update={"approval": Approval.MANUAL}))
-        await until_recorded(database, "ProjectionBackfillStarted")
+        await until_recorded(database, "ProjectionBackfillStarted", 2)
         await until_status(client.get_workflow_handle("backfill/counters"), "awaiting_approval")
         second = await manager.publish(wanted)
         failed = await until_recorded(database, "ProjectionBackfillFailed")
         assert failed.correlation_id == second
         assert "'backfill/counters' is running already" in failed.data["error"]
         await manager.approve("counters")
-        completed = await until_recorded(database, "ProjectionBackfillCompleted")
+        completed = await until_recorded(database, "ProjectionBackfillCompleted", 2)
         assert completed.correlation_id == first
-
-
-@pytest.mark.usefixtures("counters_built")
-async def test_a_rollback_is_asked_for(client: Client, database: Database) -> None:
-    manager = manager_of(client, database)
-    async with (
-        ended_after(client, *DEFAULT_IDS),
-        working(client, database, registry_of(counters())),
-    ):
-        await run(client, database, "Rebuild", "counters")
+        # What it replaced is asked for again.
         asked = await manager.publish(ProjectionRollbackRequested(projection="counters"))
         completed = await until_recorded(database, "ProjectionBackfillCompleted", 3)
         assert completed.correlation_id == asked
@@ -291,7 +282,7 @@ async def test_a_worker_of_older_code_brings_no_older_version_back(
     await write(database.engine, some())
     async with ended_after(client, *DEFAULT_IDS):
         async with working(client, database, registry_of(new)):
-            await run(client, database, "Rebuild", "counters")
+            await run(client, database, "Backfill", "counters")
         async with working(client, database, registry_of(old)), live(client, database) as handle:
             await until_status(handle, "needs_rebuild")
             await asyncio.sleep(1)

@@ -71,7 +71,7 @@ async def refused(client: Client, handle: WorkflowHandle[Any, Any], run_id: str)
 async def test_a_completed_run_that_is_reset_is_refused_wherever_it_is_reset_to(
     client: Client, database: Database, kind: str
 ) -> None:
-    projection = counters(batch_size=20)
+    projection = counters(batch_size=50)
     async with working(client, database, registry_of(projection)):
         if kind == "Rollback":
             await run(client, database, "Rebuild", "counters")
@@ -91,7 +91,7 @@ async def test_a_failed_run_that_is_reset_says_why_it_cannot_go_on(
     client: Client, database: Database
 ) -> None:
     await write(database.engine, [*some(20), ("s1", "Broken", {"key": "k001"})])
-    async with working(client, database, registry_of(counters(batch_size=20))):
+    async with working(client, database, registry_of(counters(batch_size=50))):
         handle = await start(client, database, "Rebuild", {"projection": "counters"})
         with pytest.raises(WorkflowFailureError):
             await handle.result()
@@ -104,7 +104,7 @@ async def test_a_failed_run_that_is_reset_says_why_it_cannot_go_on(
 async def test_a_run_that_is_reset_while_it_goes_on_goes_on(
     client: Client, database: Database
 ) -> None:
-    projection = counters(batch_size=20)
+    projection = counters(batch_size=50)
     await write(database.engine, some())
     async with working(client, database, registry_of(projection)):
         handle = await start(
@@ -128,7 +128,7 @@ async def test_a_run_that_is_reset_while_it_goes_on_goes_on(
 async def test_however_a_run_has_ended_a_reset_of_it_is_refused(
     client: Client, database: Database, ending: str
 ) -> None:
-    projection = counters(batch_size=20)
+    projection = counters(batch_size=50)
     async with working(client, database, registry_of(projection)):
         handle = await _ended(client, database, ending)
         before = await rows_of(database.engine, projection)

@@ -53,7 +53,7 @@ def by_function(**policy: int) -> Projection:
 async def test_readers_get_the_read_model_as_of_a_position(
     client: Client, database: Database, make: Any, position: int
 ) -> None:
-    projection = make(batch_size=7)
+    projection = make(batch_size=20)
     await write(database.engine, LATER)
     async with working(client, database, registry_of(projection)):
         if position > 200:
@@ -72,7 +72,7 @@ async def test_readers_get_the_read_model_as_of_a_position(
 
 @pytest.mark.usefixtures("counters_built")
 async def test_live_projection_follows_on_from_there(client: Client, database: Database) -> None:
-    projection = counters(batch_size=5)
+    projection = counters(batch_size=20)
     await write(database.engine, LATER)
     asked = ProjectionManager(client, database.url, task_queue=queue(database))
     async with working(client, database, registry_of(projection)):
@@ -102,7 +102,7 @@ async def test_live_projection_follows_on_from_there(client: Client, database: D
 async def test_reset_is_compared_approved_and_taken_back_like_any_rebuild(
     client: Client, database: Database
 ) -> None:
-    projection = counters(batch_size=7)
+    projection = counters(batch_size=50)
     await write(database.engine, LATER)
     async with working(client, database, registry_of(projection)):
         await run(client, database, "Backfill", "counters", **INCREMENTAL)
@@ -180,7 +180,7 @@ async def test_what_has_no_checkpoint_is_not_set_back(client: Client, database: 
     async with working(client, database, registry_of(counters())):
         with pytest.raises(RunFailed, match="'counters' has none yet"):
             await asked.reset_checkpoint("counters", 5)
-        await asked.rebuild("counters")
+        await asked.backfill("counters")
         async with database.engine.begin() as connection:
             await connection.execute(text("DROP TABLE counters"))
         with pytest.raises(RunFailed, match="'counters' has none yet"):

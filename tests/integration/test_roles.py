@@ -25,7 +25,7 @@ ALL = {**NEEDS, **NEEDS_OF_MIRRORS}
 _IN_SUITE: set[Right] = {
     ("worker", "schema", "refold", "USAGE"),
     ("worker", "table", "refold.leases", "DELETE"),
-    ("operator", "table", "refold.snapshots", "UPDATE"),
+    ("operator", "table", "refold.leases", "UPDATE"),
     ("reader", "schema", "public", "USAGE"),
     ("appender", "table", "refold.events", "INSERT"),
 }

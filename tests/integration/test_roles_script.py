@@ -21,7 +21,6 @@ from refold.worker.chores.sweep import Sweep
 from refold.worker.executions import TemporalExecutions
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
-from tests.support.events import some
 from tests.support.roles import (
     allow_nothing,
     as_superuser,
@@ -32,7 +31,7 @@ from tests.support.roles import (
     roles_of,
     url_as,
 )
-from tests.support.runs import assert_oracle, leftovers, rows_of, run, working, write
+from tests.support.runs import assert_oracle, leftovers, rows_of, run, working
 from tests.support.soaking import soak
 
 FORBIDDEN = [
@@ -75,16 +74,9 @@ FORBIDDEN = [
 
 
 @pytest.fixture
-async def built(client: Client, database: Database) -> Roles:
-    """A read model that a worker has made."""
-    roles = await give_roles(database)
-    await write(database.engine, some(5))
-    async with (
-        logged_in(database, roles.worker) as found,
-        working(client, found, registry_of(counters())),
-    ):
-        await run(client, found, "Rebuild", "counters")
-    return roles
+async def built(counters_built: None, database: Database) -> Roles:
+    """Roles, and a read model that was there before them."""
+    return await give_roles(database)
 
 
 async def test_what_is_no_roles_own_is_refused(

@@ -70,6 +70,7 @@ async def test_a_schedule_is_made_and_runs_and_is_removed(
     client: Client, database: Database
 ) -> None:
     async with managed(client, database) as manager:
+        await _what_could_not_be_carried_out_is_refused_at_once(manager)
         request = BackfillRequest(
             projection="counters", criteria=Criteria.LAST_N_DAYS, last_n=36_500, batch_size=50
         )
@@ -142,21 +143,18 @@ async def test_a_run_is_left_out_while_the_one_before_is_under_way(
         await client.get_workflow_handle(info.last_workflow_id).terminate()
 
 
-async def test_what_could_not_be_carried_out_is_refused_at_once(
-    client: Client, database: Database
-) -> None:
-    async with managed(client, database) as manager:
-        with pytest.raises(UnknownProjection, match="expected one of"):
-            await manager.add_schedule("nope", NIGHTLY)
-        in_place = BackfillRequest(projection="counters", approval=Approval.MANUAL)
-        with pytest.raises(RunFailed, match="approval: expected with is_atomic only"):
-            await manager.add_schedule("counters", NIGHTLY, in_place)
-        for cron, zone in (("at three", None), ("0 3 * *", None), (NIGHTLY, "Mars/Olympus")):
-            with pytest.raises(InvalidRequest, match="cron: expected minute, hour") as caught:
-                await manager.add_schedule("counters", cron, time_zone=zone)
-            assert repr(cron) in str(caught.value)
-            assert zone is None or zone in str(caught.value)
-        assert await manager.get_schedules() == []
+async def _what_could_not_be_carried_out_is_refused_at_once(manager: ProjectionManager) -> None:
+    with pytest.raises(UnknownProjection, match="expected one of"):
+        await manager.add_schedule("nope", NIGHTLY)
+    in_place = BackfillRequest(projection="counters", approval=Approval.MANUAL)
+    with pytest.raises(RunFailed, match="approval: expected with is_atomic only"):
+        await manager.add_schedule("counters", NIGHTLY, in_place)
+    for cron, zone in (("at three", None), ("0 3 * *", None), (NIGHTLY, "Mars/Olympus")):
+        with pytest.raises(InvalidRequest, match="cron: expected minute, hour") as caught:
+            await manager.add_schedule("counters", cron, time_zone=zone)
+        assert repr(cron) in str(caught.value)
+        assert zone is None or zone in str(caught.value)
+    assert await manager.get_schedules() == []
 
 
 async def test_schedules_made_otherwise_are_told_from_those_of_others(

@@ -161,9 +161,10 @@ async def test_a_table_declared_elsewhere_than_it_stands_is_refused_in_the_plan(
     client: Client, database: Database
 ) -> None:
     await mark(database, "1")
-    await execute(database, "CREATE SCHEMA app")
+    await execute(database, "CREATE SCHEMA app", "CREATE TABLE app.marks (id text)")
     async with working(client, database, registry(marks())):
-        await run(client, database, "Rebuild", "marks")
+        await _a_table_of_its_name_elsewhere_is_told_before_the_first_build(client, database)
+    await execute(database, "DROP TABLE app.marks")
     async with working(client, database, registry(marks(schema="app", version=2))):
         handle = await start(client, database, "Rebuild", {"projection": "marks"})
         error = await failed(handle)
@@ -191,20 +192,18 @@ def test_versions_may_name_the_default_schema_or_not() -> None:
     assert made.get("marks").version == 2
 
 
-async def test_a_table_of_its_name_elsewhere_is_told_before_the_first_build(
+async def _a_table_of_its_name_elsewhere_is_told_before_the_first_build(
     client: Client, database: Database
 ) -> None:
-    await mark(database, "1")
-    await execute(database, "CREATE SCHEMA app", "CREATE TABLE app.marks (id text)")
-    async with working(client, database, registry(marks())):
-        handle = await start(client, database, "Rebuild", {"projection": "marks", "dry_run": True})
-        await asyncio.wait_for(handle.result(), 60)
-        plan = await handle.query("plan")
-        assert "a table of its name is in app, too" in plan["note"]
-        await run(client, database, "Rebuild", "marks")
-        handle = await start(client, database, "Rebuild", {"projection": "marks", "dry_run": True})
-        await asyncio.wait_for(handle.result(), 60)
-        assert (await handle.query("plan"))["note"] is None
+    asked = {"projection": "marks", "dry_run": True}
+    handle = await start(client, database, "Rebuild", asked)
+    await asyncio.wait_for(handle.result(), 60)
+    plan = await handle.query("plan")
+    assert "a table of its name is in app, too" in plan["note"]
+    await run(client, database, "Rebuild", "marks")
+    handle = await start(client, database, "Rebuild", asked)
+    await asyncio.wait_for(handle.result(), 60)
+    assert (await handle.query("plan"))["note"] is None
 
 
 async def test_rights_that_are_missing_are_named_before_any_work(

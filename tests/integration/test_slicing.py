@@ -18,15 +18,26 @@ from refold.runtime.database import raw
 from refold.source import slices
 from refold.source.reader import in_key_order, read_events, read_window
 from refold.source.slices import Bounds, key_bounds, slice_totals
-from tests.support.databases import Database
+from refold.stack.postgres import EmbeddedPostgres
+from tests.support.databases import Database, drop_database, make_database
 from tests.support.soaking import soak
 
 ALL = 50_000  # every position here, and still no sample
 
 
+@pytest.fixture(scope="module")
+async def sliced(template: EmbeddedPostgres) -> AsyncIterator[Database]:
+    """One for all tests here: what they do is rolled back."""
+    made = await make_database(template)
+    yield made
+    await drop_database(template, made)
+
+
 @pytest.fixture
-async def connection(database: Database) -> AsyncIterator[AsyncConnection]:
-    async with database.engine.connect() as connection:
+async def connection(sliced: Database) -> AsyncIterator[AsyncConnection]:
+    """A connection in a transaction, with an empty log."""
+    async with sliced.engine.connect() as connection:
+        await connection.execute(text("TRUNCATE refold.events RESTART IDENTITY"))
         yield connection
 
 

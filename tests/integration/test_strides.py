@@ -62,7 +62,10 @@ async def test_random_logs(
     for projection in projections:
         await built(database, projection)
     for number in range(logs):
-        await write(database.engine, log_of(chance, 500, poison=chance.choice([0, 0.01, 0.1])))
+        await write(
+            database.engine,
+            log_of(chance, 500 if logs > 2 else 300, poison=chance.choice([0, 0.01, 0.1])),
+        )
         monkeypatch.setattr(stride, "_MOST_KEYS", chance.choice([3, 15, 10_000]))
         monkeypatch.setattr(stride, "ROWS_BYTES", chance.choice([300, 1 << 20]))
         monkeypatch.setattr(ahead, "_READY_BYTES", chance.choice([0, 3000, 1 << 20]))

@@ -30,14 +30,20 @@ from tests.support.live import (
 from tests.support.runs import run, start, until, working, write
 
 
-async def test_a_run_records_its_life_with_its_correlation_id(
+async def test_a_run_records_its_life_and_why_it_ended(client: Client, database: Database) -> None:
+    await write(database.engine, some())
+    async with working(client, database, registry_of(counters(batch_size=20))):
+        await _a_run_records_its_life_with_its_correlation_id(client, database)
+        await _a_run_that_is_cancelled_records_the_reason(client, database)
+        await _a_run_that_fails_records_why(client, database)
+
+
+async def _a_run_records_its_life_with_its_correlation_id(
     client: Client, database: Database
 ) -> None:
-    await write(database.engine, some())
-    async with working(client, database, registry_of(counters(batch_size=7))):
-        result = await run(
-            client, database, "Rebuild", "counters", correlation_id="c-1", requested_by="ann"
-        )
+    result = await run(
+        client, database, "Rebuild", "counters", correlation_id="c-1", requested_by="ann"
+    )
     events = await recorded(database)
     assert [event.number for event in events] == list(range(1, len(events) + 1))
     started, *_, completed = events
@@ -55,7 +61,7 @@ async def test_a_run_records_its_life_with_its_correlation_id(
         "options": {
             "criteria": "full_rebuild",
             "is_atomic": True,
-            "batch_size": 7,
+            "batch_size": 20,
             "max_concurrency": 4,
             "approval": "auto",
             "rollback_on_failure": False,
@@ -76,11 +82,10 @@ async def test_a_run_records_its_life_with_its_correlation_id(
     }
 
 
-async def test_a_run_that_fails_records_why(client: Client, database: Database) -> None:
-    await write(database.engine, [*some(), ("bad", "Broken", {"key": "k020"})])
-    async with working(client, database, registry_of(counters())):
-        with pytest.raises(WorkflowFailureError):
-            await run(client, database, "Rebuild", "counters", correlation_id="c-2")
+async def _a_run_that_fails_records_why(client: Client, database: Database) -> None:
+    await write(database.engine, [("bad", "Broken", {"key": "k020"})])
+    with pytest.raises(WorkflowFailureError):
+        await run(client, database, "Rebuild", "counters", correlation_id="c-2")
     failed = (await recorded(database))[-1]
     assert (failed.type, failed.correlation_id) == ("ProjectionBackfillFailed", "c-2")
     assert (failed.data["status"], failed.data["kind"]) == ("failed", "Rebuild")
@@ -89,16 +94,12 @@ async def test_a_run_that_fails_records_why(client: Client, database: Database) 
     assert failed.data["is_transient"] is False
 
 
-async def test_a_run_that_is_cancelled_records_the_reason(
-    client: Client, database: Database
-) -> None:
-    await write(database.engine, some())
-    async with working(client, database, registry_of(counters())):
-        request = {"projection": "counters", "approval": "manual"}
-        handle = await start(client, database, "Rebuild", request)
-        await until_status(handle, "awaiting_approval")
-        await handle.signal("cancel", "not today")
-        await handle.result()
+async def _a_run_that_is_cancelled_records_the_reason(client: Client, database: Database) -> None:
+    request = {"projection": "counters", "approval": "manual"}
+    handle = await start(client, database, "Rebuild", request)
+    await until_status(handle, "awaiting_approval")
+    await handle.signal("cancel", "not today")
+    await handle.result()
     failed = (await recorded(database))[-1]
     assert (failed.type, failed.data["status"]) == ("ProjectionBackfillFailed", "cancelled")
     assert failed.data["error"] == "not today"

@@ -14,14 +14,13 @@ from temporalio.client import Client
 from refold.engine.folding import pacing
 from refold.errors import InvalidRequest
 from refold.manager.projections import ProjectionManager, RunFailed
-from refold.messages.run.life import Progress
 from refold.requests.limits import Throttle
 from refold.requests.runs import BackfillRequest
 from refold.store.pressure import Pressure
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.runs import queue, start, until, working, write
-from tests.support.steering import Handle, processed, progress_of, spread
+from tests.support.steering import processed, progress_of, spread
 
 
 async def test_it_holds_back_while_an_expression_is_true(
@@ -45,25 +44,19 @@ async def test_it_holds_back_while_an_expression_is_true(
         async with database.engine.begin() as connection:
             await connection.execute(text("DELETE FROM busy"))
         result = await asyncio.wait_for(handle.result(), 60)
-    assert result.status == "completed"
-    assert (await progress_of_ended(client, database, handle)).waiting_for == []
+        assert result.status == "completed"
+        assert (await progress_of(handle)).waiting_for == []
+        await _a_wrong_expression_fails_at_once(client, database)
 
 
-async def progress_of_ended(client: Client, database: Database, handle: Handle) -> Progress:
-    async with working(client, database, registry_of(counters())):
-        return await progress_of(handle)
-
-
-async def test_a_wrong_expression_fails_at_once(client: Client, database: Database) -> None:
-    await write(database.engine, spread(20))
+async def _a_wrong_expression_fails_at_once(client: Client, database: Database) -> None:
     manager = ProjectionManager(client, database.url, task_queue=queue(database))
-    async with working(client, database, registry_of(counters())):
-        for wrong in ("no_such_column > 5", "1); DROP TABLE refold.leases; --", "'maybe'"):
-            with pytest.raises(RunFailed, match="hold_while: expected an SQL expression"):
-                await manager.rebuild(
-                    "counters",
-                    BackfillRequest(projection="counters", throttle=Throttle(hold_while=wrong)),
-                )
+    for wrong in ("no_such_column > 5", "1); DROP TABLE refold.leases; --", "'maybe'"):
+        with pytest.raises(RunFailed, match="hold_while: expected an SQL expression"):
+            await manager.rebuild(
+                "counters",
+                BackfillRequest(projection="counters", throttle=Throttle(hold_while=wrong)),
+            )
     async with database.engine.connect() as connection:
         assert await connection.scalar(text("SELECT count(*) FROM refold.leases")) == 0
 

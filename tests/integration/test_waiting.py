@@ -22,7 +22,6 @@ from refold.source.reader import in_position_order
 from refold.store.generations import own_schema
 from refold.store.swap.blockers import horizon, older_snapshots
 from refold.worker.interceptors import waits
-from tests.integration.test_prepared_transactions import two_phase, two_phase_database
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
@@ -37,8 +36,6 @@ from tests.support.runs import (
     write,
 )
 from tests.support.soaking import soak
-
-__all__ = ["two_phase", "two_phase_database"]
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -114,10 +111,7 @@ async def resumed(handle: WorkflowHandle[Any, Any], phase: str) -> float:
     return asyncio.get_running_loop().time()
 
 
-async def test_whoever_holds_up_indexing_is_named(
-    client: Client, two_phase_database: Database
-) -> None:
-    database = two_phase_database
+async def test_whoever_holds_up_indexing_is_named(client: Client, database: Database) -> None:
     shadow = f"{own_schema('counters', 1)}.counters"
     await write(database.engine, some())
     async with (

@@ -79,6 +79,7 @@ async def test_from_a_button_to_a_live_table_and_back(
         row = await web.row(lambda row: row["generation"] == 2 and "rollback" in row["offers"])
         assert row["rollback_to"] == [1]
         await assert_oracle(database.engine, guests)
+        await _rows_and_the_life_of_one(web, database)
         late = await web.post(f"{ONE}/approve")
         assert late.status_code == 409
         assert "awaiting_approval" in late.json()["error"]["message"]
@@ -101,35 +102,32 @@ async def _press(web: Served, action: str, body: dict[str, Any] | None = None) -
     return dict(response.json())
 
 
-async def test_rows_and_the_life_of_one(
-    client: Client, database: Database, worker: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with served(client, database, monkeypatch, control=True) as web:
-        await run(client, database, "Rebuild", "guests")
-        found = await web.get(f"{ONE}/rows")
-        assert found["columns"] == ["key", "name"]
-        assert len(found["rows"]) == 20
-        assert found["more"]
-        assert found["keys"][0] == [HOSTILE]
-        life = await web.get(f"{ONE}/life", params={"key": HOSTILE})
-        (step,) = life["steps"]
-        assert (step["type"], step["appears"], step["stream"]) == ("Greeted", True, GREETED[0])
-        assert step["changes"] == [["name", None, json.dumps(GREETED[2]["name"])]]
-        assert life["is_right"] is True
-        await tamper(database)
-        life = await web.get(f"{ONE}/life", params={"key": "k3"})
-        assert life["is_right"] is False
-        assert "not what its events make of it" in life["seen"]
-        for asked in ("", "key=a&key=b", "key=a&version=x", "key=a&version=9"):
-            refused = await web.http.get(f"{ONE}/life?{asked}")
-            assert refused.status_code == 400, asked
-            assert "expected" in refused.json()["error"]["message"]
+async def _rows_and_the_life_of_one(web: Served, database: Database) -> None:
+    found = await web.get(f"{ONE}/rows")
+    assert found["columns"] == ["key", "name"]
+    assert len(found["rows"]) == 20
+    assert found["more"]
+    assert found["keys"][0] == [HOSTILE]
+    life = await web.get(f"{ONE}/life", params={"key": HOSTILE})
+    (step,) = life["steps"]
+    assert (step["type"], step["appears"], step["stream"]) == ("Greeted", True, GREETED[0])
+    assert step["changes"] == [["name", None, json.dumps(GREETED[2]["name"])]]
+    assert life["is_right"] is True
+    await tamper(database)
+    life = await web.get(f"{ONE}/life", params={"key": "k3"})
+    assert life["is_right"] is False
+    assert "not what its events make of it" in life["seen"]
+    for asked in ("", "key=a&key=b", "key=a&version=x", "key=a&version=9"):
+        refused = await web.http.get(f"{ONE}/life?{asked}")
+        assert refused.status_code == 400, asked
+        assert "expected" in refused.json()["error"]["message"]
 
 
 async def test_without_control_no_event_data_is_told(
     client: Client, database: Database, worker: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await write(database.engine, [BROKEN])
+    await _a_failure_is_told_in_full_with_control_only(client, database, monkeypatch)
     await run(client, database, "Rebuild", "guests")
     await tamper(database)
     async with served(client, database, monkeypatch, control=False) as web:
@@ -161,10 +159,9 @@ async def test_without_control_no_event_data_is_told(
         await web.row(lambda row: row["run"]["ended_at"] is not None)
 
 
-async def test_a_failure_is_told_in_full_with_control_only(
-    client: Client, database: Database, worker: None, monkeypatch: pytest.MonkeyPatch
+async def _a_failure_is_told_in_full_with_control_only(
+    client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await write(database.engine, [BROKEN])
     with pytest.raises(Exception, match="failed"):
         await run(client, database, "Rebuild", "guests", on_poison="fail")
     for control in (True, False):

@@ -98,6 +98,8 @@ def _run(
 ) -> None:
     if sys.platform == "linux":  # nothing outlives the tests
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    # It is ignored in what a shell begins in the background, as these tests may be.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.setsid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, path in enumerate(output, start=1):

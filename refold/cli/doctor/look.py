@@ -15,6 +15,7 @@ from temporalio.client import Client
 from refold.cli.doctor.finding import Finding
 from refold.manager.health import FROZEN_SECONDS
 from refold.projection.registry import Registry
+from refold.runtime.database import autocommit
 from refold.runtime.settings import Settings
 from refold.store.deployments import queue_of
 
@@ -69,7 +70,7 @@ class Look:
     async def connected(self) -> AsyncIterator[AsyncConnection]:
         """A connection in autocommit, for checks that need the database."""
         assert self.made_engine is not None
-        looking = self.made_engine.execution_options(isolation_level="AUTOCOMMIT")
+        looking = autocommit(self.made_engine)
         async with looking.connect() as connection:
             yield connection
 

@@ -20,7 +20,7 @@ async def tell_if_other_events(engine: AsyncEngine | None = None) -> None:
         engine: The database; that of the settings, if there is one, when left out.
     """
     # Those who read the module need none of it before they ask.
-    from refold.runtime.database import DATABASE_ERRORS, make_engine
+    from refold.runtime.database import DATABASE_ERRORS, autocommit, make_engine
     from refold.runtime.settings import load_settings
     from refold.source.port.elsewhere import source_in_words
     from refold.store import deployments
@@ -32,7 +32,7 @@ async def tell_if_other_events(engine: AsyncEngine | None = None) -> None:
     theirs: list[str] = []
     try:
         with contextlib.suppress(*DATABASE_ERRORS):
-            looking = asked.execution_options(isolation_level="AUTOCOMMIT")
+            looking = autocommit(asked)
             async with looking.connect() as connection:
                 theirs = await deployments.sources(connection)
     finally:

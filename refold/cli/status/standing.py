@@ -18,7 +18,7 @@ from refold.manager.projections import ProjectionManager
 from refold.messages.run.life import Progress
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
-from refold.runtime.database import make_engine
+from refold.runtime.database import autocommit, make_engine
 from refold.runtime.settings import load_settings
 from refold.source.head import SettledHead
 from refold.source.log import count_events
@@ -97,7 +97,7 @@ async def in_database(
     """
     wanted = list(registry) if name is None else [registry.get(name)]
     await require_migrated(engine)
-    looking = engine.execution_options(isolation_level="AUTOCOMMIT")
+    looking = autocommit(engine)
     async with looking.connect() as connection:
         head = SettledHead(records=False)
         await head.wait(connection, seconds=1)

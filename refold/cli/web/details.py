@@ -14,6 +14,7 @@ from refold.errors import NoRun, TemporalUnreachable
 from refold.messages.run.diff import Diff, headline, key_text, oracle_text, schema_changes, sides
 from refold.messages.run.diff_values import text_of
 from refold.projection.dead_letters import DeadLetter
+from refold.runtime.database import autocommit
 from refold.store import dead_letters, generations
 from refold.store.generations import DISCARDED
 from refold.store.snapshots import listing
@@ -34,7 +35,7 @@ async def details(places: Places, name: str, *, control: bool) -> dict[str, Any]
         UnknownProjection: There is no projection of that name.
     """
     projection = places.registry.get(name)
-    looking = places.engine.execution_options(isolation_level="AUTOCOMMIT")
+    looking = autocommit(places.engine)
     async with looking.connect() as connection:
         made = await generations.of_projection(connection, name)
         snapshots = await listing.newest_first(connection, name)

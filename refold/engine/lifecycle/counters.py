@@ -7,12 +7,13 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from refold.messages.run.life import ProgressReport
+from refold.runtime.database import autocommit
 from refold.store.side_keys import slices
 
 
 async def report_of(engine: AsyncEngine, run_id: str) -> ProgressReport:
     """The run's counters as they are committed now."""
-    looking = engine.execution_options(isolation_level="AUTOCOMMIT")
+    looking = autocommit(engine)
     async with looking.connect() as connection:
         return await read_report(connection, run_id)
 

@@ -24,6 +24,7 @@ from refold.errors import (
 from refold.messages.run.plan import Plan
 from refold.projection.declaration import Projection
 from refold.projection.registry import Registry
+from refold.runtime.database import autocommit
 from refold.runtime.settings import PATIENCE_SECONDS
 from refold.store import deployments
 
@@ -48,7 +49,7 @@ class Deployment:
         place: Callable[[], Place],
         patience: float = PATIENCE_SECONDS,
     ) -> None:
-        self._looking = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._looking = autocommit(engine)
         self.registry = registry
         self._place = place
         self._patience = patience

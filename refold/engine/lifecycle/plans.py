@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from refold.errors import RunEnded
 from refold.messages.run.plan import Plan, RunStep
+from refold.runtime.database import autocommit
 from refold.store import runs
 
 
@@ -15,7 +16,7 @@ async def plan_of(engine: AsyncEngine, step: RunStep) -> Plan:
     Raises:
         RunEnded: The run has ended, is gone, or has no plan.
     """
-    looking = engine.execution_options(isolation_level="AUTOCOMMIT")
+    looking = autocommit(engine)
     async with looking.connect() as connection:
         run = await runs.get(connection, step.run_id)
     if run is None or run.plan is None:

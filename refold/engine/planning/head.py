@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from refold.engine.step import Step
+from refold.runtime.database import autocommit
 from refold.source.head import SettledHead
 from refold.store.generations import Generation
 
@@ -17,7 +18,7 @@ async def settled_head(engine: AsyncEngine, known: Generation | None, beat: Step
     position = known.position if known is not None else None
     head = SettledHead(position)
     # Head and locks are looked up one after the other, each in a fresh snapshot.
-    looking = engine.execution_options(isolation_level="AUTOCOMMIT")
+    looking = autocommit(engine)
     async with looking.connect() as connection:
         return await head.wait(
             connection,

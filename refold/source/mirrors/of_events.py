@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from refold.errors import ConfigurationError, UnreadableEvent
 from refold.errors.words import described
 from refold.projection.columns import exact_json
-from refold.runtime.database import compiled, make_engine, own_transaction
+from refold.runtime.database import autocommit, compiled, make_engine, own_transaction
 from refold.runtime.settings import load_settings
 from refold.runtime.threads import in_thread
 from refold.source.head import SettledHead
@@ -77,7 +77,7 @@ class _OfEvents:
     ) -> Sequence[tuple[Cursor, MirroredEvent | None]]:
         """See `MirrorSource`."""
         position = self._source.before if after is None else _position(after)
-        looking = self._connected().execution_options(isolation_level="AUTOCOMMIT")
+        looking = autocommit(self._connected())
         # A zombie may look, too: two looks at a time would mix up who is waited for.
         async with self._looking, looking.connect() as connection:
             head = await self._head.poll(connection)

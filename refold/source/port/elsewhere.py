@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from refold.errors import ConfigurationError, EventsUnreachable, RefoldError
 from refold.errors.words import raised
 from refold.projection.keys.part import KeyPart
-from refold.runtime.database import LOST, Beside, Role, beside, engine_of
+from refold.runtime.database import LOST, Beside, Role, autocommit, beside, engine_of
 from refold.runtime.database_url import DatabaseUrl
 from refold.runtime.sessions import Connector
 from refold.source.port.current import event_source, events_url, parsed_events_url
@@ -141,7 +141,7 @@ async def reading(
     if connection.engine.dialect is engine.dialect:
         yield connection
         return
-    there = engine.execution_options(isolation_level="AUTOCOMMIT")
+    there = autocommit(engine)
     async with there.connect() as other:
         await require_reached(other, upto)
         yield other

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from refold.runtime.database import server_error
+from refold.runtime.database import autocommit, server_error
 from refold.store.sessions.silent_sessions import end_sessions
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ async def take_over(
 async def _is_free(engine: AsyncEngine, row_table: Table, row: ColumnElement[bool]) -> bool:
     statement = select(*row_table.primary_key.columns).where(row).with_for_update(nowait=True)
     # Each step begins so: a transaction around one statement would be two round trips more.
-    alone = engine.execution_options(isolation_level="AUTOCOMMIT")
+    alone = autocommit(engine)
     try:
         async with alone.connect() as connection:
             await connection.execute(statement)

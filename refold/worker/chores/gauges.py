@@ -14,6 +14,7 @@ from refold.engine.lifecycle import figures
 from refold.manager.health import read_standing
 from refold.messages.run.status import RunStatus
 from refold.projection.registry import Registry
+from refold.runtime.database import autocommit
 from refold.runtime.telemetry import gauges
 from refold.runtime.telemetry.metrics import seconds_between_looks
 from refold.worker.chores.chore import Looked
@@ -36,7 +37,7 @@ class Gauges:
     name = "metrics"
 
     def __init__(self, engine: AsyncEngine, client: Client, registry: Registry) -> None:
-        self._looking = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._looking = autocommit(engine)
         self._client = client
         self._registry = registry
         self._told = gauges.Told()

@@ -7,6 +7,7 @@ import logging
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from refold.errors import MissingRight
+from refold.runtime.database import autocommit
 from refold.store.sessions.silent_sessions import end_sessions, stalling_sessions
 from refold.worker.chores.chore import Looked
 
@@ -36,7 +37,7 @@ class Stalls:
     async def run_once(self) -> Looked:
         """Looks who waits for whom, now; see `Chore`."""
         looked = Looked()
-        looking = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        looking = autocommit(self._engine)
         async with looking.connect() as connection:
             holders = await stalling_sessions(connection)
         for pid in holders:

@@ -24,6 +24,7 @@ from refold.messages.run.plan import Plan, RunStep
 from refold.messages.step_failures import step_name
 from refold.messages.step_waits import SIGNAL, StepWaits
 from refold.projection.registry import Registry
+from refold.runtime.database import autocommit
 from refold.runtime.telemetry.metrics import LOCK_WAIT_SECONDS, STEP
 from refold.runtime.threads import LASTING
 from refold.source.port.elsewhere import events_engine
@@ -67,7 +68,7 @@ class WaitInterceptor(Interceptor):
 
     def __init__(self, engine: AsyncEngine, registry: Registry) -> None:
         self._engine = engine
-        self._looking = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._looking = autocommit(engine)
         self._registry = registry
         self._seen: dict[str, _Seen] = {}
         self._plans: dict[str, Plan] = {}
@@ -91,7 +92,7 @@ class WaitInterceptor(Interceptor):
             async with self._looking.connect() as connection:
                 found += map(str, await blockers.blockers_of(connection, *waiting.sessions))
         if waiting.reading:
-            there = self._there.execution_options(isolation_level="AUTOCOMMIT")
+            there = autocommit(self._there)
             async with there.connect() as connection:
                 of_events = await blockers.blockers_of(connection, *waiting.reading)
             found += [f"{one}, in the database of the events" for one in of_events]

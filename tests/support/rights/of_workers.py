@@ -47,15 +47,16 @@ async def _rebuilds(stage: Stage) -> str:
         return await stage.run("Rebuild", "counters")
 
 
-async def _built(stage: Stage) -> None:
+async def built(stage: Stage) -> None:
+    """A read model."""
     await _events(stage)
     async with stage.working(counters()) as found:
-        await run(stage.client, found, "Rebuild", "counters")
+        await run(stage.client, found, "Backfill", "counters")
 
 
 async def two_rebuilds(stage: Stage) -> None:
     """A read model that has replaced another generation."""
-    await _built(stage)
+    await built(stage)
     async with stage.working(counters()) as found:
         await run(stage.client, found, "Rebuild", "counters")
 
@@ -266,9 +267,9 @@ async def _computes_keys(stage: Stage) -> str:
 
 
 STARTS = Step("a worker starts", _starts)
-REBUILDS = Step("a rebuild", _rebuilds, _built)
+REBUILDS = Step("a rebuild", _rebuilds, built)
 BUILDS = Step("a first build", _rebuilds, _events)
-REPAIRS = Step("a repair", _repairs, _built)
+REPAIRS = Step("a repair", _repairs, built)
 SETS_ASIDE = Step("a poison event is set aside", _sets_aside, _bad_events)
 SKIPS = Step("a dead letter is skipped", _skips, set_aside)
 KEEPS = Step("a snapshot is kept", _keeps_snapshots, snapshots_there)
