@@ -156,7 +156,7 @@ async def test_each_criterion(
     await log(database, 40)
     projection = counters(partitions=2, batch_size=15)
     async with working(client, database, registry_of(projection), tenant_path="metadata.tenant"):
-        await temporal_cli.execute("Rebuild")
+        await temporal_cli.execute("Backfill")
         for number, (asked, keys) in enumerate([*cases[:-1:every], cases[-1]]):
             await spoil(database)
             aside = {"is_atomic": True} if number % 2 else {}
@@ -237,7 +237,7 @@ async def test_poison_events(temporal_cli: Shell, client: Client, database: Data
 async def test_a_schedule(temporal_cli: Shell, client: Client, database: Database) -> None:
     await log(database, 40)
     async with working(client, database, registry_of(counters())):
-        await temporal_cli.execute("Rebuild")
+        await temporal_cli.execute("Backfill")
         await spoil(database)
         schedule = ("--schedule-id", f"schedule/{temporal_cli.queue}")
         request = {"projection": "counters", "criteria": "last_n_days", "last_n": 100_000}

@@ -111,7 +111,7 @@ async def test_followed_live_and_rebuilt(
     names = [one.name for one in projections]
     await write(database.engine, BEGIN)
     async with working(client, database, registry_of(*projections)):
-        await run_all(client, database, "Rebuild", names)
+        await run_all(client, database, "Backfill", names)
         for story in stories:
             events = HANDED_OVER[story]
             await write(database.engine, events)
@@ -167,7 +167,7 @@ async def test_values_changed_by_hand_are_repaired_in_place(
     names = [one.name for one in projections]
     await write(database.engine, BEGIN)
     async with working(client, database, registry_of(*projections)):
-        await run_all(client, database, "Rebuild", names)
+        await run_all(client, database, "Backfill", names)
         for wrong in map(WRONG.__getitem__, wrongs):
             async with database.engine.begin() as connection:
                 for one in projections:

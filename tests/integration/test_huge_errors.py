@@ -92,7 +92,7 @@ async def test_a_live_projection_fails_with_a_few_words_or_sets_aside(
     handler = _raising(lambda: ValueError(HUGE))
     await write(database.engine, SMALL)
     async with working(client, database, registry_of(_projection(handler))):
-        await run(client, database, "Rebuild", "huge")
+        await run(client, database, "Backfill", "huge")
         async with live(client, database, projection="huge") as handle:
             await until_status(handle, "live")
             await write(database.engine, [("s" * 100_000, *BAD[1:])])

@@ -51,7 +51,7 @@ async def test_a_batch_reads_few_large_rows(
     projection = bodies()
     await write(database.engine, seen(range(KEYS)))
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "bodies")
+        await run(client, database, "Backfill", "bodies")
     await write(database.engine, seen([n for n in range(KEYS) for _ in range(at_once)]))
     batches = []
     tracemalloc.start()

@@ -60,7 +60,7 @@ async def test_a_late_event_is_applied_in_its_place_and_told(
     async with nodes(database) as (one, other), working(client, database, registry_of(projection)):
         await one.write("Added", "a")
         await other.write("Added", "a", 10)
-        await run(client, database, "Rebuild", "counters")
+        await run(client, database, "Backfill", "counters")
         assert await checkpoint(database.engine, projection) == 51
         async with live(client, database):
             await one.write("Added", "a", 100)
@@ -92,7 +92,7 @@ async def test_late_poison_is_set_aside(client: Client, database: Database) -> N
         await one.write("Added", "a")
         await other.write("Added", "a")
         await other.write("Added", "b")
-        await run(client, database, "Rebuild", "counters")
+        await run(client, database, "Backfill", "counters")
         async with live(client, database):
             await one.write("Broken", "a")
             await one.write("Added", {"no": "key"})
@@ -134,7 +134,7 @@ async def test_any_interleaving_of_writers_and_runs_ends_right(
                     await node.connection.execute("COMMIT")
 
         await writers[0].write("Added", "k000")
-        await run(client, database, "Rebuild", "counters")
+        await run(client, database, "Backfill", "counters")
         async with live(client, database):
             writing = asyncio.create_task(write())
             while not writing.done():

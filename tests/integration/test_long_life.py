@@ -28,7 +28,7 @@ async def _wake(client: Client, database: Database, wakeups: int, requests: int)
     """Wakes a live projection so often; the lengths of the histories that this makes."""
     await write(database.engine, some())
     async with working(client, database, registry_of(counters())):
-        await run(client, database, "Rebuild", "counters")
+        await run(client, database, "Backfill", "counters")
         async with live(client, database) as handle:
             await until_status(handle, "live")
             few = asyncio.Semaphore(20)

@@ -97,7 +97,7 @@ async def test_a_snapshot_comes_back_with_the_events_since(client: Client, odd: 
     projection = tallies()[1]
     await odd.append(90)
     async with working(client, odd.database, Registry([projection])):
-        await run(client, odd.database, "Rebuild", "streams")
+        await run(client, odd.database, "Backfill", "streams")
         await run(client, odd.database, "Snapshot", "streams")
         await odd.append(40)
         await run(client, odd.database, "Backfill", "streams", criteria="incremental_update")
@@ -115,7 +115,7 @@ async def test_the_last_events_a_range_of_positions_and_a_tenant_name_their_keys
     projection = tallies()[0]
     await odd.append(130)
     async with working(client, odd.database, Registry([projection])):
-        await run(client, odd.database, "Rebuild", "paths")
+        await run(client, odd.database, "Backfill", "paths")
         for fields, chosen in (
             ({"last_n": 3, "criteria": "last_n_events"}, odd.events[-3:]),
             ({"from_position": 0, "to_position": 14}, odd.events[:3]),
@@ -149,7 +149,7 @@ async def test_a_live_projection_loses_no_event_whose_position_was_drawn_first(
                 session(database) as early,
             ):
                 await log.append(3)
-                await run(client, database, "Rebuild", "paths")
+                await run(client, database, "Backfill", "paths")
                 async with live(client, database, projection="paths"):
                     await early.execute("BEGIN")
                     drawn = await early.fetchval("SELECT nextval('app_events_id_seq')")

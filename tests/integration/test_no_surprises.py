@@ -305,7 +305,7 @@ async def test_projections_that_were_never_built_are_listed_and_lag_is_theirs(
         working(client, database, registry_of(built, never)),
         ProjectionManager(client, database.url, task_queue=queue(database)) as manager,
     ):
-        await manager.rebuild("counters")
+        await manager.backfill("counters")
         assert [one.projection for one in await manager.get_all_projections()] == ["counters"]
         await show(client, database, registry_of(built, never))
         await write(database.engine, [*some(3, start_at=50), *[("s", "Unread", {})] * 4])
