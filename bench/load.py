@@ -72,8 +72,8 @@ class Seen:
         return 1000 * statistics.median(seconds for _, seconds in self.times)
 
 
-async def read(url: str, number: int, rows: int, seen: Seen) -> None:
-    """Reads flat out, every hundredth time all rows."""
+async def read(url: str, number: int, rows: int, seen: Seen, rest: float = 0) -> None:
+    """Reads again and again, every hundredth time all rows; rests some seconds in between."""
     connection = await asyncpg.connect(url)
     table = "loaded_view" if number % 2 else "loaded"
     if number % 2:
@@ -95,12 +95,14 @@ async def read(url: str, number: int, rows: int, seen: Seen) -> None:
                 seen.problems.append(f"{table}: {error}")
             if turn % 100:
                 seen.times.append((began, time.perf_counter() - began))
+            if rest:
+                await asyncio.sleep(rest)
     finally:
         await connection.close()
 
 
-async def append(url: str, number: int, rows: int, seen: Seen) -> None:
-    """Appends flat out, two events a transaction, to streams of its own."""
+async def append(url: str, number: int, rows: int, seen: Seen, rest: float = 0) -> None:
+    """Appends again and again, two events a transaction, to streams of its own."""
     connection = await asyncpg.connect(url)
     versions: dict[int, int] = {}
     mine = range(1 + number, rows + 1, APPENDERS)
@@ -116,6 +118,8 @@ async def append(url: str, number: int, rows: int, seen: Seen) -> None:
                     n = random.randrange(1000)
                     await connection.execute(statement, f"s{stream}", versions[stream], n)
             seen.appended += 2
+            if rest:
+                await asyncio.sleep(rest)
     finally:
         await connection.close()
 
@@ -136,10 +140,17 @@ def hold_milliseconds(log: str) -> list[float]:
 
 
 @asynccontextmanager
-async def under_load(url: str, rows: int, seen: Seen) -> AsyncIterator[None]:
-    """Readers and appenders at work until the context ends."""
-    tasks = [asyncio.create_task(read(url, n, rows, seen)) for n in range(READERS)]
-    tasks += [asyncio.create_task(append(url, n, rows, seen)) for n in range(APPENDERS)]
+async def under_load(url: str, rows: int, seen: Seen, rest: float = 0) -> AsyncIterator[None]:
+    """Readers and appenders at work until the context ends.
+
+    Args:
+        url: The database.
+        rows: How many rows, and streams, there are.
+        seen: What readers meet with.
+        rest: Seconds that each rests after each turn; without, they work flat out.
+    """
+    tasks = [asyncio.create_task(read(url, n, rows, seen, rest)) for n in range(READERS)]
+    tasks += [asyncio.create_task(append(url, n, rows, seen, rest)) for n in range(APPENDERS)]
     try:
         yield
     finally:

@@ -51,7 +51,7 @@ async def record_of(database: Database, settings: Settings) -> Record | None:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("store", "kills"), [("redis", 1), ("sql", 1), *soak(*[(store, 20) for store in STORES])]
+    ("store", "kills"), [("redis", 1), *soak(("sql", 1), *[(store, 20) for store in STORES])]
 )
 async def test_rows_are_right_though_it_is_killed_before_the_checkpoint_is_moved(  # noqa: PLR0917
     client: Client,

@@ -31,20 +31,12 @@ class Killed:
         self._worker = workers.start()
 
     async def run(
-        self,
-        client: Client,
-        database: Database,
-        kind: str,
-        workflow_id: str,
-        *,
-        kills: int | None = None,
-        **fields: Any,
+        self, client: Client, database: Database, kind: str, workflow_id: str, **fields: Any
     ) -> None:
-        """One run to its end, with so many kills, as many as always if None."""
         request = {"projection": "counters", **fields}
         handle = await start(client, database, kind, request, workflow_id=workflow_id)
         result = asyncio.create_task(handle.result())
-        for _ in range(self._kills if kills is None else kills):
+        for _ in range(self._kills):
             await asyncio.wait([result], timeout=self._random.uniform(0.1, 1.5))
             if not result.done():
                 self._worker.kill()
@@ -59,7 +51,7 @@ class Killed:
 async def test_rows_are_the_select_by_any_route_though_workers_are_killed(
     client: Client, database: Database, tmp_path: Path, seed: int | None, kind: str
 ) -> None:
-    often = 1 if seed is not None else 3
+    kills = 1 if seed is not None else 3
     seed = randrange(2**32) if seed is None else seed
     print(f"{kind}: seed {seed}")
     random = Random(seed)
@@ -82,7 +74,7 @@ async def test_rows_are_the_select_by_any_route_though_workers_are_killed(
         SELECT_PARTITIONS=str(partitions),
     )
     with worker_processes(environment, tmp_path) as workers:
-        worker = Killed(workers, random, often)
+        worker = Killed(workers, random, kills)
         await worker.run(client, database, "Rebuild", f"{database.url}/1")
         right = await assert_selected(database.engine, projection)
         async with database.engine.connect() as connection, connection.begin():
@@ -101,10 +93,7 @@ async def test_rows_are_the_select_by_any_route_though_workers_are_killed(
             repaired = key in named or asked.get("criteria") == "full_rebuild"
             expected = right.get(key) if repaired else before.get(key)
             assert after.get(key) == expected, f"{key!r} of {sorted(named)}"
-        # In the suite, a worker has been killed in a backfill already.
-        whole = {"criteria": "full_rebuild"}
-        kills = 0 if often == 1 else often
-        await worker.run(client, database, "Backfill", f"{database.url}/3", kills=kills, **whole)
+        await worker.run(client, database, "Backfill", f"{database.url}/3", criteria="full_rebuild")
         async with database.engine.begin() as connection:
             await connection.execute(insert(events), log[count:])
         await worker.run(

@@ -1,4 +1,7 @@
-"""A short share of `make load`: swaps under readers and appenders that work flat out."""
+"""A short share of `make load`: swaps under readers and appenders.
+
+They work flat out in the soak; in the suite they rest, as other tests need the processors.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,11 @@ ROWS = 1_000
 
 
 # That an idle reader is named, and nobody waits for it, has a test without load, too.
-@pytest.mark.parametrize("against_idle_reader", [False, *soak(True)])
+@pytest.mark.parametrize(
+    ("against_idle_reader", "rest"), [(False, 0.01), *soak((False, 0), (True, 0))]
+)
 async def test_readers_notice_nothing_of_rebuilds_and_rollbacks(
-    client: Client, database: Database, tmp_path: Path, against_idle_reader: bool
+    client: Client, database: Database, tmp_path: Path, against_idle_reader: bool, rest: float
 ) -> None:
     manager = ProjectionManager(client, database.url, task_queue=queue(database))
     environment = worker_environment(client, database, REFOLD_PROJECTIONS="bench.loaded")
@@ -29,7 +34,7 @@ async def test_readers_notice_nothing_of_rebuilds_and_rollbacks(
     with worker_processes(environment, tmp_path) as workers:
         worker = workers.start()
         await load.prepare(database.url, manager, ROWS)
-        async with load.under_load(database.url, ROWS, seen):
+        async with load.under_load(database.url, ROWS, seen, rest):
             for number in (1, 2):
                 await load.swap_once(manager, number)
                 assert await load.differing_rows(database.url) == 0

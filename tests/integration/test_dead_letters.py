@@ -200,7 +200,7 @@ async def test_copies_take_letters_along_and_lose_them_when_they_are_dropped(
             return [(row[0], row[1]) for row in await connection.execute(counted)]
 
     async with ended_after(client, *ids), working(client, database, registry_of(aside())):
-        await run(client, database, "Rebuild", "counters")
+        await run(client, database, "Backfill", "counters")
         await manager.create_snapshot("counters")
         await run(client, database, "Backfill", "counters", create_backup=True)
         assert await by_generation() == [(1, 1), (2, 1), (3, 1)]
@@ -221,7 +221,7 @@ async def test_a_retry_folds_only_the_keys_that_are_held(
 ) -> None:
     await write(database.engine, [*some(), BAD, *some(start_at=70)])
     async with working(client, database, registry_of(aside())):
-        await run(client, database, "Rebuild", "counters")
+        await run(client, database, "Backfill", "counters")
         async with database.engine.begin() as connection:
             await connection.execute(text("UPDATE counters SET sum = 0 WHERE key = 'k007'"))
     async with working(client, database, registry_of(mended())):
@@ -241,7 +241,7 @@ async def test_repairing_some_keys_releases_and_holds_only_these(
     other = ("bad", "Broken", {"key": "k030"})
     await write(database.engine, [*some(), BAD, other, MISFIT, *some(start_at=70)])
     async with working(client, database, registry_of(aside())):
-        await run(client, database, "Rebuild", "counters")
+        await run(client, database, "Backfill", "counters")
         assert await held(database) == {("k020",): 201, ("k030",): 202, None: 203}
     repair: dict[str, Any] = {"from_position": 195, "to_position": 201, "is_atomic": is_atomic}
     async with working(client, database, registry_of(mended())):

@@ -35,7 +35,7 @@ async def test_letters_are_listed_retried_and_skipped(
         ended_after(client, "backfill/counting"),
         working(client, database, registry_of(counting)),
     ):
-        await run(client, database, "Rebuild", "counting", on_poison="set_aside")
+        await run(client, database, "Backfill", "counting", on_poison="set_aside")
         shown = await refold("list", "counting")
         for part in ("81", "Added", "bad", "k00002", "KeyError: 'n'"):
             assert part in shown.output

@@ -116,7 +116,7 @@ async def test_every_event_that_was_committed_is_in_the_read_model(
                 _Writer(kept, await stack.enter_async_context(session(database)), Random(seed + n))
                 for n in range(WRITERS)
             ]
-            await run(client, database, "Rebuild", "places")
+            await run(client, database, "Backfill", "places")
             async with live(client, database, projection="places"):
                 await asyncio.gather(*[writer.work(transactions) for writer in writers])
                 there = await committed(database)

@@ -168,7 +168,7 @@ async def test_live_snapshot_rollback_and_tenants(client: Client, apart: Apart) 
     projection = counters(on_poison="set_aside")
     await apart.append(*some(10, 3))
     async with working(client, database, registry_of(projection), tenant_path="data.key"):
-        await run(client, database, "Rebuild", "counters")
+        await run(client, database, "Backfill", "counters")
         await run(client, database, "Snapshot", "counters")
         async with live(client, database):
             await apart.append(*some(12, 2), ("s1", "Broken", {"key": "k001", "n": 1}))

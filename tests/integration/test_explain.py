@@ -85,7 +85,7 @@ async def test_what_readers_see_is_compared_with_the_fold(
     projection = counters()
     await write(database.engine, some(4))
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
+        await run(client, database, "Backfill", "counters")
     await write(database.engine, some(4, 1))  # after the checkpoint
     async with ProjectionManager(client, database.url) as manager:
         told = await manager.explain(projection, "k001", against=_second())
@@ -116,7 +116,7 @@ async def test_poison_holds_the_row_and_what_was_skipped_is_told(
         working(client, database, registry_of(projection)),
         ProjectionManager(client, database.url, task_queue=queue(database)) as manager,
     ):
-        await run(client, database, "Rebuild", "counters", on_poison="set_aside")
+        await run(client, database, "Backfill", "counters", on_poison="set_aside")
         told = await manager.explain(projection, "a")
         errors = [step.error for step in told.lives[0].steps]
         assert errors[0] is None
@@ -152,7 +152,7 @@ async def test_the_command_line_shows_rows_lives_and_events(
     unbuilt = await _refold("explain", "counting", "a")
     assert "readers see nothing yet: `refold rebuild counting` builds it" in unbuilt.output
     async with working(client, database, Registry([counting])):
-        await run(client, database, "Rebuild", "counting")
+        await run(client, database, "Backfill", "counting")
     shown = await _refold("explain", "counting", "a")
     assert shown.exit_code == 0, shown.output
     for part in ("version 1", "1 Added, s1 1, 2026-01-01 12:00:00", "no row → ", "as folded"):

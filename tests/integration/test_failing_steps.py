@@ -141,7 +141,7 @@ async def _refused_in(
     await write(database.engine, _added(8, 5))
     manager = ProjectionManager(client, database.url)
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "counters")
+        await run(client, database, "Backfill", "counters")
         await write(database.engine, _added(8, 2))
         async with database.engine.begin() as connection:
             # Something for the swap to prepare.

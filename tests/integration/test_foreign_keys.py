@@ -150,7 +150,7 @@ async def test_each_spelling_refers_to_the_live_table(
 
     registry = registry_of(*referred.values(), *referring.values())
     async with working(client, database, registry):
-        await run_all(client, database, "Rebuild", [one.name for one in referred.values()])
+        await run_all(client, database, "Backfill", [one.name for one in referred.values()])
         await run_all(client, database, "Rebuild", referring)
         declared = await foreign_keys(database)
         assert [(one, other) for one, other, _ in declared] == [
@@ -277,7 +277,7 @@ async def test_what_cannot_be_made_is_refused_before_any_work(
     registry = registry_of(customers(metadata), orders(metadata, make))
     await write(database.engine, EVENTS)
     async with working(client, database, registry):
-        await run(client, database, "Rebuild", "customers")
+        await run(client, database, "Backfill", "customers")
         for request in ({"projection": "orders"}, {"projection": "orders", "dry_run": True}):
             handle = await start(client, database, "Rebuild", request)
             refused = await failed(handle)

@@ -49,7 +49,7 @@ async def test_a_rebuild_has_partitions_and_verifies_samples(
     # All events would be too many to fold them again: only those of some keys are.
     monkeypatch.setattr(oracle, "BOUNDS", Bounds(events=150))
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "keyed")
+        await run(client, database, "Backfill", "keyed")
         handle = await start(client, database, "Rebuild", {"projection": "keyed"})
         result = await handle.result()
         plan, diff = await handle.query("plan"), await handle.query("diff")
@@ -67,7 +67,7 @@ async def test_a_repair_touches_the_selected_keys_only(client: Client, database:
     projection = keyed(partitions=3)
     await write(database.engine, some(40))
     async with working(client, database, registry_of(projection)):
-        await run(client, database, "Rebuild", "keyed")
+        await run(client, database, "Backfill", "keyed")
         right = await rows_of(database.engine, projection)
         async with database.engine.begin() as connection:
             await connection.execute(update(projection.table).values(count=-1))
@@ -140,7 +140,7 @@ async def test_events_that_are_followed_meanwhile_are_folded_too(
     projection = keyed(partitions=2)
     await write(database.engine, some(20))
     async with working(client, database, registry_of(projection), segment_seconds=0.2):
-        await run(client, database, "Rebuild", "keyed")
+        await run(client, database, "Backfill", "keyed")
         live = await start(
             client, database, "Projection", {"projection": "keyed"}, workflow_id="live/keyed"
         )
