@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -39,10 +39,11 @@ async def held_up(database: Database, statement: str | None) -> AsyncIterator[No
 ACTIVE_ROW = "SELECT 1 FROM refold.generations WHERE status = 'active' FOR UPDATE"
 
 # The workflow, what it is asked for beside, and what keeps it in that phase; without a lock it has
-# much to do there, one event a transaction.
+# much to do there, one event a transaction. The plan waits for the active row, too, so that it is
+# locked later.
 PHASES: dict[str, tuple[str, dict[str, Any], str | None]] = {
     "refolding": ("Rebuild", {"batch_size": 1}, None),
-    "verifying": ("Rebuild", {}, ACTIVE_ROW),
+    "verifying": ("Rebuild", {"batch_size": 1}, ACTIVE_ROW),
     "awaiting approval": ("Rebuild", {"approval": "manual"}, None),
     "swapping": ("Rebuild", {}, "SELECT count(*) FROM counters"),
     "following": ("Rollback", {}, None),
@@ -63,8 +64,13 @@ async def test_terminated_run_leaves_readers_alone_and_nothing_behind(
         before = await rows_of(database.engine, projection)
         if kind == "Rollback":
             await write(database.engine, some(100, start_at=5))
-        async with held_up(database, lock):
+        async with AsyncExitStack() as held:
+            if lock != ACTIVE_ROW:
+                await held.enter_async_context(held_up(database, lock))
             handle = await start(client, database, kind, {"projection": "counters", **request})
+            if lock == ACTIVE_ROW:
+                await in_phase(handle, "refolding")
+                await held.enter_async_context(held_up(database, lock))
             await in_phase(handle, phase)
             await handle.terminate("an operator in a hurry")
             await asyncio.sleep(0.2)
