@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import shutil
@@ -51,6 +52,9 @@ os.environ.update(GOMAXPROCS="1", GOGC="800")
 
 # What a few tests need that would take a server of their own otherwise.
 _TWO_PHASE = {"max_prepared_transactions": "5"}
+
+# What tests are made of is no garbage; see `pytest_collection_finish`.
+gc.disable()
 
 _DROPPING: set[asyncio.Task[None]] = set()
 
@@ -241,6 +245,7 @@ def _turn(nodeid: str) -> int:
 
 def pytest_collection_finish() -> None:
     """What is imported by now stays: as in a worker, nobody looks for garbage among it."""
+    gc.enable()
     calm_garbage_collector()
 
 

@@ -6,6 +6,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from urllib.parse import quote, unquote
 
 from refold.errors import ConfigurationError
@@ -184,7 +185,7 @@ class _Parser:
 
     def _parameters(self, query: str) -> dict[str, str]:
         found: dict[str, str] = {}
-        for pair in query.split("&") if query else ():
+        for number, pair in enumerate(query.split("&") if query else (), start=1):
             name, equals, value = pair.partition("=")
             name, value = unquote(name), unquote(value)
             if not equals or not name:
@@ -193,11 +194,11 @@ class _Parser:
                 name, value = "sslmode", "require" if value in _YES else value
             if name == "database":
                 name = "dbname"
-            self._check(name, value)
+            self._check(name, value, number)
             found[name] = value
         return found
 
-    def _check(self, name: str, value: str) -> None:
+    def _check(self, name: str, value: str, number: int) -> None:
         cure = f": {_CURES[name]}" if name in _CURES else ""
         if name in _REFUSED:
             raise self._error(f"parameter {name} is not supported{cure or ': leave it out'}")
@@ -207,9 +208,12 @@ class _Parser:
                 f"parameter {name}: expected {' or '.join(accepted)}, got {value!r}{cure}"
             )
         if not (name in _AS_IT_IS or name in _PASSED or name in _OWN):
+            # It is not repeated: a password with a question mark in it is taken for a name.
+            known = get_close_matches(name, [*_AS_IT_IS, *_PASSED, *_OWN], n=1)
+            meant = f" (did you mean {known[0]}?)" if known else ""
             raise self._error(
-                f"parameter {name[:60]!r} is none that libpq has: a setting of the server goes "
-                f"into options, as options=-c%20name%3Dvalue"
+                f"parameter {number} after the question mark is none that libpq has{meant}: a "
+                "setting of the server goes into options, as options=-c%20name%3Dvalue"
             )
 
     def _hosts(

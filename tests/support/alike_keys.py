@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import count, cycle
 from typing import Any
 from uuid import UUID
@@ -118,22 +119,27 @@ class Alike:
     """Keys, compared in SQL and in Python.
 
     Args:
-        parts: Which; the statement is compiled once, as it runs for each example.
+        parts: Which.
     """
 
     def __init__(self, parts: Sequence[KeyPart]) -> None:
         self._parts = parts
-        self._sql, self._arguments = compiled(
+
+    @cached_property
+    def _compiled(self) -> tuple[str, list[Any]]:
+        """The statement, compiled once, as it runs for each example."""
+        return compiled(
             select(
-                *[part.sql(events).label(f"key{n}") for n, part in enumerate(parts)],
-                *[part.misfits(events).label(f"misfit{n}") for n, part in enumerate(parts)],
+                *[part.sql(events).label(f"key{n}") for n, part in enumerate(self._parts)],
+                *[part.misfits(events).label(f"misfit{n}") for n, part in enumerate(self._parts)],
             ).order_by(events.c.position)
         )
 
     async def check(self, connection: AsyncConnection, bodies: Sequence[Body], **more: Any) -> None:
         """Compares them for events with these bodies, and what else `logged` takes."""
         made = await logged(connection, bodies, **more)
-        records = await (await raw(connection)).fetch(self._sql, *self._arguments)
+        sql, arguments = self._compiled
+        records = await (await raw(connection)).fetch(sql, *arguments)
         for event, record in zip(made, records, strict=True):
             for number, part in enumerate(self._parts):
                 value = MISFIT if record[f"misfit{number}"] else plain(record[f"key{number}"])

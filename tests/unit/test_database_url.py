@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from refold.errors import ConfigurationError
@@ -75,7 +75,8 @@ REFUSED = {
     "postgresql://db/shop?hostaddr=10.0.0.1": "hostaddr is not supported: use host",
     "postgresql://db/shop?require_auth=none": "require_auth is not supported",
     "postgresql://db/shop?replication=database": "replication: expected",
-    "postgresql://db/shop?pool_size=5": "'pool_size' is none that libpq has",
+    "postgresql://db/shop?user=me&pool_size=5": "parameter 2 after the question mark is none",
+    "postgresql://db/shop?sslmod=require": r"did you mean sslmode\?",
     "postgresql://db/shop?sslmode": "expected name=value",
     "postgresql://a,b,c/shop?port=1,2": "a port for each of 3 hosts, got 2",
     "postgresql://db:0/shop": "its port is no number",
@@ -121,6 +122,7 @@ _PIECES = st.sampled_from(
 )
 
 
+@example(before=[":", ":", "@", "?"], after=["host="], kind="postgresql://")
 @given(
     before=st.lists(_PIECES, max_size=5),
     after=st.lists(_PIECES, max_size=8),
