@@ -81,7 +81,7 @@ async def test_large_keys_are_held_over_batches_and_segments(
     new = [*some(3, 20), ("bad", "Broken", {"key": "k001"}), *some(3, 30, start_at=900)]
     await write(database.engine, new)
     async with working(client, database, registry_of(projection)):
-        for kind in ("Rebuild", "Backfill"):
+        for kind in ("Rebuild", "Backfill", "Backfill"):
             result = await run(client, database, kind, "counters")
             assert (result.events_processed, result.dead_letters) == (151, 1)
             rows = await assert_held_oracle(database, projection)
@@ -94,7 +94,7 @@ async def test_one_more_than_the_limit_fails_the_run(client: Client, database: D
     two = "2 dead letters are set aside already, max_dead_letters is 2"
     await write(database.engine, [*some(), *bad[:3]])
     async with working(client, database, registry_of(aside(most=2))):
-        for kind in ("Rebuild", "Backfill"):
+        for kind in ("Rebuild", "Backfill", "Backfill"):
             handle = await start(client, database, kind, {"projection": "counters"})
             cause = await failed(handle)
             assert cause.type == "PoisonEvent"
@@ -149,7 +149,7 @@ async def test_events_whose_key_does_not_fit_are_set_aside_without_a_key(
     bad = [event("x", "a"), event(1, ["a"]), event(10, "b", "Broken")]
     await write(database.engine, [*good, *bad, *good])
     async with working(client, database, registry_of(projection)):
-        for kind in ("Rebuild", "Backfill"):
+        for kind in ("Rebuild", "Backfill", "Backfill"):
             result = await run(client, database, kind, "counters")
             assert (result.dead_letters, result.events_processed) == (3, 13)
             rows = await assert_held_oracle(database, projection)

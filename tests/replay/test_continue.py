@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 from sqlalchemy import text
@@ -14,7 +13,8 @@ from temporalio.testing import WorkflowEnvironment
 from refold.messages.run.life import Phase, Progress
 from refold.messages.run.status import RunStatus
 from tests.replay.mirror_shapes import mirror_continued
-from tests.replay.short_history import SHORT, Handle, continuations, short_history_server
+from tests.replay.shapes import continued_as_new
+from tests.replay.short_history import SHORT, continuations, short_history_server
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.events import some
@@ -47,49 +47,16 @@ def short_client(short_histories: WorkflowEnvironment) -> Client:
 async def test_long_run_continues_as_new_and_goes_on(
     short_client: Client, database: Database
 ) -> None:
-    """Whoever watches it sees no step back."""
-    async with started(short_client, database, 120) as handle:
-        watched = Watched(short_client, handle)
-
-        async def completed() -> bool:
-            return (await watched.look()).status == "completed"
-
-        await until(completed, 120)
-        assert watched.seen.percent_complete == 100
-        chain = await continuations(short_client, handle)
-        assert len(chain) >= 2  # how many, depends on how much a segment does
-        lengths = [await history_length(link) for link in chain]
-        print(f"histories of {lengths} events")
-        assert max(lengths) < 3 * SHORT
-        result = await chain[-1].result()
-    assert (result.status, result.events_processed) == ("completed", 600)
+    chain = await continued_as_new(short_client, database)
+    assert len(chain) == 3  # the first two, and the last
+    lengths = [await history_length(link) for link in chain]
+    print(f"histories of {lengths} events")
+    assert max(lengths) < 3 * SHORT
+    result = await chain[-1].result()
+    assert (result.status, result.events_processed) == ("completed", 750)
     assert result.run_id == chain[0].run_id
     await assert_oracle(database.engine, counters())
     assert await leftovers(database.engine) == []
-
-
-@asynccontextmanager
-async def started(client: Client, database: Database, keys: int) -> AsyncIterator[Handle]:
-    """A rebuild under way, of five events a key, each in a segment of its own."""
-    await write(database.engine, some(keys))
-    projection = counters(batch_size=1, partitions=2)
-    async with working(client, database, registry_of(projection), segment_seconds=0.001):
-        yield await start(client, database, "Rebuild", {"projection": "counters"})
-
-
-class Watched:
-    """The progress of a run, which never goes back."""
-
-    def __init__(self, client: Client, handle: Handle) -> None:
-        self.latest = client.get_workflow_handle(handle.id)
-        self.seen = Progress(status=RunStatus.PENDING, phase=Phase.PLANNING)
-
-    async def look(self) -> Progress:
-        found: Progress = await self.latest.query("progress", result_type=Progress)
-        assert found.percent_complete >= self.seen.percent_complete, (self.seen, found)
-        assert found.events_processed >= self.seen.events_processed, (self.seen, found)
-        self.seen = found
-        return found
 
 
 async def test_a_mirror_continues_as_new_and_loses_nothing(
@@ -100,35 +67,57 @@ async def test_a_mirror_continues_as_new_and_loses_nothing(
     assert await landed(database) == as_landed([numbered(number) for number in range(60)])
 
 
-@pytest.mark.parametrize("how", soak("signal", "temporal"))
-async def test_cancel_over_continuations(
+@pytest.mark.parametrize(
+    "how",
+    ["watched", *soak("signal", "temporal")],
+)
+async def test_progress_and_cancel_over_continuations(
     short_client: Client, database: Database, how: str
 ) -> None:
-    async with started(short_client, database, 150) as handle:
+    await write(database.engine, some(150))
+    projection = counters(batch_size=1, partitions=2)
+    async with working(short_client, database, registry_of(projection), segment_seconds=0.05):
+        handle = await start(short_client, database, "Rebuild", {"projection": "counters"})
         assert handle.first_execution_run_id
         first = short_client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id)
-        watched = Watched(short_client, handle)
+        latest = short_client.get_workflow_handle(handle.id)
+        seen = Progress(status=RunStatus.PENDING, phase=Phase.PLANNING)
+
+        async def look() -> Progress:
+            nonlocal seen
+            found: Progress = await latest.query("progress", result_type=Progress)
+            assert found.percent_complete >= seen.percent_complete, (seen, found)
+            assert found.events_processed >= seen.events_processed, (seen, found)
+            seen = found
+            return found
 
         async def continued() -> bool:
-            await watched.look()
+            await look()
             status = (await first.describe()).status
             return status == WorkflowExecutionStatus.CONTINUED_AS_NEW
 
-        await until(continued)
-        # Cancels fall right before, into and after the beginnings of new histories.
-        latest = watched.latest
-        await (latest.signal("cancel", "now") if how == "signal" else latest.cancel())
+        if how == "watched":
 
-        async def over() -> bool:
-            status = (await latest.describe()).status
-            return status not in (
-                WorkflowExecutionStatus.RUNNING,
-                WorkflowExecutionStatus.CONTINUED_AS_NEW,
-            )
+            async def completed() -> bool:
+                return (await look()).status == "completed"
 
-        await until(over)
-        assert await latest.query("status") == "cancelled"
-        assert await rows_of_or_none(database) == 0
+            await until(completed, 120)
+            assert seen.percent_complete == 100
+        else:
+            await until(continued)
+            # Cancels fall right before, into and after the beginnings of new histories.
+            await (latest.signal("cancel", "now") if how == "signal" else latest.cancel())
+
+            async def over() -> bool:
+                status = (await latest.describe()).status
+                return status not in (
+                    WorkflowExecutionStatus.RUNNING,
+                    WorkflowExecutionStatus.CONTINUED_AS_NEW,
+                )
+
+            await until(over)
+            assert await latest.query("status") == "cancelled"
+            assert await rows_of_or_none(database) == 0
     assert len(await continuations(short_client, handle)) >= 2
     assert await leftovers(database.engine) == []
 
