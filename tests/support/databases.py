@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -103,8 +105,24 @@ def _settings(url: str) -> Settings:
 
 
 async def _execute(server: EmbeddedPostgres, statement: str) -> None:
-    connection = await asyncio.wait_for(asyncpg.connect(_url(server, "postgres")), 10)
-    try:
+    async with _administration(server) as connection:
         await connection.execute(statement)
+
+
+_ADMINISTERING: dict[tuple[str, asyncio.AbstractEventLoop], list[asyncpg.Connection[Any]]] = {}
+
+
+@asynccontextmanager
+async def _administration(server: EmbeddedPostgres) -> AsyncIterator[asyncpg.Connection[Any]]:
+    """A session that makes and drops databases; it is kept for the next one."""
+    kept = _ADMINISTERING.setdefault((server.url, asyncio.get_running_loop()), [])
+    while kept and kept[-1].is_closed():
+        kept.pop()
+    if kept:
+        connection = kept.pop()
+    else:
+        connection = await asyncio.wait_for(asyncpg.connect(_url(server, "postgres")), 10)
+    try:
+        yield connection
     finally:
-        await connection.close()
+        kept.append(connection)
