@@ -83,10 +83,11 @@ sql: $(READY) ## rebuilds of a projection said in SQL, relative to one INSERT â€
 soak: $(READY) ## long randomised runs; the seed is printed
 	$(BIN)/python -m pytest -m soak -s
 
-lint: $(READY) ## ruff and mypy --strict
+lint: $(READY) ## ruff, mypy --strict, and what a user's mypy sees
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tests/types/without_plugin.ini
 
 api: $(READY) ## docs/api/ anew from docstrings and examples
 	$(BIN)/python -m tools.api_reference

@@ -256,5 +256,5 @@ def pytest_collection_finish() -> None:
 
 
 _LAST = "acceptance/test_real_events.py"
-_LONG = ("tests/unit/test_types_without_plugin.py", "tests/unit/test_hostile_predicates.py")
+_LONG = "tests/unit/test_hostile_predicates.py"
 _ORDER = {"acceptance": 0, "chaos": 0, "replay": 0, "unit": 2}
