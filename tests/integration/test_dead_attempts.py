@@ -11,11 +11,12 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from refold import Projection
+from refold import BackfillRequest, Projection
 from refold.activities.shadow import ShadowActivities
 from refold.engine.folding.follower import take_follower
 from refold.engine.lifecycle.cleanup import end_run
 from refold.engine.lifecycle.plans import plan_of
+from refold.engine.planning import admission
 from refold.engine.planning.preview import preview
 from refold.errors import Fenced, RunEnded
 from refold.messages.run.endings import Why
@@ -24,6 +25,7 @@ from refold.messages.run.preview import Preview
 from refold.messages.run.status import RunStatus
 from refold.store import generations, leases, partitions, runs
 from refold.store.tables import read_models
+from refold.worker.executions import TemporalExecutions
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.runs import assert_oracle, queue, run, start, until, working, write
@@ -140,6 +142,28 @@ async def test_a_step_needs_the_plan_of_a_run_that_goes_on(database: Database) -
     )
     with pytest.raises(RunEnded, match="expected a run that goes on, it ended as failed"):
         await plan_of(database.engine, step)
+
+
+async def test_a_run_that_has_ended_is_not_begun_once_more(
+    client: Client, database: Database
+) -> None:
+    """As by a worker that froze when it had been given the task, and goes on a minute later."""
+    await begun(database, counters(), "run")
+    why = Why(error="x")
+    await end_run(
+        database.engine, run_id="run", projection="counters", status=RunStatus.FAILED, why=why
+    )
+    with pytest.raises(RunEnded, match="expected a run that goes on, it ended as failed"):
+        await admission.begin(
+            database.engine,
+            TemporalExecutions(client),
+            BackfillRequest(projection="counters"),
+            run_id="run",
+            workflow_id="run",
+            kind="Rebuild",
+        )
+    async with database.engine.connect() as connection:
+        assert await leases.all_leases(connection) == []
 
 
 async def test_indexes_are_refused_while_a_partition_is_not_done(database: Database) -> None:

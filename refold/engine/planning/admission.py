@@ -37,19 +37,8 @@ async def begin(
     # An earlier attempt of this run may have stopped while it planned, holding these rows.
     await take_over(engine, schema.leases, schema.leases.c.run_id == run_id)
     await take_over(engine, schema.runs, schema.runs.c.run_id == run_id)
-    claim = _Claim(engine, executions, request.projection, run_id, workflow_id)
-    await claim.take()
-    async with engine.begin() as connection:
-        run = await runs.begin(
-            connection,
-            run_id=run_id,
-            projection=request.projection,
-            kind=kind,
-            workflow_id=workflow_id,
-            request=request.model_dump(mode="json", exclude_none=True),
-        )
-        if run.ended_at is not None:
-            raise runs.ended_before(run)
+    claim = _Claim(engine, executions, request, run_id, workflow_id, kind)
+    run = await claim.take()
     return None if run.plan is None else Plan.model_validate(run.plan)
 
 
@@ -57,29 +46,49 @@ async def begin(
 class _Claim:
     engine: AsyncEngine
     executions: Executions
-    projection: str
+    request: Request
     run_id: str
     workflow_id: str
+    kind: str
 
-    async def take(self) -> None:
-        """Takes the lease, from a run that has ended if need be."""
-        while not await self._acquire():
+    async def take(self) -> runs.RunRecord:
+        """Takes the lease, from a run that has ended if need be; gives the run's record."""
+        while (run := await self._admitted()) is None:
             async with self.engine.connect() as connection:
-                lease = await leases.holder(connection, self.projection)
+                lease = await leases.holder(connection, self.request.projection)
             if lease is not None:
                 await self._replace(lease)
+        return run
 
-    async def _acquire(self) -> bool:
+    async def _admitted(self) -> runs.RunRecord | None:
+        """Takes the lease and records the run, both or nothing; None where another run holds it.
+
+        An attempt may come late, as that of a worker which was frozen meanwhile: by then its run
+        has ended, and must not hold the projection once more.
+        """
         own = await self.executions.installation()
         async with self.engine.begin() as connection:
-            return await leases.acquire(
+            taken = await leases.acquire(
                 connection,
-                self.projection,
+                self.request.projection,
                 run_id=self.run_id,
                 workflow_id=self.workflow_id,
                 namespace=own.namespace,
                 installation=own.id,
             )
+            if not taken:
+                return None
+            run = await runs.begin(
+                connection,
+                run_id=self.run_id,
+                projection=self.request.projection,
+                kind=self.kind,
+                workflow_id=self.workflow_id,
+                request=self.request.model_dump(mode="json", exclude_none=True),
+            )
+            if run.ended_at is not None:
+                raise runs.ended_before(run)
+        return run
 
     async def _replace(self, lease: leases.Lease) -> None:
         standing = await self.executions.standing(lease)
