@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import asyncpg
 import sqlalchemy.exc
@@ -123,9 +124,13 @@ WRITTEN = Role(
 _ROLE, _BESIDE = "refold_role", "refold_beside"
 
 
+_AUTOCOMMIT: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictionary()
+
+
 def autocommit(engine: AsyncEngine) -> AsyncEngine:
     """The same engine for what only looks, or takes no transaction: it begins and commits none."""
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
+    made = _AUTOCOMMIT.get(engine) or engine.execution_options(isolation_level="AUTOCOMMIT")
+    return _AUTOCOMMIT.setdefault(engine, made)
 
 
 def beside(engine: AsyncEngine) -> Beside:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
+from functools import cached_property
 from operator import itemgetter
 from typing import Any
 
@@ -31,7 +32,7 @@ from refold.projection.declaration import Row
 from refold.projection.key import Key
 from refold.runtime.database import raw
 from refold.store.tables.copy_text import copy_text_of
-from refold.store.tables.many.at_once import at_once_of
+from refold.store.tables.many.at_once import AtOnce, at_once_of
 from refold.store.tables.many.by_keys import by_keys_of
 from refold.store.tables.many.with_checkpoint import RowsWithCheckpoint
 from refold.store.tables.read_models import quoted
@@ -71,9 +72,18 @@ class RowStore:
             if kind.freeze is not same or kind.takes_none
         ]
         self._copy_text = copy_text_of(self._kinds)
-        self._upsert = self._placed(insert(self.table))
         self._by_keys = by_keys_of(self.table, self._kinds)
-        self._at_once = at_once_of(table, self.table, self._kinds, self._placed)
+        self._declared = table
+
+    # Made when they are first asked for: compiling takes milliseconds, and few need both.
+
+    @cached_property
+    def _upsert(self) -> Insert:
+        return self._placed(insert(self.table))
+
+    @cached_property
+    def _at_once(self) -> AtOnce | None:
+        return at_once_of(self._declared, self.table, self._kinds, self._placed)
 
     @property
     def name(self) -> str:
