@@ -32,6 +32,7 @@ from refold.source.head import SettledHead
 from refold.source.port.current import event_source
 from refold.store import generations, leases, runs
 from refold.store.generations import ACTIVE
+from refold.store.sessions.silent_sessions import end_sessions, reading_sessions
 from refold.store.swap import blockers
 from refold.store.swap.blockers import Blocker
 from refold.store.swap.locks import (
@@ -55,6 +56,8 @@ logger = logging.getLogger(__name__)
 # Every so many looks the lock is asked for all the same, as some table may never be free.
 _TRY_ANYWAY_EVERY = 20
 _PAUSE_SECONDS = (0.05, 0.5)
+# Longer than a comparison that computes in the midst of its transaction.
+_GRACE_SECONDS = 10.0
 # After this time it returns how things stand, so that the progress names who is in the way.
 _LONGEST_SECONDS = 3.0
 
@@ -232,9 +235,20 @@ class SwapActivities(StepActivities):
             await connection.exec_driver_sql(f"LOCK TABLE {tables} IN SHARE UPDATE EXCLUSIVE MODE")
             await limit_waiting(connection, LOCK_MILLISECONDS)
         in_the_way = [one for one in held if not one.vacuum]
+        if in_the_way:
+            await self._end_stopped(connection, swap)
         if in_the_way and not attempt.patient:
             raise _InTheWay(in_the_way)
         await lock(connection, swap)
+
+    async def _end_stopped(self, connection: AsyncConnection, swap: Swap) -> None:
+        """Ends sessions of stopped workers that read the new table, which nobody else knows."""
+        target, *_ = swap.oids
+        readers = await reading_sessions(connection, target)
+        for pid in await end_sessions(
+            self._engine, readers, grace_seconds=_GRACE_SECONDS, only_silent=True
+        ):
+            logger.warning("a stopped worker read the new table: ended its connection (%d)", pid)
 
     async def _who_blocks(self, attempt: _Try) -> list[Blocker]:
         """Looks at who holds a try up, as long as it waits; the last answer counts."""

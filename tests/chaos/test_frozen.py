@@ -49,6 +49,7 @@ PLACES: Mapping[str, tuple[str, str]] = {
     "indexing": ("Rebuild", r"ALTER TABLE \S+ ADD"),
     "verifying": ("Rebuild", r"UPDATE refold\.runs SET diff"),
     "comparing": ("Rebuild", r"FROM refold\.generations .* FOR UPDATE"),
+    "reading the new table": ("Rebuild", r"FROM refold_counting_g\d+\.counting"),
     "preparing": ("Rebuild", r"^ANALYZE"),
     "swapping": ("Rebuild", r"SET SCHEMA"),
     "cleaning up": ("Rebuild", r"DELETE FROM refold\.leases"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from temporalio.client import Client, WorkflowFailureError
@@ -12,6 +13,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from refold import BackfillRequest, Projection
+from refold.activities import swap
 from refold.activities.shadow import ShadowActivities
 from refold.engine.folding.follower import take_follower
 from refold.engine.lifecycle.cleanup import end_run
@@ -164,6 +166,29 @@ async def test_a_run_that_has_ended_is_not_begun_once_more(
         )
     async with database.engine.connect() as connection:
         assert await leases.all_leases(connection) == []
+
+
+@pytest.mark.usefixtures("counters_built")
+async def test_who_stopped_while_reading_the_new_table_is_not_waited_for(
+    client: Client, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(swap, "_GRACE_SECONDS", 0.5)
+    async with working(client, database, registry_of(counters())):
+        manual = {"projection": "counters", "approval": "manual"}
+        handle = await start(client, database, "Rebuild", manual)
+
+        async def awaits_approval() -> bool:
+            return bool(await handle.query("status") == "awaiting_approval")
+
+        await until(awaits_approval)
+        named = {"application_name": "refold"}
+        stopped = await asyncpg.connect(database.url, server_settings=named)
+        await stopped.execute("BEGIN; SELECT FROM refold_counters_g2.counters")
+        await handle.signal("approve")
+        result = await asyncio.wait_for(handle.result(), 30)
+    assert result.status == "completed"
+    assert stopped.is_closed()
+    await assert_oracle(database.engine, counters())
 
 
 async def test_indexes_are_refused_while_a_partition_is_not_done(database: Database) -> None:

@@ -83,6 +83,11 @@ STALLS: dict[str, tuple[list[str], list[str], str]] = {
         ["UPDATE refold.generations SET position = 1", "LOCK TABLE mine"],
         "ALTER TABLE mine ADD m int",
     ),
+    "a table that is built, which is read": (
+        [GENERATION, "CREATE SCHEMA s", "CREATE TABLE s.t (n int)"],
+        ["SELECT * FROM s.t"],
+        "ALTER TABLE s.t ADD m int",
+    ),
     "an event's number": (
         ["INSERT INTO refold.system_event_counters VALUES ('p', 1)"],
         ["UPDATE refold.system_event_counters SET last = 2"],

@@ -32,8 +32,9 @@ _STATES = text(
     """
 )
 
-# Refold's sessions are known by their name and by what they have locked: rows of its own tables.
-# A session that appends events locks the table of events only.
+# Refold's sessions are known by their name and by what they have locked: rows of its own tables, or
+# a table that is being built, which nobody else knows. A session that appends events locks the
+# table of events only.
 _STALLING = text(
     """
     SELECT DISTINCT holder.pid
@@ -46,9 +47,23 @@ _STALLING = text(
       AND waiter.application_name IN ('refold', current_setting('application_name'))
       AND EXISTS (
           SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
-          WHERE l.pid = holder.pid AND l.granted AND l.mode <> 'AccessShareLock'
+          JOIN pg_namespace n ON n.oid = c.relnamespace
+          WHERE l.pid = holder.pid AND l.granted
             AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-            AND c.relnamespace = 'refold'::regnamespace AND c.relname <> 'events')
+            AND (n.nspname = 'refold' AND c.relname <> 'events' AND l.mode <> 'AccessShareLock'
+                 OR EXISTS (
+                     SELECT FROM refold.generations g WHERE g.status = 'building'
+                       AND g.schema_name = n.nspname AND g.table_name = c.relname)))
+    """
+)
+
+_READING = text(
+    """
+    SELECT DISTINCT a.pid FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'relation' AND l.granted AND l.relation = :oid
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND a.pid <> pg_backend_pid()
+      AND a.application_name IN ('refold', current_setting('application_name'))
     """
 )
 
@@ -58,6 +73,11 @@ _END = text("SELECT pg_terminate_backend(:pid)")
 async def stalling_sessions(connection: AsyncConnection) -> list[int]:
     """Refold's sessions for whose locks other sessions of Refold wait now."""
     return sorted((await connection.execute(_STALLING)).scalars())
+
+
+async def reading_sessions(connection: AsyncConnection, oid: int) -> list[int]:
+    """Refold's other sessions that have a lock on a table, however weak."""
+    return sorted((await connection.execute(_READING, {"oid": oid})).scalars())
 
 
 async def end_sessions(
