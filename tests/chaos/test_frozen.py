@@ -6,6 +6,7 @@ It takes a minute or two: the polls that a frozen worker has open swallow severa
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,17 @@ async def standing(database: Database) -> list[tuple[Any, ...]]:
         return found
 
 
+async def sessions(database: Database) -> list[Any]:
+    """How far deliveries are, and what each session does or waits for."""
+    doing = text(
+        "SELECT pid, state, wait_event, pg_blocking_pids(pid) AS blocked_by, xact_start, query "
+        "FROM pg_stat_activity WHERE datname = current_database()"
+    )
+    async with database.engine.connect() as connection:
+        given = await deliveries.all_delivered(connection)
+        return [given, *await connection.execute(doing)]
+
+
 async def prepared(client: Client, database: Database) -> None:
     """Two generations, and events that are not in them."""
     await write(database.engine, counted_events(KEYS))
@@ -114,9 +126,27 @@ async def test_a_run_is_taken_over_wherever_its_worker_froze(
     client: Client, database: Database, tmp_path: Path, place: str
 ) -> None:
     which, pattern = PLACES[place]
+    await assert_taken_over(client, database, tmp_path, which, pattern)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(12))
+async def test_a_run_is_taken_over_after_whatever_statement_its_worker_froze(
+    client: Client, database: Database, tmp_path: Path, seed: int
+) -> None:
+    """Also in the midst of what only reads, and of what looks after other things."""
+    chance = random.Random(seed)
+    which, number = chance.choice(["Rebuild", "Backfill"]), chance.randrange(20, 400)
+    print(f"seed {seed}: {which}, after statement {number}")
+    await assert_taken_over(client, database, tmp_path, which, str(number))
+
+
+async def assert_taken_over(
+    client: Client, database: Database, directory: Path, which: str, place: str
+) -> None:
     kind, fields = KINDS[which]
     await prepared(client, database)
-    with worker_processes(environment(client, database, tmp_path, pattern), tmp_path) as workers:
+    with worker_processes(environment(client, database, directory, place), directory) as workers:
         zombie = workers.start()
         handle = await start(
             client,
@@ -206,7 +236,11 @@ async def test_deliveries_are_taken_over_from_a_frozen_worker(
                 lasts = await system_events.lasts(connection)
             return list(known.values()) == [lasts["counting"]]
 
-        await until(all_given, 300)
+        try:
+            await until(all_given, 300)
+        except TimeoutError:
+            now = "\n".join(map(str, await sessions(database)))
+            raise AssertionError(f"not given: {now}\nthe other says:\n{other.output}") from None
         zombie.cont()
         assert await zombie.terminate() == 0
         assert await all_given()

@@ -2,11 +2,13 @@
 
 As long as the file FREEZE_FILE holds a pattern, the first statement of a process that it fits stops
 the process just after it: with its transaction open, its locks held. The file is removed before.
+It may hold a number, too, of the statement after which the process stops.
 All processes lose patience with who is silent sooner than others do.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -33,9 +35,18 @@ async def noted(event: ProjectionBackfillCompleted, context: SystemEventContext)
 _file = Path(os.environ["FREEZE_FILE"]) if "FREEZE_FILE" in os.environ else None
 
 
+_numbers = itertools.count(1)
+
+
+def _fits(place: str, statement: str) -> bool:
+    if place.isdecimal():
+        return next(_numbers) >= int(place)
+    return re.search(place, " ".join(statement.split())) is not None
+
+
 def _maybe_freeze(statement: str) -> None:
     assert _file is not None
-    if _file.exists() and re.search(_file.read_text(), " ".join(statement.split())):
+    if _file.exists() and _fits(_file.read_text(), statement):
         _file.unlink()
         os.kill(os.getpid(), signal.SIGSTOP)
 
