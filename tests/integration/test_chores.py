@@ -22,7 +22,7 @@ from refold.worker.executions import TemporalExecutions
 from tests.support.counters import counters, registry_of
 from tests.support.databases import Database
 from tests.support.live import until_status
-from tests.support.runs import assert_oracle, leftovers, run, start, working
+from tests.support.runs import assert_oracle, leftovers, run, start, until, working
 from tests.support.soaking import soak
 
 PROJECTION = counters()
@@ -116,7 +116,7 @@ class Broken:
     seconds = 60.0
 
     def __init__(self) -> None:
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
     async def run_once(self) -> Looked:
         if self.error is not None:
@@ -145,6 +145,23 @@ async def test_what_is_in_the_way_is_said_once_until_it_changes(
         "broken: OSError: connect to 127.0.0.1:7233 refused",
         "broken: OSError: no route to host",
     ]
+
+
+async def test_a_chore_that_is_cancelled_from_within_is_begun_anew(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = Broken()
+    broken.error, broken.seconds = asyncio.CancelledError(), 0.01
+    working = asyncio.create_task(Caretaker(database.engine, [broken]).work())
+
+    async def said_twice() -> bool:
+        said = [record.getMessage() for record in caplog.records]
+        return said[:2] == ["broken: cancelled from within, and begun anew"] * 2
+
+    await until(said_twice)
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
 
 
 @pytest.mark.usefixtures("counters_built")

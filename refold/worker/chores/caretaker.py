@@ -37,7 +37,15 @@ class Caretaker:
 
     async def _again_and_again(self, chore: Chore) -> None:
         while True:
-            await self.see_to(chore)
+            try:
+                await self.see_to(chore)
+            except asyncio.CancelledError:
+                # What a chore calls may be cancelled, and the chore itself is not. It must not
+                # take the others with it: a worker would go on without chores, and say nothing.
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                logger.warning("%s: cancelled from within, and begun anew", chore.name)
             await asyncio.sleep(chore.seconds)
 
     async def see_to(self, chore: Chore) -> Looked | None:
