@@ -155,7 +155,13 @@ async def test_a_live_projection_records_its_life(client: Client, database: Data
         await until_recorded(database, "ProjectionStarted", 2)
         await write(database.engine, [("bad", "Broken", {"key": "k001"})])
         failed = await until_recorded(database, "ProjectionFailed")
-        known = await handle.query("system_events")
+
+        async def is_known() -> bool:
+            """The query knows them all, in order, once the workflow has heard of the failure."""
+            known = await handle.query("system_events")
+            return [event["number"] for event in known] == list(range(1, failed.number + 1))
+
+        await until(is_known)
     assert await recorded_types(database) == [
         "ProjectionBackfillStarted",
         "ProjectionBackfillCompleted",
@@ -173,8 +179,6 @@ async def test_a_live_projection_records_its_life(client: Client, database: Data
     assert failed.data["retry_attempt"] == 0
     place = (failed.data["position"], failed.data["event_type"], failed.data["stream_id"])
     assert place == (401, "Broken", "bad")
-    # The query knows them all, in order, as the table has them.
-    assert [event["number"] for event in known] == list(range(1, failed.number + 1))
 
 
 async def test_what_is_recorded_at_the_same_time_is_numbered_without_gaps(
