@@ -242,7 +242,7 @@ class SwapActivities(StepActivities):
         await lock(connection, swap)
 
     async def _end_stopped(self, connection: AsyncConnection, swap: Swap) -> None:
-        """Ends sessions of stopped workers that read the new table, which nobody else knows."""
+        """Ends sessions of workers that stopped while they read the table which is to go live."""
         target, *_ = swap.oids
         readers = await reading_sessions(connection, target)
         for pid in await end_sessions(

@@ -124,6 +124,7 @@ WRITTEN = Role(
 _ROLE, _BESIDE = "refold_role", "refold_beside"
 
 
+# Kept for each engine: to make one takes as long as a short statement.
 _AUTOCOMMIT: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictionary()
 
 
