@@ -7,7 +7,9 @@ swaps. At the end the catalogue says of both the same, and the rows are what the
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
@@ -122,9 +124,16 @@ async def read(database: Database, seen: set[Any]) -> None:
 
 
 async def swap_again_and_again(
-    client: Client, database: Database, dice: random.Random, rounds: int
+    client: Client,
+    database: Database,
+    dice: random.Random,
+    rounds: int,
+    enough: Callable[[], bool],
 ) -> None:
-    for number in range(rounds):
+    """Swaps as often as `rounds`, and on until others have done `enough` meanwhile."""
+    for number in itertools.count():
+        if number >= rounds and enough():
+            return
         await write(database.engine, some(4, 1, start_at=1000 * (number + 1)))
         kind = "Rebuild" if number % 2 == 0 else dice.choice(["Rebuild", "Rollback"])
         await run(client, database, kind, "counters")
@@ -155,8 +164,13 @@ async def test_the_live_table_is_as_people_have_made_it(
             asyncio.create_task(disturb(database, dice, done)),
             asyncio.create_task(read(database, seen)),
         ]
+
+        def enough() -> bool:
+            # How many a run sees is a matter of the machine. What has failed does no more.
+            return len(done) > rounds or any(one.done() for one in others)
+
         try:
-            await swap_again_and_again(client, database, dice, rounds)
+            await swap_again_and_again(client, database, dice, rounds, enough)
         finally:
             for task in others:
                 task.cancel()
@@ -165,7 +179,6 @@ async def test_the_live_table_is_as_people_have_made_it(
         # Once more, in peace.
         await run(client, database, "Rebuild", "counters")
     print(f"{len(done)} statements over {rounds} swaps")
-    assert len(done) > rounds
     assert seen == {40}
     async with database.engine.begin() as connection:
         live = await placeless(connection, "public")
