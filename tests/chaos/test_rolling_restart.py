@@ -60,7 +60,7 @@ async def under_load(client: Client, database: Database) -> AsyncIterator[list[s
                 result = await run(client, database, kind, "counters", **fields)
                 assert result.status == "completed"
                 completed.append(kind)
-                await asyncio.sleep(0.3)  # else the load is all that there is time for
+                await asyncio.sleep(1)  # else the load is all that there is time for
 
     async with asyncio.TaskGroup() as load:
         load.create_task(append())
