@@ -22,6 +22,7 @@ from refold.manager.projections import ProjectionManager
 from refold.projection.registry import Registry
 from refold.store import deliveries
 from refold.system_events.events import SystemHandlerFailed
+from refold.worker.chores.dispatch import Dispatch
 from refold.workflows import delivery
 from tests.support.counters import counters
 from tests.support.databases import Database
@@ -260,6 +261,46 @@ async def _ended_delivery(client: Client) -> int:
 
     await until(there)
     return int(await client.get_workflow_handle(workflow_id).result())
+
+
+async def test_deliveries_on_a_task_queue_of_nobodys_are_told(
+    client: Client, database: Database
+) -> None:
+    projection = counters()
+    taken: list[str] = []
+
+    @projection.on_system_event(ProjectionStopped)
+    def lost(event: ProjectionStopped, context: SystemEventContext) -> None:
+        taken.append(context.id)
+
+    registry = Registry([projection])
+    [handler] = registry.system_handlers("counters")
+    workflow_id = f"system-events/counters/{handler.name}"
+    # As of workers that had another REFOLD_TASK_QUEUE once.
+    left = await client.start_workflow(
+        "SystemEvents",
+        {"projection": "counters", "handler": handler.name},
+        id=workflow_id,
+        task_queue="of-nobody",
+    )
+    manager = ProjectionManager(client, database.url, task_queue=queue(database))
+    dispatch = Dispatch(database.engine, client, registry, queue(database))
+    async with working(client, database, registry):
+        assert (await dispatch.run_once()).done == []
+        await manager.publish(ProjectionStopped(projection="counters"))
+        assert (await dispatch.run_once()).troubles == []  # it may have begun just now
+        [trouble] = (await dispatch.run_once()).troubles
+        assert (trouble.projection, trouble.item) == ("counters", f"handler {handler.name}")
+        assert f"'of-nobody': expected '{queue(database)}'" in trouble.reason
+        assert f"terminate --workflow-id '{workflow_id}'" in trouble.reason
+        await left.terminate()
+        looked = await dispatch.run_once()
+        assert (looked.done, looked.troubles) == ([workflow_id], [])
+
+        async def has_taken() -> bool:
+            return taken == ["counters/1"]
+
+        await until(has_taken)
 
 
 async def test_a_handler_of_failed_handlers_does_not_feed_itself(
