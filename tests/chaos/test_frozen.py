@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from refold.projection.registry import Registry
 from refold.store import deliveries, system_events
+from tests.support import freezing
 from tests.support.counting import EVENTS_PER_KEY, counted_events, counting
 from tests.support.databases import Database
 from tests.support.live import live, until_status
@@ -215,6 +218,11 @@ async def test_deliveries_are_taken_over_from_a_frozen_worker(
     client: Client, database: Database, tmp_path: Path
 ) -> None:
     await write(database.engine, counted_events(KEYS))
+    # An earlier test may have left it, on a task queue where nobody works any more.
+    with suppress(RPCError):
+        given = f"system-events/counting/{freezing.noted.name}"
+        await client.get_workflow_handle(given).terminate()
+        print(f"ended what was left of {given}")
     places = environment(client, database, tmp_path, r"UPDATE refold\.deliveries SET delivered")
     with worker_processes(places, tmp_path) as workers:
         zombie = workers.start()
