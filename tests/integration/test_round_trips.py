@@ -107,14 +107,16 @@ async def test_the_next_run_finds_its_statements_prepared(
         return await prepare(self, query, **how)
 
     monkeypatch.setattr(asyncpg.Connection, "prepare", noted)
-    by_run: list[int] = []
+    seen: set[str] = set()
+    new: list[int] = []
     async with working(client, database, registry_of(counters())):
         for _ in range(4):
-            before = len(prepared)
             await run(client, database, "Rebuild", "counters")
-            by_run.append(len(prepared) - before)
+            texts = {query for _, query in prepared}
+            new.append(len(texts - seen))
+            seen |= texts
     # What is read is prepared anew where its parameters have other types.
     again = Counter(prepared) - Counter(set(prepared))
     assert again.total() <= 4, [query for _, query in again]
-    # Those that name the new generation's table; on a busy machine, a run may open a connection.
-    assert min(by_run[1:]) <= 80, by_run
+    # A few name the new generation. How many connections prepare a statement is the machine's.
+    assert min(new[1:]) <= 10, new
