@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import ssl
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,13 +12,13 @@ from weakref import WeakKeyDictionary
 
 import asyncpg
 import sqlalchemy.exc
-from sqlalchemy import URL, Executable, event, text
+from sqlalchemy import URL, Executable, event
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
-from refold.errors import ConfigurationError, words
+from refold.errors import words
 from refold.projection.columns import exact_json, exact_times
 from refold.runtime.database_url import DatabaseUrl
 from refold.runtime.driver import adapted
@@ -121,11 +120,20 @@ WRITTEN = Role(
 )
 """The database of the read models."""
 
-_ROLE, _BESIDE = "refold_role", "refold_beside"
+_ROLE, _BESIDE, _TOLD = "refold_role", "refold_beside", "refold_told"
+
+Told = Callable[[Any, Any], None]
+"""Is told of a connection that is taken from a pool: the driver's, and the pool's record of it."""
 
 
 # Kept for each engine: to make one takes as long as a short statement.
 _AUTOCOMMIT: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictionary()
+
+
+def role_of(engine: AsyncEngine) -> Role:
+    """What the database of an engine is for."""
+    role: Role = engine.get_execution_options().get(_ROLE, WRITTEN)
+    return role
 
 
 def autocommit(engine: AsyncEngine) -> AsyncEngine:
@@ -140,6 +148,15 @@ def beside(engine: AsyncEngine) -> Beside:
     return found
 
 
+def tell_of_taken(engine: AsyncEngine, told: Told) -> None:
+    """Has a function be told of each connection that is taken from an engine's pool.
+
+    A listener of SQLAlchemy's "checkout" must not be added for it while others use the engine: who
+    waits for the server there, as `_require_fresh` does, would find the list changed, and fail.
+    """
+    engine.get_execution_options()[_TOLD].append(told)
+
+
 def engine_of(
     address: DatabaseUrl, connector: Connector, role: Role, beside: Beside, *, pool_size: int
 ) -> AsyncEngine:
@@ -152,6 +169,7 @@ def engine_of(
         beside: What is read beside it, or what it is among.
         pool_size: How many connections there are at most.
     """
+    told: list[Told] = []
     engine = create_async_engine(
         URL.create(
             "postgresql+asyncpg",
@@ -170,7 +188,7 @@ def engine_of(
         # Alike wherever JSON is read or written: the numbers of rows and events are exact.
         json_serializer=exact_json.dumps,
         json_deserializer=exact_json.loads,
-        execution_options={_ROLE: role, _BESIDE: beside},
+        execution_options={_ROLE: role, _BESIDE: beside, _TOLD: told},
     )
 
     @event.listens_for(engine.sync_engine, "do_connect")
@@ -181,6 +199,8 @@ def engine_of(
     @event.listens_for(engine.sync_engine, "checkout")
     def check(connection: Any, record: Any, proxy: Any) -> None:
         _require_fresh(connection, record, role)
+        for tell in told:
+            tell(connection, record)
 
     event.listen(engine.sync_engine, "connect", _with_exact_times)
     return engine
@@ -198,8 +218,6 @@ _LOOK_SECONDS = 10.0
 # A connection that was looked at so lately is taken as it is. Should the server have failed over
 # since, what is tried fails, and passes when it is tried again.
 _FRESH_SECONDS = 1.0
-_STATEMENT_POOLING = "statement pooling mode"  # PgBouncer's words
-_NO_TLS = "rejected SSL upgrade"  # asyncpg's words
 _LOOKED = "refold_looked"
 
 
@@ -283,61 +301,6 @@ def compiled_names(statement: Executable) -> tuple[str, list[str]]:
     """A Core statement as text with ``$n`` placeholders, and its parameters' names in order."""
     result: Any = statement.compile(dialect=DIALECT)  # type: ignore[attr-defined]
     return str(result), list(result.positiontup or [])
-
-
-async def check_reachable(engine: AsyncEngine) -> None:
-    """Connects once.
-
-    Raises:
-        ConfigurationError: The server answers, and will never let us in as configured.
-        OSError, DBAPIError: The server does not answer, or will not do (now); trying again makes
-            sense.
-    """
-    role: Role = engine.get_execution_options().get(_ROLE, WRITTEN)
-    try:
-        async with engine.connect() as connection:
-            if not await connection.scalar(text(role.look)):
-                await connection.invalidate()
-                raise OSError(role.lacks)
-    except (
-        asyncpg.InvalidAuthorizationSpecificationError,
-        asyncpg.InvalidCatalogNameError,
-        ssl.SSLCertVerificationError,
-    ) as e:
-        raise ConfigurationError(f"{role.variable}: the server refuses it: {e}") from e
-    except asyncpg.InsufficientPrivilegeError as e:
-        raise ConfigurationError(_may_not_connect(engine, role, e)) from e
-    except ConnectionError as e:
-        if _NO_TLS in str(e):
-            raise ConfigurationError(
-                f"{role.variable}: the address asks for TLS, and the server has none: take away "
-                "sslmode, or set ssl = on in the server"
-            ) from e
-        raise
-    except DBAPIError as e:
-        if _is(e, asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError):
-            raise ConfigurationError(
-                f"{role.variable}: the server refuses it: {server_error(e)}"
-            ) from e
-        if _STATEMENT_POOLING in str(server_error(e)):
-            raise ConfigurationError(
-                f"{role.variable}: expected a pooler that keeps transactions together, got one "
-                "in statement mode: set its pool_mode to transaction"
-            ) from e
-        raise
-
-
-def _may_not_connect(engine: AsyncEngine, role: Role, error: Exception) -> str:
-    user, database = engine.url.username, engine.url.database
-    return (
-        f"{role.variable}: the server refuses it: {error.args[0]}: GRANT CONNECT ON DATABASE "
-        f"{database} TO {user}"
-    )
-
-
-def _is(error: DBAPIError, *kinds: type[BaseException]) -> bool:
-    cause = getattr(error.orig, "__cause__", None)
-    return isinstance(cause, kinds)
 
 
 def server_error(error: BaseException) -> asyncpg.PostgresError | None:

@@ -8,9 +8,10 @@ import logging
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from refold.errors import ConfigurationError
-from refold.runtime.database import DATABASE_ERRORS, autocommit, check_reachable
+from refold.runtime.database import DATABASE_ERRORS, autocommit
 from refold.runtime.judgement import Judgement, judge, told
 from refold.runtime.missing_rights import with_right_named
+from refold.runtime.reachability import check_reachable
 from refold.source.checking.check import require_readable
 from refold.source.port.elsewhere import events_engine
 from refold.store.migrate import require_migrated

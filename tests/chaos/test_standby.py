@@ -14,7 +14,8 @@ from sqlalchemy import func, select
 from temporalio.client import Client
 
 from refold.projection.registry import Registry
-from refold.runtime.database import check_reachable, make_engine
+from refold.runtime.database import make_engine
+from refold.runtime.reachability import check_reachable
 from refold.runtime.settings import Settings
 from refold.stack.postgres import EmbeddedPostgres
 from refold.store.schema import events

@@ -16,7 +16,8 @@ from temporalio.client import Client
 
 from refold.errors import ConfigurationError
 from refold.requests.limits import Throttle
-from refold.runtime.database import check_reachable, make_engine, raw
+from refold.runtime.database import make_engine, raw
+from refold.runtime.reachability import check_reachable
 from refold.runtime.sessions import SETTINGS, is_pooled
 from refold.store import generations, schema
 from refold.store.migrate import migrate

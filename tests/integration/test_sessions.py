@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.client import Client
 
 from refold.errors import ConfigurationError
-from refold.runtime.database import check_reachable, make_engine, own_transaction, raw
+from refold.runtime.database import make_engine, own_transaction, raw
+from refold.runtime.reachability import check_reachable
 from refold.runtime.sessions import SETTINGS, is_pooled
 from refold.runtime.settings import Settings
 from refold.stack.postgres import EmbeddedPostgres

@@ -17,6 +17,7 @@ from temporalio.client import Client, WorkflowHandle
 from refold.errors import SwapRefused
 from refold.manager.projections import ProjectionManager
 from refold.messages.run.life import BackfillResult
+from refold.runtime import database as connections
 from refold.source.portions import stream
 from refold.source.reader import in_position_order
 from refold.store.generations import own_schema
@@ -326,3 +327,21 @@ async def test_an_older_snapshot_is_waited_for_and_named_unless_it_reads_events_
             await old.execute("ROLLBACK")
             assert (await handle.result()).generation == 2
     await assert_oracle(database.engine, projection)
+
+
+async def test_a_worker_starts_on_an_engine_that_others_use(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_FRESH_SECONDS", 0.0)  # each connection is looked at
+
+    async def use() -> None:
+        for _ in range(60):
+            async with database.engine.connect() as connection:
+                assert await connection.scalar(text("SELECT 1")) == 1
+
+    async def begin() -> None:
+        for _ in range(20):
+            waits.WaitInterceptor(database.engine, registry_of(counters()))
+            await asyncio.sleep(0.002)  # any moment of the others' looks
+
+    await asyncio.gather(use(), use(), begin())

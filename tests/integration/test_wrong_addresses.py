@@ -6,7 +6,8 @@ import pytest
 from temporalio.client import Client
 
 from refold.errors import ConfigurationError, TemporalUnreachable
-from refold.runtime.database import check_reachable, make_engine
+from refold.runtime.database import make_engine
+from refold.runtime.reachability import check_reachable
 from refold.runtime.settings import Settings
 from refold.runtime.temporal.client import connect, wait_until_connected
 from refold.stack.postgres import EmbeddedPostgres

@@ -8,8 +8,9 @@ from sqlalchemy.exc import DBAPIError
 
 from refold.cli.doctor.finding import Finding, ok, wrong
 from refold.cli.doctor.look import Look, Need
-from refold.runtime.database import DATABASE_ERRORS, check_reachable, make_engine, server_error
+from refold.runtime.database import DATABASE_ERRORS, make_engine, server_error
 from refold.runtime.judgement import refusal, told
+from refold.runtime.reachability import check_reachable
 from refold.runtime.temporal.client import connect, require_namespace, target
 from refold.source.port.current import use_source
 from refold.store.checkpoints.stores import CheckpointStores
