@@ -160,13 +160,16 @@ class _Parser:
         place, _, query = rest.partition("?")
         if "@" in place:
             raise self._no_url(_ENCODE)
-        hostspec, _, database = place.partition("/")
         try:
-            parameters = self._parameters(query)
+            return self._read(user, password, place, query)
         except ConfigurationError:
-            if "@" in query and not password:  # then it may be the password, with a ? in it
+            if "@" in query:  # then it may be of the password, with a ? in it: it is not repeated
                 raise self._no_url(_ENCODE) from None
             raise
+
+    def _read(self, user: str, password: str, place: str, query: str) -> DatabaseUrl:
+        hostspec, _, database = place.partition("/")
+        parameters = self._parameters(query)
         hosts, ports = self._hosts(hostspec, parameters)
         return DatabaseUrl(
             hosts=hosts,

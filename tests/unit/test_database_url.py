@@ -116,6 +116,9 @@ _PIECES = st.sampled_from(
         "port=",
         "sslmode=",
         "options=",
+        "connect_timeout=",
+        "keepalives=",
+        "sslrootcert=",
         "-c",
         "::1",
     ]
@@ -123,6 +126,8 @@ _PIECES = st.sampled_from(
 
 
 @example(before=[":", ":", "@", "?"], after=["host="], kind="postgresql://")
+@example(before=[":", "@", "?", "sslmode="], after=[], kind="postgres://me:")
+@example(before=[":", "@", "?", "connect_timeout="], after=[], kind="postgres://me:")
 @given(
     before=st.lists(_PIECES, max_size=5),
     after=st.lists(_PIECES, max_size=8),
