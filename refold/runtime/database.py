@@ -120,11 +120,10 @@ WRITTEN = Role(
 )
 """The database of the read models."""
 
-_ROLE, _BESIDE, _TOLD = "refold_role", "refold_beside", "refold_told"
+_ROLE, _BESIDE, _LISTENERS = "refold_role", "refold_beside", "refold_listeners"
 
-Told = Callable[[Any, Any], None]
-"""Is told of a connection that is taken from a pool: the driver's, and the pool's record of it."""
-
+CheckoutListener = Callable[[Any, Any], None]
+"""Takes a connection that is taken from a pool: the driver's, and the pool's record of it."""
 
 # Kept for each engine: to make one takes as long as a short statement.
 _AUTOCOMMIT: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictionary()
@@ -148,13 +147,13 @@ def beside(engine: AsyncEngine) -> Beside:
     return found
 
 
-def tell_of_taken(engine: AsyncEngine, told: Told) -> None:
-    """Has a function be told of each connection that is taken from an engine's pool.
+def add_checkout_listener(engine: AsyncEngine, listener: CheckoutListener) -> None:
+    """Has a function be called with each connection that is taken from an engine's pool.
 
-    A listener of SQLAlchemy's "checkout" must not be added for it while others use the engine: who
-    waits for the server there, as `_require_fresh` does, would find the list changed, and fail.
+    A listener of SQLAlchemy's own must not be added while others use the engine: who waits for the
+    server in one, as `_require_fresh` does, would find their list changed, and fail.
     """
-    engine.get_execution_options()[_TOLD].append(told)
+    engine.get_execution_options()[_LISTENERS].append(listener)
 
 
 def engine_of(
@@ -169,7 +168,7 @@ def engine_of(
         beside: What is read beside it, or what it is among.
         pool_size: How many connections there are at most.
     """
-    told: list[Told] = []
+    listeners: list[CheckoutListener] = []
     engine = create_async_engine(
         URL.create(
             "postgresql+asyncpg",
@@ -188,7 +187,7 @@ def engine_of(
         # Alike wherever JSON is read or written: the numbers of rows and events are exact.
         json_serializer=exact_json.dumps,
         json_deserializer=exact_json.loads,
-        execution_options={_ROLE: role, _BESIDE: beside, _TOLD: told},
+        execution_options={_ROLE: role, _BESIDE: beside, _LISTENERS: listeners},
     )
 
     @event.listens_for(engine.sync_engine, "do_connect")
@@ -199,8 +198,8 @@ def engine_of(
     @event.listens_for(engine.sync_engine, "checkout")
     def check(connection: Any, record: Any, proxy: Any) -> None:
         _require_fresh(connection, record, role)
-        for tell in told:
-            tell(connection, record)
+        for listener in listeners:
+            listener(connection, record)
 
     event.listen(engine.sync_engine, "connect", _with_exact_times)
     return engine

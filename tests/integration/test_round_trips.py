@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, event, text
 from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 from sqlalchemy.schema import CreateTable
 from temporalio.client import Client
 
@@ -120,3 +121,7 @@ async def test_the_next_run_finds_its_statements_prepared(
     assert again.total() <= 4, [query for _, query in again]
     # A few name the new generation. How many connections prepare a statement is the machine's.
     assert min(new[1:]) <= 10, new
+    # None is thrown away between runs.
+    pool = database.engine.pool
+    assert isinstance(pool, AsyncAdaptedQueuePool)
+    assert len({connection for connection, _ in prepared}) <= pool.size()

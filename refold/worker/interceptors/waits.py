@@ -24,7 +24,7 @@ from refold.messages.run.plan import Plan, RunStep
 from refold.messages.step_failures import step_name
 from refold.messages.step_waits import SIGNAL, StepWaits
 from refold.projection.registry import Registry
-from refold.runtime.database import autocommit, tell_of_taken
+from refold.runtime.database import add_checkout_listener, autocommit
 from refold.runtime.telemetry.metrics import LOCK_WAIT_SECONDS, STEP
 from refold.runtime.threads import LASTING
 from refold.source.port.elsewhere import events_engine
@@ -239,14 +239,14 @@ def _process_of(dbapi_connection: Any) -> int | None:
 def _note_sessions(engine: AsyncEngine, among: str) -> None:
     """Has each activity know which sessions of an engine it has in hand."""
 
-    def taken(dbapi_connection: Any, record: Any) -> None:
+    def checked_out(dbapi_connection: Any, record: Any) -> None:
         waiting = WAITING.get()
         if waiting is not None and (pid := _process_of(dbapi_connection)) is not None:
             sessions: set[int] = getattr(waiting, among)
             sessions.add(pid)
             record.info["refold_waiting"] = (sessions, pid)
 
-    tell_of_taken(engine, taken)
+    add_checkout_listener(engine, checked_out)
 
     @event.listens_for(engine.sync_engine, "checkin")
     def checked_in(dbapi_connection: Any, record: Any) -> None:
